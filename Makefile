@@ -1,0 +1,63 @@
+# pg_pingpong: the extension (PGXS), pingpong-agent, tests, demo, bench.
+#
+#   make, make install      build and install module, extension and agent
+#   make installcheck       pg_regress and isolation tests against a temporary instance
+#   make check              everything, on a bare Debian machine (see ci/check)
+#   make demo               ping and pong on a throw-away installation (see demo/lab)
+#   make bench              measurements (see bench/run), writes bench/results.json
+
+MODULE_big = pg_pingpong
+OBJS = pg_pingpong.o $(patsubst %.c,%.o,$(sort $(wildcard gate/*.c worker/*.c common/*.c)))
+EXTENSION = pg_pingpong
+DATA = pg_pingpong--1.0.sql
+PGFILEDESC = "pg_pingpong - planned switchover in one statement"
+
+REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
+REGRESS_OPTS = --temp-instance=./tmp_check --temp-config=./t/regress.conf --encoding=UTF8 --no-locale
+ISOLATION = $(sort $(patsubst specs/%.spec,%,$(wildcard specs/*.spec)))
+ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=./t/regress.conf
+TAP_TESTS = 1
+
+PG_CPPFLAGS = -I$(srcdir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+SHLIB_LINK = -lcurl -ljansson
+EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) pg_pingpong--1.0.sql tmp_check tmp_check_iso output_iso \
+	agent/test/unit bench/writers
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+override with_llvm = no
+
+# One file a topic; the order is that of their numbers.
+pg_pingpong--1.0.sql: $(sort $(wildcard schema/*.sql))
+	cat $^ > $@
+all: pg_pingpong--1.0.sql pingpong-agent
+
+# The agent is an ordinary program: no server headers, its own objects.
+AGENT_OBJS = $(patsubst %.c,%.agent.o,$(sort $(wildcard agent/*.c common/*.c)))
+AGENT_CFLAGS = -std=gnu11 -g -O2 -fstack-protector-strong -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -I$(srcdir) \
+	-I$(shell $(PG_CONFIG) --includedir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers
+AGENT_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq -lmicrohttpd -ljansson -linih -lpthread
+AGENT_HEADERS = $(wildcard agent/*.h common/*.h)
+
+%.agent.o: %.c $(AGENT_HEADERS)
+	$(CC) $(AGENT_CFLAGS) -c -o $@ $<
+pingpong-agent: $(AGENT_OBJS)
+	$(CC) $(AGENT_CFLAGS) -o $@ $^ $(AGENT_LIBS)
+bench/writers: bench/writers.c
+	$(CC) $(AGENT_CFLAGS) -o $@ $< $(AGENT_LIBS)
+
+install: install-agent
+install-agent: pingpong-agent
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) pingpong-agent '$(DESTDIR)$(bindir)/pingpong-agent'
+
+$(OBJS): $(wildcard *.h gate/*.h worker/*.h common/*.h)
+
+check:
+	ci/check $(PG)
+demo:
+	demo/demo $(PG)
+bench: bench/writers
+	bench/run $(PG)
+.PHONY: check demo bench install-agent
