@@ -1,0 +1,48 @@
+/*
+ * pg.h
+ *		libpq as the agent uses it: limits on everything, errors without secrets.
+ */
+#ifndef PINGPONG_AGENT_PG_H
+#define PINGPONG_AGENT_PG_H
+
+#include <libpq-fe.h>
+
+#include "agent/action.h"
+
+/* Connects to our own server over its unix socket; NULL dbname: the configured one.
+ * Returns NULL when that failed; error (may be NULL) says why, in one line. */
+extern PGconn *pg_local(const AgentConfig *config, const char *dbname, int timeout_ms,
+						char *error, size_t error_size);
+
+/* Connects with a conninfo string plus host and port (NULL and 0: none); replication: a walsender. */
+extern PGconn *pg_remote(const char *conninfo, const char *host, int port, bool replication,
+						 char *error, size_t error_size);
+
+/* The same with the error put into the job. */
+extern PGconn *pg_local_or_fail(ActionContext *ctx, const char *dbname, int timeout_ms);
+
+/* Runs a statement with text parameters (n may be 0).  NULL when it failed; error as above. */
+extern PGresult *pg_query(PGconn *conn, char *error, size_t error_size,
+						  const char *sql, int n, const char *const *values);
+
+/* The same with the server's SQLSTATE and message put into the job. */
+extern PGresult *pg_query_or_fail(ActionContext *ctx, PGconn *conn, const char *sql,
+								  int n, const char *const *values);
+
+/* The first column of the first row, malloc'd; NULL: no row, SQL NULL or an error. */
+extern char *pg_value(PGconn *conn, const char *sql);
+
+/* Fails the job with the connection's present error. */
+extern int	pg_fail(ActionContext *ctx, PGconn *conn, PGresult *res, const char *what);
+
+/* conninfo.c: text only, no connection.  All results are malloc'd, NULL: cannot be parsed. */
+
+/* base with host and port replaced; application_name set if given; then what base lacks from defaults. */
+extern char *conninfo_merge(const char *base, const char *defaults, const char *host, const char *port,
+							const char *application_name);
+extern char *conninfo_get(const char *conninfo, const char *keyword);
+
+/* The name of the database that the extension lives in ("SHOW pingpong.database"), malloc'd; or NULL. */
+extern char *pg_pingpong_database(PGconn *conn);
+
+#endif							/* PINGPONG_AGENT_PG_H */

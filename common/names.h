@@ -1,0 +1,67 @@
+/*
+ * names.h
+ *		What worker and agent both speak: names of actions, states of jobs, limits.
+ *
+ * Free of server headers, so that it can be used and tested without a server.
+ */
+#ifndef PINGPONG_NAMES_H
+#define PINGPONG_NAMES_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#define PINGPONG_AGENT_VERSION "1.0"
+
+/* Limits of the protocol */
+#define PINGPONG_KEY_MAX 100			/* length of a run's and of a step's name */
+#define PINGPONG_BODY_MAX (64 * 1024)	/* a request larger than this is refused with 413 */
+#define PINGPONG_OUTPUT_MAX (16 * 1024) /* what is kept of a job's output: its end */
+#define PINGPONG_WAIT_MAX_MS 60000		/* longest long poll */
+
+/* Names of actions */
+#define ACTION_FACTS "facts"
+#define ACTION_PG_CHECKPOINT "pg.checkpoint"
+#define ACTION_PG_QUERY "pg.query"
+#define ACTION_PG_SETTING "pg.setting"
+#define ACTION_SLOT_ENSURE "slot.ensure"
+#define ACTION_SLOT_DROP "slot.drop"
+#define ACTION_SLOT_TIDY "slot.tidy"
+#define ACTION_TOKEN_ARM "token.arm"
+#define ACTION_TOKEN_BURN "token.burn"
+#define ACTION_PG_PROMOTE "pg.promote"
+#define ACTION_PG_FOLLOW "pg.follow"
+#define ACTION_PG_REJOIN "pg.rejoin"
+#define ACTION_PGBOUNCER_PREPARE "pgbouncer.prepare"
+#define ACTION_PGBOUNCER_PAUSE "pgbouncer.pause"
+#define ACTION_PGBOUNCER_COMMIT "pgbouncer.commit"
+#define ACTION_PGBOUNCER_RELEASE "pgbouncer.release"
+#define ACTION_HOOK "hook"
+
+/* States of a job */
+#define JOB_STATE_RUNNING "running"
+#define JOB_STATE_SUCCEEDED "succeeded"
+#define JOB_STATE_FAILED "failed"
+#define JOB_STATE_CANCELLED "cancelled"
+
+/* Verdicts on a promote token */
+#define VERDICT_PROMOTED "promoted"
+#define VERDICT_PROMOTING "promoting"
+#define VERDICT_BURNED "burned"
+
+/* Prefix of the physical slots that belong to us */
+#define PINGPONG_SLOT_PREFIX "pingpong_"
+
+/*
+ * Is this a valid name of a run or of a step?  It becomes a file name, hence no
+ * leading dot: "." and ".." would leave the folder, ".x" would be hidden from it.
+ */
+static inline bool
+pingpong_key_valid(const char *key)
+{
+	size_t		len = key ? strlen(key) : 0;
+
+	return len > 0 && len <= PINGPONG_KEY_MAX && key[0] != '.' &&
+		strspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._#:-") == len;
+}
+
+#endif							/* PINGPONG_NAMES_H */
