@@ -1,0 +1,30 @@
+/*
+ * facts.h
+ *		What preflight wants to know, one function a part.
+ *
+ * A part never fails: where it could not look, its object has a member "error", and
+ * preflight turns that into a warning.  Lists stand in "rows", so that an empty list
+ * and a list that nobody could read look different.
+ */
+#ifndef PINGPONG_AGENT_FACTS_H
+#define PINGPONG_AGENT_FACTS_H
+
+#include "agent/action.h"
+
+/* facts_host.c */
+extern json_t *facts_host(void);	/* names, clock, memory */
+extern json_t *facts_disks(const PgConfig *pg);
+extern json_t *facts_ha_managers(void);
+extern json_t *facts_service(const PgConfig *pg);
+
+/* facts_postgres.c */
+extern json_t *facts_postgres(const AgentConfig *config);
+
+/* facts_network.c */
+extern json_t *facts_routers(const AgentConfig *config);
+extern json_t *facts_connect(const AgentConfig *config, json_t *wanted);
+
+/* facts.c: {"error": ...} */
+extern json_t *facts_error(const char *format,...) __attribute__((format(printf, 1, 2)));
+
+#endif							/* PINGPONG_AGENT_FACTS_H */
