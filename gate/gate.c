@@ -1,0 +1,448 @@
+/*
+ * gate.c - the state of the write gate, in shared memory.
+ *
+ * One door changes the state: set_state(), under the lock. Closing makes the
+ * calling process the owner; a hold opens by itself when the owner is gone or
+ * its time is up, and whoever meets the closed gate looks at that, so nobody
+ * has to be alive for it. Sealing keeps the lock from the last look at the
+ * proc array until the seal file is on disk: in between, nobody can open.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "access/xlogrecovery.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "gate/gate.h"
+#include "pg_compat.h"
+
+#define GATE_TRANCHE "pg_pingpong_gate"
+
+GateShared *gate_shared = NULL;
+bool		gate_bypass = false;
+int			gate_hold_timeout = 60 * 1000;
+
+static const char *const state_names[] = {
+	"open", "hold", "read_only", "sealing", "sealed"
+};
+
+static void set_state(GateState state);
+static GateState raw_state(void);
+static void open_locked(const char *why);
+
+/* ---- start-up ---- */
+
+void
+gate_init(void)
+{
+	gate_install_hooks();
+}
+
+void
+gate_shmem_request(void)
+{
+	RequestAddinShmemSpace(MAXALIGN(sizeof(GateShared)));
+	RequestNamedLWLockTranche(GATE_TRANCHE, 1);
+}
+
+/* A seal on disk is in force from the first moment of the server. */
+static void
+load_seal(void)
+{
+	switch (seal_read(&gate_shared->seal))
+	{
+		case SEAL_NONE:
+			return;
+		case SEAL_VOID:
+			ereport(LOG,
+					(errmsg("the seal of run \"%s\" is void on this timeline", gate_shared->seal.run)));
+			return;
+		case SEAL_BROKEN:
+			ereport(WARNING,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("the seal file cannot be read; the server starts sealed")));
+			break;
+		case SEAL_VALID:
+			ereport(LOG,
+					(errmsg("this server is sealed at %X/%X by run \"%s\": no transaction can commit",
+							LSN_FORMAT_ARGS(gate_shared->seal.lsn), gate_shared->seal.run)));
+			break;
+	}
+	gate_shared->since = gate_shared->seal.at;
+	strlcpy(gate_shared->reason, "seal found at start-up", GATE_REASON_LEN);
+	pg_atomic_write_u32(&gate_shared->state, GATE_SEALED);
+}
+
+void
+gate_shmem_startup(void)
+{
+	bool		found;
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	gate_shared = ShmemInitStruct("pg_pingpong gate", sizeof(GateShared), &found);
+	if (!found)
+	{
+		memset(gate_shared, 0, sizeof(GateShared));
+		gate_shared->lock = &GetNamedLWLockTranche(GATE_TRANCHE)->lock;
+		pg_atomic_init_u32(&gate_shared->state, GATE_OPEN);
+		pg_atomic_init_u32(&gate_shared->held, 0);
+		pg_atomic_init_u32(&gate_shared->end_held, 0);
+		ConditionVariableInit(&gate_shared->changed);
+		load_seal();
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+gate_require_shmem(void)
+{
+	if (gate_shared == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_pingpong must be loaded with shared_preload_libraries"),
+				 errhint("Add \"pg_pingpong\" to the setting \"shared_preload_libraries\" and restart the server.")));
+}
+
+/* ---- state ---- */
+
+static GateState
+raw_state(void)
+{
+	return (GateState) pg_atomic_read_u32(&gate_shared->state);
+}
+
+const char *
+gate_state_name(GateState state)
+{
+	return state_names[state];
+}
+
+/*
+ * The exchange is a full barrier: the sealer writes the state and then looks
+ * for XIDs, a backend takes its XID and then reads the state.
+ */
+static void
+set_state(GateState state)
+{
+	pg_atomic_exchange_u32(&gate_shared->state, state);
+}
+
+static bool
+owner_is_gone(void)
+{
+	return gate_shared->owner_pid == 0 ||
+		ProcGlobal->allProcs[gate_shared->owner_slot].pid != gate_shared->owner_pid;
+}
+
+bool
+gate_is_mine(void)
+{
+	return raw_state() != GATE_OPEN && gate_shared->owner_pid == MyProcPid;
+}
+
+static TimeLineID
+present_timeline(void)
+{
+	TimeLineID	tli;
+
+	if (!RecoveryInProgress())
+		return GetWALInsertionTimeLine();
+	(void) GetXLogReplayRecPtr(&tli);
+	return tli;
+}
+
+/* Why the closed gate no longer counts, or NULL. */
+static const char *
+reason_to_open(GateState state)
+{
+	if (state == GATE_OPEN)
+		return NULL;
+	if (state == GATE_SEALED)
+	{
+		if (gate_shared->seal.tli < present_timeline())
+			return "the seal is void on this timeline";
+		return NULL;
+	}
+	if (owner_is_gone())
+		return "its owner is gone";
+	if (GetCurrentTimestamp() >= gate_shared->deadline)
+		return "its time is up";
+	return NULL;
+}
+
+/*
+ * Open; the lock is held. A seal file cannot be there: it is written under
+ * the same hold of the lock that ends in GATE_SEALED.
+ */
+static void
+open_locked(const char *why)
+{
+	if (why)
+		ereport(LOG,
+				(errmsg("the write gate opens by itself: %s", why),
+				 errdetail("It was in state \"%s\" for \"%s\".",
+						   gate_state_name(raw_state()), gate_shared->reason)));
+	gate_shared->owner_pid = 0;
+	gate_shared->owner_name[0] = '\0';
+	gate_shared->reason[0] = '\0';
+	pg_atomic_write_u32(&gate_shared->end_held, 0);
+	set_state(GATE_OPEN);
+	ConditionVariableBroadcast(&gate_shared->changed);
+}
+
+/* Take the lock, and open a gate that no longer counts as closed. */
+void
+gate_lock_and_settle(void)
+{
+	const char *why;
+
+	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
+	why = reason_to_open(raw_state());
+	if (why)
+		open_locked(why);
+}
+
+GateState
+gate_state(void)
+{
+	if (gate_shared == NULL || raw_state() == GATE_OPEN || RecoveryInProgress())
+		return GATE_OPEN;
+
+	/* Read without the lock: a wrong guess is put right under it. */
+	if (reason_to_open(raw_state()) != NULL)
+	{
+		gate_lock_and_settle();
+		LWLockRelease(gate_shared->lock);
+	}
+	return raw_state();
+}
+
+int
+gate_held_count(void)
+{
+	return (int) pg_atomic_read_u32(&gate_shared->held);
+}
+
+/* ---- closing and opening ---- */
+
+/* The owner ends: its hold must not outlive it by a held statement's nap. */
+static void
+open_at_exit(int code, Datum arg)
+{
+	if (!gate_is_mine())
+		return;
+	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
+	if (gate_is_mine() && raw_state() != GATE_SEALED)
+		open_locked("its owner is gone");
+	LWLockRelease(gate_shared->lock);
+}
+
+static void
+become_owner(const char *reason, TimestampTz deadline)
+{
+	static bool at_exit = false;
+
+	if (!at_exit)
+		before_shmem_exit(open_at_exit, (Datum) 0);
+	at_exit = true;
+
+	gate_shared->owner_pid = MyProcPid;
+	gate_shared->owner_slot = MyProc - ProcGlobal->allProcs;
+	strlcpy(gate_shared->owner_name,
+			MyBgworkerEntry ? "worker" : application_name ? application_name : "",
+			sizeof(gate_shared->owner_name));
+	strlcpy(gate_shared->reason, reason, sizeof(gate_shared->reason));
+	gate_shared->since = GetCurrentTimestamp();
+	gate_shared->deadline = deadline;
+}
+
+void
+gate_close(GateState mode, TimestampTz deadline, const char *reason)
+{
+	Assert(mode == GATE_HOLD || mode == GATE_READ_ONLY);
+
+	gate_lock_and_settle();
+	if (raw_state() != GATE_OPEN)
+	{
+		GateState	state = raw_state();
+		int			pid = gate_shared->owner_pid;
+
+		LWLockRelease(gate_shared->lock);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the write gate is already closed"),
+				 errdetail("Its state is \"%s\", its owner is process %d.", gate_state_name(state), pid),
+				 errhint("See the view pingpong.gate.")));
+	}
+	become_owner(reason, deadline);
+	pg_atomic_write_u32(&gate_shared->end_held, 0);
+	set_state(mode);
+	LWLockRelease(gate_shared->lock);
+}
+
+bool
+gate_open(void)
+{
+	bool		opened = false;
+
+	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
+	if (raw_state() != GATE_OPEN && raw_state() != GATE_SEALED)
+	{
+		open_locked(NULL);
+		opened = true;
+	}
+	LWLockRelease(gate_shared->lock);
+	return opened;
+}
+
+void
+gate_back_to_hold(void)
+{
+	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
+	if (gate_is_mine() && raw_state() == GATE_SEALING)
+		set_state(GATE_HOLD);
+	LWLockRelease(gate_shared->lock);
+}
+
+void
+gate_end_held(void)
+{
+	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
+	if (raw_state() == GATE_SEALED)
+	{
+		pg_atomic_write_u32(&gate_shared->end_held, 1);
+		ConditionVariableBroadcast(&gate_shared->changed);
+	}
+	LWLockRelease(gate_shared->lock);
+}
+
+/* ---- sealing ---- */
+
+/*
+ * At a page boundary GetXLogInsertRecPtr() points behind the page header that
+ * is not written yet: XLogFlush() fails there, and no standby ever reports it.
+ */
+XLogRecPtr
+gate_insert_end(void)
+{
+	XLogRecPtr	lsn = GetXLogInsertRecPtr();
+
+	if (XLogSegmentOffset(lsn, wal_segment_size) == SizeOfXLogLongPHD)
+		return lsn - SizeOfXLogLongPHD;
+	if (lsn % XLOG_BLCKSZ == SizeOfXLogShortPHD)
+		return lsn - SizeOfXLogShortPHD;
+	return lsn;
+}
+
+/* The lock is held; the gate must still be ours and on its way to a seal. */
+static void
+check_sealable(void)
+{
+	GateState	state = raw_state();
+
+	if ((state == GATE_HOLD || state == GATE_SEALING) && gate_is_mine())
+		return;
+	LWLockRelease(gate_shared->lock);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot seal: this process does not hold the write gate"),
+			 errdetail("The state of the gate is \"%s\".", gate_state_name(state)),
+			 errhint("A hold opens by itself after \"pingpong.hold_timeout\"; close the gate again.")));
+}
+
+static void
+fill_seal(GateSeal *seal, const GateSeal *info)
+{
+	*seal = *info;
+	seal->sysid = GetSystemIdentifier();
+	seal->tli = GetWALInsertionTimeLine();
+	seal->lsn = gate_insert_end();
+	seal->at = GetCurrentTimestamp();
+}
+
+bool
+gate_seal_try(const GateSeal *info, XLogRecPtr *lsn)
+{
+	GateSeal	seal;
+
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		elog(ERROR, "cannot seal in a transaction that has an XID");
+
+	gate_lock_and_settle();
+	check_sealable();
+	if (raw_state() == GATE_HOLD && gate_drain(DRAIN_LOOK, NULL) > 0)
+	{
+		LWLockRelease(gate_shared->lock);
+		return false;
+	}
+	set_state(GATE_SEALING);
+	if (gate_drain(DRAIN_LOOK, NULL) > 0)
+	{
+		LWLockRelease(gate_shared->lock);
+		return false;
+	}
+
+	/* Nobody commits any more: this is the end of what clients wrote. */
+	fill_seal(&seal, info);
+	XLogFlush(seal.lsn);
+	seal_write(&seal);
+	gate_shared->seal = seal;
+	set_state(GATE_SEALED);
+	LWLockRelease(gate_shared->lock);
+	*lsn = seal.lsn;
+	return true;
+}
+
+/*
+ * Durably gone first, open then: a crash in between finds either the seal, or
+ * no seal and no commit behind it.
+ */
+void
+gate_unseal(void)
+{
+	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
+	if (raw_state() == GATE_SEALED)
+	{
+		seal_remove(ERROR);
+		open_locked(NULL);
+	}
+	LWLockRelease(gate_shared->lock);
+}
+
+bool
+gate_get_seal(GateSeal *out)
+{
+	bool		sealed = false;
+
+	if (gate_state() != GATE_SEALED)
+		return false;
+	LWLockAcquire(gate_shared->lock, LW_SHARED);
+	if (raw_state() == GATE_SEALED)
+	{
+		*out = gate_shared->seal;
+		sealed = true;
+	}
+	LWLockRelease(gate_shared->lock);
+	return sealed;
+}
+
+void
+gate_remove_void_seal(void)
+{
+	GateSeal	seal;
+
+	gate_lock_and_settle();
+	if (raw_state() == GATE_OPEN && seal_read(&seal) != SEAL_NONE &&
+		(seal.sysid != GetSystemIdentifier() || seal.tli < present_timeline()))
+		seal_remove(LOG);
+	LWLockRelease(gate_shared->lock);
+}

@@ -1,0 +1,388 @@
+/*
+ * lag.c - waiting for lag zero: until a standby has replayed a position.
+ *
+ * The position is fixed before the wait begins; "the current LSN stands still"
+ * never comes true, since even readers write WAL (hint bits with checksums).
+ * Positions are read from the walsenders' shared memory each millisecond; which
+ * walsender serves which standby is looked up rarely.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "replication/walsender.h"
+#include "replication/walsender_private.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/pg_lsn.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "gate/gate.h"
+#include "pg_compat.h"
+
+#define MAX_STANDBYS	64
+#define MAP_AGE_MS		100		/* a reconnected standby has a new walsender */
+#define MAP_RETRY_MS	20
+#define POLL_MS			1
+
+/* Which slot of WalSndCtl serves which standby, as last looked up. */
+typedef struct Walsender
+{
+	char		name[NAMEDATALEN];
+	int			pid;
+	int			slot;
+} Walsender;
+
+static Walsender walsenders[MAX_STANDBYS];
+static int	nwalsenders = 0;
+static TimestampTz looked_up_at = 0;
+
+PG_FUNCTION_INFO_V1(pingpong_wait_lag_zero);
+
+/* ---- the walsenders ---- */
+
+static const char *
+walsender_state_name(WalSndState state)
+{
+	switch (state)
+	{
+		case WALSNDSTATE_STARTUP:
+			return "startup";
+		case WALSNDSTATE_BACKUP:
+			return "backup";
+		case WALSNDSTATE_CATCHUP:
+			return "catchup";
+		case WALSNDSTATE_STREAMING:
+			return "streaming";
+		case WALSNDSTATE_STOPPING:
+			return "stopping";
+	}
+	return "unknown";
+}
+
+/* False if the slot is no longer used by process pid. */
+static bool
+read_walsender(int slot, int pid, LagStandby *out)
+{
+	WalSnd	   *walsnd = &WalSndCtl->walsnds[slot];
+	WalSndState state;
+	bool		found;
+
+	SpinLockAcquire(&walsnd->mutex);
+	found = walsnd->pid == pid;
+	state = walsnd->state;
+	out->sent = walsnd->sentPtr;
+	out->write = walsnd->write;
+	out->flush = walsnd->flush;
+	out->replay = walsnd->apply;
+	SpinLockRelease(&walsnd->mutex);
+	out->pid = pid;
+	out->state = walsender_state_name(state);
+	return found;
+}
+
+static int
+slot_of(int pid)
+{
+	for (int i = 0; i < max_wal_senders; i++)
+	{
+		LagStandby	unused;
+
+		if (read_walsender(i, pid, &unused))
+			return i;
+	}
+	return -1;
+}
+
+/* Physical replication is connected to no database. Tools are not standbys. */
+static bool
+is_standby(const PgBackendStatus *activity)
+{
+	return activity->st_procpid > 0 && activity->st_backendType == B_WAL_SENDER &&
+		activity->st_databaseid == InvalidOid && activity->st_appname != NULL &&
+		strcmp(activity->st_appname, "pg_basebackup") != 0 &&
+		strcmp(activity->st_appname, "pg_receivewal") != 0;
+}
+
+static void
+look_up_walsenders(void)
+{
+	int			n;
+
+	nwalsenders = 0;
+	pgstat_clear_backend_activity_snapshot();
+	n = pgstat_fetch_stat_numbackends();
+	for (int i = 1; i <= n && nwalsenders < MAX_STANDBYS; i++)
+	{
+		LocalPgBackendStatus *local = compat_local_beentry(i);
+		Walsender  *walsender = &walsenders[nwalsenders];
+
+		if (local == NULL || !is_standby(&local->backendStatus))
+			continue;
+		walsender->pid = local->backendStatus.st_procpid;
+		walsender->slot = slot_of(walsender->pid);
+		strlcpy(walsender->name, local->backendStatus.st_appname, sizeof(walsender->name));
+		if (walsender->slot >= 0)
+			nwalsenders++;
+	}
+	pgstat_clear_backend_activity_snapshot();
+	looked_up_at = GetCurrentTimestamp();
+}
+
+/*
+ * Of several with the same name, the furthest: after a cut connection the old
+ * walsender lingers until its timeout, and reports nothing any more.
+ */
+static bool
+read_furthest(const char *name, LagStandby *out)
+{
+	bool		found = false;
+
+	for (int i = 0; i < nwalsenders; i++)
+	{
+		LagStandby	one;
+
+		if (strcmp(walsenders[i].name, name) != 0 ||
+			!read_walsender(walsenders[i].slot, walsenders[i].pid, &one))
+			continue;
+		if (!found || one.replay >= out->replay)
+			*out = one;
+		found = true;
+	}
+	return found;
+}
+
+static bool
+map_is_older_than(int ms)
+{
+	return TimestampDifferenceExceeds(looked_up_at, GetCurrentTimestamp(), ms);
+}
+
+bool
+lag_standby(const char *name, LagStandby *out)
+{
+	if (map_is_older_than(MAP_AGE_MS))
+		look_up_walsenders();
+	if (read_furthest(name, out))
+		return true;
+	if (!map_is_older_than(MAP_RETRY_MS))
+		return false;
+	look_up_walsenders();
+	return read_furthest(name, out);
+}
+
+/* ---- the SQL function ---- */
+
+/* One standby that is waited for. */
+typedef struct Awaited
+{
+	char		name[NAMEDATALEN];
+	XLogRecPtr	replay;			/* once done */
+	double		waited_ms;
+	bool		done;
+} Awaited;
+
+static void
+nap(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 POLL_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+static double
+ms_since(TimestampTz start)
+{
+	return (GetCurrentTimestamp() - start) / 1000.0;
+}
+
+static void
+report_behind(const char *name, XLogRecPtr lsn, int64 timeout_ms)
+{
+	LagStandby	standby;
+
+	if (!lag_standby(name, &standby))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("standby \"%s\" did not replay %X/%X within %lld ms",
+						name, LSN_FORMAT_ARGS(lsn), (long long) timeout_ms),
+				 errdetail("It is not connected to this server."),
+				 errhint("The name is its application_name, see pg_stat_replication.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("standby \"%s\" did not replay %X/%X within %lld ms",
+					name, LSN_FORMAT_ARGS(lsn), (long long) timeout_ms),
+			 errdetail("Its state is \"%s\"; it has received up to %X/%X and replayed up to %X/%X, %lld bytes behind.",
+					   standby.state, LSN_FORMAT_ARGS(standby.flush),
+					   LSN_FORMAT_ARGS(standby.replay),
+					   (long long) (lsn > standby.replay ? lsn - standby.replay : 0))));
+}
+
+/* The one named, or all that are connected now. */
+static int
+list_awaited(const char *node, Awaited *awaited)
+{
+	int			n = 0;
+
+	memset(awaited, 0, sizeof(Awaited) * MAX_STANDBYS);
+	if (node)
+	{
+		strlcpy(awaited[0].name, node, NAMEDATALEN);
+		return 1;
+	}
+	look_up_walsenders();
+	for (int i = 0; i < nwalsenders; i++)
+	{
+		bool		known = false;
+
+		for (int j = 0; j < n; j++)
+			known |= strcmp(awaited[j].name, walsenders[i].name) == 0;
+		if (!known)
+			strlcpy(awaited[n++].name, walsenders[i].name, NAMEDATALEN);
+	}
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no standby is connected to this server")));
+	return n;
+}
+
+/* Look once at each; returns one that is not there yet, or NULL. */
+static const Awaited *
+look_at_standbys(Awaited *awaited, int n, XLogRecPtr lsn, TimestampTz start)
+{
+	const Awaited *behind = NULL;
+
+	for (int i = 0; i < n; i++)
+	{
+		LagStandby	standby;
+
+		if (awaited[i].done)
+			continue;
+		if (lag_standby(awaited[i].name, &standby) && standby.replay >= lsn)
+		{
+			awaited[i].done = true;
+			awaited[i].replay = standby.replay;
+			awaited[i].waited_ms = ms_since(start);
+		}
+		else
+			behind = &awaited[i];
+	}
+	return behind;
+}
+
+static void
+wait_for_standbys(Awaited *awaited, int n, XLogRecPtr lsn, int64 timeout_ms)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	const Awaited *behind;
+
+	while ((behind = look_at_standbys(awaited, n, lsn, start)) != NULL)
+	{
+		if (ms_since(start) >= timeout_ms)
+			report_behind(behind->name, lsn, timeout_ms);
+		nap();
+	}
+}
+
+/* On a standby: until this server itself has replayed the position. */
+static void
+wait_for_replay(Awaited *self, XLogRecPtr lsn, int64 timeout_ms)
+{
+	TimestampTz start = GetCurrentTimestamp();
+
+	strlcpy(self->name, cluster_name, NAMEDATALEN);
+	while ((self->replay = GetXLogReplayRecPtr(NULL)) < lsn)
+	{
+		if (ms_since(start) >= timeout_ms || !RecoveryInProgress())
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("this server did not replay %X/%X within %lld ms",
+							LSN_FORMAT_ARGS(lsn), (long long) timeout_ms),
+					 errdetail("It has replayed up to %X/%X, %lld bytes behind.",
+							   LSN_FORMAT_ARGS(self->replay), (long long) (lsn - self->replay))));
+		nap();
+	}
+	self->waited_ms = ms_since(start);
+}
+
+static void
+check_standby_arguments(const char *node, bool has_lsn)
+{
+	if (!has_lsn)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"lsn\" must be given on a standby")));
+	if (node && strcmp(node, cluster_name) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot wait for node \"%s\" on a standby", node),
+				 errdetail("A standby can only wait for its own replay; its name is \"%s\".", cluster_name),
+				 errhint("Call it on the primary, or without \"node\".")));
+}
+
+/* What lag zero means now: the seal, else what is durable here. */
+static XLogRecPtr
+present_goal(void)
+{
+	GateSeal	seal;
+
+	return gate_get_seal(&seal) ? seal.lsn : GetFlushRecPtr(NULL);
+}
+
+static void
+put_rows(FunctionCallInfo fcinfo, const Awaited *awaited, int n)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[3];
+		bool		nulls[3] = {false, false, false};
+
+		values[0] = CStringGetTextDatum(awaited[i].name);
+		values[1] = LSNGetDatum(awaited[i].replay);
+		values[2] = Float8GetDatum(awaited[i].waited_ms);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+Datum
+pingpong_wait_lag_zero(PG_FUNCTION_ARGS)
+{
+	char	   *node = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Awaited    *awaited = palloc(sizeof(Awaited) * MAX_STANDBYS);
+	int64		timeout_ms;
+	int			n = 1;
+
+	gate_require_shmem();
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("\"timeout\" must not be null")));
+	timeout_ms = gate_interval_ms(PG_GETARG_INTERVAL_P(1), "timeout");
+
+	InitMaterializedSRF(fcinfo, 0);
+	memset(awaited, 0, sizeof(Awaited) * MAX_STANDBYS);
+	if (RecoveryInProgress())
+	{
+		check_standby_arguments(node, !PG_ARGISNULL(2));
+		wait_for_replay(&awaited[0], PG_GETARG_LSN(2), timeout_ms);
+	}
+	else
+	{
+		XLogRecPtr	lsn = PG_ARGISNULL(2) ? present_goal() : PG_GETARG_LSN(2);
+
+		n = list_awaited(node, awaited);
+		wait_for_standbys(awaited, n, lsn, timeout_ms);
+	}
+	put_rows(fcinfo, awaited, n);
+	return (Datum) 0;
+}

@@ -1,0 +1,54 @@
+/*
+ * pg_compat.h - the only place that asks which PostgreSQL this is.
+ *
+ * 15 is the oldest major; each block says what changed and when.
+ */
+#ifndef PINGPONG_COMPAT_H
+#define PINGPONG_COMPAT_H
+
+#include "miscadmin.h"
+#include "postmaster/autovacuum.h"
+#include "utils/backend_status.h"
+#include "utils/fmgroids.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM < 150000
+#error "pg_pingpong needs PostgreSQL 15 or newer"
+#endif
+
+/* 16 renamed the access to the local copy of the backend status array. */
+#if PG_VERSION_NUM >= 160000
+#define compat_local_beentry(idx) pgstat_get_local_beentry_by_index(idx)
+#else
+#define compat_local_beentry(idx) pgstat_fetch_stat_local_beentry(idx)
+#endif
+
+/* 17 made the process types macros and lets extensions name their waits. */
+#if PG_VERSION_NUM >= 170000
+#define compat_am_autovacuum() AmAutoVacuumWorkerProcess()
+#define compat_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define compat_am_autovacuum() IsAutoVacuumWorkerProcess()
+#define compat_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* 17 gave pg_logical_emit_message a fourth argument; the OIDs stayed. */
+#define COMPAT_F_EMIT_MESSAGE_TEXT	3577
+#define COMPAT_F_EMIT_MESSAGE_BYTEA 3578
+
+/* Built-in functions that write and that 15 does not have, as case labels. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_CASES_OF_NEW_WRITERS \
+	case F_PG_LOG_STANDBY_SNAPSHOT: \
+	case F_PG_RESTORE_RELATION_STATS: \
+	case F_PG_CLEAR_RELATION_STATS: \
+	case F_PG_RESTORE_ATTRIBUTE_STATS: \
+	case F_PG_CLEAR_ATTRIBUTE_STATS:
+#elif PG_VERSION_NUM >= 160000
+#define COMPAT_CASES_OF_NEW_WRITERS \
+	case F_PG_LOG_STANDBY_SNAPSHOT:
+#else
+#define COMPAT_CASES_OF_NEW_WRITERS
+#endif
+
+#endif
