@@ -762,7 +762,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     )
     SELECT finding(name, CASE WHEN theirs IS NOT NULL THEN there @> here AND here @> there END,
                    CASE WHEN name = $1 THEN 'fail' ELSE 'warn' END,
-                   CASE WHEN there @> here AND here @> there THEN theirs
+                   CASE WHEN there @> here AND here @> there THEN coalesce(nullif(theirs, ''), 'none')
                         ELSE format('missing there: %s; only there: %s',
                                     coalesce((SELECT string_agg(x, ', ') FROM unnest(here) x WHERE x <> ALL (there)), 'none'),
                                     coalesce((SELECT string_agg(x, ', ') FROM unnest(there) x WHERE x <> ALL (here)), 'none')) END,
@@ -925,7 +925,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM pg_replication_slots s LEFT JOIN node n ON n.slot = s.slot_name AND n.kind = 'postgres'
     UNION ALL
     SELECT finding($1, CASE WHEN n.pg #> '{slots,rows}' IS NOT NULL THEN bad IS NULL END, 'warn',
-                   coalesce(format('slots on the target that lost their WAL: %s', bad),
+                   coalesce('slots on the target that lost their WAL: ' || bad,
                             format('%s slots on the target, none has lost WAL', jsonb_array_length(n.pg #> '{slots,rows}'))),
                    'Drop them there.', 'postgres', 'slots')
     FROM preflight_node n,
@@ -982,13 +982,14 @@ $$;
 
 -- Each route with what its router's agent saw; db is null where the pooler does not know the database.
 CREATE VIEW pingpong.preflight_route AS
-SELECT r.name, r.kind, r.router, r.endpoint, r.node, d.database, n.host, n.port, e.e AS endpoint_facts,
-       (SELECT x FROM jsonb_array_elements(e.e -> 'databases') x WHERE x ->> 'name' = d.database LIMIT 1) AS db
+SELECT r.name, r.kind, r.router, r.endpoint, r.node, d.database, n.host, n.port, e.e AS endpoint_facts, b.db,
+       coalesce(b.db ->> 'pool_mode', e.e #>> '{config,pool_mode}') AS pool_mode
 FROM pingpong.route r
      CROSS JOIN LATERAL jsonb_object_keys(r.databases) d (database)
      LEFT JOIN pingpong.node n ON n.name = r.node
      LEFT JOIN pingpong.preflight_node p ON p.name = r.router
-     LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(p.facts -> 'routers') x WHERE x ->> 'endpoint' = r.endpoint LIMIT 1) e (e) ON true;
+     LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(p.facts -> 'routers') x WHERE x ->> 'endpoint' = r.endpoint LIMIT 1) e (e) ON true
+     LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(e.e -> 'databases') x WHERE x ->> 'name' = d.database LIMIT 1) b (db) ON true;
 COMMENT ON VIEW pingpong.preflight_route IS 'routes and their databases with what the agent of the router saw';
 
 CREATE FUNCTION pingpong.check_routes_observed(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -1041,13 +1042,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
          LATERAL (SELECT (r.endpoint_facts -> 'config' ->> setting)::numeric) s (seconds)
     UNION ALL
     SELECT finding(r.router, coalesce(r.db ->> 'paused', '0') = '0' AND coalesce(r.db ->> 'disabled', '0') = '0', 'fail',
-                   format('database "%s": %s pooling, paused %s, disabled %s', r.database, r.db ->> 'pool_mode', r.db ->> 'paused', r.db ->> 'disabled'),
+                   format('database "%s": %s pooling, paused %s, disabled %s', r.database, r.pool_mode, r.db ->> 'paused', r.db ->> 'disabled'),
                    'RESUME or ENABLE it at the pooler''s console first.', 'routers')
     FROM preflight_route r WHERE r.db IS NOT NULL
     UNION ALL
     SELECT ROW(r.router, 'info', format('database "%s" is in session pooling', r.database),
                'PAUSE cannot return while a session lives, so the sessions are ended after the seal: each client sees one disconnect.')::finding
-    FROM preflight_route r WHERE r.db ->> 'pool_mode' = 'session' AND r.kind = 'rw'
+    FROM preflight_route r WHERE r.db IS NOT NULL AND r.pool_mode = 'session' AND r.kind = 'rw'
     UNION ALL
     SELECT finding(r.router, ttl <= 15, 'warn', format('endpoint "%s": dns_max_ttl = %s s, and the target is known by the name "%s"', r.endpoint, ttl, t.host),
                    'Register nodes by address, or lower dns_max_ttl.', 'routers', 'config')
@@ -1083,7 +1084,7 @@ $$;
 
 CREATE FUNCTION pingpong.preflight_checks(target text, options jsonb DEFAULT '{}')
 RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pingpong, pg_temp SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     c       pingpong.preflight_check;
