@@ -63,8 +63,9 @@ refuse_with_xid(const char *function)
 				 errmsg("cannot execute %s in a transaction that has written", function)));
 }
 
-static void
-nap(void)
+/* Between two looks: a millisecond, and the place where Ctrl-C arrives. */
+void
+gate_nap(void)
 {
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 POLL_MS, PG_WAIT_EXTENSION);
@@ -141,7 +142,7 @@ drain_within(int64 grace_ms, bool abort)
 			break;
 		if (now >= (abort ? grace_end : limit))
 			report_not_drained();
-		nap();
+		gate_nap();
 	}
 	gate_back_to_hold();
 }
@@ -193,7 +194,7 @@ pingpong_seal(PG_FUNCTION_ARGS)
 	refuse_with_xid("pingpong.seal()");
 
 	while (!gate_seal_try(&info, &lsn))
-		nap();
+		gate_nap();
 	ereport(LOG,
 			(errmsg("this server is sealed at %X/%X by hand", LSN_FORMAT_ARGS(lsn))));
 	PG_RETURN_LSN(lsn);

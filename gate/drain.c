@@ -21,7 +21,6 @@
 #include "gate/gate.h"
 #include "pg_compat.h"
 
-#define AGENT_APPLICATION	"pingpong-agent"
 #define CANCEL_PAUSE_MS		20	/* give a cancelled backend time to abort */
 
 typedef struct Holder
@@ -187,7 +186,7 @@ is_client(const PgBackendStatus *activity, int except_pid)
 		activity->st_procpid != MyProcPid &&
 		activity->st_procpid != except_pid &&
 		(activity->st_appname == NULL ||
-		 strcmp(activity->st_appname, AGENT_APPLICATION) != 0);
+		 strcmp(activity->st_appname, GATE_AGENT_APPLICATION) != 0);
 }
 
 int

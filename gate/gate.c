@@ -243,6 +243,8 @@ open_at_exit(int code, Datum arg)
 	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
 	if (gate_is_mine() && raw_state() != GATE_SEALED)
 		open_locked("its owner is gone");
+	else if (gate_is_mine())
+		gate_shared->owner_pid = 0; /* the number may be used again */
 	LWLockRelease(gate_shared->lock);
 }
 

@@ -23,6 +23,9 @@ typedef enum GateState
 	GATE_SEALED
 } GateState;
 
+/* Sessions of this application_name are neither drained away nor misled. */
+#define GATE_AGENT_APPLICATION "pingpong-agent"
+
 #define GATE_RUN_LEN	64
 #define GATE_REASON_LEN 128
 
@@ -192,6 +195,7 @@ extern void seal_remove(int elevel);
 extern int64 gate_interval_ms(const Interval *interval, const char *argument);
 
 /* Used inside gate/ only. */
+extern void gate_nap(void);
 extern void gate_lock_and_settle(void);
 
 #endif

@@ -35,7 +35,6 @@
 #include "pg_compat.h"
 
 #define NAP_MS				50	/* how often a held statement looks for a dead owner */
-#define AGENT_APPLICATION	"pingpong-agent"
 #define OUR_SCHEMA			"pingpong"
 
 /* What a statement may do, as far as a hook can tell. */
@@ -575,7 +574,7 @@ client_authentication(Port *port, int status)
 	if (status != STATUS_OK || !gate_is_closed() || RecoveryInProgress() ||
 		gate_state() != GATE_SEALED)
 		return;
-	if (port->application_name && strcmp(port->application_name, AGENT_APPLICATION) == 0)
+	if (port->application_name && strcmp(port->application_name, GATE_AGENT_APPLICATION) == 0)
 		return;
 	SetConfigOption("default_transaction_read_only", "on", PGC_SUSET, PGC_S_OVERRIDE);
 	read_only_by_seal = true;

@@ -13,10 +13,8 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/pg_lsn.h"
@@ -29,7 +27,6 @@
 #define MAX_STANDBYS	64
 #define MAP_AGE_MS		100		/* a reconnected standby has a new walsender */
 #define MAP_RETRY_MS	20
-#define POLL_MS			1
 
 /* Which slot of WalSndCtl serves which standby, as last looked up. */
 typedef struct Walsender
@@ -188,15 +185,6 @@ typedef struct Awaited
 	bool		done;
 } Awaited;
 
-static void
-nap(void)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 POLL_MS, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-}
-
 static double
 ms_since(TimestampTz start)
 {
@@ -288,7 +276,7 @@ wait_for_standbys(Awaited *awaited, int n, XLogRecPtr lsn, int64 timeout_ms)
 	{
 		if (ms_since(start) >= timeout_ms)
 			report_behind(behind->name, lsn, timeout_ms);
-		nap();
+		gate_nap();
 	}
 }
 
@@ -308,7 +296,7 @@ wait_for_replay(Awaited *self, XLogRecPtr lsn, int64 timeout_ms)
 							LSN_FORMAT_ARGS(lsn), (long long) timeout_ms),
 					 errdetail("It has replayed up to %X/%X, %lld bytes behind.",
 							   LSN_FORMAT_ARGS(self->replay), (long long) (lsn - self->replay))));
-		nap();
+		gate_nap();
 	}
 	self->waited_ms = ms_since(start);
 }
