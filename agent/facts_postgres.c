@@ -57,10 +57,10 @@ static const PostgresPart parts[] = {
 	" AND context <> 'internal'"},
 	{"pending_restart",
 	"SELECT jsonb_build_object('rows', coalesce(jsonb_agg(name ORDER BY name), '[]')) FROM pg_settings WHERE pending_restart"},
-	{"file_errors",				/* "could not be applied" is a pending restart */
+	{"file_errors",				/* one that waits for a restart has an "error" too: left out */
 		"SELECT jsonb_build_object('rows', coalesce(jsonb_agg(e), '[]')) FROM ("
-		"SELECT format('%s line %s: %s', sourcefile, sourceline, error) FROM pg_file_settings"
-		" WHERE error IS NOT NULL AND error <> 'setting could not be applied'"
+		"SELECT concat_ws(' ', f.name, f.sourcefile, 'line ' || f.sourceline, f.error) FROM pg_file_settings f"
+		" WHERE error IS NOT NULL AND NOT EXISTS (SELECT FROM pg_settings s WHERE s.name = f.name AND s.pending_restart)"
 	" UNION ALL SELECT format('pg_hba.conf line %s: %s', line_number, error) FROM pg_hba_file_rules WHERE error IS NOT NULL) f (e)"},
 	{"hba",						/* not the options: some hold passwords */
 		"SELECT jsonb_build_object('rows', coalesce(jsonb_agg(jsonb_build_object('type', type, 'database', database,"

@@ -1,0 +1,40 @@
+/*
+ * actions.c
+ *		The table of actions: name, function, and how the executor treats it.
+ *
+ * All are idempotent; RESUMABLE is for those that somebody waits for across a restart
+ * of the agent.  A hook is not: what it did so far is known to nobody.
+ */
+#include <string.h>
+
+#include "agent/action.h"
+
+static const ActionEntry actions[] = {
+	{ACTION_FACTS, action_facts, ACTION_LAZY_JOURNAL},
+	{ACTION_PG_CHECKPOINT, action_pg_checkpoint, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
+	{ACTION_PG_QUERY, action_pg_query, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
+	{ACTION_PG_SETTING, action_pg_setting, ACTION_NEEDS_PG},
+	{ACTION_SLOT_ENSURE, action_slot_ensure, ACTION_NEEDS_PG | ACTION_RESUMABLE},
+	{ACTION_SLOT_DROP, action_slot_drop, ACTION_NEEDS_PG | ACTION_RESUMABLE},
+	{ACTION_SLOT_TIDY, action_slot_tidy, ACTION_NEEDS_PG | ACTION_RESUMABLE},
+	{ACTION_TOKEN_ARM, action_token_arm, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
+	{ACTION_TOKEN_BURN, action_token_burn, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{ACTION_PG_PROMOTE, action_pg_promote,
+	ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
+	{ACTION_PG_FOLLOW, action_pg_follow, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
+	{ACTION_PG_REJOIN, action_pg_rejoin, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
+	{ACTION_PGBOUNCER_PREPARE, action_pgbouncer_prepare, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{ACTION_PGBOUNCER_PAUSE, action_pgbouncer_pause, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{ACTION_PGBOUNCER_COMMIT, action_pgbouncer_commit, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
+	{ACTION_PGBOUNCER_RELEASE, action_pgbouncer_release, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{ACTION_HOOK, action_hook, 0},
+};
+
+const ActionEntry *
+action_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
+		if (strcmp(actions[i].name, name) == 0)
+			return &actions[i];
+	return NULL;
+}

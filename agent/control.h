@@ -1,0 +1,28 @@
+/*
+ * control.h
+ *		Starting and stopping the local server, by whichever means it is managed.
+ */
+#ifndef PINGPONG_AGENT_CONTROL_H
+#define PINGPONG_AGENT_CONTROL_H
+
+#include <sys/types.h>
+
+#include "agent/pg.h"
+
+/* The postmaster of the data directory, 0: none runs. */
+extern pid_t control_postmaster(const AgentConfig *config);
+
+/* Ends it: immediate (no shutdown checkpoint, which would be a record past the fork) or fast.  Down already is fine. */
+extern int	control_stop(ActionContext *ctx, bool immediate, int timeout_ms);
+
+/* Starts it and returns; it need not accept connections yet.  Up already is fine. */
+extern int	control_start(ActionContext *ctx);
+
+/* Waits until it accepts connections; NULL with the job's error set: gone, or not in time. */
+extern PGconn *control_wait_ready(ActionContext *ctx, double deadline);
+
+/* PGDATA/name, malloc'd; bin/name, malloc'd */
+extern char *data_path(const AgentConfig *config, const char *name);
+extern char *bin_path(const AgentConfig *config, const char *name);
+
+#endif							/* PINGPONG_AGENT_CONTROL_H */

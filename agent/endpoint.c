@@ -1,0 +1,155 @@
+/*
+ * endpoint.c
+ *		PgBouncer's admin console: connections, statements with limits, RESUME.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "agent/endpoint.h"
+#include "agent/text.h"
+
+#define RETRY_MS 20
+
+static pthread_mutex_t endpoints_lock = PTHREAD_MUTEX_INITIALIZER;
+static Endpoint *endpoints;
+
+Endpoint *
+endpoint_get(const char *name)
+{
+	Endpoint   *endpoint;
+
+	pthread_mutex_lock(&endpoints_lock);
+	for (endpoint = endpoints; endpoint; endpoint = endpoint->next)
+		if (strcmp(endpoint->name, name) == 0)
+			break;
+	if (!endpoint)
+	{
+		endpoint = xalloc(sizeof(Endpoint));
+		endpoint->name = xstrdup(name);
+		pthread_mutex_init(&endpoint->lock, NULL);
+		pthread_cond_init(&endpoint->changed, NULL);
+		endpoint->wake_fd = -1;
+		endpoint->next = endpoints;
+		endpoints = endpoint;
+	}
+	pthread_mutex_unlock(&endpoints_lock);
+	return endpoint;
+}
+
+void
+endpoint_end_pause(Endpoint *endpoint)
+{
+	endpoint->generation++;
+	pthread_cond_broadcast(&endpoint->changed);
+	if (endpoint->wake_fd >= 0)
+		eventfd_write(endpoint->wake_fd, 1);
+}
+
+PGconn *
+admin_connect(const BouncerConfig *bouncer, char *error, size_t error_size)
+{
+	return pg_remote(bouncer->admin, NULL, 0, false, error, error_size);
+}
+
+/* Waits for the connection's answer; false: not in time, or the connection broke. */
+static bool
+wait_answer(PGconn *conn, double deadline)
+{
+	while (PQisBusy(conn))
+	{
+		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
+		double		left = deadline - clock_monotonic_ms();
+
+		if (left <= 0)
+			return false;
+		if (poll(&fd, 1, (int) left + 1) < 0 && errno != EINTR)
+			return false;
+		if (fd.revents && !PQconsumeInput(conn))
+			return false;
+	}
+	return true;
+}
+
+PGresult *
+admin_query(PGconn *conn, const char *sql, int timeout_ms, char *error, size_t error_size)
+{
+	PGresult   *res = NULL;
+	PGresult   *next;
+	bool		answered = PQsendQuery(conn, sql) && wait_answer(conn, clock_monotonic_ms() + timeout_ms);
+
+	error[0] = '\0';
+	if (answered)
+	{
+		res = PQgetResult(conn);
+		while ((next = PQgetResult(conn)))
+			PQclear(next);
+	}
+	if (res && (PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK))
+		return res;
+	snprintf(error, error_size, "%s", !answered ? "PgBouncer does not answer" : PQerrorMessage(conn));
+	error[strcspn(error, "\r\n")] = '\0';
+	PQclear(res);
+	return NULL;
+}
+
+PGresult *
+admin_control(Endpoint *endpoint, const BouncerConfig *bouncer, const char *sql, double deadline,
+			  char *error, size_t error_size)
+{
+	for (;;)
+	{
+		PGresult   *res;
+		double		left = deadline - clock_monotonic_ms();
+
+		if (!endpoint->control)
+			endpoint->control = admin_connect(bouncer, error, error_size);
+		if (endpoint->control)
+		{
+			res = admin_query(endpoint->control, sql, left > 100 ? (int) left : 100, error, error_size);
+			if (res)
+				return res;
+			if (PQstatus(endpoint->control) == CONNECTION_OK && PQtransactionStatus(endpoint->control) == PQTRANS_IDLE)
+				return NULL;	/* a plain refusal */
+			PQfinish(endpoint->control);
+			endpoint->control = NULL;
+		}
+		if (clock_monotonic_ms() + RETRY_MS > deadline)
+			return NULL;
+		sleep_ms(RETRY_MS);
+	}
+}
+
+char *
+admin_command(const char *verb, const char *database)
+{
+	return xasprintf("%s \"%s\"", verb, database);
+}
+
+int
+admin_resume(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, double deadline,
+			 char *error, size_t error_size)
+{
+	const char *name;
+	json_t	   *unused;
+	int			rc = 0;
+
+	json_object_foreach(databases, name, unused)
+	{
+		char	   *sql = admin_command("RESUME", name);
+		PGresult   *res = admin_control(endpoint, bouncer, sql, deadline, error, error_size);
+
+		/* go on with the others in any case: each database that stays paused is an outage */
+		if (!res && !strstr(error, "not paused"))
+			rc = -1;
+		PQclear(res);
+		free(sql);
+		if (rc < 0 && clock_monotonic_ms() > deadline)
+			break;
+	}
+	return rc;
+}

@@ -1,0 +1,56 @@
+/*
+ * endpoint.h
+ *		A PgBouncer as we know it: its connections, its pause.
+ */
+#ifndef PINGPONG_AGENT_ENDPOINT_H
+#define PINGPONG_AGENT_ENDPOINT_H
+
+#include <pthread.h>
+
+#include "agent/pg.h"
+
+#define ENDPOINT_PAUSERS_MAX 16
+#define ADMIN_TIMEOUT_MS 5000
+
+/* Lives as long as the process, one for each name ever used.  All fields but name: under lock. */
+typedef struct Endpoint
+{
+	struct Endpoint *next;
+	char	   *name;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;		/* CLOCK_REALTIME: the deadline of a pause outlasts us */
+	PGconn	   *control;		/* for everything that answers at once */
+	PGconn	   *pausers[ENDPOINT_PAUSERS_MAX];	/* opened by prepare; a pause takes them away */
+	int			n_pausers;
+	unsigned	generation;		/* grows when a pause is over: commit, release, deadline, next pause */
+	int			wake_fd;		/* of the pause that waits, -1: none */
+} Endpoint;
+
+extern Endpoint *endpoint_get(const char *name);
+
+/* A pause is over: whoever waits for it stops waiting.  The lock is held. */
+extern void endpoint_end_pause(Endpoint *endpoint);
+
+/* Opens an admin connection; NULL with error set. */
+extern PGconn *admin_connect(const BouncerConfig *bouncer, char *error, size_t error_size);
+
+/* A statement on the console with a limit; NULL with error set.  The connection is useless after a time-out. */
+extern PGresult *admin_query(PGconn *conn, const char *sql, int timeout_ms, char *error, size_t error_size);
+
+/* The same on the control connection, reconnecting until the deadline (monotonic).  The lock is held. */
+extern PGresult *admin_control(Endpoint *endpoint, const BouncerConfig *bouncer, const char *sql, double deadline,
+							   char *error, size_t error_size);
+
+/* RESUME of each database; that one is not paused is fine.  The lock is held. */
+extern int	admin_resume(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, double deadline,
+						 char *error, size_t error_size);
+
+/* PAUSE "name" or RESUME "name", malloc'd */
+extern char *admin_command(const char *verb, const char *database);
+
+/* pause.c: the deadline that every pause carries, kept in state_dir/pause/ENDPOINT.json */
+extern int	pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *databases, double deadline_ms);
+extern void pause_clear(const AgentConfig *config, Endpoint *endpoint);
+extern void pause_guard(Endpoint *endpoint, json_t *databases, double deadline_ms);	/* the lock is held */
+
+#endif							/* PINGPONG_AGENT_ENDPOINT_H */

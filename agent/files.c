@@ -1,0 +1,180 @@
+/*
+ * files.c
+ *		Whole files: read, write so that a crash leaves the old or the new one, copy, remove.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <libgen.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+
+bool
+file_exists(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+int
+file_fsync_path(const char *path)
+{
+	int			fd = open(path, O_RDONLY | O_CLOEXEC);
+	int			rc;
+
+	if (fd < 0)
+		return -1;
+	rc = fsync(fd);
+	close(fd);
+	return rc;
+}
+
+static int
+fsync_parent(const char *path)
+{
+	char	   *copy = xstrdup(path);
+	int			rc = file_fsync_path(dirname(copy));
+
+	free(copy);
+	return rc;
+}
+
+static int
+write_all(int fd, const char *data, size_t size)
+{
+	while (size > 0)
+	{
+		ssize_t		n = write(fd, data, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		data += n;
+		size -= n;
+	}
+	return 0;
+}
+
+/*
+ * Temporary name, rename; durable: with fsync of the file and of its folder.  The
+ * name is unique in the process, since several jobs may write the same file at once.
+ */
+int
+file_write_atomic(const char *path, const char *data, size_t size, int mode, bool durable)
+{
+	static atomic_uint serial;
+	char	   *temporary = xasprintf("%s.tmp%d.%u", path, (int) getpid(), atomic_fetch_add(&serial, 1));
+	int			fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	int			rc = -1;
+
+	if (fd >= 0)
+	{
+		rc = fchmod(fd, mode);	/* whatever the umask says */
+		if (rc == 0)
+			rc = write_all(fd, data, size);
+		if (rc == 0 && durable)
+			rc = fsync(fd);
+		if (close(fd) < 0)
+			rc = -1;
+		if (rc == 0)
+			rc = rename(temporary, path);
+		if (rc == 0 && durable)
+			rc = fsync_parent(path);
+		if (rc < 0)
+		{
+			int			save = errno;
+
+			unlink(temporary);
+			errno = save;
+		}
+	}
+	free(temporary);
+	return rc;
+}
+
+char *
+file_read(const char *path, size_t limit, size_t *size)
+{
+	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	char	   *data = NULL;
+	size_t		len = 0;
+	ssize_t		n;
+
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (size_t) st.st_size > limit)
+	{
+		close(fd);
+		errno = EFBIG;
+		return NULL;
+	}
+	data = xalloc(limit + 1 < (size_t) st.st_size + 4096 ? limit + 1 : (size_t) st.st_size + 4096);
+	while (len < (size_t) st.st_size && (n = read(fd, data + len, st.st_size - len)) > 0)
+		len += n;
+	close(fd);
+	data[len] = '\0';
+	if (size)
+		*size = len;
+	return data;
+}
+
+/* Keeps mode and owner where that is allowed; the copy is durable. */
+int
+file_copy(const char *from, const char *to)
+{
+	struct stat st;
+	size_t		size;
+	char	   *data;
+	int			rc;
+
+	if (stat(from, &st) < 0 || !(data = file_read(from, 64 * 1024 * 1024, &size)))
+		return -1;
+	rc = file_write_atomic(to, data, size, st.st_mode & 07777, true);
+	free(data);
+	if (rc == 0 && geteuid() == 0 && chown(to, st.st_uid, st.st_gid) < 0)
+		rc = -1;
+	return rc;
+}
+
+int
+make_directory(const char *path, int mode)
+{
+	char	   *copy = xstrdup(path);
+	int			rc = 0;
+
+	for (char *p = copy + 1; rc == 0 && *p; p++)
+		if (*p == '/')
+		{
+			*p = '\0';
+			rc = mkdir(copy, mode) < 0 && errno != EEXIST ? -1 : 0;
+			*p = '/';
+		}
+	if (rc == 0)
+		rc = mkdir(copy, mode) < 0 && errno != EEXIST ? -1 : 0;
+	free(copy);
+	return rc;
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+/* Does not follow symbolic links: only the tree itself goes. */
+int
+remove_tree(const char *path)
+{
+	if (!file_exists(path))
+		return 0;
+	return nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+}

@@ -1,0 +1,140 @@
+/*
+ * journal.c
+ *		The job journal: state_dir/jobs/RUN/STEP.json, and state_dir/epoch.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/jobs.h"
+
+#define RECORD_MAX (1024 * 1024)
+
+static char *
+run_directory(const char *state_dir, const char *run)
+{
+	return xasprintf("%s/jobs/%s", state_dir, run);
+}
+
+/* The folder of a new run is itself an entry that must last. */
+static int
+ensure_run_directory(const char *state_dir, const char *run, bool durable)
+{
+	char	   *path = run_directory(state_dir, run);
+	char	   *parent = xasprintf("%s/jobs", state_dir);
+	int			rc = 0;
+
+	if (!file_exists(path))
+	{
+		rc = make_directory(path, 0700);
+		if (rc == 0 && durable)
+			rc = file_fsync_path(parent);
+	}
+	free(parent);
+	free(path);
+	return rc;
+}
+
+int
+journal_write(const char *state_dir, const char *run, const char *step, json_t *record, bool durable)
+{
+	char	   *text = json_dumps(record, JSON_COMPACT);
+	char	   *path = xasprintf("%s/jobs/%s/%s.json", state_dir, run, step);
+	int			rc = -1;
+
+	if (text && ensure_run_directory(state_dir, run, durable) == 0)
+		rc = file_write_atomic(path, text, strlen(text), 0600, durable);
+	if (rc < 0)
+		log_error("could not write job journal \"%s\": %s", path, strerror(errno));
+	free(path);
+	free(text);
+	return rc;
+}
+
+static void
+read_record(const char *directory, const char *name, void (*found) (json_t *record))
+{
+	size_t		len = strlen(name);
+	char	   *path;
+	char	   *text;
+	json_t	   *record;
+
+	if (len < 6 || strcmp(name + len - 5, ".json") != 0)
+		return;
+	path = xasprintf("%s/%s", directory, name);
+	text = file_read(path, RECORD_MAX, NULL);
+	record = text ? json_loads(text, 0, NULL) : NULL;
+	if (record)
+		found(record);
+	else
+		log_warning("job journal \"%s\" cannot be read, it is ignored", path);
+	json_decref(record);
+	free(text);
+	free(path);
+}
+
+void
+journal_read_all(const char *state_dir, void (*found) (json_t *record))
+{
+	char	   *root = xasprintf("%s/jobs", state_dir);
+	DIR		   *runs = opendir(root);
+	struct dirent *run;
+
+	while (runs && (run = readdir(runs)))
+	{
+		char	   *path;
+		DIR		   *steps;
+		struct dirent *step;
+
+		if (!pingpong_key_valid(run->d_name))
+			continue;
+		path = run_directory(state_dir, run->d_name);
+		steps = opendir(path);
+		while (steps && (step = readdir(steps)))
+			read_record(path, step->d_name, found);
+		if (steps)
+			closedir(steps);
+		free(path);
+	}
+	if (runs)
+		closedir(runs);
+	free(root);
+}
+
+void
+journal_remove_run(const char *state_dir, const char *run)
+{
+	char	   *path = run_directory(state_dir, run);
+
+	if (remove_tree(path) < 0)
+		log_warning("could not remove \"%s\": %s", path, strerror(errno));
+	free(path);
+}
+
+int64_t
+journal_read_epoch(const char *state_dir)
+{
+	char	   *path = xasprintf("%s/epoch", state_dir);
+	char	   *text = file_read(path, 64, NULL);
+	int64_t		epoch = text ? strtoll(text, NULL, 10) : 0;
+
+	free(text);
+	free(path);
+	return epoch;
+}
+
+int
+journal_write_epoch(const char *state_dir, int64_t epoch)
+{
+	char	   *path = xasprintf("%s/epoch", state_dir);
+	char		text[32];
+	int			len = snprintf(text, sizeof(text), "%lld\n", (long long) epoch);
+	int			rc = file_write_atomic(path, text, len, 0600, true);
+
+	if (rc < 0)
+		log_error("could not write \"%s\": %s", path, strerror(errno));
+	free(path);
+	return rc;
+}

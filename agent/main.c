@@ -1,0 +1,197 @@
+/*
+ * main.c
+ *		pingpong-agent: arguments, signals, start and stop.
+ *
+ * All signals are blocked in all threads and read here from a signalfd: SIGTERM and
+ * SIGINT stop, SIGHUP reads the configuration again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "agent/http.h"
+#include "agent/jobs.h"
+#include "agent/pgbouncer.h"
+
+#define DEFAULT_CONFIG "/etc/pingpong-agent.ini"
+#define STOP_LIMIT_MS 500
+
+static void
+print_help(void)
+{
+	printf("pingpong-agent does on a host what SQL cannot: it is ordered by pg_pingpong.\n\n"
+		   "Usage:\n  pingpong-agent [--config FILE] [--check]\n\nOptions:\n"
+		   "  -c, --config FILE  configuration (default %s)\n"
+		   "      --check        check the configuration and what it can reach, then exit\n"
+		   "  -V, --version      print the version, then exit\n"
+		   "  -h, --help         print this, then exit\n\n"
+		   "SIGHUP reads the configuration again, SIGTERM stops the agent.\n", DEFAULT_CONFIG);
+}
+
+static sigset_t
+block_signals(void)
+{
+	sigset_t	signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signals;
+}
+
+/* Where we listen and keep state stays until a restart: jobs and their journal belong together. */
+static void
+reload(void)
+{
+	AgentConfig *old = config_current();
+	char		error[512];
+	AgentConfig *config = config_read(old->path, error, sizeof(error));
+
+	if (!config)
+		log_error("configuration not reloaded: %s", error);
+	else if (strcmp(config->listen, old->listen) != 0 || strcmp(config->state_dir, old->state_dir) != 0)
+	{
+		log_error("configuration not reloaded: \"listen\" and \"state_dir\" need a restart");
+		config_free(config);
+	}
+	else
+	{
+		log_set_level(config->log_level);
+		config_install(config);
+		log_info("configuration reloaded");
+	}
+	config_release(old);
+}
+
+static void
+serve(sigset_t *signals)
+{
+	int			fd = signalfd(-1, signals, SFD_CLOEXEC);
+	struct signalfd_siginfo info;
+
+	for (;;)
+	{
+		ssize_t		n = read(fd, &info, sizeof(info));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n != sizeof(info))
+			break;
+		if (info.ssi_signo != SIGHUP)
+			break;
+		reload();
+	}
+	close(fd);
+}
+
+/* Two agents with one journal would do everything twice.  The lock ends with the process. */
+static int
+lock_state(const char *state_dir, char *error, size_t error_size)
+{
+	char	   *path = xasprintf("%s/lock", state_dir);
+	char	   *jobs = xasprintf("%s/jobs", state_dir);
+	int			fd = -1;
+
+	if (make_directory(jobs, 0700) < 0)
+		snprintf(error, error_size, "could not create \"%s\": %s", jobs, strerror(errno));
+	else if ((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
+		snprintf(error, error_size, "could not open \"%s\": %s", path, strerror(errno));
+	else if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+	{
+		snprintf(error, error_size, "another agent uses \"%s\"", state_dir);
+		close(fd);
+		fd = -1;
+	}
+	free(jobs);
+	free(path);
+	return fd;
+}
+
+static int
+run_agent(const char *path)
+{
+	sigset_t	signals = block_signals();
+	char		error[512];
+	AgentConfig *config = config_read(path, error, sizeof(error));
+
+	if (!config)
+	{
+		log_error("configuration \"%s\": %s", path, error);
+		return 1;
+	}
+	log_set_level(config->log_level);
+	if (lock_state(config->state_dir, error, sizeof(error)) < 0)
+	{
+		log_error("%s", error);
+		config_free(config);
+		return 1;
+	}
+	config_install(config);
+	jobs_start();
+	pgbouncer_start();
+	if (http_start(error, sizeof(error)) < 0)
+	{
+		log_error("%s", error);
+		return 1;
+	}
+	log_info("pingpong-agent %s of node \"%s\" listens on %s", PINGPONG_AGENT_VERSION, config->node, config->listen);
+	serve(&signals);
+	log_info("stopping");
+	jobs_shutdown(STOP_LIMIT_MS);
+	http_stop();
+	/* threads of jobs that go on at the next start still use everything: free nothing */
+	_exit(0);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"check", no_argument, NULL, 'k'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL}
+	};
+	const char *path = DEFAULT_CONFIG;
+	bool		check = false;
+	int			c;
+
+	while ((c = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1)
+	{
+		switch (c)
+		{
+			case 'c':
+				path = optarg;
+				break;
+			case 'k':
+				check = true;
+				break;
+			case 'V':
+				printf("pingpong-agent %s\n", PINGPONG_AGENT_VERSION);
+				return 0;
+			case 'h':
+				print_help();
+				return 0;
+			default:
+				fprintf(stderr, "Try \"pingpong-agent --help\".\n");
+				return 2;
+		}
+	}
+	if (optind < argc)
+	{
+		fprintf(stderr, "pingpong-agent: too many arguments\n");
+		return 2;
+	}
+	return check ? check_run(path) : run_agent(path);
+}

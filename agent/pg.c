@@ -1,0 +1,169 @@
+/*
+ * pg.c
+ *		libpq as the agent uses it: limits on everything, errors without secrets.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/pg.h"
+
+#define CONNECT_TIMEOUT_S "3"
+
+/* libpq's messages have several lines; a job's has one.  Passwords are not in them. */
+static void
+one_line(char *to, size_t size, const char *from)
+{
+	size_t		len = 0;
+
+	for (; from && *from && len + 1 < size; from++)
+		to[len++] = (unsigned char) *from < ' ' ? ' ' : *from;
+	while (len > 0 && to[len - 1] == ' ')
+		len--;
+	if (size > 0)
+		to[len] = '\0';
+}
+
+static PGconn *
+connected(PGconn *conn, char *error, size_t error_size)
+{
+	if (conn && PQstatus(conn) == CONNECTION_OK)
+		return conn;
+	if (error)
+		one_line(error, error_size, conn ? PQerrorMessage(conn) : "out of memory");
+	PQfinish(conn);
+	return NULL;
+}
+
+/*
+ * The gate's bypass is set for every session of ours: what we write (an ALTER SYSTEM,
+ * a slot) must not wait in a gate that is held for us.
+ */
+PGconn *
+pg_local(const AgentConfig *config, const char *dbname, int timeout_ms, char *error, size_t error_size)
+{
+	const PgConfig *pg = &config->pg;
+	char		options[128];
+	char		port[16];
+	const char *keywords[] = {"host", "port", "user", "dbname", "application_name", "connect_timeout", "options",
+	"client_encoding", NULL};
+	const char *values[] = {pg->socket, port, pg->superuser, dbname ? dbname : pg->database, "pingpong-agent",
+	CONNECT_TIMEOUT_S, options, "UTF8", NULL};
+
+	snprintf(port, sizeof(port), "%d", pg->port);
+	snprintf(options, sizeof(options), "-c pingpong.bypass_gate=on -c statement_timeout=%d -c search_path=",
+			 timeout_ms);
+	return connected(PQconnectdbParams(keywords, values, 0), error, error_size);
+}
+
+PGconn *
+pg_remote(const char *conninfo, const char *host, int port, bool replication, char *error, size_t error_size)
+{
+	char		text[16];
+	char	   *merged;
+	PGconn	   *conn;
+	const char *keywords[] = {"dbname", "application_name", "connect_timeout", replication ? "replication" : NULL, NULL};
+	const char *values[] = {NULL, "pingpong-agent", CONNECT_TIMEOUT_S, "true", NULL};
+
+	snprintf(text, sizeof(text), "%d", port);
+	merged = conninfo_merge(conninfo, NULL, host, port > 0 ? text : NULL, NULL);
+	if (!merged)
+	{
+		snprintf(error, error_size, "the connection string cannot be parsed");
+		return NULL;
+	}
+	values[0] = merged;
+	conn = PQconnectdbParams(keywords, values, 1);
+	free(merged);
+	return connected(conn, error, error_size);
+}
+
+PGconn *
+pg_local_or_fail(ActionContext *ctx, const char *dbname, int timeout_ms)
+{
+	char		error[512];
+	PGconn	   *conn = pg_local(ctx->config, dbname, timeout_ms, error, sizeof(error));
+
+	if (!conn)
+		action_fail(ctx, STATE_CONNECTION_FAILURE, "could not connect to PostgreSQL: %s", error);
+	return conn;
+}
+
+static PGresult *
+execute(PGconn *conn, const char *sql, int n, const char *const *values)
+{
+	/* the simple protocol for statements without parameters: one may be outside of a transaction */
+	return n ? PQexecParams(conn, sql, n, NULL, values, NULL, NULL, 0) : PQexec(conn, sql);
+}
+
+static bool
+succeeded(const PGresult *res)
+{
+	return PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
+}
+
+PGresult *
+pg_query(PGconn *conn, char *error, size_t error_size, const char *sql, int n, const char *const *values)
+{
+	PGresult   *res = execute(conn, sql, n, values);
+
+	if (succeeded(res))
+		return res;
+	if (error)
+		one_line(error, error_size, PQerrorMessage(conn));
+	PQclear(res);
+	return NULL;
+}
+
+int
+pg_fail(ActionContext *ctx, PGconn *conn, PGresult *res, const char *what)
+{
+	const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
+	const char *primary = res ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+	const char *detail = res ? PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL) : NULL;
+	const char *hint = res ? PQresultErrorField(res, PG_DIAG_MESSAGE_HINT) : NULL;
+	char		error[512];
+
+	one_line(error, sizeof(error), primary ? primary : PQerrorMessage(conn));
+	action_fail(ctx, state ? state : STATE_CONNECTION_FAILURE, "%s: %s", what, error);
+	if (detail)
+		action_detail(ctx, "%s", detail);
+	if (hint)
+		action_hint(ctx, "%s", hint);
+	return -1;
+}
+
+PGresult *
+pg_query_or_fail(ActionContext *ctx, PGconn *conn, const char *sql, int n, const char *const *values)
+{
+	PGresult   *res = execute(conn, sql, n, values);
+
+	if (succeeded(res))
+		return res;
+	pg_fail(ctx, conn, res, "PostgreSQL refused a statement");
+	PQclear(res);
+	return NULL;
+}
+
+char *
+pg_value(PGconn *conn, const char *sql)
+{
+	PGresult   *res = pg_query(conn, NULL, 0, sql, 0, NULL);
+	char	   *value = NULL;
+
+	if (res && PQntuples(res) > 0 && !PQgetisnull(res, 0, 0))
+		value = xstrdup(PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return value;
+}
+
+char *
+pg_pingpong_database(PGconn *conn)
+{
+	char	   *name = pg_value(conn, "SELECT pg_catalog.current_setting('pingpong.database', true)");
+
+	if (name && *name)
+		return name;
+	free(name);
+	return NULL;
+}

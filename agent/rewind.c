@@ -1,0 +1,282 @@
+/*
+ * rewind.c
+ *		Ways back for a server that has written past the fork: pg_rewind, base backup.
+ *
+ * While pg_rewind works, the directory is neither the old server nor the new one, and if
+ * it were started then, it could come up as a primary.  So it is renamed for that time:
+ * nobody who starts servers by their usual path finds it.  A base backup goes into a
+ * folder of its own and the two are swapped by renames; what was there before goes away
+ * when the new one streams.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent/child.h"
+#include "agent/control.h"
+#include "agent/rejoin.h"
+#include "agent/text.h"
+
+#define SUFFIX_REWIND ".pingpong-rewind"
+#define SUFFIX_NEW ".pingpong-new"
+#define SUFFIX_OLD ".pingpong-old"
+
+static char *
+beside(Rejoin *rejoin, const char *suffix)
+{
+	return xasprintf("%s%s", rejoin->config->pg.data, suffix);
+}
+
+static int
+rename_durably(Rejoin *rejoin, const char *from, const char *to)
+{
+	char	   *parent = xasprintf("%s/..", to);
+
+	if (rename(from, to) < 0)
+	{
+		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not rename \"%s\" to \"%s\": %s", from, to, strerror(errno));
+		if (errno == EBUSY)
+			action_hint(rejoin->ctx, "The data directory is a mount point; let it be a folder inside of it.");
+		free(parent);
+		return -1;
+	}
+	file_fsync_path(parent);
+	free(parent);
+	return 0;
+}
+
+/*
+ * Interrupted between two renames there is no data directory: what was complete takes
+ * its place.  The new one first, if the old one had been moved away for it.
+ */
+int
+rejoin_repair_folders(Rejoin *rejoin)
+{
+	const char *data = rejoin->config->pg.data;
+	char	   *rewound = beside(rejoin, SUFFIX_REWIND);
+	char	   *fresh = beside(rejoin, SUFFIX_NEW);
+	char	   *old = beside(rejoin, SUFFIX_OLD);
+	int			rc = 0;
+
+	if (!file_exists(data))
+	{
+		if (file_exists(old) && file_exists(fresh))
+			rc = rename_durably(rejoin, fresh, data);
+		else if (file_exists(old))
+			rc = rename_durably(rejoin, old, data);
+	}
+	/* data.pingpong-rewind stays: only rejoin_by_rewind() knows how to go on with it */
+	free(old);
+	free(fresh);
+	free(rewound);
+	return rc;
+}
+
+void
+rejoin_remove_leftovers(Rejoin *rejoin)
+{
+	char	   *fresh = beside(rejoin, SUFFIX_NEW);
+	char	   *old = beside(rejoin, SUFFIX_OLD);
+
+	remove_tree(fresh);
+	remove_tree(old);
+	free(old);
+	free(fresh);
+	saved_forget(rejoin);
+}
+
+/* ---- progress of both programs: "12345/67890 kB (18%)" ---- */
+
+static void
+show_percent(void *argument, const char *data, size_t size)
+{
+	Rejoin	   *rejoin = argument;
+	char		text[512];
+	char	   *open;
+	size_t		len = size < sizeof(text) - 1 ? size : sizeof(text) - 1;
+	int			percent;
+
+	memcpy(text, data + size - len, len);
+	text[len] = '\0';
+	open = strrchr(text, '(');
+	if (open && sscanf(open, "(%d%%)", &percent) == 1)
+		action_progress(rejoin->ctx, percent, "copying from %s:%s", rejoin->upstream.host, rejoin->upstream.port);
+}
+
+/*
+ * Runs one of them against the source.  A password must not stand in an argument, which
+ * everyone on the host can read; it goes into the child's environment.
+ */
+static int
+run_tool(Rejoin *rejoin, char *const *argv, char *password)
+{
+	double		left = rejoin->deadline - clock_monotonic_ms();
+	ChildOptions options = {.timeout_ms = left > 1000 ? (int) left : 1000, .on_output = show_percent,
+	.argument = rejoin, .password = password};
+	int			rc = child_run(rejoin->ctx, argv, &options);
+
+	if (rc > 0)
+	{
+		action_fail(rejoin->ctx, STATE_EXTERNAL_ROUTINE, "\"%s\" ended with status %d", argv[0], rc);
+		action_hint(rejoin->ctx, "See the output of the job.");
+	}
+	return rc == 0 ? 0 : -1;
+}
+
+/* ---- pg_rewind ---- */
+
+static int
+run_rewind(Rejoin *rejoin, char *directory)
+{
+	char	   *password = conninfo_get(rejoin->config->pg.rewind, "password");
+	char	   *conninfo = conninfo_merge(rejoin->config->pg.rewind, NULL, rejoin->upstream.host,
+										  rejoin->upstream.port, "pingpong-agent");
+	char	   *bare = conninfo_without(conninfo, "password");
+	char	   *source = xasprintf("--source-server=%s", bare);
+	char	   *program = bin_path(rejoin->config, "pg_rewind");
+	char	   *argv[] = {program, "-D", directory, source, "--progress", NULL};
+	int			rc = run_tool(rejoin, argv, password);
+
+	free(program);
+	free(source);
+	free(bare);
+	free(conninfo);
+	free(password);
+	return rc;
+}
+
+int
+rejoin_by_rewind(Rejoin *rejoin)
+{
+	const char *data = rejoin->config->pg.data;
+	char	   *hidden = beside(rejoin, SUFFIX_REWIND);
+	char	   *place = hidden;
+	char	   *signal_path = xasprintf("%s/standby.signal", data);
+	int			rc = source_checkpoint(rejoin);
+
+	/* pg_rewind recovers in single-user mode, where a standby cannot be */
+	if (rc == 0 && file_exists(data))
+		rc = saved_take(rejoin, data);
+	if (rc == 0)
+		remove_tree(signal_path);
+	if (rc == 0 && !file_exists(hidden) && rename(data, hidden) < 0)
+		place = (char *) data;	/* a mount point: work in place */
+	action_progress(rejoin->ctx, 0, "pg_rewind");
+	if (rc == 0)
+		rc = run_rewind(rejoin, place);
+	if (rc == 0)
+		rc = saved_put_back(rejoin, place);
+	if (rc == 0)
+		rc = standby_configure_offline(rejoin->ctx, place, &rejoin->upstream);
+	if (place == hidden && file_exists(hidden) && !file_exists(data))
+	{
+		/* also after a failure: as a standby in name, it can do no harm where it was */
+		if (rc < 0)
+			standby_configure_offline(rejoin->ctx, place, &rejoin->upstream);
+		if (rename_durably(rejoin, hidden, data) < 0)
+			rc = -1;
+	}
+	free(signal_path);
+	free(hidden);
+	return rc;
+}
+
+/* ---- base backup ---- */
+
+static bool
+folder_empty(const char *path)
+{
+	DIR		   *dir = opendir(path);
+	struct dirent *entry;
+	bool		empty = true;
+
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			empty = false;
+	if (dir)
+		closedir(dir);
+	return empty;
+}
+
+/* With parts outside of the data directory a swap of folders is not enough. */
+static int
+check_layout(Rejoin *rejoin)
+{
+	char	   *spaces = data_path(rejoin->config, "pg_tblspc");
+	char	   *wal = data_path(rejoin->config, "pg_wal");
+	struct stat st;
+	int			rc = 0;
+
+	if (!folder_empty(spaces))
+		rc = action_fail(rejoin->ctx, "0A000", "a base backup by the agent cannot handle tablespaces");
+	else if (lstat(wal, &st) == 0 && S_ISLNK(st.st_mode))
+		rc = action_fail(rejoin->ctx, "0A000", "a base backup by the agent cannot handle pg_wal in another place");
+	if (rc < 0)
+		action_hint(rejoin->ctx, "Rebuild this node by hand with pg_basebackup.");
+	free(wal);
+	free(spaces);
+	return rc;
+}
+
+static int
+run_basebackup(Rejoin *rejoin, char *directory)
+{
+	char	   *password = conninfo_get(rejoin->config->pg.replication, "password");
+	char	   *conninfo = conninfo_merge(rejoin->config->pg.replication, NULL, rejoin->upstream.host,
+										  rejoin->upstream.port, "pingpong-agent");
+	char	   *bare = conninfo_without(conninfo, "password");
+	char	   *program = bin_path(rejoin->config, "pg_basebackup");
+	char	   *argv[] = {program, "-D", directory, "-d", bare, "-X", "stream", "-c", "fast", "-P", "-w",
+		rejoin->upstream.slot ? "-S" : NULL, (char *) rejoin->upstream.slot, NULL};
+	int			rc = run_tool(rejoin, argv, password);
+
+	free(program);
+	free(bare);
+	free(conninfo);
+	free(password);
+	return rc;
+}
+
+static int
+swap_folders(Rejoin *rejoin, const char *fresh)
+{
+	const char *data = rejoin->config->pg.data;
+	char	   *old = beside(rejoin, SUFFIX_OLD);
+	int			rc = 0;
+
+	if (file_exists(old))
+		remove_tree(old);		/* of an earlier rebuild, whose server streamed since */
+	if (file_exists(data))
+		rc = rename_durably(rejoin, data, old);
+	if (rc == 0)
+		rc = rename_durably(rejoin, fresh, data);
+	free(old);
+	return rc;
+}
+
+int
+rejoin_by_basebackup(Rejoin *rejoin)
+{
+	char	   *fresh = beside(rejoin, SUFFIX_NEW);
+	int			rc = check_layout(rejoin);
+
+	if (rc == 0 && file_exists(rejoin->config->pg.data))
+		rc = saved_take(rejoin, rejoin->config->pg.data);
+	remove_tree(fresh);
+	action_progress(rejoin->ctx, 0, "pg_basebackup");
+	if (rc == 0)
+		rc = run_basebackup(rejoin, fresh);
+	if (rc == 0)
+		rc = saved_put_back(rejoin, fresh);
+	if (rc == 0)
+		rc = standby_configure_offline(rejoin->ctx, fresh, &rejoin->upstream);
+	if (rc == 0)
+		rc = swap_folders(rejoin, fresh);
+	else
+		remove_tree(fresh);
+	free(fresh);
+	return rc;
+}

@@ -1,0 +1,196 @@
+/*
+ * source.c
+ *		Where did the new primary's timeline leave ours, and did we write past that point?
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/child.h"
+#include "agent/control.h"
+#include "agent/rejoin.h"
+#include "agent/text.h"
+
+#define RETRY_MS 50
+#define CONNECT_LIMIT_MS 10000
+
+unsigned
+local_timeline(const char *data)
+{
+	char	   *path = xasprintf("%s/pg_wal", data);
+	DIR		   *dir = opendir(path);
+	struct dirent *entry;
+	unsigned	newest = 0;
+
+	while (dir && (entry = readdir(dir)))
+	{
+		unsigned	tli;
+
+		if (strspn(entry->d_name, "0123456789ABCDEF") == 24 && entry->d_name[24] == '\0' &&
+			sscanf(entry->d_name, "%8X", &tli) == 1 && tli > newest)
+			newest = tli;
+	}
+	if (dir)
+		closedir(dir);
+	free(path);
+	return newest;
+}
+
+/* The source was promoted a moment ago: the first attempts may come too early. */
+static PGconn *
+connect_source(Rejoin *rejoin, const char *conninfo, bool replication)
+{
+	double		limit = clock_monotonic_ms() + CONNECT_LIMIT_MS;
+	char		error[512] = "";
+
+	while (clock_monotonic_ms() < limit && clock_monotonic_ms() < rejoin->deadline)
+	{
+		PGconn	   *conn = pg_remote(conninfo, rejoin->upstream.host, rejoin->upstream.port_number, replication,
+									 error, sizeof(error));
+
+		if (conn)
+			return conn;
+		if (action_cancelled(rejoin->ctx))
+			break;
+		sleep_ms(RETRY_MS);
+	}
+	action_fail(rejoin->ctx, STATE_CONNECTION_FAILURE, "could not connect to %s:%s: %s", rejoin->upstream.host,
+				rejoin->upstream.port, error);
+	return NULL;
+}
+
+/* A history file: a line "parent timeline <tab> LSN where it was left <tab> reason" for each ancestor. */
+static void
+read_history(Rejoin *rejoin, const char *text, unsigned local_tli)
+{
+	while (*text)
+	{
+		unsigned	tli,
+					high,
+					low;
+
+		if (sscanf(text, "%u\t%X/%X", &tli, &high, &low) == 3 && tli == local_tli)
+		{
+			rejoin->fork_known = true;
+			rejoin->fork_lsn = (unsigned long long) high << 32 | low;
+		}
+		text += strcspn(text, "\n");
+		text += *text == '\n';
+	}
+}
+
+static int
+ask_history(Rejoin *rejoin, PGconn *conn, unsigned local_tli)
+{
+	char		sql[64];
+	PGresult   *res;
+
+	snprintf(sql, sizeof(sql), "TIMELINE_HISTORY %u", rejoin->source_tli);
+	res = pg_query_or_fail(rejoin->ctx, conn, sql, 0, NULL);
+	if (!res)
+		return -1;
+	read_history(rejoin, PQgetvalue(res, 0, 1), local_tli);
+	PQclear(res);
+	return 0;
+}
+
+/* A missing slot would only show as a standby that never streams. */
+static int
+ask_slot(Rejoin *rejoin, PGconn *conn)
+{
+	char	   *sql;
+	PGresult   *res;
+	bool		missing;
+
+	if (!rejoin->upstream.slot)
+		return 0;
+	sql = xasprintf("READ_REPLICATION_SLOT %s", rejoin->upstream.slot);
+	res = pg_query(conn, NULL, 0, sql, 0, NULL);
+	free(sql);
+	missing = res && PQntuples(res) == 1 && PQgetisnull(res, 0, 0);
+	PQclear(res);
+	if (missing)
+		return action_fail(rejoin->ctx, STATE_UNDEFINED_OBJECT, "%s:%s has no replication slot \"%s\"",
+						   rejoin->upstream.host, rejoin->upstream.port, rejoin->upstream.slot);
+	return 0;
+}
+
+int
+source_inspect(Rejoin *rejoin, unsigned local_tli)
+{
+	PGconn	   *conn = connect_source(rejoin, rejoin->config->pg.replication, true);
+	PGresult   *res = conn ? pg_query_or_fail(rejoin->ctx, conn, "IDENTIFY_SYSTEM", 0, NULL) : NULL;
+	int			rc = res ? 0 : -1;
+
+	if (res)
+	{
+		snprintf(rejoin->source_system, sizeof(rejoin->source_system), "%s", PQgetvalue(res, 0, 0));
+		rejoin->source_tli = (unsigned) strtoul(PQgetvalue(res, 0, 1), NULL, 10);
+		rejoin->fork_known = rejoin->source_tli == local_tli;
+		if (rejoin->source_tli > 1 && !rejoin->fork_known)
+			rc = ask_history(rejoin, conn, local_tli);
+	}
+	if (rc == 0)
+		rc = ask_slot(rejoin, conn);
+	PQclear(res);
+	PQfinish(conn);
+	return rc;
+}
+
+/*
+ * pg_waldump finds the first valid record at or after the fork: then we have diverged.
+ * Finding none is an error to it.  When it cannot be run at all we say "not diverged":
+ * a start as a standby finds the truth by itself, this only saves the attempt.
+ */
+bool
+source_diverged(Rejoin *rejoin, unsigned local_tli)
+{
+	char	   *program = bin_path(rejoin->config, "pg_waldump");
+	char	   *wal = data_path(rejoin->config, "pg_wal");
+	char		tli[16];
+	char		start[32];
+	char	   *argv[] = {program, "-p", wal, "-t", tli, "-s", start, "-n", "1", NULL};
+	bool		diverged = !rejoin->fork_known;
+
+	if (rejoin->fork_known && rejoin->fork_lsn != 0)
+	{
+		snprintf(tli, sizeof(tli), "%u", local_tli);
+		snprintf(start, sizeof(start), "%X/%X", (unsigned) (rejoin->fork_lsn >> 32), (unsigned) rejoin->fork_lsn);
+		diverged = child_run_quietly(argv, 30000) == 0;
+	}
+	free(wal);
+	free(program);
+	return diverged;
+}
+
+int
+source_checkpoint(Rejoin *rejoin)
+{
+	PGconn	   *conn = connect_source(rejoin, rejoin->config->pg.rewind, false);
+	int			rc = -1;
+
+	if (!conn)
+		return -1;
+	action_progress(rejoin->ctx, -1, "checkpoint on %s:%s", rejoin->upstream.host, rejoin->upstream.port);
+	/* without the right to do it we wait for the one that every promotion begins */
+	PQclear(pg_query(conn, NULL, 0, "CHECKPOINT", 0, NULL));
+	while (rc < 0 && PQstatus(conn) == CONNECTION_OK && clock_monotonic_ms() < rejoin->deadline &&
+		   !action_cancelled(rejoin->ctx))
+	{
+		char	   *tli = pg_value(conn, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()");
+
+		if (!tli)
+			break;
+		if (strtoul(tli, NULL, 10) >= rejoin->source_tli)
+			rc = 0;
+		else
+			sleep_ms(RETRY_MS);
+		free(tli);
+	}
+	PQfinish(conn);
+	return rc == 0 ? 0 : action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+									 "%s:%s has made no checkpoint on its timeline", rejoin->upstream.host,
+									 rejoin->upstream.port);
+}

@@ -1,0 +1,344 @@
+/*
+ * text.c
+ *		Lists of words, and the formats that we rewrite.  No I/O.
+ */
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "agent/agent.h"
+#include "agent/text.h"
+
+void
+text_add(Text *text, const char *data, size_t size)
+{
+	char	   *grown = realloc(text->data, text->size + size + 1);
+
+	if (!grown)
+		abort();
+	memcpy(grown + text->size, data, size);
+	text->data = grown;
+	text->size += size;
+	grown[text->size] = '\0';
+}
+
+void
+text_addf(Text *text, const char *format,...)
+{
+	va_list		args;
+	char	   *piece = NULL;
+	int			n;
+
+	va_start(args, format);
+	n = vasprintf(&piece, format, args);
+	va_end(args);
+	if (n < 0)
+		abort();
+	text_add(text, piece, n);
+	free(piece);
+}
+
+int
+text_list_length(char *const *list)
+{
+	int			n = 0;
+
+	while (list && list[n])
+		n++;
+	return n;
+}
+
+static void
+append(char ***list, char *item)
+{
+	int			n = text_list_length(*list);
+
+	*list = realloc(*list, sizeof(char *) * (n + 2));
+	if (!*list)
+		abort();
+	(*list)[n] = item;
+	(*list)[n + 1] = NULL;
+}
+
+void
+text_append_list(char ***list, char **more)
+{
+	for (int i = 0; more && more[i]; i++)
+		append(list, more[i]);
+	free(more);
+}
+
+void
+text_free_list(char **list)
+{
+	for (int i = 0; list && list[i]; i++)
+		free(list[i]);
+	free(list);
+}
+
+char **
+text_split_words(const char *text)
+{
+	char	  **list = NULL;
+
+	for (;;)
+	{
+		Text		word = {0};
+		char		quote = 0;
+
+		text += strspn(text, " \t");
+		if (!*text)
+			return list;
+		text_add(&word, "", 0);
+		for (; *text && (quote || !isblank((unsigned char) *text)); text++)
+		{
+			if (quote ? *text == quote : (*text == '\'' || *text == '"'))
+				quote = quote ? 0 : *text;
+			else
+				text_add(&word, text, 1);
+		}
+		append(&list, word.data);
+	}
+}
+
+char **
+text_split_list(const char *text, char separator)
+{
+	char	  **list = NULL;
+
+	while (*text)
+	{
+		const char *end = strchr(text, separator);
+		size_t		len;
+
+		if (!end)
+			end = text + strlen(text);
+		text += strspn(text, " \t");
+		len = end > text ? end - text : 0;
+		while (len > 0 && isblank((unsigned char) text[len - 1]))
+			len--;
+		if (len > 0)
+			append(&list, strndup(text, len));
+		text = *end ? end + 1 : end;
+	}
+	return list;
+}
+
+/* Is this line of a configuration file "name = ..." (the "=" is optional)?  Returns what follows it. */
+static const char *
+line_setting(const char *line, const char *name)
+{
+	size_t		len = strlen(name);
+
+	line += strspn(line, " \t");
+	if (strncasecmp(line, name, len) != 0 || (line[len] != '=' && !isblank((unsigned char) line[len])))
+		return NULL;
+	line += len;
+	line += strspn(line, " \t");
+	if (*line == '=')
+		line++;
+	return line + strspn(line, " \t");
+}
+
+static const char *
+next_line(const char *line)
+{
+	const char *end = strchr(line, '\n');
+
+	return end ? end + 1 : line + strlen(line);
+}
+
+/* Inside '...' of a configuration file or an E'' literal */
+static void
+add_escaped(Text *out, char c)
+{
+	if (c == '\'' || c == '\\')
+		text_add(out, &c, 1);
+	text_add(out, &c, 1);
+}
+
+/* The settings go to the end, where they win; earlier lines for them are dropped, all else is kept. */
+char *
+conf_rewrite(const char *text, const ConfSetting *settings, int n)
+{
+	Text		out = {0};
+
+	text_add(&out, "", 0);
+	for (const char *line = text; *line; line = next_line(line))
+	{
+		bool		drop = false;
+
+		for (int i = 0; i < n && !drop; i++)
+			drop = line_setting(line, settings[i].name) != NULL;
+		if (!drop)
+			text_add(&out, line, next_line(line) - line);
+	}
+	if (out.size > 0 && out.data[out.size - 1] != '\n')
+		text_add(&out, "\n", 1);
+	for (int i = 0; i < n; i++)
+	{
+		if (!settings[i].value)
+			continue;
+		text_addf(&out, "%s = '", settings[i].name);
+		for (const char *p = settings[i].value; *p; p++)
+			add_escaped(&out, *p);
+		text_add(&out, "'\n", 2);
+	}
+	return out.data;
+}
+
+static char *
+unquote(const char *value)
+{
+	Text		out = {0};
+	size_t		len = strcspn(value, "\r\n");
+
+	text_add(&out, "", 0);
+	if (*value != '\'')
+	{
+		len = strcspn(value, " \t\r\n#");
+		text_add(&out, value, len);
+		return out.data;
+	}
+	for (size_t i = 1; i < len; i++)
+	{
+		if (value[i] == '\\' && i + 1 < len)
+			i++;
+		else if (value[i] == '\'')
+		{
+			if (value[i + 1] != '\'')
+				break;
+			i++;
+		}
+		text_add(&out, value + i, 1);
+	}
+	return out.data;
+}
+
+char *
+conf_value(const char *text, const char *name)
+{
+	char	   *found = NULL;
+
+	for (const char *line = text; *line; line = next_line(line))
+	{
+		const char *value = line_setting(line, name);
+
+		if (!value)
+			continue;
+		free(found);
+		found = unquote(value);
+	}
+	return found;
+}
+
+/* PgBouncer takes a name as it is, or in double quotes. */
+static const char *
+bouncer_entry(const char *line, const char *name)
+{
+	size_t		len = strlen(name);
+
+	line += strspn(line, " \t");
+	if (*line == '"')
+	{
+		if (strncmp(line + 1, name, len) != 0 || line[len + 1] != '"')
+			return NULL;
+		line += len + 2;
+	}
+	else if (strncmp(line, name, len) == 0)
+		line += len;
+	else
+		return NULL;
+	line += strspn(line, " \t");
+	return *line == '=' ? line + 1 + strspn(line + 1, " \t") : NULL;
+}
+
+static void
+bouncer_add(Text *out, const char *name, const char *host, int port, const char *extra)
+{
+	const char *quote = name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] ? "\"" : "";
+
+	/* the name "*" is PgBouncer's wildcard: no dbname, so that the client's is taken */
+	if (strcmp(name, "*") == 0)
+		quote = "";
+	text_addf(out, "%s%s%s = host=%s port=%d", quote, name, quote, host, port);
+	if (strcmp(name, "*") != 0 && !strstr(extra, "dbname="))
+		text_addf(out, " dbname=%s%s%s", *quote ? "'" : "", name, *quote ? "'" : "");
+	text_addf(out, "%s%s\n", *extra ? " " : "", extra);
+}
+
+char *
+bouncer_rewrite(const char *text, const char *name, const char *host, int port, const char *extra)
+{
+	Text		out = {0};
+	bool		done = false;
+
+	text_add(&out, "", 0);
+	for (const char *line = text; *line; line = next_line(line))
+	{
+		if (!bouncer_entry(line, name))
+			text_add(&out, line, next_line(line) - line);
+		else if (!done)
+		{
+			bouncer_add(&out, name, host, port, extra);
+			done = true;
+		}
+	}
+	if (out.size > 0 && out.data[out.size - 1] != '\n')
+		text_add(&out, "\n", 1);
+	if (!strstr(out.data, "[databases]"))
+		text_addf(&out, "; written by pingpong-agent, included by pgbouncer.ini\n[databases]\n");
+	if (!done)
+		bouncer_add(&out, name, host, port, extra);
+	return out.data;
+}
+
+char *
+bouncer_line(const char *text, const char *name)
+{
+	for (const char *line = text; *line; line = next_line(line))
+	{
+		const char *value = bouncer_entry(line, name);
+
+		if (value)
+			return strndup(value, strcspn(value, "\r\n"));
+	}
+	return NULL;
+}
+
+bool
+bouncer_text_valid(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char) *text < ' ' || *text == '"')
+			return false;
+	return true;
+}
+
+bool
+lsn_parse(const char *text, unsigned long long *lsn)
+{
+	unsigned int high,
+				low;
+	int			used = 0;
+
+	if (!text || sscanf(text, "%8X/%8X%n", &high, &low, &used) != 2 || text[used])
+		return false;
+	*lsn = (unsigned long long) high << 32 | low;
+	return true;
+}
+
+char *
+sql_literal(const char *text)
+{
+	Text		out = {0};
+
+	text_add(&out, strchr(text, '\\') ? " E'" : "'", strchr(text, '\\') ? 3 : 1);
+	for (; *text; text++)
+		add_escaped(&out, *text);
+	text_add(&out, "'", 1);
+	return out.data;
+}
