@@ -6,6 +6,19 @@
 #   make demo               ping and pong on a throw-away installation (see demo/lab)
 #   make bench              measurements (see bench/run), writes bench/results.json
 
+# These three work on a bare machine: they install PGXS first.
+ifneq ($(filter check demo bench,$(MAKECMDGOALS)),)
+
+check:
+	ci/check $(PG)
+demo:
+	demo/demo $(PG)
+bench:
+	bench/run $(PG)
+.PHONY: check demo bench
+
+else
+
 MODULE_big = pg_pingpong
 OBJS = pg_pingpong.o $(patsubst %.c,%.o,$(sort $(wildcard gate/*.c worker/*.c common/*.c)))
 EXTENSION = pg_pingpong
@@ -19,7 +32,8 @@ ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=./t/regress.conf
 TAP_TESTS = 1
 
 PG_CPPFLAGS = -I$(srcdir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-SHLIB_LINK = -lcurl -ljansson
+# jansson: statically, see worker/agents.h
+SHLIB_LINK = -lcurl -l:libjansson.a -Wl,-Bsymbolic -Wl,--exclude-libs,libjansson.a
 EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) pg_pingpong--1.0.sql tmp_check tmp_check_iso output_iso \
 	agent/test/unit bench/writers
 
@@ -53,11 +67,6 @@ install-agent: pingpong-agent
 	$(INSTALL_PROGRAM) pingpong-agent '$(DESTDIR)$(bindir)/pingpong-agent'
 
 $(OBJS): $(wildcard *.h gate/*.h worker/*.h common/*.h)
+.PHONY: install-agent
 
-check:
-	ci/check $(PG)
-demo:
-	demo/demo $(PG)
-bench: bench/writers
-	bench/run $(PG)
-.PHONY: check demo bench install-agent
+endif

@@ -32,6 +32,22 @@
 #define compat_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
+/* 17 lets a wait event set belong to a resource owner, and moved the local xid. */
+#if PG_VERSION_NUM >= 170000
+#define compat_create_wait_event_set(n) CreateWaitEventSet(NULL, n)
+#define compat_proc_lxid(proc) ((proc)->vxid.lxid)
+#else
+#define compat_create_wait_event_set(n) CreateWaitEventSet(TopMemoryContext, n)
+#define compat_proc_lxid(proc) ((proc)->lxid)
+#endif
+
+/* 18 moved the wait event sets out of latch.h. */
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#else
+#include "storage/latch.h"
+#endif
+
 /* 17 gave pg_logical_emit_message a fourth argument; the OIDs stayed. */
 #define COMPAT_F_EMIT_MESSAGE_TEXT	3577
 #define COMPAT_F_EMIT_MESSAGE_BYTEA 3578

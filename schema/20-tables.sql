@@ -1,0 +1,129 @@
+-- Nodes, routes, runbooks and the journal. Everything here is replicated with the data, so that the journal is on the
+-- target before it is promoted. No column holds a secret: agents authenticate by files on their hosts.
+
+CREATE TABLE pingpong.cluster
+(
+    one   boolean PRIMARY KEY DEFAULT true CHECK (one),
+    epoch bigint NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE pingpong.cluster IS 'one row: the epoch, a number that grows by one with each run that moves the primary';
+INSERT INTO pingpong.cluster DEFAULT VALUES;
+
+CREATE TABLE pingpong.node
+(
+    name      text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,40}$'),
+    kind      text NOT NULL CHECK (kind IN ('postgres', 'router')),
+    host      text,
+    port      integer CHECK (port BETWEEN 1 AND 65535),
+    agent_url text NOT NULL CHECK (agent_url ~ '^(https?://|unix:/)'),
+    slot      text CHECK (slot ~ '^[a-z0-9_]{1,63}$'),
+    upstream  text REFERENCES pingpong.node (name),
+    CHECK (kind = 'router' OR (host IS NOT NULL AND port IS NOT NULL AND slot IS NOT NULL))
+);
+COMMENT ON TABLE pingpong.node IS 'PostgreSQL instances with the agent beside them, and agents beside routers';
+COMMENT ON COLUMN pingpong.node.host IS 'address at which the other nodes and the routers reach this PostgreSQL';
+COMMENT ON COLUMN pingpong.node.agent_url IS 'http://127.0.0.1:PORT, https://HOST:PORT or unix:/PATH';
+COMMENT ON COLUMN pingpong.node.slot IS 'physical slot that this node uses on the node it streams from';
+COMMENT ON COLUMN pingpong.node.upstream IS 'the standby that this node streams from; null: it follows the primary';
+
+CREATE TABLE pingpong.route
+(
+    name      text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,40}$'),
+    kind      text NOT NULL CHECK (kind IN ('rw', 'ro')),
+    driver    text NOT NULL CHECK (driver IN ('pgbouncer')),
+    router    text NOT NULL REFERENCES pingpong.node (name),
+    endpoint  text NOT NULL CHECK (endpoint ~ '^[A-Za-z0-9_.-]{1,60}$'),
+    databases jsonb NOT NULL CHECK (jsonb_typeof(databases) = 'object' AND databases <> '{}'),
+    node      text REFERENCES pingpong.node (name)
+);
+COMMENT ON TABLE pingpong.route IS 'the routing table: which router sends which databases to which node';
+COMMENT ON COLUMN pingpong.route.endpoint IS 'name of the section in the router agent''s configuration';
+COMMENT ON COLUMN pingpong.route.databases IS 'the router''s database names, each with further connection settings or an empty string';
+COMMENT ON COLUMN pingpong.route.node IS 'the node it points to; set by runs';
+
+CREATE TABLE pingpong.node_fact
+(
+    node  text PRIMARY KEY REFERENCES pingpong.node (name) ON DELETE CASCADE,
+    at    timestamptz NOT NULL,
+    ok    boolean NOT NULL,
+    error text,
+    facts jsonb
+);
+COMMENT ON TABLE pingpong.node_fact IS 'what each agent last told about its host, gathered for preflight';
+
+CREATE TABLE pingpong.runbook_step
+(
+    runbook    text    NOT NULL,
+    ordinal    integer NOT NULL,
+    action     text    NOT NULL,
+    node       text    NOT NULL,
+    worker     text    NOT NULL CHECK (worker IN ('source', 'target', 'both')),
+    impact     text    NOT NULL DEFAULT 'none' CHECK (impact IN ('none', 'write', 'read')),
+    guard      text,
+    undo       text,
+    timeout    interval NOT NULL DEFAULT '10s',
+    on_failure text    NOT NULL DEFAULT 'undo' CHECK (on_failure IN ('undo', 'continue', 'retry')),
+    params     jsonb   NOT NULL DEFAULT '{}',
+    comment    text    NOT NULL,
+    PRIMARY KEY (runbook, ordinal, action, node)
+);
+COMMENT ON TABLE pingpong.runbook_step IS
+    'runbooks: equal ordinals run at the same time; a failed step is undone with all before it, up to the point of no return';
+COMMENT ON COLUMN pingpong.runbook_step.node IS
+    'source, target, rw_routes, ro_routes, siblings (the other standbys of the primary) or all';
+COMMENT ON COLUMN pingpong.runbook_step.worker IS
+    'whose worker does it: the old primary''s (source), the new one''s (target), or both (same job key, so it is done once)';
+COMMENT ON COLUMN pingpong.runbook_step.guard IS 'an SQL condition over the run (alias r): the step is skipped if it is not true';
+COMMENT ON COLUMN pingpong.runbook_step.impact IS 'what clients cannot do meanwhile';
+
+CREATE TABLE pingpong.run
+(
+    id           bigint PRIMARY KEY,
+    key          text NOT NULL UNIQUE,
+    runbook      text NOT NULL,
+    source       text,
+    target       text NOT NULL,
+    epoch        bigint NOT NULL,
+    state        text NOT NULL CHECK (state IN ('running', 'succeeded', 'rolled_back', 'stuck')),
+    options      jsonb NOT NULL DEFAULT '{}',
+    requested_by text,
+    started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    switched_at  timestamptz,
+    ended_at     timestamptz,
+    blackout_ms  double precision,
+    seal_lsn     pg_lsn,
+    preflight    jsonb,
+    notes        jsonb NOT NULL DEFAULT '{}',
+    sentence     text
+);
+COMMENT ON TABLE pingpong.run IS 'the executions of runbooks';
+COMMENT ON COLUMN pingpong.run.blackout_ms IS 'from the closing of the RW routes or the gate until a write was possible through all RW routes, in ms';
+COMMENT ON COLUMN pingpong.run.sentence IS 'how it ended; for a stuck run, what the operator has to do';
+
+CREATE TABLE pingpong.step
+(
+    run         bigint  NOT NULL REFERENCES pingpong.run (id) ON DELETE CASCADE,
+    ordinal     integer NOT NULL,
+    action      text    NOT NULL,
+    node        text    NOT NULL,
+    state       text    NOT NULL CHECK (state IN ('pending', 'running', 'succeeded', 'failed', 'skipped', 'undone')),
+    undo        text,
+    started_at  timestamptz,
+    ended_at    timestamptz,
+    duration_ms double precision,
+    attempt     integer NOT NULL DEFAULT 0,
+    detail      jsonb,
+    message     text,
+    PRIMARY KEY (run, ordinal, action, node)
+);
+COMMENT ON TABLE pingpong.step IS 'the journal: one row for each step of a run';
+
+SELECT pg_extension_config_dump('pingpong.node', ''), pg_extension_config_dump('pingpong.route', ''),
+       pg_extension_config_dump('pingpong.runbook_step', 'WHERE runbook NOT IN (''switchover'', ''rebuild'')'),
+       pg_extension_config_dump('pingpong.run', ''), pg_extension_config_dump('pingpong.step', '');
+
+CREATE TABLE pingpong.last_preflight
+(
+    number integer, name text, node text, status text, detail text, hint text
+);
+COMMENT ON TABLE pingpong.last_preflight IS 'the rows of the last preflight';

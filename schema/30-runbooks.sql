@@ -1,0 +1,31 @@
+-- The built-in runbooks. `worker` tells who does a step: the old primary's worker up to the promotion, the new one's
+-- from there on.
+
+INSERT INTO pingpong.runbook_step
+    (runbook, ordinal, action, node, worker, impact, guard, undo, timeout, on_failure, comment)
+VALUES
+    ('switchover', 10, 'checkpoint', 'source', 'source', 'none', NULL, NULL, '10min', 'continue', 'so that the next checkpoint is small'),
+    ('switchover', 10, 'checkpoint', 'target', 'source', 'none', NULL, NULL, '10min', 'continue', 'a restartpoint, so that the one after the promotion is small'),
+    ('switchover', 20, 'slots', 'target', 'source', 'none', NULL, 'drop_slots', '10s', 'undo', 'slots on the target for all that will stream from it'),
+    ('switchover', 20, 'sync_relax', 'target', 'source', 'none', $$r.options->>'synchronous' = 'relax'$$, 'sync_restore', '10s', 'undo', 'writes on the new primary must not wait for a standby that is not back yet'),
+    ('switchover', 20, 'fast_wal', 'target', 'source', 'none', NULL, 'slow_wal', '10s', 'continue', 'new WAL segments are not filled with zeros while the target is promoted'),
+    ('switchover', 20, 'prepare_route', 'rw_routes', 'source', 'none', NULL, NULL, '10s', 'undo', 'connections to the routers open, backend file writable'),
+    ('switchover', 20, 'arm', 'target', 'source', 'none', NULL, 'burn', '10s', 'undo', 'the promote token (run, epoch, time to live) goes to the target''s agent'),
+    ('switchover', 28, 'wal_align', 'source', 'source', 'none', NULL, NULL, '5s', 'continue', 'moves the WAL close to the end of its segment, so that the promotion has no segment to copy'),
+    ('switchover', 30, 'pause', 'rw_routes', 'source', 'write', NULL, 'release', '10s', 'undo', 'PAUSE, waited for only where it can return (transaction pooling)'),
+    ('switchover', 40, 'hold', 'source', 'source', 'write', NULL, 'open', '10s', 'undo', 'the gate holds whatever could write'),
+    ('switchover', 50, 'seal', 'source', 'source', 'write', NULL, 'unseal', '1h', 'undo', 'drain, flush, durable seal; the seal LSN'),
+    ('switchover', 60, 'lag_zero', 'target', 'source', 'write', NULL, NULL, '1h', 'undo', 'the target has replayed the seal LSN'),
+    ('switchover', 70, 'promote', 'target', 'source', 'write', NULL, NULL, '1h', 'undo', 'the point of no return'),
+    ('switchover', 80, 'repoint', 'rw_routes', 'both', 'write', NULL, NULL, '60s', 'retry', 'backend file, RELOAD, RESUME; the blackout ends'),
+    ('switchover', 80, 'end_sessions', 'source', 'source', 'none', NULL, NULL, '5s', 'continue', 'idle and held sessions of the old primary get 57P01 and connect anew'),
+    ('switchover', 90, 'follow', 'siblings', 'target', 'none', NULL, NULL, '5min', 'retry', 'the other standbys stream from the new primary, by reload'),
+    ('switchover', 90, 'rejoin', 'source', 'target', 'none', NULL, NULL, '1h', 'retry', 'the old primary becomes a standby: directly, by pg_rewind or by pg_basebackup'),
+    ('switchover', 95, 'repoint', 'ro_routes', 'target', 'none', NULL, NULL, '60s', 'continue', 'the RO routes follow the standby'),
+    ('switchover', 95, 'tidy_slots', 'source', 'target', 'none', NULL, NULL, '10s', 'continue', 'slots that the old primary no longer needs are dropped'),
+    ('switchover', 95, 'slow_wal', 'target', 'target', 'none', NULL, NULL, '10s', 'continue', 'wal_init_zero as it was'),
+    ('switchover', 96, 'sync_restore', 'target', 'target', 'none', $$r.options->>'synchronous' = 'relax'$$, NULL, '60s', 'continue', 'synchronous_standby_names as it was, now that it can be satisfied'),
+    ('switchover', 99, 'verify', 'target', 'target', 'none', NULL, NULL, '60s', 'continue', 'a write here, the old primary and all others streaming'),
+    ('rebuild', 20, 'slots', 'source', 'source', 'none', NULL, NULL, '10s', 'undo', 'a slot on the primary for the node'),
+    ('rebuild', 90, 'rejoin', 'target', 'source', 'read', NULL, NULL, '24h', 'undo', 'the node becomes a standby of the primary'),
+    ('rebuild', 99, 'verify', 'source', 'source', 'none', NULL, NULL, '60s', 'continue', 'all standbys stream');

@@ -1,0 +1,249 @@
+-- Registering nodes and routes; runs.
+
+CREATE FUNCTION pingpong.request(kind text, target text, options text,
+                                 OUT run bigint, OUT state text, OUT blackout_ms double precision,
+                                 OUT seal_lsn pg_lsn, OUT new_primary text)
+AS 'MODULE_PATHNAME', 'pingpong_request' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION pingpong.request(text, text, text) IS 'internal: hands a request to the worker and waits for its answer';
+
+CREATE FUNCTION pingpong.wake(ms integer) RETURNS void
+AS 'MODULE_PATHNAME', 'pingpong_wake' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION pingpong.wake(integer) IS 'for the agent: the worker of this standby looks for a promotion every 2 ms, for ms milliseconds';
+
+CREATE FUNCTION pingpong.node_name() RETURNS text
+AS 'MODULE_PATHNAME', 'pingpong_node_name' LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION pingpong.node_name() IS 'the name of this server: pingpong.node_name, or else cluster_name';
+
+CREATE FUNCTION pingpong.worker_pid() RETURNS integer
+AS 'MODULE_PATHNAME', 'pingpong_worker_status' LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION pingpong.worker_pid() IS 'process id of the background worker; null when none is running';
+
+CREATE FUNCTION pingpong.progress_rows(OUT run bigint, OUT run_state text, OUT ordinal integer, OUT action text,
+                                       OUT node text, OUT state text, OUT started_at timestamptz,
+                                       OUT duration_ms double precision, OUT attempt integer, OUT message text,
+                                       OUT sentence text) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pingpong_progress' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+
+-- ms of an interval argument, or an error that names it
+CREATE FUNCTION pingpong.option_ms(value interval, argument text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF value IS NULL OR value < '0' OR value > '24 days' THEN
+        RAISE EXCEPTION 'parameter "%" must be between 0 and 24 days', argument USING ERRCODE = '22023';
+    END IF;
+    RETURN (extract(epoch FROM value) * 1000)::bigint;
+END
+$$;
+
+-- Refuses what cannot be a target, before anything is asked of anybody.
+CREATE FUNCTION pingpong.check_node(wanted text, purpose text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    n pingpong.node;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'this server is a standby' USING ERRCODE = '55000',
+            DETAIL = format('A %s is begun on the primary.', purpose),
+            HINT = coalesce((SELECT format('Ask %s: host %s, port %s.', string_agg(quote_ident(name), ' or '), string_agg(host, ' or '), string_agg(port::text, ' or '))
+                             FROM pingpong.node p WHERE p.kind = 'postgres' AND p.name <> pingpong.node_name()
+                             AND (SELECT count(*) FROM pingpong.node WHERE kind = 'postgres') = 2),
+                            (SELECT format('This standby streams from host %s, port %s.', sender_host, sender_port)
+                             FROM pg_stat_wal_receiver), 'Ask the primary.');
+    END IF;
+    IF wanted IS NULL THEN
+        RAISE EXCEPTION 'the node must not be null' USING ERRCODE = '22004';
+    END IF;
+    SELECT * INTO n FROM pingpong.node WHERE name = wanted;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'node "%" does not exist', wanted USING ERRCODE = '42704',
+            HINT = coalesce('Known nodes: ' || (SELECT string_agg(name, ', ' ORDER BY name) FROM pingpong.node WHERE kind = 'postgres') || '.',
+                            'Register nodes with pingpong.add_node().');
+    END IF;
+    IF n.kind <> 'postgres' THEN
+        RAISE EXCEPTION 'node "%" is a router, not a PostgreSQL server', wanted USING ERRCODE = '22023';
+    END IF;
+    IF wanted = pingpong.node_name() THEN
+        RAISE EXCEPTION 'node "%" is the primary already', wanted USING ERRCODE = '22023';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pingpong.node WHERE name = pingpong.node_name()) THEN
+        RAISE EXCEPTION 'this server is not registered' USING ERRCODE = '55000',
+            DETAIL = format('Its name is "%s" (pingpong.node_name, or else cluster_name).', pingpong.node_name()),
+            HINT = 'Register it with pingpong.add_node(), or set pingpong.node_name to its registered name.';
+    END IF;
+END
+$$;
+
+CREATE FUNCTION pingpong.switchover(target text, grace interval DEFAULT '5s', max_blackout interval DEFAULT '10s',
+                                    on_grace_end text DEFAULT 'cancel', readers_grace interval DEFAULT '2s',
+                                    synchronous text DEFAULT 'relax',
+                                    OUT run bigint, OUT state text, OUT blackout_ms double precision,
+                                    OUT seal_lsn pg_lsn, OUT new_primary text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pingpong.check_node(target, 'switchover');
+    IF on_grace_end IS NULL OR on_grace_end NOT IN ('cancel', 'abort') THEN
+        RAISE EXCEPTION 'parameter "on_grace_end" must be "cancel" or "abort"' USING ERRCODE = '22023';
+    END IF;
+    IF synchronous IS NULL OR synchronous NOT IN ('relax', 'strict') THEN
+        RAISE EXCEPTION 'parameter "synchronous" must be "relax" or "strict"' USING ERRCODE = '22023';
+    END IF;
+    SELECT r.run, r.state, r.blackout_ms, r.seal_lsn, r.new_primary
+    INTO switchover.run, switchover.state, switchover.blackout_ms, switchover.seal_lsn, switchover.new_primary
+    FROM pingpong.request('switchover', target, jsonb_build_object(
+        'grace_ms', pingpong.option_ms(grace, 'grace'),
+        'max_blackout_ms', pingpong.option_ms(max_blackout, 'max_blackout'),
+        'on_grace_end', on_grace_end,
+        'readers_grace_ms', pingpong.option_ms(readers_grace, 'readers_grace'),
+        'synchronous', synchronous)::text) AS r;
+END
+$$;
+COMMENT ON FUNCTION pingpong.switchover(text, interval, interval, text, interval, text) IS
+    'move the primary to another node; returns when writes flow there, the old primary comes back by itself';
+
+CREATE FUNCTION pingpong.rebuild(node text, method text DEFAULT 'auto',
+                                 OUT run bigint, OUT state text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pingpong.check_node(node, 'rebuild');
+    IF method IS NULL OR method NOT IN ('auto', 'direct', 'rewind', 'basebackup') THEN
+        RAISE EXCEPTION 'parameter "method" must be "auto", "direct", "rewind" or "basebackup"' USING ERRCODE = '22023';
+    END IF;
+    SELECT r.run, r.state INTO rebuild.run, rebuild.state
+    FROM pingpong.request('rebuild', node, jsonb_build_object('method', method)::text) AS r;
+END
+$$;
+COMMENT ON FUNCTION pingpong.rebuild(text, text) IS
+    'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup';
+
+CREATE FUNCTION pingpong.preflight(target text)
+    RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pingpong.check_node(target, 'preflight');
+    PERFORM FROM pingpong.request('facts', target, '{}');
+    RETURN QUERY SELECT c.number, c.name, c.node, c.status, c.detail, c.hint
+                 FROM pingpong.preflight_checks(target) AS c
+                 ORDER BY array_position(ARRAY['fail', 'warn', 'info', 'ok'], c.status), c.number, c.node;
+END
+$$;
+COMMENT ON FUNCTION pingpong.preflight(text) IS
+    'ask all agents and make all checks of a switchover to the node; one row for each, the worst first';
+
+CREATE FUNCTION pingpong.add_node(name text, host text, port integer, agent_url text,
+                                  slot text DEFAULT NULL, upstream text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
+        RAISE EXCEPTION 'invalid node name "%"', coalesce(name, 'NULL') USING ERRCODE = '22023',
+            HINT = 'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.';
+    END IF;
+    IF host IS NULL OR host = '' OR port IS NULL OR port NOT BETWEEN 1 AND 65535 THEN
+        RAISE EXCEPTION 'node "%" needs a host and a port between 1 and 65535', name USING ERRCODE = '22023';
+    END IF;
+    PERFORM pingpong.check_url(agent_url);
+    IF upstream IS NOT NULL AND NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = upstream AND n.kind = 'postgres') THEN
+        RAISE EXCEPTION 'node "%" does not exist', upstream USING ERRCODE = '42704', HINT = 'Register the upstream first.';
+    END IF;
+    IF coalesce(slot, 'pingpong_' || name) !~ '^[a-z0-9_]{1,63}$' THEN
+        RAISE EXCEPTION 'invalid slot name "%"', slot USING ERRCODE = '22023';
+    END IF;
+    INSERT INTO pingpong.node AS n (name, kind, host, port, agent_url, slot, upstream)
+    VALUES (add_node.name, 'postgres', add_node.host, add_node.port, add_node.agent_url,
+            coalesce(add_node.slot, 'pingpong_' || add_node.name), add_node.upstream);
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION 'node "%" exists already', name USING ERRCODE = '42710', HINT = 'Drop it first with pingpong.drop_node().';
+END
+$$;
+COMMENT ON FUNCTION pingpong.add_node(text, text, integer, text, text, text) IS
+    'register a PostgreSQL server and the agent beside it; slot: physical slot that it uses on its upstream';
+
+CREATE FUNCTION pingpong.check_url(url text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF url IS NULL OR (url !~ '^https://[^/@ ]+$' AND url !~ '^http://(127\.[0-9.]+|localhost|\[::1\]):[0-9]+$' AND url !~ '^unix:/[^ ]+$') THEN
+        RAISE EXCEPTION 'invalid address of an agent "%"', coalesce(regexp_replace(url, '//[^/]*@', '//...@'), 'NULL') USING ERRCODE = '22023',
+            HINT = 'Use https://HOST:PORT, http://127.0.0.1:PORT (loopback only) or unix:/PATH.';
+    END IF;
+END
+$$;
+
+CREATE FUNCTION pingpong.add_router(name text, agent_url text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
+        RAISE EXCEPTION 'invalid node name "%"', coalesce(name, 'NULL') USING ERRCODE = '22023';
+    END IF;
+    PERFORM pingpong.check_url(agent_url);
+    INSERT INTO pingpong.node AS n (name, kind, agent_url) VALUES (add_router.name, 'router', add_router.agent_url);
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION 'node "%" exists already', name USING ERRCODE = '42710', HINT = 'Drop it first with pingpong.drop_node().';
+END
+$$;
+COMMENT ON FUNCTION pingpong.add_router(text, text) IS 'register an agent beside a router (PgBouncer)';
+
+CREATE FUNCTION pingpong.drop_node(name text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM pingpong.node n WHERE n.name = drop_node.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'node "%" does not exist', name USING ERRCODE = '42704';
+    END IF;
+EXCEPTION WHEN foreign_key_violation THEN
+    RAISE EXCEPTION 'node "%" is still used', name USING ERRCODE = '2BP01',
+        HINT = 'Drop its routes and the nodes that stream from it first.';
+END
+$$;
+COMMENT ON FUNCTION pingpong.drop_node(text) IS 'forget a node; nothing is done to its host';
+
+CREATE FUNCTION pingpong.add_route(name text, kind text, driver text, router text, endpoint text, databases jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
+        RAISE EXCEPTION 'invalid route name "%"', coalesce(name, 'NULL') USING ERRCODE = '22023';
+    END IF;
+    IF kind IS NULL OR kind NOT IN ('rw', 'ro') THEN
+        RAISE EXCEPTION 'the kind of a route must be "rw" or "ro"' USING ERRCODE = '22023';
+    END IF;
+    IF driver IS DISTINCT FROM 'pgbouncer' THEN
+        RAISE EXCEPTION 'unknown driver "%"', coalesce(driver, 'NULL') USING ERRCODE = '22023', HINT = 'The driver is "pgbouncer".';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = add_route.router) THEN
+        RAISE EXCEPTION 'node "%" does not exist', coalesce(router, 'NULL') USING ERRCODE = '42704', HINT = 'Register it with pingpong.add_router().';
+    END IF;
+    IF databases IS NULL OR jsonb_typeof(databases) <> 'object' OR databases = '{}'
+       OR EXISTS (SELECT FROM jsonb_each(databases) AS d WHERE jsonb_typeof(d.value) <> 'string' OR d.key !~ '^[A-Za-z0-9_.-]{1,63}$')
+    THEN
+        RAISE EXCEPTION 'the databases of a route must be an object of names, each with a string' USING ERRCODE = '22023',
+            HINT = 'For instance: {"app": "", "app_ro": "dbname=app"}.';
+    END IF;
+    IF databases::text ~* 'password' THEN
+        RAISE EXCEPTION 'no passwords in routes' USING ERRCODE = '22023', HINT = 'PgBouncer takes them from its auth_file or auth_query.';
+    END IF;
+    IF EXISTS (SELECT FROM pingpong.route r, jsonb_object_keys(r.databases) AS old, jsonb_object_keys(add_route.databases) AS new
+               WHERE r.router = add_route.router AND r.endpoint = add_route.endpoint AND old = new) THEN
+        RAISE EXCEPTION 'another route has one of these databases already' USING ERRCODE = '42710';
+    END IF;
+    INSERT INTO pingpong.route AS r (name, kind, driver, router, endpoint, databases)
+    VALUES (add_route.name, add_route.kind, add_route.driver, add_route.router, add_route.endpoint, add_route.databases);
+EXCEPTION
+    WHEN unique_violation THEN
+        RAISE EXCEPTION 'route "%" exists already', name USING ERRCODE = '42710', HINT = 'Drop it first with pingpong.drop_route().';
+    WHEN check_violation THEN
+        RAISE EXCEPTION 'invalid endpoint "%"', coalesce(endpoint, 'NULL') USING ERRCODE = '22023';
+    WHEN not_null_violation THEN
+        RAISE EXCEPTION 'the endpoint must not be null' USING ERRCODE = '22004';
+END
+$$;
+COMMENT ON FUNCTION pingpong.add_route(text, text, text, text, text, jsonb) IS
+    'register which databases of a router lead to the primary (rw) or to a standby (ro); endpoint: section of the agent''s configuration';
+
+CREATE FUNCTION pingpong.drop_route(name text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM pingpong.route r WHERE r.name = drop_route.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'route "%" does not exist', name USING ERRCODE = '42704';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pingpong.drop_route(text) IS 'forget a route; the router goes on as it is';

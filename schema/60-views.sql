@@ -1,0 +1,89 @@
+-- What will happen, what happens, what happened.
+
+CREATE VIEW pingpong.progress AS
+    SELECT run, run_state, ordinal, action, node, state, started_at, duration_ms, attempt, message, sentence
+    FROM pingpong.progress_rows();
+COMMENT ON VIEW pingpong.progress IS 'the present or last run that this server''s worker knows of, step by step, from shared memory';
+
+CREATE VIEW pingpong.standby AS
+    SELECT n.name, n.host, n.port, s.state, s.sync_state,
+           s.sent_lsn, s.replay_lsn,
+           CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_lsn() - s.replay_lsn END AS behind_bytes,
+           s.replay_lag, sl.slot_name, sl.active AS slot_active, sl.wal_status,
+           CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_lsn() - sl.restart_lsn END AS slot_retains_bytes
+    FROM pingpong.node n
+    LEFT JOIN pg_catalog.pg_stat_replication s ON s.application_name = n.name
+    LEFT JOIN pg_catalog.pg_replication_slots sl ON sl.slot_name = n.slot
+    WHERE n.kind = 'postgres' AND n.name <> pingpong.node_name();
+COMMENT ON VIEW pingpong.standby IS 'the registered nodes as this server sees them: streaming state, lag and slot in bytes';
+
+CREATE FUNCTION pingpong.where_is_primary(OUT name text, OUT host text, OUT port integer, OUT since timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT n.name, n.host, n.port, (SELECT max(switched_at) FROM pingpong.run r WHERE r.target = n.name AND r.runbook = 'switchover')
+    FROM pingpong.node n
+    WHERE n.name = CASE WHEN NOT pg_is_in_recovery() THEN pingpong.node_name()
+                        ELSE coalesce((SELECT r.target FROM pingpong.run r WHERE r.runbook = 'switchover' AND r.switched_at IS NOT NULL
+                                       ORDER BY r.id DESC LIMIT 1),
+                                      (SELECT p.name FROM pingpong.node p, pg_stat_wal_receiver w WHERE p.host = w.sender_host AND p.port = w.sender_port))
+                   END;
+$$;
+COMMENT ON FUNCTION pingpong.where_is_primary() IS 'the node that is the primary, as this node knows it';
+
+CREATE FUNCTION pingpong.plan(target text, runbook text DEFAULT 'switchover')
+    RETURNS TABLE (ordinal integer, action text, node text, estimate_ms double precision, impact text, undo text,
+                   point_of_no_return boolean, comment text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = plan.runbook) THEN
+        RAISE EXCEPTION 'runbook "%" does not exist', runbook USING ERRCODE = '42704';
+    END IF;
+    PERFORM pingpong.check_node(target, runbook);
+    RETURN QUERY
+    SELECT s.ordinal, s.action, p.name,
+           (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms) FROM
+               (SELECT st.duration_ms FROM pingpong.step st JOIN pingpong.run r ON r.id = st.run
+                WHERE st.action = s.action AND st.state = 'succeeded' AND r.runbook = plan.runbook
+                ORDER BY st.run DESC LIMIT 20) AS h),
+           s.impact, CASE WHEN s.ordinal < 70 OR plan.runbook <> 'switchover' THEN s.undo END, s.action = 'promote', s.comment
+    FROM pingpong.runbook_step s
+    CROSS JOIN LATERAL (
+        SELECT pingpong.node_name() AS name WHERE s.node = 'source'
+        UNION ALL SELECT plan.target WHERE s.node = 'target'
+        UNION ALL SELECT n.name FROM pingpong.node n WHERE s.node = 'siblings' AND n.kind = 'postgres'
+            AND n.name NOT IN (plan.target, pingpong.node_name())
+            AND (n.upstream IS NULL OR n.upstream = pingpong.node_name())
+        UNION ALL SELECT r.name FROM pingpong.route r WHERE s.node = r.kind || '_routes') AS p
+    WHERE s.runbook = plan.runbook
+    ORDER BY s.ordinal, s.action, p.name;
+END
+$$;
+COMMENT ON FUNCTION pingpong.plan(text, text) IS
+    'the steps that a run would make, with the median of earlier runs in ms, what undoes them, and the point of no return';
+
+CREATE FUNCTION pingpong.report(run bigint DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    r pingpong.run;
+    t text;
+BEGIN
+    SELECT * INTO r FROM pingpong.run x WHERE x.id = coalesce(report.run, (SELECT max(id) FROM pingpong.run));
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'run % does not exist', coalesce(run::text, '(none yet)') USING ERRCODE = '42704';
+    END IF;
+    t := format(E'%s of run %s: %s -> %s, %s\n', initcap(r.runbook), r.id, coalesce(r.source, '?'), r.target, r.state)
+      || format(E'  asked for by %s at %s\n', r.requested_by, to_char(r.started_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ'))
+      || format(E'  epoch %s, key %s\n', r.epoch, r.key)
+      || coalesce(format(E'  preflight: %s\n', (SELECT string_agg(value || ' ' || key, ', ' ORDER BY key) FROM jsonb_each_text(r.preflight))), '')
+      || coalesce(format(E'  seal LSN %s: nothing that a client wrote lies behind it\n', r.seal_lsn), '')
+      || coalesce(format(E'  blackout %s ms\n', round(r.blackout_ms::numeric, 1)), '')
+      || coalesce(format(E'  ended at %s after %s\n', to_char(r.ended_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ'), r.ended_at - r.started_at), '')
+      || coalesce(E'  ' || r.sentence || E'\n', '')
+      || E'\n  at (ms)      took (ms)  step            node          result\n';
+    SELECT t || string_agg(format(E'  %s  %s  %s%s%s%s', lpad(to_char(extract(epoch FROM s.started_at - r.started_at) * 1000, 'FM9999990.0'), 9),
+                                  lpad(coalesce(round(s.duration_ms::numeric, 1)::text, '-'), 12), rpad(s.action, 16), rpad(s.node, 14), s.state,
+                                  coalesce('  ' || s.message, '')), E'\n' ORDER BY s.ordinal, s.started_at, s.action, s.node)
+    INTO t FROM pingpong.step s WHERE s.run = r.id AND s.state <> 'skipped';
+    RETURN t;
+END
+$$;
+COMMENT ON FUNCTION pingpong.report(bigint) IS 'a run as text for a change ticket: timeline, blackout, what was verified; null: the last one';

@@ -1,0 +1,500 @@
+/*
+ * actions_agent.c - the actions that an agent does: each is one job.
+ *
+ * A job's key is (run, step), so it may be posted again and again: by a worker
+ * that lost the answer, by its successor, and by the other worker. What fails
+ * below HTTP, or comes back as anything but JSON, is posted again until the
+ * step's time is up; what the agent refuses or the job reports is final.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "utils/guc.h"
+
+#include "gate/gate.h"
+#include "worker/journal.h"
+#include "worker/run.h"
+
+#define LONG_POLL_MS	2000
+#define REPOST_US		(50 * 1000)
+
+char *
+job_url(Run *run, const char *node)
+{
+	RunNode    *n = run_node(run, node);
+
+	return n ? n->url : NULL;
+}
+
+/* The body of POST /v1/jobs for one action; takes over `params`. */
+json_t *
+job_request(Run *run, const char *step, const char *action, json_t *params, int wait_ms)
+{
+	return json_pack("{s:s, s:s, s:I, s:i, s:[{s:s, s:o}]}", "run", run->key, "step", step,
+					 "epoch", (json_int_t) run->epoch, "wait_ms", wait_ms, "actions",
+					 "action", action, "params", params);
+}
+
+/* The result of a job's only action (borrowed), or NULL. */
+json_t *
+job_result(json_t *job)
+{
+	return json_array_get(json_object_get(job, "results"), 0);
+}
+
+static void
+post(Run *run, Step *step, const char *action, json_t *params)
+{
+	step->call = agents_post(step->url, "/v1/jobs", job_request(run, step->key, action, params, LONG_POLL_MS),
+							 LONG_POLL_MS + 3000);
+}
+
+/* Gives the job to the agent of `node`; takes over `params`. */
+ActionResult
+job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params)
+{
+	char	   *url = job_url(run, node);
+	size_t		used;
+
+	if (url == NULL)
+	{
+		json_decref(params);
+		return step_fail(run, step, "42704", "node \"%s\" does not exist", node);
+	}
+	strlcpy(step->url, url, sizeof(step->url));
+	used = snprintf(step->key, sizeof(step->key), "%d.%s.%s", step->ordinal, step->name, step->subject);
+	if (step->attempt > 1)
+		snprintf(step->key + used, sizeof(step->key) - used, ":%d", step->attempt);
+	post(run, step, action, params);
+	return ACTION_WAIT;
+}
+
+/*
+ * No usable answer. A GET finds out whether the job arrived: 404 means that it
+ * did not, and then the step is begun anew.
+ */
+static ActionResult
+no_answer(Run *run, Step *step)
+{
+	snprintf(step->message, sizeof(step->message), "no answer from the agent: %s", step->call->error);
+	step_release(step);
+	step->post_at = GetCurrentTimestamp() + REPOST_US;
+	return ACTION_WAIT;
+}
+
+static void
+ask_again(Run *run, Step *step)
+{
+	char		path[256];
+
+	step->post_at = 0;
+	snprintf(path, sizeof(path), "/v1/jobs/%s/%s?wait_ms=%d", run->key, step->key, LONG_POLL_MS);
+	step->call = agents_get(step->url, path, LONG_POLL_MS + 3000);
+}
+
+static void
+note_progress(Step *step, json_t *job)
+{
+	const char *text = json_string_value(json_object_get(json_object_get(job, "progress"), "text"));
+	json_t	   *percent = json_object_get(json_object_get(job, "progress"), "percent");
+
+	if (text && json_is_number(percent))
+		snprintf(step->message, sizeof(step->message), "%s, %.0f %%", text, json_number_value(percent));
+	else if (text)
+		strlcpy(step->message, text, sizeof(step->message));
+}
+
+static ActionResult
+job_failed(Run *run, Step *step, json_t *error)
+{
+	const char *code = json_string_value(json_object_get(error, "code"));
+	const char *message = json_string_value(json_object_get(error, "message"));
+	const char *detail = json_string_value(json_object_get(error, "detail"));
+
+	return step_fail(run, step, code && strlen(code) == 5 ? code : "58000", "%s%s%s", message ? message : "the job failed",
+					 detail ? ": " : "", detail ? detail : "");
+}
+
+static ActionResult
+judge(Run *run, Step *step)
+{
+	AgentCall  *call = step->call;
+	const char *state = json_string_value(json_object_get(call->body, "state"));
+	ActionResult result;
+
+	if (call->status == 404)
+	{							/* the job never arrived: begin anew, same key */
+		step_release(step);
+		return step->action->begin(run, step);
+	}
+	if (call->status != 200)
+		return call->status >= 500 || call->status == 0 ? no_answer(run, step) :
+			job_failed(run, step, json_object_get(call->body, "error"));
+	if (state == NULL)
+		return no_answer(run, step);
+	if (strcmp(state, "running") == 0)
+	{
+		note_progress(step, call->body);
+		step_release(step);
+		ask_again(run, step);
+		return ACTION_WAIT;
+	}
+	if (strcmp(state, "succeeded") == 0)
+	{
+		step->message[0] = '\0';
+		step_keep(step, job_result(call->body));
+		result = ACTION_DONE;
+	}
+	else
+		result = job_failed(run, step, json_object_get(call->body, "error"));
+	return result;
+}
+
+/* What every job's action does while it waits. */
+ActionResult
+job_advance(Run *run, Step *step)
+{
+	if (step->post_at != 0)
+	{
+		if (GetCurrentTimestamp() >= step->post_at)
+			ask_again(run, step);
+		return ACTION_WAIT;
+	}
+	if (!step->call->done)
+		return ACTION_WAIT;
+	if (step->call->body == NULL)
+		return no_answer(run, step);
+	return judge(run, step);
+}
+
+static ActionResult
+checkpoint_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->subject, "pg.checkpoint", json_new());
+}
+
+/* Slots on the new primary for all that will stream from it. */
+static ActionResult
+slots_begin(Run *run, Step *step)
+{
+	json_t	   *slots = json_array();
+
+	for (int i = 0; i < run->nnodes; i++)
+	{
+		RunNode    *n = &run->nodes[i];
+
+		if (strcmp(n->kind, "postgres") != 0 || strcmp(n->name, step->subject) == 0)
+			continue;
+		if (strcmp(run->runbook, "rebuild") == 0 && strcmp(n->name, run->target) != 0)
+			continue;
+		if (n->upstream[0] == '\0' || strcmp(n->upstream, step->subject) == 0 || strcmp(n->upstream, run->source) == 0)
+			json_array_append_new(slots, json_string(n->slot));
+	}
+	return job_begin(run, step, step->subject, "slot.ensure", json_pack("{s:o}", "slots", slots));
+}
+
+static ActionResult
+drop_slots_begin(Run *run, Step *step)
+{
+	json_t	   *detail = step_detail(step);
+	json_t	   *created = json_incref(json_object_get(detail, "created"));
+
+	json_decref(detail);
+	if (json_array_size(created) == 0)
+	{
+		json_decref(created);
+		return ACTION_DONE;
+	}
+	return job_begin(run, step, step->subject, "slot.drop", json_pack("{s:o}", "slots", created));
+}
+
+static ActionResult
+setting_begin(Run *run, Step *step, const char *name, const char *value, bool restore)
+{
+	return job_begin(run, step, step->subject, "pg.setting",
+					 json_pack("{s:s, s:s?, s:b}", "name", name, "value", value, "restore", (int) restore));
+}
+
+static Step *
+step_named(Run *run, const char *name)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (strcmp(run->steps[i].name, name) == 0)
+			return &run->steps[i];
+	return NULL;
+}
+
+/* The value that `setter` replaced (borrowed from *detail, which the caller releases). */
+static const char *
+replaced_value(Run *run, const char *setter, json_t **detail)
+{
+	Step	   *step = step_named(run, setter);
+
+	*detail = step ? step_detail(step) : NULL;
+	return json_string_value(json_object_get(*detail, "previous"));
+}
+
+static ActionResult
+sync_relax_begin(Run *run, Step *step)
+{
+	return setting_begin(run, step, "synchronous_standby_names", "", false);
+}
+
+/*
+ * The names that the new primary should wait for: its own setting, or else
+ * that of the old primary with the two nodes exchanged.
+ */
+static ActionResult
+sync_restore_begin(Run *run, Step *step)
+{
+	json_t	   *detail;
+	const char *own = replaced_value(run, "sync_relax", &detail);
+	const char *wanted = own && own[0] ? own : json_string_value(json_object_get(run->notes, "synchronous_standby_names"));
+	bool		restore = own == NULL || wanted == NULL || strcmp(own, wanted) == 0 || wanted[0] == '\0';
+	ActionResult result;
+
+	if (own == NULL && wanted == NULL)
+		result = ACTION_DONE;
+	else
+		result = setting_begin(run, step, "synchronous_standby_names", restore ? (own ? own : "") : wanted, restore);
+	json_decref(detail);
+	return result;
+}
+
+static ActionResult
+fast_wal_begin(Run *run, Step *step)
+{
+	return setting_begin(run, step, "wal_init_zero", "off", false);
+}
+
+static ActionResult
+slow_wal_begin(Run *run, Step *step)
+{
+	json_t	   *detail;
+	const char *value = replaced_value(run, "fast_wal", &detail);
+	ActionResult result = value ? setting_begin(run, step, "wal_init_zero", value, true) : ACTION_DONE;
+
+	json_decref(detail);
+	return result;
+}
+
+static ActionResult
+arm_begin(Run *run, Step *step)
+{
+	char		sysid[32];
+
+	snprintf(sysid, sizeof(sysid), UINT64_FORMAT, GetSystemIdentifier());
+	return job_begin(run, step, step->subject, "token.arm",
+					 json_pack("{s:i, s:s}", "ttl_ms", run_option_int(run, "max_blackout_ms", 10000) + 30000,
+							   "system_identifier", sysid));
+}
+
+static ActionResult
+burn_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->subject, "token.burn", json_new());
+}
+
+static json_t *
+route_params(RunRoute *route)
+{
+	json_error_t err;
+
+	return json_pack("{s:s, s:o}", "endpoint", route->endpoint, "databases", json_loads(route->databases, 0, &err));
+}
+
+static ActionResult
+route_job(Run *run, Step *step, const char *action, json_t *more)
+{
+	RunRoute   *route = run_route(run, step->subject);
+	json_t	   *params;
+
+	if (route == NULL)
+	{
+		json_decref(more);
+		return step_fail(run, step, "42704", "route \"%s\" does not exist", step->subject);
+	}
+	params = route_params(route);
+	if (more)
+		json_object_update(params, more);
+	json_decref(more);
+	return job_begin(run, step, route->router, action, params);
+}
+
+static ActionResult
+prepare_route_begin(Run *run, Step *step)
+{
+	return route_job(run, step, "pgbouncer.prepare", NULL);
+}
+
+static ActionResult
+prepare_route_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+
+	if (result == ACTION_DONE)
+	{
+		json_t	   *modes = json_object_get(job_result(step->call->body), "pool_mode");
+		const char *database;
+		json_t	   *mode;
+
+		json_object_foreach(modes, database, mode)
+			if (json_is_string(mode) && strcmp(json_string_value(mode), "session") == 0)
+				run_route(run, step->subject)->session_pooling = true;
+	}
+	return result;
+}
+
+/* The pooler ends the pause by itself should nobody else do it. */
+static ActionResult
+pause_begin(Run *run, Step *step)
+{
+	return route_job(run, step, "pgbouncer.pause",
+					 json_pack("{s:i}", "resume_after_ms", run_option_int(run, "max_blackout_ms", 10000) + 10000));
+}
+
+/*
+ * In transaction pooling PAUSE returns when the transactions in flight are
+ * through, and waiting for it spares clients an error at the gate. It cannot
+ * return in session pooling, nor when the caller of switchover() is behind the
+ * pooler himself: then nobody but him is in a transaction, and we go on.
+ */
+static ActionResult
+pause_advance(Run *run, Step *step)
+{
+	RunRoute   *route = run_route(run, step->subject);
+	pid_t		asker;
+
+	if (step->call && step->call->done)
+		return job_advance(run, step);
+	if (route->session_pooling)
+		return ACTION_DONE;
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	asker = worker_shared->asker;
+	LWLockRelease(worker_shared->lock);
+	if (asker != 0 && run_blackout_so_far(run) > 5 && run_other_transactions(asker) == 0)
+		return ACTION_DONE;
+	if (run_blackout_so_far(run) > run_option_int(run, "grace_ms", 5000))
+		return ACTION_DONE;
+	return ACTION_WAIT;
+}
+
+static ActionResult
+release_begin(Run *run, Step *step)
+{
+	return route_job(run, step, "pgbouncer.release", NULL);
+}
+
+/* RW routes go to the new primary, RO routes to the old one. */
+static ActionResult
+repoint_begin(Run *run, Step *step)
+{
+	RunRoute   *route = run_route(run, step->subject);
+	RunNode    *to = run_node(run, route && strcmp(route->kind, "ro") == 0 ? run->source : run->target);
+
+	if (to == NULL)
+		return step_fail(run, step, "42704", "node \"%s\" does not exist", run->target);
+	return route_job(run, step, "pgbouncer.commit", json_pack("{s:s, s:i}", "host", to->host, "port", to->port));
+}
+
+static ActionResult
+stream_from(Run *run, Step *step, const char *node, RunNode *upstream, const char *action, json_t *more)
+{
+	RunNode    *n = run_node(run, node);
+	json_t	   *params;
+
+	if (n == NULL || upstream == NULL)
+	{
+		json_decref(more);
+		return step_fail(run, step, "42704", "node \"%s\" does not exist", n ? run->target : node);
+	}
+	params = json_pack("{s:s, s:i, s:s, s:s, s:i}", "host", upstream->host, "port", upstream->port, "slot", n->slot,
+					   "name", n->name, "timeout_ms", step->timeout_ms);
+	json_object_update(params, more);
+	json_decref(more);
+	return job_begin(run, step, node, action, params);
+}
+
+static ActionResult
+follow_begin(Run *run, Step *step)
+{
+	/* the second attempt of a standby that cannot follow is a rewind */
+	if (step->attempt > 1)
+		return stream_from(run, step, step->subject, run_node(run, run->target), "pg.rejoin",
+						   json_pack("{s:s}", "method", "auto"));
+	return stream_from(run, step, step->subject, run_node(run, run->target), "pg.follow", json_new());
+}
+
+static ActionResult
+rejoin_begin(Run *run, Step *step)
+{
+	bool		rebuild = strcmp(run->runbook, "rebuild") == 0;
+	char		lsn[32];
+
+	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
+	return stream_from(run, step, step->subject, run_node(run, rebuild ? run->source : run->target), "pg.rejoin",
+					   json_pack("{s:s, s:s, s:I, s:i, s:b}", "method", run_option_text(run, "method", "auto"),
+								 "seal_lsn", lsn, "epoch", (json_int_t) run->epoch,
+								 "readers_grace_ms", run_option_int(run, "readers_grace_ms", 2000), "force", (int) rebuild));
+}
+
+/* A standby needs no slots for nodes that stream from elsewhere: they would hold WAL for ever. */
+static ActionResult
+tidy_slots_begin(Run *run, Step *step)
+{
+	json_t	   *stale = json_array();
+
+	for (int i = 0; i < run->nnodes; i++)
+		if (run->nodes[i].slot[0] && strcmp(run->nodes[i].name, step->subject) != 0)
+			json_array_append_new(stale, json_string(run->nodes[i].slot));
+	return job_begin(run, step, step->subject, "slot.drop", json_pack("{s:o}", "slots", stale));
+}
+
+static ActionResult
+promote_begin(Run *run, Step *step)
+{
+	char		lsn[32];
+	json_t	   *timeline = json_pack("{s:f}", "elapsed_ms", run_blackout_so_far(run));
+	json_t	   *steps = json_array();
+
+	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *s = &run->steps[i];
+		instr_time	offset = s->clock;
+
+		if (s->state != STEP_SUCCEEDED || !s->action->in_blackout)
+			continue;
+		INSTR_TIME_SUBTRACT(offset, run->blackout_began);
+		json_array_append_new(steps, json_pack("{s:i, s:s, s:s, s:f, s:f, s:s}", "ordinal", s->ordinal, "action", s->name,
+											   "node", s->subject, "offset_ms", INSTR_TIME_GET_MILLISEC(offset),
+											   "ms", s->ms, "message", s->message));
+	}
+	json_object_set_new(timeline, "steps", steps);
+	json_object_set_new(timeline, "seal_lsn", json_string(lsn));
+	run->ordered = true;
+	return job_begin(run, step, step->subject, "pg.promote",
+					 json_pack("{s:s, s:i, s:o}", "seal_lsn", lsn, "timeout_ms", run_option_int(run, "max_blackout_ms", 10000),
+							   "timeline", timeline));
+}
+
+const Action actions_of_agents[] = {
+	{"checkpoint", checkpoint_begin, job_advance, false},
+	{"slots", slots_begin, job_advance, false},
+	{"drop_slots", drop_slots_begin, job_advance, false},
+	{"sync_relax", sync_relax_begin, job_advance, false},
+	{"sync_restore", sync_restore_begin, job_advance, false},
+	{"fast_wal", fast_wal_begin, job_advance, false},
+	{"slow_wal", slow_wal_begin, job_advance, false},
+	{"arm", arm_begin, job_advance, false},
+	{"burn", burn_begin, job_advance, false},
+	{"prepare_route", prepare_route_begin, prepare_route_advance, false},
+	{"pause", pause_begin, pause_advance, true},
+	{"release", release_begin, job_advance, true},
+	{"repoint", repoint_begin, job_advance, true},
+	{"promote", promote_begin, job_advance, true},
+	{"follow", follow_begin, job_advance, false},
+	{"rejoin", rejoin_begin, job_advance, false},
+	{"tidy_slots", tidy_slots_begin, job_advance, false},
+	{NULL}
+};

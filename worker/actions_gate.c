@@ -1,0 +1,246 @@
+/*
+ * actions_gate.c - the actions that the worker does itself: on the gate and
+ * the WAL of its own server.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/timestamp.h"
+
+#include "gate/gate.h"
+#include "pg_compat.h"
+#include "worker/journal.h"
+#include "worker/run.h"
+
+/* A segment with less than this behind the last record is ended at the seal. */
+#define ALIGN_MARGIN	(512 * 1024)
+
+static double
+ms_since(instr_time then)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, then);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+/* Milliseconds since writes stopped, 0 if they have not. */
+double
+run_blackout_so_far(Run *run)
+{
+	return run->blackout ? ms_since(run->blackout_began) : 0;
+}
+
+/* Client sessions in a transaction, the asking one aside. */
+int
+run_other_transactions(pid_t asker)
+{
+	int			n = 0;
+
+	LWLockAcquire(ProcArrayLock, LW_SHARED);
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+
+		if (proc->pid != 0 && proc->pid != asker && proc->pid != MyProcPid && proc->databaseId != InvalidOid &&
+			LocalTransactionIdIsValid(compat_proc_lxid(proc)) && !(proc->statusFlags & PROC_IS_AUTOVACUUM))
+			n++;
+	}
+	LWLockRelease(ProcArrayLock);
+	return n;
+}
+
+static uint64
+bytes_to_segment_end(void)
+{
+	return wal_segment_size - XLogSegmentOffset(gate_insert_end(), wal_segment_size);
+}
+
+/*
+ * wal_align: a promoted server copies the segment in which the old timeline
+ * ends, zeros included (16 MB, a third of the blackout). If the seal falls on
+ * the end of a segment there is nothing to copy. So the present segment is
+ * filled beforehand, while clients still write, and the seal ends it. Plain
+ * messages that nobody decodes; no XID, nothing to wait for.
+ */
+static ActionResult
+wal_align_advance(Run *run, Step *step)
+{
+	LagStandby	lag;
+	uint64		left = bytes_to_segment_end();
+	char		size[32];
+
+	if (left > ALIGN_MARGIN)
+	{
+		snprintf(size, sizeof(size), "%d", (int) Min(left - ALIGN_MARGIN / 2, 1024 * 1024));
+		journal_begin();
+		journal_exec("SELECT pg_catalog.pg_logical_emit_message(false, 'pingpong', "
+					 "pg_catalog.repeat('0', $1::pg_catalog.int4))", 1, size);
+		journal_end();
+		XLogFlush(GetXLogWriteRecPtr());
+		return ACTION_WAIT;
+	}
+	if (lag_standby(run->target, &lag) && lag.replay + ALIGN_MARGIN / 2 >= GetFlushRecPtr(NULL))
+		return ACTION_DONE;
+	return ACTION_WAIT;
+}
+
+static ActionResult
+wal_align_begin(Run *run, Step *step)
+{
+	return ACTION_WAIT;
+}
+
+/* hold: the gate closes. Its dead man's switch opens it should this worker die. */
+static ActionResult
+hold_begin(Run *run, Step *step)
+{
+	int			limit = run_option_int(run, "max_blackout_ms", 10000);
+
+	gate_close(GATE_HOLD, GetCurrentTimestamp() + (limit + 5000) * INT64CONST(1000), "switchover");
+	return ACTION_DONE;
+}
+
+/* seal: waits until no client holds an XID, then makes it final. */
+static ActionResult
+seal_begin(Run *run, Step *step)
+{
+	return step->action->advance(run, step);
+}
+
+static ActionResult
+seal_grace_ended(Run *run, Step *step)
+{
+	GateHolder	holder;
+
+	if (strcmp(run_option_text(run, "on_grace_end", "cancel"), "cancel") == 0)
+	{
+		if (gate_drain(DRAIN_CANCEL, NULL) > 0)
+			return ACTION_WAIT;
+		return ACTION_WAIT;
+	}
+	if (gate_drain(DRAIN_LOOK, &holder) == 0)
+		return ACTION_WAIT;
+	return step_fail(run, step, "55P03", "a transaction did not end within the grace (process %d, transaction %u, %s, application \"%s\")",
+					 holder.pid, holder.xid, holder.state, holder.application);
+}
+
+static ActionResult
+seal_advance(Run *run, Step *step)
+{
+	GateSeal	seal;
+
+	if (gate_drain(DRAIN_LOOK, NULL) > 0)
+		return ms_since(step->clock) > run_option_int(run, "grace_ms", 5000) ? seal_grace_ended(run, step) : ACTION_WAIT;
+	if (bytes_to_segment_end() <= ALIGN_MARGIN && run_option_int(run, "wal_align", 1))
+		RequestXLogSwitch(true);
+	memset(&seal, 0, sizeof(seal));
+	seal.epoch = run->epoch;
+	strlcpy(seal.run, run->key, sizeof(seal.run));
+	strlcpy(seal.target, run->target, sizeof(seal.target));
+	if (!gate_seal_try(&seal, &run->seal_lsn))
+		return ACTION_WAIT;
+	snprintf(step->message, sizeof(step->message), "seal LSN %X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
+	return ACTION_DONE;
+}
+
+/* lag_zero: the target has replayed, not only received, the seal LSN. */
+static ActionResult
+lag_zero_advance(Run *run, Step *step)
+{
+	LagStandby	lag;
+
+	if (!lag_standby(run->target, &lag))
+	{
+		snprintf(step->message, sizeof(step->message), "node \"%s\" is not connected", run->target);
+		return ACTION_WAIT;
+	}
+	if (lag.replay < run->seal_lsn)
+	{
+		snprintf(step->message, sizeof(step->message), "node \"%s\" (%s) is %llu bytes behind the seal", run->target,
+				 lag.state, (unsigned long long) (run->seal_lsn - lag.replay));
+		return ACTION_WAIT;
+	}
+	step->message[0] = '\0';
+	return ACTION_DONE;
+}
+
+/*
+ * end_sessions: held and idle sessions get 57P01 and come back through the
+ * routes. Not before the routes point to the target, lest they come back here.
+ */
+static ActionResult
+end_sessions_advance(Run *run, Step *step)
+{
+	pid_t		asker;
+
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *other = &run->steps[i];
+
+		if (strcmp(other->name, "repoint") == 0 && other->mine && other->state <= STEP_RUNNING &&
+			ms_since(step->clock) < 200)
+			return ACTION_WAIT;
+	}
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	asker = worker_shared->asker;
+	LWLockRelease(worker_shared->lock);
+	gate_end_held();
+	gate_end_sessions(true, asker);
+	return ACTION_DONE;
+}
+
+/* open, unseal: the undo of hold and seal. Whoever comes first opens the gate. */
+static ActionResult
+open_begin(Run *run, Step *step)
+{
+	if (gate_is_mine() && gate_state() != GATE_SEALED)
+		gate_open();
+	return ACTION_DONE;
+}
+
+static ActionResult
+unseal_begin(Run *run, Step *step)
+{
+	GateSeal	seal;
+
+	if (gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0)
+		gate_unseal();
+	return open_begin(run, step);
+}
+
+/* verify: all that should stream from here does (the journal's writes are the write test). */
+static ActionResult
+verify_advance(Run *run, Step *step)
+{
+	uint64		missing;
+
+	journal_begin();
+	missing = journal_exec("SELECT n.name FROM pingpong.node n WHERE n.kind = 'postgres' AND n.upstream IS NULL AND n.name <> $1 "
+						   "AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_replication s WHERE s.application_name = n.name "
+						   "AND s.state = 'streaming') ORDER BY n.name", 1, worker_self());
+	if (missing > 0)
+		snprintf(step->message, sizeof(step->message), "node \"%s\" does not stream", journal_text(0, 1));
+	journal_end();
+	if (missing > 0)
+		return ACTION_WAIT;
+	strlcpy(step->message, "all standbys stream", sizeof(step->message));
+	return ACTION_DONE;
+}
+
+const Action actions_of_gate[] = {
+	{"wal_align", wal_align_begin, wal_align_advance, false},
+	{"hold", hold_begin, NULL, true},
+	{"seal", seal_begin, seal_advance, true},
+	{"lag_zero", lag_zero_advance, lag_zero_advance, true},
+	{"end_sessions", end_sessions_advance, end_sessions_advance, true},
+	{"open", open_begin, NULL, true},
+	{"unseal", unseal_begin, NULL, true},
+	{"verify", verify_advance, verify_advance, false},
+	{NULL}
+};

@@ -1,0 +1,41 @@
+/*
+ * agents.h - the worker's HTTP client: calls to agents that never block.
+ */
+#ifndef PINGPONG_AGENTS_H
+#define PINGPONG_AGENTS_H
+
+/*
+ * PostgreSQL exports a json_object() of its own, which would be taken for
+ * jansson's, even by jansson itself if it were a shared library. So jansson is
+ * linked statically and symbolically (Makefile), and its json_object() is out
+ * of reach under this name: use json_new().
+ */
+#define json_object jansson_json_object
+#include <jansson.h>
+#undef json_object
+#define json_new()	json_pack("{}")
+
+/* One call. `body` is set when the agent answered with JSON. */
+typedef struct AgentCall
+{
+	bool		done;
+	int			status;			/* HTTP status; 0: there was no answer */
+	json_t	   *body;			/* owned by the call */
+	char		error[256];		/* what went wrong below HTTP, or with the JSON */
+	/* private to agents.c */
+	void	   *easy;
+	void	   *headers;
+	char	   *request;
+	char	   *answer;
+	size_t		answer_len;
+	char		curl_error[256];
+} AgentCall;
+
+extern void agents_startup(void);
+extern AgentCall *agents_get(const char *url, const char *path, int timeout_ms);
+extern AgentCall *agents_post(const char *url, const char *path, json_t *body, int timeout_ms);
+extern void agents_release(AgentCall *call);
+extern void agents_advance(void);
+extern void agents_wait(long nap_ms);
+
+#endif

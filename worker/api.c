@@ -1,0 +1,309 @@
+/*
+ * api.c - the SQL functions that talk to the worker.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/pg_lsn.h"
+#include "utils/timestamp.h"
+
+#include "gate/gate.h"
+#include "pg_compat.h"
+#include "worker/run.h"
+
+PG_FUNCTION_INFO_V1(pingpong_request);
+PG_FUNCTION_INFO_V1(pingpong_progress);
+PG_FUNCTION_INFO_V1(pingpong_wake);
+PG_FUNCTION_INFO_V1(pingpong_node_name);
+PG_FUNCTION_INFO_V1(pingpong_worker_status);
+
+#define WAIT_MS		100
+
+static void
+require_worker(void)
+{
+	gate_require_shmem();
+	if (RecoveryInProgress())
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("this server is a standby"),
+						errhint("Ask the primary.")));
+	if (worker_shared->pid == 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the pg_pingpong worker is not running"),
+						errdetail("It attaches to the database of \"pingpong.database\" (\"%s\").", worker_database),
+						errhint("Look into the server's log; the worker is restarted every second.")));
+}
+
+static RequestKind
+request_kind(const char *name)
+{
+	if (strcmp(name, "facts") == 0)
+		return REQUEST_FACTS;
+	return strcmp(name, "switchover") == 0 ? REQUEST_SWITCHOVER : REQUEST_REBUILD;
+}
+
+/* Puts the request into the mailbox; gives its number. ERROR 55006 if one is being worked on. */
+static uint64
+post_request(const char *kind, const char *target, const char *options, uint64 *first_event)
+{
+	uint64		number;
+	int64		run = 0;
+	bool		busy;
+
+	if (strlen(target) >= PP_NAME_LEN || strlen(options) >= PP_OPTIONS_LEN)
+		ereport(ERROR, (errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION), errmsg("a name or the options are too long")));
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	busy = worker_shared->busy;
+	run = worker_shared->run;
+	if (!busy)
+	{
+		worker_shared->busy = true;
+		worker_shared->cancel = false;
+		worker_shared->kind = request_kind(kind);
+		worker_shared->asker = MyProcPid;
+		worker_shared->request++;
+		strlcpy(worker_shared->requested_by, GetUserNameFromId(GetSessionUserId(), false), NAMEDATALEN);
+		strlcpy(worker_shared->target, target, PP_NAME_LEN);
+		strlcpy(worker_shared->options, options, PP_OPTIONS_LEN);
+	}
+	number = worker_shared->request;
+	*first_event = worker_shared->nevents;
+	LWLockRelease(worker_shared->lock);
+	if (busy)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("another request is being worked on"),
+						errdetail("The last run is " INT64_FORMAT ".", run),
+						errhint("See pingpong.progress, and try again when it has ended.")));
+	return number;
+}
+
+static void
+wake_worker(void)
+{
+	PGPROC	   *proc = worker_shared->pid ? BackendPidGetProc(worker_shared->pid) : NULL;
+
+	if (proc != NULL)
+		SetLatch(&proc->procLatch);
+}
+
+/* Shows what happened since `seen` as NOTICEs; gives the new position. */
+static uint64
+show_events(uint64 seen)
+{
+	for (;;)
+	{
+		Event		event;
+
+		LWLockAcquire(worker_shared->lock, LW_SHARED);
+		if (worker_shared->nevents - seen > PP_EVENTS)
+			seen = worker_shared->nevents - PP_EVENTS;
+		if (seen == worker_shared->nevents)
+		{
+			LWLockRelease(worker_shared->lock);
+			return seen;
+		}
+		event = worker_shared->events[seen % PP_EVENTS];
+		LWLockRelease(worker_shared->lock);
+		seen++;
+		ereport(NOTICE, (errmsg_internal("%s", event.text)));
+	}
+}
+
+/*
+ * Ctrl-C asks the worker to roll back, and we stay to see whether it did:
+ * behind the point of no return the run goes on. A session that is ended
+ * leaves at once; the run goes on without it.
+ */
+static void
+look_at_interrupts(void)
+{
+	if (QueryCancelPending && !ProcDiePending)
+	{
+		QueryCancelPending = false;
+		LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+		worker_shared->cancel = true;
+		LWLockRelease(worker_shared->lock);
+		wake_worker();
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Until the request has its answer. False: the worker died and has not answered. */
+static bool
+wait_answer(uint64 number, uint64 seen, Outcome *outcome, Verdict *verdict)
+{
+	int			dead_looks = 0;
+
+	for (;;)
+	{
+		bool		answered;
+		bool		alive;
+
+		LWLockAcquire(worker_shared->lock, LW_SHARED);
+		answered = worker_shared->answered >= number;
+		alive = worker_shared->pid != 0;
+		if (answered)
+		{
+			*outcome = worker_shared->outcome;
+			*verdict = worker_shared->verdict;
+		}
+		LWLockRelease(worker_shared->lock);
+		seen = show_events(seen);
+		if (answered)
+			return true;
+		dead_looks = alive ? 0 : dead_looks + 1;
+		if (dead_looks > 50)
+			return false;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_MS, worker_wait_event());
+		ResetLatch(MyLatch);
+		look_at_interrupts();
+	}
+}
+
+static int
+state_from(const char *sqlstate)
+{
+	return strlen(sqlstate) == 5 ? MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]) :
+		ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
+}
+
+static Datum
+outcome_row(FunctionCallInfo fcinfo, const Outcome *o)
+{
+	TupleDesc	desc;
+	Datum		values[5];
+	bool		nulls[5] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = Int64GetDatum(o->run);
+	nulls[0] = o->run == 0;
+	values[1] = CStringGetTextDatum(o->state);
+	values[2] = Float8GetDatum(o->blackout_ms);
+	nulls[2] = o->blackout_ms < 0;
+	values[3] = LSNGetDatum(o->seal_lsn);
+	nulls[3] = o->seal_lsn == 0;
+	values[4] = CStringGetTextDatum(o->new_primary);
+	nulls[4] = o->new_primary[0] == '\0';
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+/*
+ * request(kind, target, options): hands it to the worker, shows its events,
+ * returns its answer or raises it as an error.
+ */
+Datum
+pingpong_request(PG_FUNCTION_ARGS)
+{
+	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *target = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *options = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	Outcome		outcome;
+	Verdict		verdict;
+	uint64		seen;
+	uint64		number;
+
+	require_worker();
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+						errmsg("this cannot be done in a transaction that has written"),
+						errdetail("The run would wait for the end of its own caller.")));
+	number = post_request(kind, target, options, &seen);
+	wake_worker();
+	if (!wait_answer(number, seen, &outcome, &verdict))
+		ereport(ERROR, (errcode(ERRCODE_CRASH_SHUTDOWN), errmsg("the pg_pingpong worker does not run any more"),
+						errhint("What became of the run is in pingpong.run, when the worker is back.")));
+	if (verdict.sqlstate[0])
+		ereport(ERROR, (errcode(state_from(verdict.sqlstate)),
+						errmsg_internal("%s", verdict.message),
+						verdict.detail[0] ? errdetail_internal("%s", verdict.detail) : 0,
+						verdict.hint[0] ? errhint("%s", verdict.hint) : 0));
+	PG_RETURN_DATUM(outcome_row(fcinfo, &outcome));
+}
+
+/* The steps of the present or last run that this server's worker knows of. */
+Datum
+pingpong_progress(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	WorkerShared *copy;
+
+	gate_require_shmem();
+	InitMaterializedSRF(fcinfo, 0);
+	copy = palloc(sizeof(WorkerShared));
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	memcpy(copy, worker_shared, sizeof(WorkerShared));
+	LWLockRelease(worker_shared->lock);
+	for (int i = 0; i < copy->nsteps; i++)
+	{
+		StepLine   *line = &copy->steps[i];
+		Datum		values[11];
+		bool		nulls[11] = {false};
+
+		values[0] = Int64GetDatum(copy->run);
+		values[1] = CStringGetTextDatum(copy->run_state);
+		values[2] = Int32GetDatum(line->ordinal);
+		values[3] = CStringGetTextDatum(line->action);
+		values[4] = CStringGetTextDatum(line->node);
+		values[5] = CStringGetTextDatum(line->state);
+		values[6] = TimestampTzGetDatum(line->started);
+		nulls[6] = line->started == 0;
+		values[7] = Float8GetDatum(line->ms);
+		nulls[7] = line->started == 0;
+		values[8] = Int32GetDatum(line->attempt);
+		values[9] = CStringGetTextDatum(line->message);
+		nulls[9] = line->message[0] == '\0';
+		values[10] = CStringGetTextDatum(copy->sentence);
+		nulls[10] = copy->sentence[0] == '\0';
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* wake(ms): the worker looks every 2 ms for a promotion, for that long. For the agent. */
+Datum
+pingpong_wake(PG_FUNCTION_ARGS)
+{
+	int32		ms = PG_GETARG_INT32(0);
+
+	gate_require_shmem();
+	if (ms < 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the time must not be negative")));
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	worker_shared->awake_until = GetCurrentTimestamp() + ms * INT64CONST(1000);
+	LWLockRelease(worker_shared->lock);
+	wake_worker();
+	PG_RETURN_VOID();
+}
+
+Datum
+pingpong_node_name(PG_FUNCTION_ARGS)
+{
+	gate_require_shmem();
+	PG_RETURN_TEXT_P(cstring_to_text(worker_self()));
+}
+
+/* The worker's pid, or NULL when none is running. */
+Datum
+pingpong_worker_status(PG_FUNCTION_ARGS)
+{
+	pid_t		pid;
+
+	gate_require_shmem();
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	pid = worker_shared->pid;
+	LWLockRelease(worker_shared->lock);
+	if (pid == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(pid);
+}

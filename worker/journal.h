@@ -1,0 +1,26 @@
+/*
+ * journal.h - the worker's tables: every access is one short transaction.
+ */
+#ifndef PINGPONG_JOURNAL_H
+#define PINGPONG_JOURNAL_H
+
+#include "executor/spi.h"
+
+#include "worker/run.h"
+
+extern void journal_begin(void);
+extern void journal_end(void);
+extern uint64 journal_exec(const char *sql, int n,...);
+extern char *journal_text(uint64 row, int column);
+extern bool journal_ready(void);
+
+extern void journal_load_topology(Run *run);
+extern void journal_load_steps(Run *run);
+extern void journal_create_run(Run *run);
+extern void journal_save_steps(Run *run);
+extern void journal_save_run(Run *run);
+extern bool journal_find_unfinished(Run *run);
+extern void journal_store_fact(const char *node, bool ok, const char *error, const char *facts);
+extern int	journal_preflight(Run *run, Verdict *verdict);
+
+#endif

@@ -1,0 +1,181 @@
+/*
+ * mailbox.c - how backends and the worker talk: one request at a time, a ring
+ * of events while it is worked on, one answer.
+ *
+ * The asking backend may die at any moment; nothing here waits for it. When
+ * the worker dies its successor finds `busy` and answers that the worker was
+ * restarted (the run itself goes on from the journal).
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/shmem.h"
+
+#include "worker/worker.h"
+
+WorkerShared *worker_shared;
+
+void
+verdict_set(Verdict *v, const char *sqlstate, const char *message)
+{
+	memset(v, 0, sizeof(*v));
+	strlcpy(v->sqlstate, sqlstate, sizeof(v->sqlstate));
+	strlcpy(v->message, message, sizeof(v->message));
+}
+
+static void
+wake_asker(pid_t pid)
+{
+	PGPROC	   *proc = pid == 0 ? NULL : BackendPidGetProc(pid);
+
+	if (proc != NULL)
+		SetLatch(&proc->procLatch);
+}
+
+/* From the shared memory start-up hook, also after a crash restart. */
+void
+worker_shmem_startup(void)
+{
+	bool		found;
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	worker_shared = ShmemInitStruct("pg_pingpong worker", sizeof(WorkerShared), &found);
+	if (!found)
+	{
+		memset(worker_shared, 0, sizeof(WorkerShared));
+		worker_shared->lock = &GetNamedLWLockTranche("pg_pingpong worker")->lock;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+worker_shmem_request(void)
+{
+	RequestAddinShmemSpace(MAXALIGN(sizeof(WorkerShared)));
+	RequestNamedLWLockTranche("pg_pingpong worker", 1);
+}
+
+/* The worker begins: a request that its predecessor left gets an answer. */
+void
+mailbox_attach(void)
+{
+	bool		left_over;
+	Verdict		v;
+	Outcome		none;
+
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	left_over = worker_shared->busy;
+	worker_shared->pid = MyProcPid;
+	LWLockRelease(worker_shared->lock);
+	if (!left_over)
+		return;
+	memset(&none, 0, sizeof(none));
+	verdict_set(&v, "57P02", "the pg_pingpong worker was restarted while it worked on the request");
+	strlcpy(v.hint, "A run that had begun is in pingpong.run; the worker goes on with it or undoes it.", sizeof(v.hint));
+	mailbox_answer(&none, &v);
+	mailbox_finish();
+}
+
+/* before_shmem_exit: only if the pid is still ours. */
+void
+mailbox_detach(int code, Datum arg)
+{
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	if (worker_shared->pid == MyProcPid)
+		worker_shared->pid = 0;
+	wake_asker(worker_shared->asker);
+	LWLockRelease(worker_shared->lock);
+}
+
+/* A request that nobody works on yet; false if there is none. */
+bool
+mailbox_take(RequestKind *kind, char *target, char *options, char *requested_by)
+{
+	bool		there;
+
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	there = worker_shared->busy && worker_shared->kind != REQUEST_NONE;
+	if (there)
+	{
+		*kind = worker_shared->kind;
+		strlcpy(target, worker_shared->target, PP_NAME_LEN);
+		strlcpy(options, worker_shared->options, PP_OPTIONS_LEN);
+		strlcpy(requested_by, worker_shared->requested_by, NAMEDATALEN);
+		worker_shared->kind = REQUEST_NONE;
+	}
+	LWLockRelease(worker_shared->lock);
+	return there;
+}
+
+bool
+mailbox_cancelled(void)
+{
+	bool		cancel;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	cancel = worker_shared->busy && worker_shared->cancel;
+	LWLockRelease(worker_shared->lock);
+	return cancel;
+}
+
+/* Gives the asking backend its answer; the work may go on afterwards. */
+void
+mailbox_answer(const Outcome *outcome, const Verdict *verdict)
+{
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	if (worker_shared->answered < worker_shared->request)
+	{
+		worker_shared->answered = worker_shared->request;
+		worker_shared->outcome = *outcome;
+		worker_shared->verdict = *verdict;
+		wake_asker(worker_shared->asker);
+	}
+	LWLockRelease(worker_shared->lock);
+}
+
+/* The work is over: the next request may come. */
+void
+mailbox_finish(void)
+{
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	worker_shared->busy = false;
+	worker_shared->cancel = false;
+	worker_shared->kind = REQUEST_NONE;
+	worker_shared->asker = 0;
+	LWLockRelease(worker_shared->lock);
+}
+
+/* Something that the asking backend shows as a NOTICE. */
+void
+mailbox_event(const char *fmt,...)
+{
+	Event	   *event;
+	va_list		args;
+	char		text[sizeof(event->text)];
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	event = &worker_shared->events[worker_shared->nevents % PP_EVENTS];
+	event->at = GetCurrentTimestamp();
+	strlcpy(event->text, text, sizeof(event->text));
+	worker_shared->nevents++;
+	wake_asker(worker_shared->asker);
+	LWLockRelease(worker_shared->lock);
+}
+
+/* Whether somebody announced that a promotion may come soon. */
+bool
+mailbox_awake(void)
+{
+	TimestampTz until;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	until = worker_shared->awake_until;
+	LWLockRelease(worker_shared->lock);
+	return until != 0 && GetCurrentTimestamp() < until;
+}

@@ -1,0 +1,195 @@
+/*
+ * run.h - a run in the worker's memory: what is to be done, and how far it is.
+ *
+ * The tables pingpong.run and pingpong.step are the durable form. The worker
+ * has at most one run at a time, all of it in the context `run_context`.
+ */
+#ifndef PINGPONG_RUN_H
+#define PINGPONG_RUN_H
+
+#include "access/xlogdefs.h"
+#include "nodes/pg_list.h"
+#include "portability/instr_time.h"
+
+#include "worker/agents.h"
+#include "worker/worker.h"
+
+typedef struct Run Run;
+typedef struct Step Step;
+
+typedef enum StepState
+{
+	STEP_PENDING,
+	STEP_RUNNING,
+	STEP_SUCCEEDED,
+	STEP_FAILED,
+	STEP_SKIPPED,
+	STEP_UNDONE
+} StepState;
+
+typedef enum OnFailure
+{
+	FAIL_UNDO,
+	FAIL_CONTINUE,
+	FAIL_RETRY
+} OnFailure;
+
+/* What an action says when it is looked at. */
+typedef enum ActionResult
+{
+	ACTION_WAIT,				/* look again */
+	ACTION_DONE,
+	ACTION_FAILED				/* step->message says why, run->verdict the SQLSTATE */
+} ActionResult;
+
+/*
+ * An action: `begin` once, then `advance` until it is done or failed. Both
+ * return at once. Idempotent: the same step may be begun again by a successor.
+ */
+typedef struct Action
+{
+	const char *name;
+	ActionResult (*begin) (Run *run, Step *step);
+	ActionResult (*advance) (Run *run, Step *step);
+	bool		in_blackout;	/* writes are stopped: not journaled meanwhile */
+} Action;
+
+struct Step
+{
+	int			ordinal;
+	char		name[32];
+	char		subject[PP_NAME_LEN];	/* node or route */
+	char		undo[32];
+	const Action *action;
+	OnFailure	on_failure;
+	int			timeout_ms;
+	bool		mine;			/* this worker does it */
+	StepState	state;
+	int			attempt;
+	TimestampTz started;
+	TimestampTz ended;
+	instr_time	clock;			/* when it was begun */
+	double		ms;
+	TimestampTz retry_at;
+	char	   *detail;			/* JSON text, or NULL */
+	char		message[PP_TEXT_LEN];
+
+	/* an agent's job */
+	AgentCall  *call;
+	char		url[256];
+	char		key[128];
+	TimestampTz post_at;		/* try again then; 0: not waiting to */
+};
+
+typedef struct RunNode
+{
+	char		name[PP_NAME_LEN];
+	char		kind[16];
+	char		host[256];
+	int			port;
+	char		url[256];
+	char		slot[PP_NAME_LEN];
+	char		upstream[PP_NAME_LEN];
+} RunNode;
+
+typedef struct RunRoute
+{
+	char		name[PP_NAME_LEN];
+	char		kind[4];
+	char		router[PP_NAME_LEN];
+	char		endpoint[PP_NAME_LEN];
+	char	   *databases;		/* JSON text */
+	char		node[PP_NAME_LEN];
+	bool		session_pooling;	/* PAUSE would not return */
+} RunRoute;
+
+typedef enum RunPhase
+{
+	RUN_GATHERING,				/* the agents are asked for facts; there is no run yet */
+	RUN_TAKING_OVER,			/* the target asks its agent how it was promoted */
+	RUN_FORWARD,
+	RUN_ASKING,					/* promote was ordered, the verdict is not known */
+	RUN_UNDOING
+} RunPhase;
+
+struct Run
+{
+	int64		id;
+	char		key[PP_NAME_LEN];
+	char		runbook[PP_NAME_LEN];
+	char		source[PP_NAME_LEN];
+	char		target[PP_NAME_LEN];
+	int64		epoch;
+	char		state[16];
+	char		requested_by[NAMEDATALEN];
+	json_t	   *options;
+	RequestKind request;
+	bool		is_target;		/* this worker has the baton */
+
+	RunPhase	phase;
+	int			ordinal;		/* the group that is being worked on */
+	int			nsteps;
+	Step	   *steps;
+	int			nundo;
+	Step	   *undo;			/* what takes back the steps */
+	instr_time	undo_began;
+	int			nnodes;
+	RunNode    *nodes;
+	int			nroutes;
+	RunRoute   *routes;
+
+	bool		blackout;		/* it has begun and not ended */
+	instr_time	blackout_began;
+	double		blackout_ms;	/* < 0: not known yet */
+	double		elapsed_ms;		/* of the blackout, before blackout_began (after the baton) */
+	bool		noted;			/* asked for the old primary's measurement */
+	bool		ordered;		/* promote was sent: only a verdict may undo it */
+	bool		switched;		/* writes flow on the target */
+	bool		answered;
+	XLogRecPtr	seal_lsn;
+	char		sentence[PP_TEXT_LEN];
+	Verdict		verdict;
+	json_t	   *notes;
+
+	/* gathering, asking for the verdict, taking over */
+	AgentCall **calls;			/* one a node */
+	AgentCall  *ask;
+	int			asks;
+	TimestampTz ask_at;
+	bool		told_waiting;
+};
+
+/* options, in ms */
+extern int	run_option_int(Run *run, const char *name, int otherwise);
+extern const char *run_option_text(Run *run, const char *name, const char *otherwise);
+extern RunNode *run_node(Run *run, const char *name);
+extern RunRoute *run_route(Run *run, const char *name);
+extern double run_blackout_so_far(Run *run);
+extern int	run_other_transactions(pid_t asker);
+extern const char *step_state_name(StepState state);
+extern StepState step_state_from(const char *name);
+
+/* actions.c, actions_gate.c, actions_agent.c */
+extern const Action actions_of_gate[];
+extern const Action actions_of_agents[];
+extern const Action *action_find(const char *name);
+extern ActionResult step_fail(Run *run, Step *step, const char *sqlstate, const char *fmt,...) pg_attribute_printf(4, 5);
+extern ActionResult job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params);
+extern ActionResult job_advance(Run *run, Step *step);
+extern json_t *job_result(json_t *job);
+extern char *job_url(Run *run, const char *node);
+extern json_t *job_request(Run *run, const char *step, const char *action, json_t *params, int wait_ms);
+extern json_t *step_detail(Step *step);
+extern void step_keep(Step *step, json_t *detail);
+extern void step_release(Step *step);
+extern bool run_paused_after(const char *action);
+
+/* runner.c */
+extern void runner_startup(void);
+extern bool runner_busy(void);
+extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
+extern void runner_recover(void);
+extern long runner_advance(void);
+extern void runner_error(const ErrorData *error);
+
+#endif

@@ -1,0 +1,944 @@
+/*
+ * runner.c - the state machine that executes a run.
+ *
+ * A run goes forward group by group (steps of equal ordinal at the same time).
+ * What fails before the point of no return is undone; once promote was
+ * ordered, only the target's agent can say whether there is something to undo
+ * (RUN_ASKING); behind it everything goes forward, and what does not succeed
+ * in its time leaves the run stuck, with a sentence.
+ *
+ * The journal is written between groups, but not while writes are stopped:
+ * after a crash in the blackout the seal file and the target's token tell
+ * more than a row could.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+
+#include "gate/gate.h"
+#include "pg_compat.h"
+#include "worker/journal.h"
+#include "worker/run.h"
+
+#define ASK_US			(20 * 1000)
+#define RETRY_US		(500 * 1000)
+#define FACTS_MS		5000
+#define UNDO_MS			10000
+
+static MemoryContext run_context;
+static Run *run;				/* NULL: nothing to do */
+
+static void undo_start(void);
+
+static double
+ms_since(instr_time then)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, then);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+void
+runner_startup(void)
+{
+	run_context = AllocSetContextCreate(TopMemoryContext, "pg_pingpong run", ALLOCSET_DEFAULT_SIZES);
+}
+
+bool
+runner_busy(void)
+{
+	return run != NULL;
+}
+
+static Run *
+new_run(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(run_context);
+
+	run = palloc0(sizeof(Run));
+	run->blackout_ms = -1;
+	run->notes = json_new();
+	run->options = NULL;
+	MemoryContextSwitchTo(old);
+	return run;
+}
+
+/* Lets go of everything; the next request may come. */
+static void
+forget_run(void)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		step_release(&run->steps[i]);
+	for (int i = 0; i < run->nundo; i++)
+		step_release(&run->undo[i]);
+	for (int i = 0; run->calls && i < run->nnodes; i++)
+		agents_release(run->calls[i]);
+	agents_release(run->ask);
+	json_decref(run->options);
+	json_decref(run->notes);
+	run = NULL;
+	MemoryContextReset(run_context);
+	mailbox_finish();
+}
+
+/* ---- what others see ---- */
+
+static void
+publish(void)
+{
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	worker_shared->run = run->id;
+	strlcpy(worker_shared->run_state, run->phase == RUN_UNDOING ? "undoing" : run->phase == RUN_ASKING ? "asking" :
+			run->state, sizeof(worker_shared->run_state));
+	strlcpy(worker_shared->sentence, run->sentence, sizeof(worker_shared->sentence));
+	worker_shared->nsteps = run->nsteps;
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+		StepLine   *line = &worker_shared->steps[i];
+
+		line->ordinal = step->ordinal;
+		strlcpy(line->action, step->name, sizeof(line->action));
+		strlcpy(line->node, step->subject, sizeof(line->node));
+		strlcpy(line->state, step_state_name(step->state), sizeof(line->state));
+		line->started = step->started;
+		line->ms = step->ms;
+		line->attempt = step->attempt;
+		strlcpy(line->message, step->message, sizeof(line->message));
+	}
+	LWLockRelease(worker_shared->lock);
+}
+
+static void
+answer(const char *state)
+{
+	Outcome		outcome;
+
+	if (run->answered)
+		return;
+	run->answered = true;
+	memset(&outcome, 0, sizeof(outcome));
+	outcome.run = run->id;
+	strlcpy(outcome.state, state, sizeof(outcome.state));
+	outcome.blackout_ms = run->blackout_ms;
+	outcome.seal_lsn = run->seal_lsn;
+	strlcpy(outcome.new_primary, run->switched ? run->target : "", sizeof(outcome.new_primary));
+	mailbox_answer(&outcome, &run->verdict);
+}
+
+/* The run ends here, with a row that says how. */
+static void
+finish(const char *state)
+{
+	strlcpy(run->state, state, sizeof(run->state));
+	journal_save_steps(run);
+	journal_save_run(run);
+	publish();
+	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target, state,
+						 run->sentence[0] ? ", " : "", run->sentence)));
+	mailbox_event("run " INT64_FORMAT ": %s", run->id, state);
+	answer(state);
+	forget_run();
+}
+
+/* ---- steps ---- */
+
+static void
+step_begin(Step *step)
+{
+	step->state = STEP_RUNNING;
+	step->attempt++;
+	step->retry_at = 0;
+	step->message[0] = '\0';
+	step->started = GetCurrentTimestamp();
+	INSTR_TIME_SET_CURRENT(step->clock);
+	if (step->action->in_blackout && !run->blackout && !run->switched && !run->is_target)
+	{
+		run->blackout = true;
+		run->blackout_began = step->clock;
+	}
+}
+
+static void
+step_ended(Step *step, StepState state)
+{
+	step->state = state;
+	step->ended = GetCurrentTimestamp();
+	step->ms = ms_since(step->clock);
+	if (state == STEP_SUCCEEDED)
+		mailbox_event("%-13s %-12s %8.1f ms%s%s", step->name, step->subject, step->ms, step->message[0] ? "  " : "", step->message);
+	else
+		mailbox_event("%-13s %-12s failed: %s", step->name, step->subject, step->message);
+}
+
+static bool
+time_is_up(Step *step)
+{
+	int			limit = strcmp(step->name, "rejoin") == 0 && step->on_failure == FAIL_RETRY ?
+		worker_rejoin_timeout : step->timeout_ms;
+
+	return ms_since(step->clock) > limit;
+}
+
+/* A step that failed, or whose time is up. `step->clock` of a retried step is that of its first attempt. */
+static void
+step_failed(Step *step)
+{
+	if (step->on_failure == FAIL_RETRY && !time_is_up(step))
+	{
+		step_release(step);
+		step->retry_at = GetCurrentTimestamp() + RETRY_US;
+		step->post_at = 0;
+		return;
+	}
+	step_ended(step, STEP_FAILED);
+}
+
+static void
+step_move(Step *step)
+{
+	ActionResult result;
+
+	if (step->state == STEP_PENDING)
+	{
+		step_begin(step);
+		result = step->action->begin(run, step);
+	}
+	else if (step->retry_at != 0)
+	{
+		if (GetCurrentTimestamp() < step->retry_at)
+			return;
+		step->retry_at = 0;
+		step->attempt++;
+		result = step->action->begin(run, step);
+	}
+	else
+		result = step->action->advance(run, step);
+
+	if (result == ACTION_DONE)
+		step_ended(step, STEP_SUCCEEDED);
+	else if (result == ACTION_FAILED)
+		step_failed(step);
+	else if (time_is_up(step))
+	{
+		if (step->message[0] == '\0')
+			strlcpy(step->message, "it took too long", sizeof(step->message));
+		if (run->verdict.sqlstate[0] == '\0')
+			verdict_set(&run->verdict, "57014", step->message);
+		step->on_failure = step->on_failure == FAIL_RETRY ? FAIL_CONTINUE : step->on_failure;
+		step_ended(step, STEP_FAILED);
+	}
+}
+
+/* ---- forward ---- */
+
+/* The smallest ordinal of this worker's that is not done; INT_MAX: none is left. */
+static int
+next_ordinal(void)
+{
+	int			next = INT_MAX;
+
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].mine && run->steps[i].state <= STEP_RUNNING)
+			next = Min(next, run->steps[i].ordinal);
+	return next;
+}
+
+static Step *
+failed_step(bool only_undo)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_FAILED && (!only_undo || run->steps[i].on_failure == FAIL_UNDO))
+			return &run->steps[i];
+	return NULL;
+}
+
+/* The developer's pause (GUC): lets tests stop a run behind a step. */
+bool
+run_paused_after(const char *action)
+{
+	return worker_pause_after[0] && strcmp(worker_pause_after, action) == 0;
+}
+
+static bool
+paused(void)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].mine && run->steps[i].state == STEP_SUCCEEDED && run_paused_after(run->steps[i].name))
+			return true;
+	return false;
+}
+
+/* All RW routes lead to the target: writes flow, the caller has his answer. */
+static void
+note_switched(void)
+{
+	if (run->switched || strcmp(run->runbook, "switchover") != 0)
+		return;
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+		bool		counts = strcmp(step->name, "promote") == 0 ||
+			(strcmp(step->name, "repoint") == 0 && run_route(run, step->subject) &&
+			 strcmp(run_route(run, step->subject)->kind, "rw") == 0);
+
+		if (counts && step->state != STEP_SUCCEEDED)
+			return;
+	}
+	if (run->blackout)
+		run->blackout_ms = run->elapsed_ms + run_blackout_so_far(run);
+	run->switched = true;
+	mailbox_event("writes flow on \"%s\", blackout %.1f ms", run->target, run->blackout_ms);
+}
+
+/* Sends the blackout that was measured here to the target's agent, where its worker finds it. */
+static void
+leave_note(void)
+{
+	char	   *url = job_url(run, run->target);
+
+	if (url == NULL)
+		return;
+	agents_release(run->ask);
+	run->ask = agents_post(url, "/v1/jobs", job_request(run, "blackout", "note", json_pack("{s:f}", "blackout_ms", run->blackout_ms), 0),
+						   1000);
+}
+
+/* The old primary's part is over; it cannot write any more. */
+static void
+hand_over(void)
+{
+	publish();
+	answer("switched");
+	if (run->ask == NULL)
+		leave_note();
+	if (!run->ask->done)
+		return;
+	forget_run();
+}
+
+/* A failure that an operator has to mend; the sentence tells him how. */
+static bool
+leaves_stuck(Step *failed)
+{
+	bool		route = strcmp(failed->name, "repoint") == 0;
+
+	if (!route && strcmp(failed->name, "rejoin") != 0 && strcmp(failed->name, "follow") != 0)
+		return false;
+	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but step %s of \"%s\" failed: %s. "
+			 "Mend the cause, then run SELECT pingpong.%s('%s') on \"%s\".",
+			 run->switched ? run->target : worker_self(), failed->name, failed->subject, failed->message,
+			 route ? "repoint" : "rebuild", failed->subject, worker_self());
+	return true;
+}
+
+/* The old primary's measurement of the blackout, if it reached our agent. True when asked. */
+static bool
+fetch_note(void)
+{
+	char		path[256];
+	json_t	   *ms;
+
+	if (run->noted)
+		return true;
+	if (run->ask == NULL)
+	{
+		snprintf(path, sizeof(path), "/v1/jobs/%s/blackout", run->key);
+		run->ask = agents_get(job_url(run, run->target), path, 1000);
+		return false;
+	}
+	if (!run->ask->done)
+		return false;
+	run->noted = true;
+	ms = json_object_get(job_result(run->ask->body), "blackout_ms");
+	if (json_is_number(ms) && json_number_value(ms) >= 0)
+		run->blackout_ms = json_number_value(ms);
+	return true;
+}
+
+static void
+all_done(void)
+{
+	Step	   *failed = failed_step(false);
+
+	if (strcmp(run->runbook, "switchover") == 0 && !run->is_target)
+	{
+		hand_over();
+		return;
+	}
+	if (run->is_target && !fetch_note())
+		return;
+	if (failed && leaves_stuck(failed))
+	{
+		finish("stuck");
+		return;
+	}
+	snprintf(run->sentence, sizeof(run->sentence), failed ? "done, but step %s of \"%s\" failed: %s" : "done",
+			 failed ? failed->name : "", failed ? failed->subject : "", failed ? failed->message : "");
+	finish("succeeded");
+}
+
+static long
+promote_in_doubt(void)
+{
+	run->phase = RUN_ASKING;
+	run->ask_at = 0;
+	return 0;
+}
+
+/* Before the order: the caller's wish, the end of the permitted blackout, a failed step. */
+static bool
+must_undo(void)
+{
+	Step	   *failed = failed_step(true);
+	int			limit = run_option_int(run, "max_blackout_ms", 10000);
+
+	if (failed)
+	{
+		snprintf(run->sentence, sizeof(run->sentence), "step %s of \"%s\" failed: %s", failed->name, failed->subject, failed->message);
+		return true;
+	}
+	if (run->ordered || run->is_target)
+		return false;
+	if (mailbox_cancelled())
+	{
+		strlcpy(run->sentence, "cancelled by the caller", sizeof(run->sentence));
+		verdict_set(&run->verdict, "57014", "the run was cancelled and rolled back");
+		return true;
+	}
+	if (run->blackout && run_blackout_so_far(run) > limit)
+	{
+		Step	   *slow = NULL;
+
+		for (int i = 0; i < run->nsteps; i++)
+			if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
+				slow = &run->steps[i];
+		snprintf(run->sentence, sizeof(run->sentence), "the permitted blackout of %d ms was over while step %s was running%s%s",
+				 limit, slow ? slow->name : "none", slow && slow->message[0] ? ": " : "", slow ? slow->message : "");
+		verdict_set(&run->verdict, "57014", run->sentence);
+		return true;
+	}
+	return false;
+}
+
+static long
+forward(void)
+{
+	bool		changed = false;
+	int			ordinal = next_ordinal();
+
+	if (must_undo())
+	{
+		if (run->ordered)
+			return promote_in_doubt();
+		undo_start();
+		return 0;
+	}
+	if (paused() && ordinal != INT_MAX)
+		return 1;
+	if (ordinal == INT_MAX)
+	{
+		all_done();
+		return run ? 5 : 0;
+	}
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+
+		if (!step->mine || step->ordinal != ordinal || step->state > STEP_RUNNING)
+			continue;
+		step_move(step);
+		changed |= step->state > STEP_RUNNING;
+	}
+	if (run->ordered && !run->switched && !run->is_target && mailbox_cancelled() && !run->told_waiting)
+	{
+		mailbox_event("too late to cancel: promote was ordered, the run goes on");
+		run->told_waiting = true;
+	}
+	note_switched();
+	publish();
+	if (changed && (run->is_target || (!run->blackout && !run->switched)))
+		journal_save_steps(run);
+	if (changed && run->is_target && run->switched)
+		journal_save_run(run);
+	return changed ? 0 : run->blackout && !run->switched ? 1 : 5;
+}
+
+/* ---- back ---- */
+
+static void
+add_undo(Step *step)
+{
+	Step	   *undo = &run->undo[run->nundo++];
+
+	memset(undo, 0, sizeof(*undo));
+	*undo = *step;
+	undo->call = NULL;
+	undo->post_at = 0;
+	undo->attempt = 0;
+	undo->message[0] = '\0';
+	strlcpy(undo->name, step->undo, sizeof(undo->name));
+	undo->action = action_find(step->undo);
+	undo->state = undo->action ? STEP_PENDING : STEP_SKIPPED;
+	undo->on_failure = FAIL_RETRY;
+	undo->timeout_ms = UNDO_MS;
+}
+
+/*
+ * The gate first, and at once: whoever is held goes on. The rest goes out
+ * together; the run has ended when all of it is done or its time is up.
+ */
+static void
+undo_start(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(run_context);
+
+	run->phase = RUN_UNDOING;
+	run->undo = palloc0(Max(run->nsteps, 1) * sizeof(Step));
+	INSTR_TIME_SET_CURRENT(run->undo_began);
+	for (int i = run->nsteps - 1; i >= 0; i--)
+		if (run->steps[i].undo[0] && run->steps[i].state != STEP_PENDING && run->steps[i].state != STEP_SKIPPED)
+			add_undo(&run->steps[i]);
+	for (int i = 0; i < run->nundo; i++)
+		if (run->undo[i].action->advance == NULL)
+			step_move(&run->undo[i]);
+	if (run->blackout)
+	{
+		run->blackout_ms = run_blackout_so_far(run);
+		run->blackout = false;
+	}
+	mailbox_event("rolling back: %s", run->sentence);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+mark_undone(void)
+{
+	for (int u = 0; u < run->nundo; u++)
+		for (int i = 0; i < run->nsteps; i++)
+			if (run->steps[i].ordinal == run->undo[u].ordinal && strcmp(run->steps[i].undo, run->undo[u].name) == 0 &&
+				strcmp(run->steps[i].subject, run->undo[u].subject) == 0 && run->undo[u].state == STEP_SUCCEEDED)
+				run->steps[i].state = STEP_UNDONE;
+}
+
+static long
+undo(void)
+{
+	bool		waiting = false;
+	size_t		used = strlen(run->sentence);
+
+	for (int i = 0; i < run->nundo; i++)
+	{
+		if (run->undo[i].state <= STEP_RUNNING)
+			step_move(&run->undo[i]);
+		waiting |= run->undo[i].state <= STEP_RUNNING;
+	}
+	publish();
+	if (waiting)
+		return 2;
+	mark_undone();
+	for (int i = 0; i < run->nundo; i++)
+		if (run->undo[i].state == STEP_FAILED)
+			used += snprintf(run->sentence + Min(used, sizeof(run->sentence) - 1), sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1),
+							 "; the undo %s of \"%s\" failed: %s", run->undo[i].name, run->undo[i].subject, run->undo[i].message);
+	finish("rolled_back");
+	return 0;
+}
+
+/* ---- promote was ordered and not answered ---- */
+
+static void
+ask_verdict(void)
+{
+	char		key[64];
+	char	   *url = job_url(run, run->target);
+
+	snprintf(key, sizeof(key), "verdict:%d:%d", MyProcPid, ++run->asks);
+	run->ask = agents_post(url, "/v1/jobs", job_request(run, key, "token.burn", json_new(), 2000), 4000);
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "sealed, waiting for the agent of \"%s\" to say whether it was promoted", run->target);
+}
+
+/* The verdict is in, so the step has its answer even if the first one was lost. */
+static void
+verdict_promoted(void)
+{
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+
+		if (strcmp(step->name, "promote") == 0)
+			step->state = STEP_SUCCEEDED;
+		else if (step->ordinal < 70 && step->state <= STEP_RUNNING)
+			step->state = STEP_SUCCEEDED;
+		else if (step->state == STEP_FAILED)
+			step->state = STEP_PENDING;
+	}
+	run->sentence[0] = '\0';
+	memset(&run->verdict, 0, sizeof(run->verdict));
+	run->phase = RUN_FORWARD;
+}
+
+static void
+verdict_burned(void)
+{
+	run->ordered = false;
+	if (run->verdict.sqlstate[0] == '\0')
+		verdict_set(&run->verdict, "55000", "the target was not promoted");
+	snprintf(run->sentence, sizeof(run->sentence), "the target was not promoted: %s", run->verdict.message);
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_PENDING && run->steps[i].ordinal < 70 && run->steps[i].undo[0])
+			run->steps[i].state = STEP_FAILED;	/* after a restart nobody knows: undo it all */
+	undo_start();
+}
+
+static long
+ask(void)
+{
+	const char *verdict;
+
+	publish();
+	if (run->ask == NULL)
+	{
+		if (GetCurrentTimestamp() >= run->ask_at)
+			ask_verdict();
+		return 10;
+	}
+	if (!run->ask->done)
+		return 5;
+	verdict = json_string_value(json_object_get(job_result(run->ask->body), "verdict"));
+	if (verdict && strcmp(verdict, "promoted") == 0)
+		verdict_promoted();
+	else if (verdict && strcmp(verdict, "burned") == 0)
+		verdict_burned();
+	else if (!run->told_waiting)
+	{
+		run->told_waiting = true;
+		mailbox_event("no verdict yet from the agent of \"%s\" (%s); this server stays sealed and asks again", run->target,
+					  verdict ? verdict : run->ask->error);
+		ereport(LOG, (errmsg("no verdict yet from the agent of \"%s\": %s", run->target, verdict ? verdict : run->ask->error)));
+	}
+	agents_release(run->ask);
+	run->ask = NULL;
+	run->ask_at = GetCurrentTimestamp() + (run->asks > 50 ? 1000000 : ASK_US);
+	return 0;
+}
+
+/* ---- the target takes over ---- */
+
+static void
+take_timeline(json_t *promote)
+{
+	json_t	   *result = job_result(promote);
+	json_t	   *timeline = json_object_get(result, "timeline");
+	double		received = json_number_value(json_object_get(promote, "received_ms"));
+	double		elapsed = json_number_value(json_object_get(timeline, "elapsed_ms"));
+	TimestampTz began = (TimestampTz) ((received - elapsed) * 1000) -
+		((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
+	const char *lsn = json_string_value(json_object_get(timeline, "seal_lsn"));
+	uint32		hi,
+				lo;
+	size_t		i;
+	json_t	   *was;
+
+	if (lsn && sscanf(lsn, "%X/%X", &hi, &lo) == 2)
+		run->seal_lsn = ((uint64) hi << 32) | lo;
+	json_array_foreach(json_object_get(timeline, "steps"), i, was)
+		for (int s = 0; s < run->nsteps; s++)
+		{
+			Step	   *step = &run->steps[s];
+
+			if (step->ordinal != json_integer_value(json_object_get(was, "ordinal")) ||
+				strcmp(step->name, json_string_value(json_object_get(was, "action"))) != 0 ||
+				strcmp(step->subject, json_string_value(json_object_get(was, "node"))) != 0)
+				continue;
+			step->state = STEP_SUCCEEDED;
+			step->attempt = 1;
+			step->ms = json_number_value(json_object_get(was, "ms"));
+			step->started = began + (TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
+			step->ended = step->started + (TimestampTz) (step->ms * 1000);
+			strlcpy(step->message, json_string_value(json_object_get(was, "message")), sizeof(step->message));
+		}
+	for (int s = 0; s < run->nsteps; s++)
+		if (strcmp(run->steps[s].name, "promote") == 0)
+		{
+			run->steps[s].state = STEP_SUCCEEDED;
+			run->steps[s].attempt = 1;
+			run->steps[s].started = began + (TimestampTz) (elapsed * 1000);
+			run->steps[s].ms = json_number_value(json_object_get(promote, "elapsed_ms"));
+			run->steps[s].ended = run->steps[s].started + (TimestampTz) (run->steps[s].ms * 1000);
+		}
+	/* the clock of the blackout goes on here, from where the old primary's stood */
+	if (run->blackout_ms < 0)
+	{
+		INSTR_TIME_SET_CURRENT(run->blackout_began);
+		run->blackout = true;
+		run->elapsed_ms = (GetCurrentTimestamp() - began) / 1000.0;
+	}
+}
+
+/*
+ * Our own agent says whether it was this run that promoted us. Without its
+ * word nothing moves: somebody may have promoted us by hand, with the old
+ * primary still writable.
+ */
+static long
+take_over(void)
+{
+	char		path[256];
+	const char *state;
+	MemoryContext old;
+
+	if (run->ask == NULL)
+	{
+		if (GetCurrentTimestamp() < run->ask_at)
+			return 10;
+		snprintf(path, sizeof(path), "/v1/jobs/%s/70.promote.%s?wait_ms=1000", run->key, run->target);
+		run->ask = agents_get(job_url(run, run->target), path, 3000);
+		return 1;
+	}
+	if (!run->ask->done)
+		return 5;
+	state = json_string_value(json_object_get(run->ask->body, "state"));
+	old = MemoryContextSwitchTo(run_context);
+	if (state && strcmp(state, "succeeded") == 0)
+	{
+		take_timeline(run->ask->body);
+		run->phase = RUN_FORWARD;
+		run->ordered = true;
+		ereport(LOG, (errmsg("taking over run " INT64_FORMAT " as the new primary", run->id)));
+	}
+	else if (run->ask->status == 404 || (state && strcmp(state, "running") != 0))
+	{
+		snprintf(run->sentence, sizeof(run->sentence),
+				 "This server was promoted, but not by this run. Make sure that \"%s\" takes no writes before you repoint anything.",
+				 run->source);
+		MemoryContextSwitchTo(old);
+		finish("stuck");
+		return 0;
+	}
+	MemoryContextSwitchTo(old);
+	agents_release(run->ask);
+	run->ask = NULL;
+	run->ask_at = GetCurrentTimestamp() + ASK_US * 5;
+	return 0;
+}
+
+/* ---- the beginning ---- */
+
+static void
+gather_start(void)
+{
+	char		key[64];
+	RunNode    *target = run_node(run, run->target);
+
+	run->phase = RUN_GATHERING;
+	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
+	snprintf(key, sizeof(key), "f%lld", (long long) GetCurrentTimestamp());
+	strlcpy(run->key, "facts", sizeof(run->key));
+	for (int i = 0; i < run->nnodes; i++)
+	{
+		json_t	   *params = json_new();
+
+		if (target && target->host[0] && i != target - run->nodes && strcmp(run->nodes[i].kind, "postgres") == 0)
+			json_object_set_new(params, "connect", json_pack("[{s:s, s:i, s:s}]", "host", target->host, "port", target->port,
+															 "kind", "replication"));
+		run->calls[i] = agents_post(run->nodes[i].url, "/v1/jobs", job_request(run, key, "facts", params, FACTS_MS), FACTS_MS + 1000);
+	}
+}
+
+static void
+store_fact(RunNode *node, AgentCall *call)
+{
+	const char *state = json_string_value(json_object_get(call->body, "state"));
+	json_t	   *error = json_object_get(call->body, "error");
+	json_t	   *facts = job_result(call->body);
+	char	   *text = facts && state && strcmp(state, "succeeded") == 0 ? json_dumps(facts, JSON_COMPACT) : NULL;
+	const char *why = json_string_value(json_object_get(error, "message"));
+
+	if (text == NULL && why == NULL)
+		why = call->body == NULL ? call->error : "the agent did not finish in time";
+	journal_store_fact(node->name, text != NULL, text ? NULL : why, text);
+	free(text);
+}
+
+/* Preflight has passed or not; if so, the run begins. */
+static void
+facts_are_in(void)
+{
+	int			failed;
+
+	if (run->request == REQUEST_FACTS)
+	{
+		answer("facts");
+		forget_run();
+		return;
+	}
+	if (run->request == REQUEST_SWITCHOVER)
+	{
+		failed = journal_preflight(run, &run->verdict);
+		if (failed > 0 || mailbox_cancelled())
+		{
+			if (failed == 0)
+				verdict_set(&run->verdict, "57014", "the run was cancelled before it began");
+			answer("refused");
+			forget_run();
+			return;
+		}
+		mailbox_event("preflight passed");
+		json_object_set_new(run->notes, "synchronous_standby_names",
+							json_string(GetConfigOption("synchronous_standby_names", false, false)));
+	}
+	journal_create_run(run);
+	journal_load_steps(run);
+	journal_save_run(run);
+	journal_save_steps(run);
+	run->phase = RUN_FORWARD;
+	mailbox_event("run " INT64_FORMAT ": %s from \"%s\" to \"%s\"", run->id, run->runbook, run->source, run->target);
+}
+
+static long
+gather(void)
+{
+	for (int i = 0; i < run->nnodes; i++)
+		if (!run->calls[i]->done)
+			return 10;
+	for (int i = 0; i < run->nnodes; i++)
+		store_fact(&run->nodes[i], run->calls[i]);
+	facts_are_in();
+	return 0;
+}
+
+/* A backend asks for something; nothing else is being done. */
+void
+runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by)
+{
+	MemoryContext old = MemoryContextSwitchTo(run_context);
+	json_error_t err;
+
+	new_run();
+	run->request = kind;
+	run->options = json_loads(options, 0, &err);
+	strlcpy(run->source, worker_self(), sizeof(run->source));
+	strlcpy(run->target, target, sizeof(run->target));
+	strlcpy(run->requested_by, requested_by, sizeof(run->requested_by));
+	strlcpy(run->runbook, kind == REQUEST_REBUILD ? "rebuild" : "switchover", sizeof(run->runbook));
+	journal_load_topology(run);
+	gather_start();
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * At the start of the worker, and when this server has just been promoted: is
+ * there a run that ours to go on with or to undo?
+ */
+void
+runner_recover(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(run_context);
+	GateSeal	seal;
+
+	new_run();
+	if (!journal_find_unfinished(run))
+	{
+		json_decref(run->notes);
+		run = NULL;
+		MemoryContextReset(run_context);
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	run->is_target = strcmp(run->runbook, "switchover") == 0 && strcmp(run->target, worker_self()) == 0;
+	run->answered = true;
+	journal_load_topology(run);
+	journal_load_steps(run);
+	if (run->is_target)
+		run->phase = RUN_TAKING_OVER;
+	else if (strcmp(run->runbook, "switchover") != 0)
+		run->phase = RUN_FORWARD;
+	else if (gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0)
+	{
+		run->seal_lsn = seal.lsn;
+		run->ordered = true;
+		promote_in_doubt();
+	}
+	else
+	{
+		strlcpy(run->sentence, "the server or its worker was restarted before the seal", sizeof(run->sentence));
+		verdict_burned();
+		strlcpy(run->sentence, "the server or its worker was restarted before the seal", sizeof(run->sentence));
+	}
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_RUNNING || (run->is_target && run->steps[i].state == STEP_FAILED))
+			run->steps[i].state = run->phase == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
+	MemoryContextSwitchTo(old);
+}
+
+static long
+advance_phase(void)
+{
+	switch (run->phase)
+	{
+		case RUN_GATHERING:
+			return gather();
+		case RUN_TAKING_OVER:
+			return take_over();
+		case RUN_FORWARD:
+			return forward();
+		case RUN_ASKING:
+			return ask();
+		case RUN_UNDOING:
+			return undo();
+	}
+	return 1000;
+}
+
+/* Moves the run as far as it goes without waiting; gives the longest nap in ms. */
+long
+runner_advance(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(run_context);
+	long		nap = 0;
+
+	for (int i = 0; run != NULL && nap == 0 && i < 20; i++)
+	{
+		nap = advance_phase();
+		agents_advance();
+	}
+	MemoryContextSwitchTo(old);
+	return nap;
+}
+
+/*
+ * An action or the journal raised an error: the steps that were being worked
+ * on have failed. What could not be stored is derived anew after a restart of
+ * the worker, so repeated errors simply end it.
+ */
+void
+runner_error(const ErrorData *error)
+{
+	static int	errors = 0;
+
+	if (run == NULL)
+		return;
+	if (run->phase == RUN_GATHERING || ++errors > 5)
+	{
+		verdict_set(&run->verdict, unpack_sql_state(error->sqlerrcode), error->message);
+		answer("refused");
+		if (run->phase != RUN_GATHERING)
+			proc_exit(1);
+		forget_run();
+		return;
+	}
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
+		{
+			step_fail(run, &run->steps[i], unpack_sql_state(error->sqlerrcode), "%s", error->message);
+			step_failed(&run->steps[i]);
+		}
+}

@@ -1,0 +1,238 @@
+/*
+ * worker.c - the background worker: registration, settings, main loop.
+ *
+ * One per cluster, attached to pingpong.database, also on standbys (where it
+ * only waits for a promotion). Its loop has one wait, for everything: latch,
+ * postmaster, agents' sockets, timers. Starting is recovering: what a
+ * predecessor left running is in the journal and in the seal.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "gate/gate.h"
+#include "pg_compat.h"
+#include "worker/journal.h"
+#include "worker/run.h"
+
+#define AWAKE_NAP_MS	2		/* a promotion may come any moment */
+#define NOT_READY_NAP_MS 1000	/* the extension is not there yet */
+
+char	   *worker_database;
+char	   *worker_node_name;
+char	   *worker_token_file;
+char	   *worker_ca_file;
+char	   *worker_cert_file;
+char	   *worker_key_file;
+char	   *worker_pause_after;
+int			worker_sample_interval;
+int			worker_connect_timeout;
+int			worker_rejoin_timeout;
+
+PGDLLEXPORT void pingpong_worker_main(Datum arg);
+
+/* The name under which this node is registered. */
+const char *
+worker_self(void)
+{
+	const char *cluster_name;
+
+	if (worker_node_name && worker_node_name[0])
+		return worker_node_name;
+	cluster_name = GetConfigOption("cluster_name", true, false);
+	return cluster_name ? cluster_name : "";
+}
+
+uint32
+worker_wait_event(void)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = compat_wait_event("PingpongWorkerMain");
+	return event;
+}
+
+static void
+define_string(const char *name, const char *what, char **variable, const char *otherwise, GucContext context, int flags)
+{
+	DefineCustomStringVariable(name, what, NULL, variable, otherwise, context, flags, NULL, NULL, NULL);
+}
+
+static void
+define_ms(const char *name, const char *what, int *variable, int otherwise, int least, int most)
+{
+	DefineCustomIntVariable(name, what, NULL, variable, otherwise, least, most, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+static void
+define_settings(void)
+{
+	define_string("pingpong.database", "Database in which the extension pg_pingpong lives.",
+				  &worker_database, "postgres", PGC_POSTMASTER, 0);
+	define_string("pingpong.node_name", "Name under which this server is registered in pingpong.node; empty: cluster_name.",
+				  &worker_node_name, "", PGC_SIGHUP, 0);
+	define_string("pingpong.agent_token_file", "File (mode 0600) with the bearer token for the agents.",
+				  &worker_token_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
+	define_string("pingpong.agent_ca_file", "Certificates that the agents' certificates are checked against.",
+				  &worker_ca_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
+	define_string("pingpong.agent_cert_file", "Client certificate for agents that ask for one.",
+				  &worker_cert_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
+	define_string("pingpong.agent_key_file", "Key of the client certificate.",
+				  &worker_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
+	define_string("pingpong.debug_pause_after", "Developer option: the worker stops a run behind the action of this name.",
+				  &worker_pause_after, "", PGC_SIGHUP, GUC_NOT_IN_SAMPLE | GUC_SUPERUSER_ONLY);
+	define_ms("pingpong.agent_connect_timeout", "Longest time to connect to an agent.",
+			  &worker_connect_timeout, 2000, 10, 60000);
+	define_ms("pingpong.rejoin_timeout", "How long a new primary tries to bring the old one back before the run is stuck.",
+			  &worker_rejoin_timeout, 10 * 60 * 1000, 1000, INT_MAX);
+	define_ms("pingpong.sample_interval", "How often the idle worker looks at its server.",
+			  &worker_sample_interval, 1000, 100, 60000);
+}
+
+/* From _PG_init, while shared_preload_libraries is processed. */
+void
+worker_init(void)
+{
+	BackgroundWorker worker;
+
+	define_settings();
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_library_name, "pg_pingpong", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "pingpong_worker_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "pg_pingpong worker", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "pg_pingpong worker", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}
+
+/* The journal must never wait for a standby, nor at the gate. */
+static void
+set_own_settings(void)
+{
+	SetConfigOption("application_name", "pg_pingpong worker", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("pingpong.bypass_gate", "on", PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("lock_timeout", "5s", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_SESSION);
+}
+
+/* One round on a primary; gives the longest nap in ms. */
+static long
+round_on_primary(bool *recovered)
+{
+	RequestKind kind;
+	char		target[PP_NAME_LEN];
+	char		options[PP_OPTIONS_LEN];
+	char		requested_by[NAMEDATALEN];
+
+	if (!*recovered)
+	{
+		gate_remove_void_seal();
+		runner_recover();
+		*recovered = true;
+	}
+	if (!runner_busy() && mailbox_take(&kind, target, options, requested_by))
+		runner_request(kind, target, options, requested_by);
+	return runner_busy() ? runner_advance() : worker_sample_interval;
+}
+
+static void
+report_error(MemoryContext loop_context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(loop_context);
+	error = CopyErrorData();
+	EmitErrorReport();
+	FlushErrorState();
+	if (IsTransactionState())
+		AbortCurrentTransaction();
+	LWLockReleaseAll();
+	MemoryContextSwitchTo(loop_context);
+	runner_error(error);
+}
+
+static long
+guarded_round(MemoryContext loop_context, bool *recovered)
+{
+	volatile long nap = 100;
+
+	PG_TRY();
+	{
+		nap = round_on_primary(recovered);
+	}
+	PG_CATCH();
+	{
+		report_error(loop_context);
+	}
+	PG_END_TRY();
+	return nap;
+}
+
+static void
+reload_settings(void)
+{
+	ConfigReloadPending = false;	/* first, or a second SIGHUP is lost */
+	ProcessConfigFile(PGC_SIGHUP);
+}
+
+static void
+start_up(void)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(worker_database, NULL, 0);
+	set_own_settings();
+	before_shmem_exit(mailbox_detach, (Datum) 0);
+	mailbox_attach();
+	agents_startup();
+	runner_startup();
+}
+
+void
+pingpong_worker_main(Datum arg)
+{
+	MemoryContext loop_context;
+	bool		ready = false;
+	bool		recovered = false;
+
+	start_up();
+	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_pingpong loop", ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		long		nap_ms;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+			reload_settings();
+		MemoryContextSwitchTo(loop_context);
+		agents_advance();
+		if (!ready)
+			ready = journal_ready();
+		if (!ready)
+			nap_ms = NOT_READY_NAP_MS;
+		else if (RecoveryInProgress())
+			nap_ms = mailbox_awake() ? AWAKE_NAP_MS : worker_sample_interval;
+		else
+			nap_ms = guarded_round(loop_context, &recovered);
+		MemoryContextSwitchTo(loop_context);
+		MemoryContextReset(loop_context);
+		agents_wait(nap_ms);
+	}
+}

@@ -1,0 +1,132 @@
+/*
+ * worker.h - the background worker: what its files and the SQL functions share.
+ *
+ * One worker per cluster, also on standbys. Backends talk to it through one
+ * mailbox in shared memory: a request, a ring of events, an answer.
+ */
+#ifndef PINGPONG_WORKER_H
+#define PINGPONG_WORKER_H
+
+#include "storage/lwlock.h"
+#include "utils/timestamp.h"
+
+#define PP_NAME_LEN		64
+#define PP_TEXT_LEN		512
+#define PP_OPTIONS_LEN	1024
+#define PP_EVENTS		128
+#define PP_STEPS		96
+
+typedef enum RequestKind
+{
+	REQUEST_NONE,
+	REQUEST_FACTS,				/* ask every agent, store what it said */
+	REQUEST_SWITCHOVER,
+	REQUEST_REBUILD
+} RequestKind;
+
+/* An error or a sentence for somebody else: fixed size, no pointers. */
+typedef struct Verdict
+{
+	char		sqlstate[6];	/* empty: no error */
+	char		message[PP_TEXT_LEN];
+	char		detail[4 * PP_TEXT_LEN];
+	char		hint[PP_TEXT_LEN];
+} Verdict;
+
+/* What a run ended with, or has reached so far. */
+typedef struct Outcome
+{
+	int64		run;			/* 0: no run was made */
+	char		state[16];
+	double		blackout_ms;	/* < 0: not known */
+	uint64		seal_lsn;
+	char		new_primary[PP_NAME_LEN];
+} Outcome;
+
+typedef struct Event
+{
+	TimestampTz at;
+	char		text[256];
+} Event;
+
+/* One line of pingpong.progress. */
+typedef struct StepLine
+{
+	int			ordinal;
+	char		action[32];
+	char		node[PP_NAME_LEN];
+	char		state[12];
+	TimestampTz started;		/* 0: not yet */
+	double		ms;				/* duration, or so far */
+	int			attempt;
+	char		message[160];
+} StepLine;
+
+/*
+ * All of it is read and written under `lock`. The worker writes everything
+ * but the request, which the asking backend writes while `busy` is false.
+ */
+typedef struct WorkerShared
+{
+	LWLock	   *lock;
+	pid_t		pid;			/* the worker's, 0: none is running */
+	TimestampTz awake_until;	/* be quick until then: a promotion may come */
+
+	/* request */
+	bool		busy;			/* a request is waiting or being worked on */
+	bool		cancel;			/* the asking backend wants it undone */
+	uint64		request;		/* number of the last request */
+	RequestKind kind;
+	pid_t		asker;			/* pid to wake; 0: nobody waits */
+	char		requested_by[NAMEDATALEN];
+	char		target[PP_NAME_LEN];
+	char		options[PP_OPTIONS_LEN];	/* jsonb text */
+
+	/* answer */
+	uint64		answered;		/* number of the last request answered */
+	Outcome		outcome;
+	Verdict		verdict;
+	uint64		nevents;		/* ever; the ring holds the last PP_EVENTS */
+	Event		events[PP_EVENTS];
+
+	/* the present run, for pingpong.progress */
+	int64		run;
+	char		run_state[16];
+	char		sentence[PP_TEXT_LEN];
+	int			nsteps;
+	StepLine	steps[PP_STEPS];
+} WorkerShared;
+
+extern WorkerShared *worker_shared;
+
+/* GUCs */
+extern char *worker_database;
+extern char *worker_node_name;
+extern char *worker_token_file;
+extern char *worker_ca_file;
+extern char *worker_cert_file;
+extern char *worker_key_file;
+extern char *worker_pause_after;
+extern int	worker_sample_interval;
+extern int	worker_connect_timeout;
+extern int	worker_rejoin_timeout;
+
+/* worker.c */
+extern void worker_init(void);
+extern void worker_shmem_request(void);
+extern void worker_shmem_startup(void);
+extern const char *worker_self(void);
+extern uint32 worker_wait_event(void);
+
+/* mailbox.c */
+extern void mailbox_attach(void);
+extern void mailbox_detach(int code, Datum arg);
+extern bool mailbox_take(RequestKind *kind, char *target, char *options, char *requested_by);
+extern bool mailbox_cancelled(void);
+extern void mailbox_answer(const Outcome *outcome, const Verdict *verdict);
+extern void mailbox_finish(void);
+extern void mailbox_event(const char *fmt,...) pg_attribute_printf(1, 2);
+extern bool mailbox_awake(void);
+extern void verdict_set(Verdict *v, const char *sqlstate, const char *message);
+
+#endif
