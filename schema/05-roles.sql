@@ -2,9 +2,9 @@
 -- cluster, so it may be there already, and stays when the extension goes.
 DO $$
 BEGIN
-	IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pingpong_operator') THEN
-		CREATE ROLE pingpong_operator NOLOGIN;
-	END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pingpong_operator') THEN
+        CREATE ROLE pingpong_operator NOLOGIN;
+    END IF;
 END
 $$;
 GRANT USAGE ON SCHEMA pingpong TO pingpong_operator, pg_monitor;
