@@ -32,8 +32,7 @@ ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=./t/regress.conf
 TAP_TESTS = 1
 
 PG_CPPFLAGS = -I$(srcdir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-# jansson: statically, see worker/agents.h
-SHLIB_LINK = -lcurl -l:libjansson.a -Wl,-Bsymbolic -Wl,--exclude-libs,libjansson.a
+SHLIB_LINK = -lcurl -ljansson -Wl,-Bsymbolic
 EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) pg_pingpong--1.0.sql tmp_check tmp_check_iso output_iso \
 	agent/test/unit bench/writers
 

@@ -25,6 +25,11 @@ typedef struct ActionContext
 	const char *step;
 	int64_t		epoch;
 	bool		resumed;		/* the agent was restarted while this action ran */
+
+	/* set by action_afterwards() and by the executor */
+	void		(*afterwards) (struct ActionContext *ctx, json_t *params);
+	json_t	   *afterwards_params;
+	bool		epoch_proved;
 } ActionContext;
 
 typedef int (*ActionFunction) (ActionContext *ctx, json_t *params, json_t *result);
@@ -62,6 +67,13 @@ extern void action_progress(ActionContext *ctx, double percent, const char *form
 			__attribute__((format(printf, 3, 4)));	/* percent < 0: not known */
 extern void action_output(ActionContext *ctx, const char *data, size_t size);
 extern bool action_cancelled(ActionContext *ctx);
+
+/*
+ * Something to be done when the answer is out: for fsyncs that make repeating the action
+ * cheaper, but not different.  A crash before it finds the job "running".
+ */
+extern void action_afterwards(ActionContext *ctx, void (*function) (ActionContext *ctx, json_t *params),
+							  json_t *params);
 
 /* Parameters: the value, or the default; a wrong type counts as missing. */
 extern const char *param_string(json_t *params, const char *name, const char *otherwise);

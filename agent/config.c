@@ -204,7 +204,7 @@ parse_line(void *user, const char *section, const char *name, const char *value)
 		config->pg.present = true;
 		return set_option(parser, pg_options, &config->pg, name, value);
 	}
-	if (strncmp(section, "pgbouncer.", 10) == 0 && section[10])
+	if (strncmp(section, "pgbouncer.", 10) == 0 && pingpong_key_valid(section + 10))
 		return set_option(parser, bouncer_options, bouncer_of_section(config, section + 10), name, value);
 	if (strcmp(section, "hooks") == 0)
 		return set_hook(config, name, value);

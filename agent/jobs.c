@@ -26,6 +26,7 @@ static int64_t highest_epoch;
 static pthread_mutex_t epoch_lock = PTHREAD_MUTEX_INITIALIZER;	/* held while the file is written */
 
 static void *job_main(void *argument);
+static void epoch_keep(const AgentConfig *config);
 
 static void
 set_text(char **field, const char *format, va_list args)
@@ -135,6 +136,25 @@ action_cancelled(ActionContext *ctx)
 	return cancel;
 }
 
+void
+action_afterwards(ActionContext *ctx, void (*function) (ActionContext *ctx, json_t *params), json_t *params)
+{
+	if (ctx->afterwards)		/* of an earlier action of the same job */
+		ctx->afterwards(ctx, ctx->afterwards_params);
+	ctx->afterwards = function;
+	ctx->afterwards_params = params;
+}
+
+/* What a lazy job owes after its answer, and any other before. */
+static void
+settle(ActionContext *ctx)
+{
+	if (ctx->epoch_proved)
+		epoch_keep(ctx->config);
+	if (ctx->afterwards)
+		ctx->afterwards(ctx, ctx->afterwards_params);
+}
+
 const char *
 param_string(json_t *params, const char *name, const char *otherwise)
 {
@@ -167,20 +187,25 @@ epoch_current(void)
 	return __atomic_load_n(&highest_epoch, __ATOMIC_ACQUIRE);
 }
 
-/* In memory first: an older job must be refused from this moment on. */
-void
+/* In memory: an older job is refused from this moment on. */
+static void
 epoch_raise(int64_t epoch)
 {
-	AgentConfig *config;
-
 	pthread_mutex_lock(&epoch_lock);
 	if (epoch > highest_epoch)
-	{
-		config = config_current();
 		__atomic_store_n(&highest_epoch, epoch, __ATOMIC_RELEASE);
-		journal_write_epoch(config->state_dir, epoch);
-		config_release(config);
-	}
+	pthread_mutex_unlock(&epoch_lock);
+}
+
+/* On disk: before the job's end is, so that a crash in between finds the job running. */
+static void
+epoch_keep(const AgentConfig *config)
+{
+	static int64_t kept;
+
+	pthread_mutex_lock(&epoch_lock);
+	if (kept != highest_epoch && journal_write_epoch(config->state_dir, highest_epoch) == 0)
+		kept = highest_epoch;
 	pthread_mutex_unlock(&epoch_lock);
 }
 
@@ -340,7 +365,10 @@ run_action(ActionContext *ctx, json_t *action)
 	else
 		rc = entry->function(ctx, params, result);
 	if (rc == 0 && (entry->flags & ACTION_RAISES_EPOCH))
+	{
 		epoch_raise(ctx->epoch);
+		ctx->epoch_proved = true;
+	}
 	/* a failed action may have a result too: the verdict on a promotion */
 	pthread_mutex_lock(&jobs_lock);
 	if (rc == 0 || json_object_size(result) > 0)
@@ -373,12 +401,15 @@ run_actions(Job *job, ActionContext *ctx, bool lazy)
 
 /* The state becomes visible to waiters at once (lazy), or when the record is on disk. */
 static void
-end_job(Job *job, const AgentConfig *config, JobState state, bool lazy)
+end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 {
+	const AgentConfig *config = ctx->config;
+
 	if (!lazy)
 	{
 		json_t	   *record;
 
+		settle(ctx);
 		pthread_mutex_lock(&jobs_lock);
 		record = jobview_record(job);
 		pthread_mutex_unlock(&jobs_lock);
@@ -394,7 +425,10 @@ end_job(Job *job, const AgentConfig *config, JobState state, bool lazy)
 	pthread_cond_broadcast(&job->changed);
 	pthread_mutex_unlock(&jobs_lock);
 	if (lazy)
+	{
+		settle(ctx);
 		journal_job(job, config, false);
+	}
 	log_info("job %s/%s %s in %.1f ms%s%s", job->run, job->step, jobview_state(state), job->elapsed_ms,
 			 job->error.message ? ": " : "", job->error.message ? job->error.message : "");
 	pthread_mutex_lock(&jobs_lock);
@@ -418,7 +452,7 @@ job_main(void *argument)
 		action_fail(&ctx, STATE_IO_ERROR, "could not write the job journal");
 	else
 		state = run_actions(job, &ctx, lazy);
-	end_job(job, config, state, lazy);
+	end_job(job, &ctx, state, lazy);
 	config_release(config);
 	return NULL;
 }

@@ -75,7 +75,6 @@ extern json_t *jobs_list(void);
 
 /* The highest epoch that was proved to this agent; kept in state_dir/epoch. */
 extern int64_t epoch_current(void);
-extern void epoch_raise(int64_t epoch);
 
 /* journal.c: the files.  None of them needs the lock of jobs.c. */
 extern int	journal_write(const char *state_dir, const char *run, const char *step, json_t *record, bool durable);

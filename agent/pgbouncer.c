@@ -460,8 +460,10 @@ write_file(ActionContext *ctx, Order *order, const char *host, int port)
 }
 
 static void
-sync_file(const char *path)
+sync_file(ActionContext *ctx, json_t *params)
 {
+	const BouncerConfig *bouncer = config_bouncer(ctx->config, param_string(params, "endpoint", ""));
+	const char *path = bouncer->file;
 	char	   *copy = xstrdup(path);
 
 	if (file_fsync_path(path) < 0 || file_fsync_path(dirname(copy)) < 0)
@@ -504,7 +506,7 @@ action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result)
 	rc = commit(ctx, &order, host, (int) port, result);
 	pthread_mutex_unlock(&order.endpoint->lock);
 	if (rc == 0)
-		sync_file(order.bouncer->file);
+		action_afterwards(ctx, sync_file, params);
 	return rc;
 }
 

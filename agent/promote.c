@@ -354,7 +354,7 @@ wait_promoted(ActionContext *ctx, PGconn **conn, double deadline, json_t *result
 
 /* The answer does not wait for this write: a "promoting" token and a primary say the same. */
 static void
-note_promoted(ActionContext *ctx)
+note_promoted(ActionContext *ctx, json_t *params)
 {
 	Token		token;
 
@@ -384,7 +384,7 @@ promote(ActionContext *ctx, PGconn **conn, json_t *params, json_t *result)
 	if (wait_promoted(ctx, conn, deadline, result))
 	{
 		json_object_set_new(result, "verdict", json_string(VERDICT_PROMOTED));
-		note_promoted(ctx);
+		action_afterwards(ctx, note_promoted, NULL);
 		return 0;
 	}
 	if (burn(ctx, conn, result, &state) < 0)

@@ -99,8 +99,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT 'not checked: ' || coalesce(
         (SELECT CASE WHEN f.at IS NULL THEN format('the agent of node "%s" was never asked', $1)
                      WHEN NOT f.ok THEN format('the agent of node "%s" did not answer (%s)', $1, coalesce(f.error, 'no reason given'))
-                     WHEN f.facts #>> part || '{error}' IS NOT NULL
-                     THEN format('the agent of node "%s" reports for %s: %s', $1, array_to_string(part, '.'), f.facts #>> part || '{error}')
+                     WHEN f.facts #>> (part || '{error}') IS NOT NULL
+                     THEN format('the agent of node "%s" reports for %s: %s', $1, array_to_string(part, '.'), f.facts #>> (part || '{error}'))
                      WHEN f.facts #>> '{postgres,error}' IS NOT NULL AND part[1] = 'postgres'
                      THEN format('the agent of node "%s" cannot ask its PostgreSQL: %s', $1, f.facts #>> '{postgres,error}')
                      ELSE format('the agent of node "%s" does not report %s', $1, array_to_string(part, '.')) END
@@ -172,10 +172,11 @@ $$;
 
 CREATE FUNCTION pingpong.check_same_timeline(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    SELECT finding(n.name, (n.pg #>> '{wal_receiver,received_tli}')::integer = written_timeline(),
+    SELECT finding(n.name, CASE WHEN n.pg #>> '{wal_receiver,status}' = 'none' THEN false
+                                ELSE (n.pg #>> '{wal_receiver,received_tli}')::integer = written_timeline() END,
                    CASE WHEN n.name = $1 THEN 'fail' ELSE 'warn' END,
-                   format('receives timeline %s, this primary writes timeline %s',
-                          n.pg #>> '{wal_receiver,received_tli}', written_timeline()),
+                   CASE WHEN n.pg #>> '{wal_receiver,status}' = 'none' THEN 'it receives nothing' ELSE format('receives timeline %s, this primary writes timeline %s',
+                          n.pg #>> '{wal_receiver,received_tli}', written_timeline()) END,
                    'Wait until it follows the newest timeline (recovery_target_timeline = latest), or pingpong.rebuild() it.',
                    'postgres', 'wal_receiver')
     FROM preflight_node n WHERE n.kind = 'postgres' AND NOT n.is_source
@@ -380,11 +381,12 @@ $$;
 CREATE FUNCTION pingpong.check_replay_lag(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     -- 20 MB/s is what replay on one core of a modest machine does; the option replay_mb_per_s says better
-    SELECT finding($1, CASE WHEN bytes IS NOT NULL THEN ms <= 1000 AND waits <= 1000 END,
+    SELECT CASE WHEN bytes IS NULL THEN ROW($1, 'warn', 'not checked: the target does not stream from here', 'See target_streaming.')::finding ELSE
+           finding($1, ms <= 1000 AND waits <= 1000,
                    CASE WHEN greatest(ms, waits) > budget THEN 'fail' ELSE 'warn' END,
                    format('%s behind, about %s ms to drain; last seen %s ms behind; the budget is %s ms',
                           pg_size_pretty(bytes), round(ms), round(waits), budget),
-                   'Wait until it has caught up, or move at a quieter time.', 'postgres')
+                   'Wait until it has caught up, or move at a quieter time.', 'postgres') END
     FROM (SELECT) one
          LEFT JOIN LATERAL (SELECT greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), s.replay_lsn), 0),
                                    coalesce(extract(epoch FROM s.replay_lag) * 1000, 0)
@@ -651,7 +653,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO a FROM pg_stat_archiver;
-    RETURN NEXT finding(node_name(), a.last_failed_time IS NULL OR a.last_archived_time > a.last_failed_time, 'fail',
+    RETURN NEXT finding(node_name(), a.last_failed_time IS NULL OR coalesce(a.last_archived_time > a.last_failed_time, false), 'fail',
                         format('%s archived, %s failed, last success %s, last failure %s', a.archived_count, a.failed_count,
                                coalesce(to_char(a.last_archived_time, 'YYYY-MM-DD HH24:MI:SS'), 'never'),
                                coalesce(to_char(a.last_failed_time, 'YYYY-MM-DD HH24:MI:SS'), 'never')),
@@ -738,11 +740,11 @@ $$;
 
 CREATE FUNCTION pingpong.check_configuration_files(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    -- "could not be applied" is a pending restart, which has its own check
+    -- a setting that waits for a restart has an "error" too, and its own check
     SELECT finding(node_name(), count(*) = 0, 'fail', coalesce(string_agg(e, '; '), 'no errors'),
                    'Correct the file; the old primary would not start with it.', 'postgres')
-    FROM (SELECT format('%s line %s: %s', sourcefile, sourceline, error) FROM pg_file_settings
-          WHERE error IS NOT NULL AND error <> 'setting could not be applied'
+    FROM (SELECT concat_ws(' ', f.name, f.sourcefile, 'line ' || f.sourceline, f.error) FROM pg_file_settings f
+          WHERE error IS NOT NULL AND NOT EXISTS (SELECT FROM pg_settings s WHERE s.name = f.name AND s.pending_restart)
           UNION ALL SELECT format('pg_hba.conf line %s: %s', line_number, error) FROM pg_hba_file_rules WHERE error IS NOT NULL) f (e)
     UNION ALL
     SELECT finding(n.name, p = '[]', CASE WHEN n.name = $1 THEN 'fail' ELSE 'warn' END,

@@ -5,10 +5,9 @@
 #define PINGPONG_AGENTS_H
 
 /*
- * PostgreSQL exports a json_object() of its own, which would be taken for
- * jansson's, even by jansson itself if it were a shared library. So jansson is
- * linked statically and symbolically (Makefile), and its json_object() is out
- * of reach under this name: use json_new().
+ * PostgreSQL exports a json_object() of its own, and it would be found first.
+ * jansson binds its own calls to it symbolically and is safe; our code must not
+ * call it: json_new() instead.
  */
 #define json_object jansson_json_object
 #include <jansson.h>
