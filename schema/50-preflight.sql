@@ -1039,7 +1039,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT finding(r.router, seconds = 0 OR seconds * 1000 > option_ms($2, 'max_blackout_ms', 10000), 'fail',
                    format('endpoint "%s": %s = %s s, the blackout may last %s ms', r.endpoint, setting, seconds, option_ms($2, 'max_blackout_ms', 10000)),
                    format('Raise %s above the blackout, or lower max_blackout.', setting), 'routers', 'config')
-    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts IS NOT NULL AND kind = 'rw') r,
+    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts -> 'config' IS NOT NULL AND kind = 'rw') r,
          unnest(ARRAY['query_wait_timeout', 'query_timeout']) setting,
          LATERAL (SELECT (r.endpoint_facts -> 'config' ->> setting)::numeric) s (seconds)
     UNION ALL
@@ -1054,12 +1054,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     UNION ALL
     SELECT finding(r.router, ttl <= 15, 'warn', format('endpoint "%s": dns_max_ttl = %s s, and the target is known by the name "%s"', r.endpoint, ttl, t.host),
                    'Register nodes by address, or lower dns_max_ttl.', 'routers', 'config')
-    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts IS NOT NULL) r
+    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts -> 'config' IS NOT NULL) r
          JOIN node t ON t.name = $1 AND t.host !~ '^([0-9.]+|.*:.*|/.*)$',
          LATERAL (SELECT (r.endpoint_facts -> 'config' ->> 'dns_max_ttl')::numeric) s (ttl)
     UNION ALL
-    SELECT finding(p.router, NULL, 'warn', NULL, NULL, 'routers')
-    FROM (SELECT DISTINCT router FROM preflight_route WHERE endpoint_facts IS NULL) p
+    SELECT CASE WHEN p.error IS NULL THEN finding(p.router, NULL, 'warn', NULL, NULL, 'routers')
+                ELSE ROW(p.router, 'warn', format('not checked: endpoint "%s" does not answer', p.endpoint), 'See routes_observed.')::finding END
+    FROM (SELECT DISTINCT router, endpoint, endpoint_facts ->> 'error' AS error FROM preflight_route WHERE endpoint_facts -> 'config' IS NULL) p
 $$;
 
 --
