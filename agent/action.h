@@ -96,6 +96,7 @@ extern bool param_bool(json_t *params, const char *name, bool otherwise);
 extern int	action_facts(ActionContext *ctx, json_t *params, json_t *result);	/* facts.c */
 extern int	action_pg_checkpoint(ActionContext *ctx, json_t *params, json_t *result);	/* settings.c */
 extern int	action_pg_query(ActionContext *ctx, json_t *params, json_t *result);
+extern int	action_note(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pg_setting(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_slot_ensure(ActionContext *ctx, json_t *params, json_t *result);	/* slots.c */
 extern int	action_slot_drop(ActionContext *ctx, json_t *params, json_t *result);

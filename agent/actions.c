@@ -28,6 +28,7 @@ static const ActionEntry actions[] = {
 	{ACTION_PGBOUNCER_COMMIT, action_pgbouncer_commit, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
 	{ACTION_PGBOUNCER_RELEASE, action_pgbouncer_release, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
 	{ACTION_HOOK, action_hook, 0},
+	{ACTION_NOTE, action_note, ACTION_LAZY_JOURNAL},
 };
 
 const ActionEntry *

@@ -71,6 +71,15 @@ action_pg_query(ActionContext *ctx, json_t *params, json_t *result)
 	return 0;
 }
 
+/* A word that one worker leaves for the other one; the job's record keeps it. */
+int
+action_note(ActionContext *ctx, json_t *params, json_t *result)
+{
+	(void) ctx;
+	json_object_update(result, params);
+	return 0;
+}
+
 static bool
 setting_allowed(const char *name)
 {
@@ -97,6 +106,30 @@ alter_system(ActionContext *ctx, PGconn *conn, const char *name, const char *val
 	return done ? 0 : -1;
 }
 
+/*
+ * Back to what it was: where the value comes from elsewhere (postgresql.conf, the
+ * default), our line must go, or that other place would be overruled for ever.
+ */
+static int
+restore_setting(ActionContext *ctx, PGconn *conn, const char *name, const char *value)
+{
+	const char *values[] = {name, value ? value : ""};
+	PGresult   *res;
+	bool		same;
+
+	if (alter_system(ctx, conn, name, NULL) < 0)
+		return -1;
+	res = pg_query_or_fail(ctx, conn,
+						   "SELECT coalesce((SELECT f.setting FROM pg_catalog.pg_file_settings f WHERE f.name = $1 "
+						   "AND f.error IS NULL ORDER BY f.seqno DESC LIMIT 1), "
+						   "(SELECT s.boot_val FROM pg_catalog.pg_settings s WHERE s.name = $1), '') = $2", 2, values);
+	if (!res)
+		return -1;
+	same = strcmp(PQgetvalue(res, 0, 0), "t") == 0;
+	PQclear(res);
+	return same || !value ? 0 : alter_system(ctx, conn, name, value);
+}
+
 int
 action_pg_setting(ActionContext *ctx, json_t *params, json_t *result)
 {
@@ -118,7 +151,8 @@ action_pg_setting(ActionContext *ctx, json_t *params, json_t *result)
 	if (res)
 	{
 		json_object_set_new(result, "previous", json_string(PQgetvalue(res, 0, 0)));
-		rc = alter_system(ctx, conn, name, value);
+		rc = param_bool(params, "restore", false) ? restore_setting(ctx, conn, name, value)
+			: alter_system(ctx, conn, name, value);
 	}
 	PQclear(res);
 	PQfinish(conn);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/child.h"
 #include "agent/control.h"
@@ -140,6 +141,40 @@ source_inspect(Rejoin *rejoin, unsigned local_tli)
 }
 
 /*
+ * Is there a file in which WAL behind `lsn` would be? Asked first,
+ * because pg_waldump waits five seconds for a segment that is missing.
+ */
+static bool
+segment_exists(const char *wal, unsigned tli, unsigned long long lsn)
+{
+	DIR		   *dir = opendir(wal);
+	struct dirent *entry;
+	struct stat st = {0};
+	unsigned long long per_id;
+	char	   *path;
+	bool		exists;
+
+	while (dir && st.st_size == 0 && (entry = readdir(dir)) != NULL)
+		if (strlen(entry->d_name) == 24 && strspn(entry->d_name, "0123456789ABCDEF") == 24)
+		{
+			path = xasprintf("%s/%s", wal, entry->d_name);
+			if (stat(path, &st) != 0)
+				st.st_size = 0;
+			free(path);
+		}
+	if (dir)
+		closedir(dir);
+	if (st.st_size == 0)
+		return false;
+	per_id = 0x100000000ULL / (unsigned long long) st.st_size;
+	lsn /= (unsigned long long) st.st_size;
+	path = xasprintf("%s/%08X%08X%08X", wal, tli, (unsigned) (lsn / per_id), (unsigned) (lsn % per_id));
+	exists = file_exists(path);
+	free(path);
+	return exists;
+}
+
+/*
  * pg_waldump finds the first valid record at or after the fork: then we have diverged.
  * Finding none is an error to it.  When it cannot be run at all we say "not diverged":
  * a start as a standby finds the truth by itself, this only saves the attempt.
@@ -158,7 +193,7 @@ source_diverged(Rejoin *rejoin, unsigned local_tli)
 	{
 		snprintf(tli, sizeof(tli), "%u", local_tli);
 		snprintf(start, sizeof(start), "%X/%X", (unsigned) (rejoin->fork_lsn >> 32), (unsigned) rejoin->fork_lsn);
-		diverged = child_run_quietly(argv, 30000) == 0;
+		diverged = segment_exists(wal, local_tli, rejoin->fork_lsn) && child_run_quietly(argv, 30000) == 0;
 	}
 	free(wal);
 	free(program);

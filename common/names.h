@@ -36,6 +36,7 @@
 #define ACTION_PGBOUNCER_COMMIT "pgbouncer.commit"
 #define ACTION_PGBOUNCER_RELEASE "pgbouncer.release"
 #define ACTION_HOOK "hook"
+#define ACTION_NOTE "note"
 
 /* States of a job */
 #define JOB_STATE_RUNNING "running"
