@@ -36,10 +36,10 @@ SHLIB_LINK = -lcurl -ljansson -Wl,-Bsymbolic
 EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) pg_pingpong--1.0.sql tmp_check tmp_check_iso output_iso \
 	agent/test/unit bench/writers
 
+override with_llvm = no
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
-override with_llvm = no
 
 # One file a topic; the order is that of their numbers.
 pg_pingpong--1.0.sql: $(sort $(wildcard schema/*.sql))
@@ -56,6 +56,8 @@ AGENT_HEADERS = $(wildcard agent/*.h common/*.h)
 %.agent.o: %.c $(AGENT_HEADERS)
 	$(CC) $(AGENT_CFLAGS) -c -o $@ $<
 pingpong-agent: $(AGENT_OBJS)
+	$(CC) $(AGENT_CFLAGS) -o $@ $^ $(AGENT_LIBS)
+agent/test/unit: agent/test/unit.c $(filter-out agent/main.agent.o,$(AGENT_OBJS))
 	$(CC) $(AGENT_CFLAGS) -o $@ $^ $(AGENT_LIBS)
 bench/writers: bench/writers.c
 	$(CC) $(AGENT_CFLAGS) -o $@ $< $(AGENT_LIBS)
