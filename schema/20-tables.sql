@@ -118,9 +118,12 @@ CREATE TABLE pingpong.step
 );
 COMMENT ON TABLE pingpong.step IS 'the journal: one row for each step of a run';
 
-SELECT pg_extension_config_dump('pingpong.node', ''), pg_extension_config_dump('pingpong.route', ''),
-       pg_extension_config_dump('pingpong.runbook_step', 'WHERE runbook NOT IN (''switchover'', ''rebuild'')'),
-       pg_extension_config_dump('pingpong.run', ''), pg_extension_config_dump('pingpong.step', '');
+-- What users put there survives a dump.
+SELECT pg_extension_config_dump('pingpong.node', '');
+SELECT pg_extension_config_dump('pingpong.route', '');
+SELECT pg_extension_config_dump('pingpong.runbook_step', $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint')$$);
+SELECT pg_extension_config_dump('pingpong.run', '');
+SELECT pg_extension_config_dump('pingpong.step', '');
 
 CREATE TABLE pingpong.last_preflight
 (

@@ -27,6 +27,7 @@ AS 'MODULE_PATHNAME', 'pingpong_progress' LANGUAGE C STRICT VOLATILE PARALLEL RE
 -- ms of an interval argument, or an error that names it
 CREATE FUNCTION pingpong.option_ms(value interval, argument text) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     IF value IS NULL OR value < '0' OR value > '24 days' THEN
         RAISE EXCEPTION 'parameter "%" must be between 0 and 24 days', argument USING ERRCODE = '22023';
@@ -38,6 +39,7 @@ $$;
 -- Refuses what cannot be a target, before anything is asked of anybody.
 CREATE FUNCTION pingpong.check_node(wanted text, purpose text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 DECLARE
     n pingpong.node;
 BEGIN
@@ -79,6 +81,7 @@ CREATE FUNCTION pingpong.switchover(target text, grace interval DEFAULT '5s', ma
                                     OUT run bigint, OUT state text, OUT blackout_ms double precision,
                                     OUT seal_lsn pg_lsn, OUT new_primary text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     PERFORM pingpong.check_node(target, 'switchover');
     IF on_grace_end IS NULL OR on_grace_end NOT IN ('cancel', 'abort') THEN
@@ -103,6 +106,7 @@ COMMENT ON FUNCTION pingpong.switchover(text, interval, interval, text, interval
 CREATE FUNCTION pingpong.rebuild(node text, method text DEFAULT 'auto',
                                  OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     PERFORM pingpong.check_node(node, 'rebuild');
     IF method IS NULL OR method NOT IN ('auto', 'direct', 'rewind', 'basebackup') THEN
@@ -118,6 +122,7 @@ COMMENT ON FUNCTION pingpong.rebuild(text, text) IS
 CREATE FUNCTION pingpong.preflight(target text)
     RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     PERFORM pingpong.check_node(target, 'preflight');
     PERFORM FROM pingpong.request('facts', target, '{}');
@@ -132,6 +137,7 @@ COMMENT ON FUNCTION pingpong.preflight(text) IS
 CREATE FUNCTION pingpong.add_node(name text, host text, port integer, agent_url text,
                                   slot text DEFAULT NULL, upstream text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
         RAISE EXCEPTION 'invalid node name "%"', coalesce(name, 'NULL') USING ERRCODE = '22023',
@@ -159,6 +165,7 @@ COMMENT ON FUNCTION pingpong.add_node(text, text, integer, text, text, text) IS
 
 CREATE FUNCTION pingpong.check_url(url text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     IF url IS NULL OR (url !~ '^https://[^/@ ]+$' AND url !~ '^http://(127\.[0-9.]+|localhost|\[::1\]):[0-9]+$' AND url !~ '^unix:/[^ ]+$') THEN
         RAISE EXCEPTION 'invalid address of an agent "%"', coalesce(regexp_replace(url, '//[^/]*@', '//...@'), 'NULL') USING ERRCODE = '22023',
@@ -169,6 +176,7 @@ $$;
 
 CREATE FUNCTION pingpong.add_router(name text, agent_url text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
         RAISE EXCEPTION 'invalid node name "%"', coalesce(name, 'NULL') USING ERRCODE = '22023';
@@ -183,6 +191,7 @@ COMMENT ON FUNCTION pingpong.add_router(text, text) IS 'register an agent beside
 
 CREATE FUNCTION pingpong.drop_node(name text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     DELETE FROM pingpong.node n WHERE n.name = drop_node.name;
     IF NOT FOUND THEN
@@ -197,6 +206,7 @@ COMMENT ON FUNCTION pingpong.drop_node(text) IS 'forget a node; nothing is done 
 
 CREATE FUNCTION pingpong.add_route(name text, kind text, driver text, router text, endpoint text, databases jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
         RAISE EXCEPTION 'invalid route name "%"', coalesce(name, 'NULL') USING ERRCODE = '22023';
@@ -239,6 +249,7 @@ COMMENT ON FUNCTION pingpong.add_route(text, text, text, text, text, jsonb) IS
 
 CREATE FUNCTION pingpong.drop_route(name text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     DELETE FROM pingpong.route r WHERE r.name = drop_route.name;
     IF NOT FOUND THEN

@@ -120,7 +120,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
 $$;
 
 -- A number of milliseconds among the options.
-CREATE FUNCTION pingpong.option_ms(options jsonb, name text, otherwise double precision) RETURNS double precision
+CREATE FUNCTION pingpong.preflight_ms(options jsonb, name text, otherwise double precision) RETURNS double precision
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce((options ->> name)::double precision, otherwise)
 $$;
@@ -391,7 +391,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
          LEFT JOIN LATERAL (SELECT greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), s.replay_lsn), 0),
                                    coalesce(extract(epoch FROM s.replay_lag) * 1000, 0)
                             FROM preflight_sender s WHERE s.node = $1 ORDER BY s.replay_lsn LIMIT 1) l (bytes, waits) ON true,
-         LATERAL (SELECT bytes / (coalesce(($2 ->> 'replay_mb_per_s')::numeric, 20) * 1048.576), option_ms($2, 'max_blackout_ms', 10000)::numeric) e (ms, budget)
+         LATERAL (SELECT bytes / (coalesce(($2 ->> 'replay_mb_per_s')::numeric, 20) * 1048.576), preflight_ms($2, 'max_blackout_ms', 10000)::numeric) e (ms, budget)
 $$;
 
 CREATE FUNCTION pingpong.check_replay_not_paused(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -518,14 +518,14 @@ $$;
 CREATE FUNCTION pingpong.check_long_transactions(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, coalesce($2 ->> 'on_long_transactions', 'warn'),
-                   CASE count(*) WHEN 0 THEN format('no transaction is older than the grace of %s ms', option_ms($2, 'grace_ms', 5000))
-                        ELSE format('%s older than the grace of %s ms, %s of them have written (oldest %s s; pids %s)', count(*), option_ms($2, 'grace_ms', 5000),
+                   CASE count(*) WHEN 0 THEN format('no transaction is older than the grace of %s ms', preflight_ms($2, 'grace_ms', 5000))
+                        ELSE format('%s older than the grace of %s ms, %s of them have written (oldest %s s; pids %s)', count(*), preflight_ms($2, 'grace_ms', 5000),
                                     count(a.backend_xid), round(max(extract(epoch FROM clock_timestamp() - a.xact_start))),
                                     string_agg(a.pid::text || CASE WHEN a.backend_xid IS NULL THEN '' ELSE ' (writes)' END, ', ')) END,
                    'A transaction that has written is cancelled at the end of the grace; one that has not waits or is ended. Let them end, or give more grace.', 'postgres')
     FROM pg_stat_activity a
     WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
-      AND a.xact_start < clock_timestamp() - option_ms($2, 'grace_ms', 5000) * interval '1 ms'
+      AND a.xact_start < clock_timestamp() - preflight_ms($2, 'grace_ms', 5000) * interval '1 ms'
 $$;
 
 CREATE FUNCTION pingpong.check_idle_in_transaction(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -1036,8 +1036,8 @@ $$;
 CREATE FUNCTION pingpong.check_pooler_settings(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     -- a client that is held must not be thrown out before the blackout may end
-    SELECT finding(r.router, seconds = 0 OR seconds * 1000 > option_ms($2, 'max_blackout_ms', 10000), 'fail',
-                   format('endpoint "%s": %s = %s s, the blackout may last %s ms', r.endpoint, setting, seconds, option_ms($2, 'max_blackout_ms', 10000)),
+    SELECT finding(r.router, seconds = 0 OR seconds * 1000 > preflight_ms($2, 'max_blackout_ms', 10000), 'fail',
+                   format('endpoint "%s": %s = %s s, the blackout may last %s ms', r.endpoint, setting, seconds, preflight_ms($2, 'max_blackout_ms', 10000)),
                    format('Raise %s above the blackout, or lower max_blackout.', setting), 'routers', 'config')
     FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts -> 'config' IS NOT NULL AND kind = 'rw') r,
          unnest(ARRAY['query_wait_timeout', 'query_timeout']) setting,
@@ -1122,7 +1122,7 @@ BEGIN
     FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p
              WHERE p.pronamespace = 'pingpong'::regnamespace
                AND (p.proname LIKE 'check\_%' OR p.proname IN ('preflight_checks', 'facts_params', 'unlogged_files', 'why_unknown', 'finding',
-                                                              'option_ms', 'written_timeline', 'sync_standbys', 'is_node_setting'))
+                                                              'preflight_ms', 'written_timeline', 'sync_standbys', 'is_node_setting'))
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
     END LOOP;

@@ -33,6 +33,7 @@ CREATE FUNCTION pingpong.plan(target text, runbook text DEFAULT 'switchover')
     RETURNS TABLE (ordinal integer, action text, node text, estimate_ms double precision, impact text, undo text,
                    point_of_no_return boolean, comment text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
     IF NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = plan.runbook) THEN
         RAISE EXCEPTION 'runbook "%" does not exist', runbook USING ERRCODE = '42704';
@@ -62,6 +63,7 @@ COMMENT ON FUNCTION pingpong.plan(text, text) IS
 
 CREATE FUNCTION pingpong.report(run bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 DECLARE
     r pingpong.run;
     t text;

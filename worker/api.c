@@ -224,10 +224,13 @@ pingpong_request(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_CRASH_SHUTDOWN), errmsg("the pg_pingpong worker does not run any more"),
 						errhint("What became of the run is in pingpong.run, when the worker is back.")));
 	if (verdict.sqlstate[0])
+	{
+		error_context_stack = NULL;	/* the lines of our own SQL functions tell the user nothing */
 		ereport(ERROR, (errcode(state_from(verdict.sqlstate)),
 						errmsg_internal("%s", verdict.message),
 						verdict.detail[0] ? errdetail_internal("%s", verdict.detail) : 0,
 						verdict.hint[0] ? errhint("%s", verdict.hint) : 0));
+	}
 	PG_RETURN_DATUM(outcome_row(fcinfo, &outcome));
 }
 

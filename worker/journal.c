@@ -105,6 +105,8 @@ journal_load_topology(Run *run)
 	uint64		n;
 
 	journal_begin();
+	if (run->epoch == 0 && journal_exec("SELECT epoch FROM pingpong.cluster", 0) == 1)
+		run->epoch = strtoll(journal_text(0, 1), NULL, 10);
 	n = journal_exec("SELECT name, kind, host, port, agent_url, slot, upstream FROM pingpong.node ORDER BY name", 0);
 	run->nodes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(RunNode));
 	run->nnodes = (int) n;

@@ -374,6 +374,9 @@ all_done(void)
 	}
 	if (run->is_target && !fetch_note())
 		return;
+	for (int i = 0; i < run->nsteps; i++)
+		if (!run->steps[i].mine && run->steps[i].state == STEP_PENDING)
+			run->steps[i].state = STEP_SKIPPED;	/* the old primary's, behind its last word */
 	if (failed && leaves_stuck(failed))
 	{
 		finish("stuck");
