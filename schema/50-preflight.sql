@@ -982,16 +982,22 @@ $$;
 -- Routes
 --
 
--- Each route with what its router's agent saw; db is null where the pooler does not know the database.
+-- Each route with what its router's agent saw; db is null where the pooler does not know the database. A route that no
+-- run has set yet: rw belongs to this primary, ro to whatever node it points to.
 CREATE VIEW pingpong.preflight_route AS
-SELECT r.name, r.kind, r.router, r.endpoint, r.node, d.database, n.host, n.port, e.e AS endpoint_facts, b.db,
+SELECT r.name, r.kind, r.router, r.endpoint, n.name AS node, d.database, n.host, n.port, e.e AS endpoint_facts, b.db,
        coalesce(b.db ->> 'pool_mode', e.e #>> '{config,pool_mode}') AS pool_mode
 FROM pingpong.route r
      CROSS JOIN LATERAL jsonb_object_keys(r.databases) d (database)
-     LEFT JOIN pingpong.node n ON n.name = r.node
      LEFT JOIN pingpong.preflight_node p ON p.name = r.router
      LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(p.facts -> 'routers') x WHERE x ->> 'endpoint' = r.endpoint LIMIT 1) e (e) ON true
-     LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(e.e -> 'databases') x WHERE x ->> 'name' = d.database LIMIT 1) b (db) ON true;
+     LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(e.e -> 'databases') x WHERE x ->> 'name' = d.database LIMIT 1) b (db) ON true
+     LEFT JOIN LATERAL (SELECT m.* FROM pingpong.node m
+                        WHERE m.kind = 'postgres'
+                          AND CASE WHEN r.node IS NOT NULL THEN m.name = r.node
+                                   WHEN r.kind = 'rw' THEN m.name = pingpong.node_name()
+                                   ELSE m.host = b.db ->> 'host' AND m.port::text = b.db ->> 'port' END
+                        ORDER BY m.name LIMIT 1) n ON true;
 COMMENT ON VIEW pingpong.preflight_route IS 'routes and their databases with what the agent of the router saw';
 
 CREATE FUNCTION pingpong.check_routes_observed(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -1010,9 +1016,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM (SELECT DISTINCT router, endpoint FROM preflight_route WHERE endpoint_facts IS NULL) r JOIN preflight_node p ON p.name = r.router
     UNION ALL
     -- it points where the table says
-    SELECT finding(r.router, db IS NOT NULL AND db ->> 'port' = r.port::text AND db ->> 'host' = r.host,
-                   CASE WHEN db ->> 'port' = r.port::text THEN 'warn' ELSE 'fail' END,
-                   CASE WHEN db IS NULL THEN format('route "%s": the pooler has no database "%s"', r.name, r.database)
+    SELECT finding(r.router, coalesce(db ->> 'port' = r.port::text AND db ->> 'host' = r.host, false),
+                   CASE WHEN r.kind = 'ro' OR db ->> 'port' = r.port::text THEN 'warn' ELSE 'fail' END,
+                   CASE WHEN r.node IS NULL AND db IS NOT NULL
+                        THEN format('route "%s", database "%s": points to %s:%s, which is no node', r.name, r.database, coalesce(db ->> 'host', 'local socket'), db ->> 'port')
+                        WHEN db IS NULL THEN format('route "%s": the pooler has no database "%s"', r.name, r.database)
                         ELSE format('route "%s", database "%s": points to %s:%s, node "%s" is %s:%s', r.name, r.database,
                                     coalesce(db ->> 'host', 'local socket'), db ->> 'port', r.node, r.host, r.port) END,
                    'Repair the backend file of the pooler, or the table pingpong.route: one of them is wrong.', 'routers')
