@@ -155,7 +155,9 @@ start_by_pg_ctl(ActionContext *ctx)
 {
 	const PgConfig *pg = &ctx->config->pg;
 	char	   *program = bin_path(ctx->config, "pg_ctl");
-	char	   *argv[] = {program, "start", "-D", pg->data, "-l", pg->log, "-W", "-s", NULL};
+	/* by default the server syncs every single file before it recovers: 0.3 s for an empty database */
+	char	   *argv[] = {program, "start", "-D", pg->data, "-l", pg->log, "-W", "-s",
+	"-o", "-c recovery_init_sync_method=syncfs", NULL};
 	int			rc = run_command(ctx, argv, true);
 
 	free(program);
@@ -184,6 +186,26 @@ control_start(ActionContext *ctx)
 	return -1;
 }
 
+/* The postmaster's own word for it, in its file; asking by connecting would fill the server's log. */
+static bool
+accepts_connections(const AgentConfig *config)
+{
+	char	   *path = data_path(config, "postmaster.pid");
+	char	   *text = file_read(path, 4096, NULL);
+	char	   *line = text;
+	bool		ready;
+
+	for (int i = 1; line && i < 8; i++)
+	{
+		line = strchr(line, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	ready = line && strncmp(line, "ready", 5) == 0;
+	free(text);
+	free(path);
+	return ready;
+}
+
 PGconn *
 control_wait_ready(ActionContext *ctx, double deadline)
 {
@@ -193,8 +215,10 @@ control_wait_ready(ActionContext *ctx, double deadline)
 
 	while (clock_monotonic_ms() < deadline)
 	{
-		PGconn	   *conn = pg_local(ctx->config, NULL, 10000, error, sizeof(error));
+		PGconn	   *conn = NULL;
 
+		if (accepts_connections(ctx->config))
+			conn = pg_local(ctx->config, NULL, 10000, error, sizeof(error));
 		if (conn)
 			return conn;
 		if (control_postmaster(ctx->config) != 0)

@@ -83,7 +83,8 @@ action_note(ActionContext *ctx, json_t *params, json_t *result)
 static bool
 setting_allowed(const char *name)
 {
-	return strcmp(name, "synchronous_standby_names") == 0 || strcmp(name, "wal_init_zero") == 0;
+	return strcmp(name, "synchronous_standby_names") == 0 || strcmp(name, "wal_init_zero") == 0 ||
+		strcmp(name, "wal_writer_delay") == 0;
 }
 
 static int

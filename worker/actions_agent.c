@@ -278,6 +278,28 @@ slow_wal_begin(Run *run, Step *step)
 	return result;
 }
 
+/*
+ * calm_wal: readers of a sealed server write hint bits, and the WAL writer
+ * would flush them within 200 ms: past the fork, which costs a rewind. Not
+ * flushed, they are gone with the immediate stop.
+ */
+static ActionResult
+calm_wal_begin(Run *run, Step *step)
+{
+	return setting_begin(run, step, "wal_writer_delay", "10s", false);
+}
+
+static ActionResult
+wake_wal_begin(Run *run, Step *step)
+{
+	json_t	   *detail;
+	const char *value = replaced_value(run, "calm_wal", &detail);
+	ActionResult result = value ? setting_begin(run, step, "wal_writer_delay", value, true) : ACTION_DONE;
+
+	json_decref(detail);
+	return result;
+}
+
 static ActionResult
 arm_begin(Run *run, Step *step)
 {
@@ -486,6 +508,8 @@ const Action actions_of_agents[] = {
 	{"sync_restore", sync_restore_begin, job_advance, false},
 	{"fast_wal", fast_wal_begin, job_advance, false},
 	{"slow_wal", slow_wal_begin, job_advance, false},
+	{"calm_wal", calm_wal_begin, job_advance, false},
+	{"wake_wal", wake_wal_begin, job_advance, false},
 	{"arm", arm_begin, job_advance, false},
 	{"burn", burn_begin, job_advance, false},
 	{"prepare_route", prepare_route_begin, prepare_route_advance, false},
