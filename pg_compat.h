@@ -48,6 +48,14 @@
 #include "storage/latch.h"
 #endif
 
+/* 18 knows the WAL writer by its process number instead of its latch. Needs storage/proc.h. */
+#if PG_VERSION_NUM >= 180000
+#define compat_walwriter_latch() \
+	(ProcGlobal->walwriterProc == INVALID_PROC_NUMBER ? NULL : &GetPGProcByNumber(ProcGlobal->walwriterProc)->procLatch)
+#else
+#define compat_walwriter_latch() (ProcGlobal->walwriterLatch)
+#endif
+
 /* 17 gave pg_logical_emit_message a fourth argument; the OIDs stayed. */
 #define COMPAT_F_EMIT_MESSAGE_TEXT	3577
 #define COMPAT_F_EMIT_MESSAGE_BYTEA 3578

@@ -290,6 +290,17 @@ calm_wal_begin(Run *run, Step *step)
 }
 
 static ActionResult
+calm_wal_advance(Run *run, Step *step)
+{
+	ActionResult result;
+
+	if (step->lsn != InvalidXLogRecPtr)
+		return calm_walwriter(step);
+	result = job_advance(run, step);
+	return result == ACTION_DONE ? calm_walwriter(step) : result;
+}
+
+static ActionResult
 wake_wal_begin(Run *run, Step *step)
 {
 	json_t	   *detail;
@@ -508,7 +519,7 @@ const Action actions_of_agents[] = {
 	{"sync_restore", sync_restore_begin, job_advance, false},
 	{"fast_wal", fast_wal_begin, job_advance, false},
 	{"slow_wal", slow_wal_begin, job_advance, false},
-	{"calm_wal", calm_wal_begin, job_advance, false},
+	{"calm_wal", calm_wal_begin, calm_wal_advance, false},
 	{"wake_wal", wake_wal_begin, job_advance, false},
 	{"arm", arm_begin, job_advance, false},
 	{"burn", burn_begin, job_advance, false},

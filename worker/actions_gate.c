@@ -8,6 +8,7 @@
 #include "access/xlog_internal.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
+#include "storage/latch.h"
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
 
@@ -61,6 +62,55 @@ bytes_to_segment_end(void)
 	return wal_segment_size - XLogSegmentOffset(gate_insert_end(), wal_segment_size);
 }
 
+/* WAL that says nothing: no XID, decoded by nobody. */
+static void
+emit_padding(int bytes)
+{
+	char		size[16];
+
+	snprintf(size, sizeof(size), "%d", bytes);
+	journal_begin();
+	journal_exec("SELECT pg_catalog.pg_logical_emit_message(false, 'pingpong', "
+				 "pg_catalog.repeat('0', $1::pg_catalog.int4))", 1, size);
+	journal_end();
+}
+
+static void
+wake_walwriter(void)
+{
+	Latch	   *latch = compat_walwriter_latch();
+
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+/*
+ * A WAL writer that has gone to hibernate is woken by every reader that wrote
+ * a hint bit, and flushes it, whatever its delay. It forgets hibernation in
+ * the round after one with work: so give it work, and one more round.
+ */
+ActionResult
+calm_walwriter(Step *step)
+{
+	switch (step->phase)
+	{
+		case 0:
+			emit_padding(3 * XLOG_BLCKSZ);
+			step->lsn = gate_insert_end() - 2 * XLOG_BLCKSZ;
+			wake_walwriter();
+			step->phase = 1;
+			return ACTION_WAIT;
+		case 1:
+			if (GetFlushRecPtr(NULL) < step->lsn && ms_since(step->clock) < 1000)
+				return ACTION_WAIT;
+			wake_walwriter();
+			step->phase = 2;
+			return ACTION_WAIT;
+		default:
+			return ACTION_DONE;
+	}
+}
+
 /*
  * wal_align: a promoted server copies the segment in which the old timeline
  * ends, zeros included (16 MB, a third of the blackout). If the seal falls on
@@ -73,15 +123,10 @@ wal_align_advance(Run *run, Step *step)
 {
 	LagStandby	lag;
 	uint64		left = bytes_to_segment_end();
-	char		size[32];
 
 	if (left > ALIGN_MARGIN)
 	{
-		snprintf(size, sizeof(size), "%d", (int) Min(left - ALIGN_MARGIN / 2, 1024 * 1024));
-		journal_begin();
-		journal_exec("SELECT pg_catalog.pg_logical_emit_message(false, 'pingpong', "
-					 "pg_catalog.repeat('0', $1::pg_catalog.int4))", 1, size);
-		journal_end();
+		emit_padding((int) Min(left - ALIGN_MARGIN / 2, 1024 * 1024));
 		XLogFlush(GetXLogWriteRecPtr());
 		return ACTION_WAIT;
 	}

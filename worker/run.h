@@ -74,6 +74,9 @@ struct Step
 	char	   *detail;			/* JSON text, or NULL */
 	char		message[PP_TEXT_LEN];
 
+	int			phase;			/* an action's own */
+	XLogRecPtr	lsn;			/* an action's own */
+
 	/* an agent's job */
 	AgentCall  *call;
 	char		url[256];
@@ -166,6 +169,7 @@ extern RunNode *run_node(Run *run, const char *name);
 extern RunRoute *run_route(Run *run, const char *name);
 extern double run_blackout_so_far(Run *run);
 extern int	run_other_transactions(pid_t asker);
+extern ActionResult calm_walwriter(Step *step);
 extern const char *step_state_name(StepState state);
 extern StepState step_state_from(const char *name);
 
