@@ -105,6 +105,7 @@ extern int	action_token_arm(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_token_burn(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pg_promote(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pg_follow(ActionContext *ctx, json_t *params, json_t *result);	/* standby.c */
+extern int	action_pg_warm(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pg_rejoin(ActionContext *ctx, json_t *params, json_t *result);	/* rejoin.c */
 extern int	action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result);	/* pgbouncer.c */
 extern int	action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result);

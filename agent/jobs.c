@@ -288,16 +288,18 @@ forget_run(const char *run)
 	}
 }
 
-/* Keeps the runs whose newest job is among the newest; a busy run stays in any case. */
-static void
-prune_runs(const char *state_dir)
+/*
+ * Keeps the runs whose newest job is among the newest; a busy run stays in any case.
+ * Forgets one of the others and gives its name; false: none.
+ */
+static bool
+prune_one(char *run)
 {
 	const char *seen[JOB_RUNS_KEPT];
 	int			n = 0;
 
 	for (Job *job = jobs; job; job = job->next)
 	{
-		char		run[PINGPONG_KEY_MAX + 1];
 		bool		known = false;
 
 		for (int i = 0; i < n && !known; i++)
@@ -311,11 +313,11 @@ prune_runs(const char *state_dir)
 		}
 		if (run_is_busy(job->run))
 			continue;
-		memcpy(run, job->run, sizeof(run));
+		memcpy(run, job->run, sizeof(job->run));
 		forget_run(run);
-		journal_remove_run(state_dir, run);
-		return;					/* one run more came, one goes */
+		return true;
 	}
+	return false;
 }
 
 /* ---- executing ---- */
@@ -404,6 +406,8 @@ static void
 end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 {
 	const AgentConfig *config = ctx->config;
+	char		pruned[PINGPONG_KEY_MAX + 1];
+	bool		prune;
 
 	if (!lazy)
 	{
@@ -433,6 +437,11 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 			 job->error.message ? ": " : "", job->error.message ? job->error.message : "");
 	pthread_mutex_lock(&jobs_lock);
 	job->waiters--;
+	prune = prune_one(pruned);
+	pthread_mutex_unlock(&jobs_lock);
+	if (prune)
+		journal_remove_run(config->state_dir, pruned);
+	pthread_mutex_lock(&jobs_lock);
 	if (--jobs_running == 0)
 		pthread_cond_broadcast(&jobs_idle);
 	pthread_mutex_unlock(&jobs_lock);
@@ -553,15 +562,12 @@ static Job *
 create_job(json_t *request)
 {
 	Job		   *job = new_job(param_string(request, "run", ""), param_string(request, "step", ""));
-	AgentConfig *config = config_current();
 
 	job->epoch = param_int(request, "epoch", 0);
 	job->received_ms = clock_realtime_ms();
 	job->actions = json_deep_copy(json_object_get(request, "actions"));
 	insert_job(job);
 	start_thread(job);
-	prune_runs(config->state_dir);
-	config_release(config);
 	return job;
 }
 

@@ -103,13 +103,16 @@ journal_read_all(const char *state_dir, void (*found) (json_t *record))
 	free(root);
 }
 
+/* With its promote token: without one a promotion is refused as well. */
 void
 journal_remove_run(const char *state_dir, const char *run)
 {
 	char	   *path = run_directory(state_dir, run);
+	char	   *token = xasprintf("%s/token/%s.json", state_dir, run);
 
-	if (remove_tree(path) < 0)
-		log_warning("could not remove \"%s\": %s", path, strerror(errno));
+	if (remove_tree(path) < 0 || remove_tree(token) < 0)
+		log_warning("could not remove run \"%s\" from the journal: %s", run, strerror(errno));
+	free(token);
 	free(path);
 }
 

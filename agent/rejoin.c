@@ -61,6 +61,36 @@ require_seal(Rejoin *rejoin, PGconn *conn)
 	return -1;
 }
 
+/*
+ * pg.warm: reads on the old primary what pg.rejoin will read on it. Each first read may set
+ * hint bits in the catalogs, which is WAL; behind the seal that would be WAL past the fork,
+ * and cost a rewind.
+ */
+int
+action_pg_warm(ActionContext *ctx, json_t *params, json_t *result)
+{
+	PGconn	   *conn = pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
+	char	   *database = conn ? pg_pingpong_database(conn) : NULL;
+	PGconn	   *there = database ? pg_local(ctx->config, database, QUERY_TIMEOUT_MS, NULL, 0) : NULL;
+
+	(void) params;
+	(void) result;
+	if (conn)
+	{
+		is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()");
+		is_true(conn, "SELECT count(*) " BUSY_SESSIONS);
+		is_true(conn, "SELECT count(*) " OTHER_SESSIONS);
+		is_true(conn, "SELECT pg_catalog.pg_terminate_backend(pid) " OTHER_SESSIONS " AND false");
+		is_true(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
+	}
+	if (there)
+		PQclear(pg_query(there, NULL, 0, "SELECT state, epoch FROM pingpong.gate", 0, NULL));
+	PQfinish(there);
+	PQfinish(conn);
+	free(database);
+	return conn ? 0 : -1;
+}
+
 /* A server that is down and was neither sealed nor a standby may hold the only copy of something. */
 static bool
 safe_to_overwrite(Rejoin *rejoin)

@@ -22,6 +22,7 @@
 #define ACTION_FACTS "facts"
 #define ACTION_PG_CHECKPOINT "pg.checkpoint"
 #define ACTION_PG_QUERY "pg.query"
+#define ACTION_PG_WARM "pg.warm"
 #define ACTION_PG_SETTING "pg.setting"
 #define ACTION_SLOT_ENSURE "slot.ensure"
 #define ACTION_SLOT_DROP "slot.drop"

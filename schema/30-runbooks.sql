@@ -12,6 +12,7 @@ VALUES
     ('switchover', 20, 'calm_wal', 'source', 'source', 'none', NULL, 'wake_wal', '10s', 'continue', 'hint bits that readers write after the seal are not flushed, so that the old primary needs no rewind'),
     ('switchover', 20, 'prepare_route', 'rw_routes', 'source', 'none', NULL, NULL, '10s', 'undo', 'connections to the routers open, backend file writable'),
     ('switchover', 20, 'arm', 'target', 'source', 'none', NULL, 'burn', '10s', 'undo', 'the promote token (run, epoch, time to live) goes to the target''s agent'),
+    ('switchover', 25, 'warm', 'source', 'source', 'none', NULL, NULL, '10s', 'continue', 'what the rejoin will read on the old primary is read now, with its hint bits'),
     ('switchover', 28, 'wal_align', 'source', 'source', 'none', NULL, NULL, '5s', 'continue', 'moves the WAL close to the end of its segment, so that the promotion has no segment to copy'),
     ('switchover', 30, 'pause', 'rw_routes', 'source', 'write', NULL, 'release', '10s', 'undo', 'PAUSE, waited for only where it can return (transaction pooling)'),
     ('switchover', 40, 'hold', 'source', 'source', 'write', NULL, 'open', '10s', 'undo', 'the gate holds whatever could write'),

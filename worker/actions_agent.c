@@ -173,6 +173,12 @@ checkpoint_begin(Run *run, Step *step)
 	return job_begin(run, step, step->subject, "pg.checkpoint", json_new());
 }
 
+static ActionResult
+warm_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->subject, "pg.warm", json_new());
+}
+
 /* Slots on the new primary for all that will stream from it. */
 static ActionResult
 slots_begin(Run *run, Step *step)
@@ -513,6 +519,7 @@ promote_begin(Run *run, Step *step)
 
 const Action actions_of_agents[] = {
 	{"checkpoint", checkpoint_begin, job_advance, false},
+	{"warm", warm_begin, job_advance, false},
 	{"slots", slots_begin, job_advance, false},
 	{"drop_slots", drop_slots_begin, job_advance, false},
 	{"sync_relax", sync_relax_begin, job_advance, false},

@@ -749,9 +749,9 @@ gather_start(void)
 	{
 		json_t	   *params = json_new();
 
-		if (target && target->host[0] && i != target - run->nodes && strcmp(run->nodes[i].kind, "postgres") == 0)
+		if (target && target->host[0] && i != target - run->nodes)
 			json_object_set_new(params, "connect", json_pack("[{s:s, s:i, s:s}]", "host", target->host, "port", target->port,
-															 "kind", "replication"));
+															 "kind", strcmp(run->nodes[i].kind, "postgres") == 0 ? "replication" : "tcp"));
 		run->calls[i] = agents_post(run->nodes[i].url, "/v1/jobs", job_request(run, key, "facts", params, FACTS_MS), FACTS_MS + 1000);
 	}
 }
