@@ -19,7 +19,8 @@
 #include "agent/text.h"
 
 #define CONNECTIONS_MAX 64
-#define IDLE_TIMEOUT_S 300
+#define IDLE_TIMEOUT_S 300		/* of a connection that has shown the token */
+#define STRANGER_TIMEOUT_S 15	/* others may not hold the few connections that there are */
 
 typedef struct Request
 {
@@ -307,7 +308,10 @@ begin_request(struct MHD_Connection *connection, const char *path, const char *m
 	else if (length && strtoull(length, NULL, 10) > PINGPONG_BODY_MAX)
 		status = error_answer(&answer, MHD_HTTP_CONTENT_TOO_LARGE, "54000", NULL, "the request is larger than 64 kB");
 	if (!status)
+	{
+		MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned int) IDLE_TIMEOUT_S);
 		return MHD_YES;
+	}
 	log_refusal(method, path, status);
 	return respond(connection, status, answer);
 }
@@ -414,7 +418,7 @@ http_start(char *error, size_t error_size)
 							  MHD_OPTION_LISTEN_SOCKET, fd,
 							  MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
 							  MHD_OPTION_CONNECTION_LIMIT, (unsigned int) CONNECTIONS_MAX,
-							  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int) IDLE_TIMEOUT_S,
+							  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int) STRANGER_TIMEOUT_S,
 							  MHD_OPTION_THREAD_STACK_SIZE, (size_t) (512 * 1024),
 							  MHD_OPTION_ARRAY, tls,
 							  MHD_OPTION_END);

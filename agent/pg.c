@@ -37,13 +37,14 @@ connected(PGconn *conn, char *error, size_t error_size)
 
 /*
  * The gate's bypass is set for every session of ours: what we write (an ALTER SYSTEM,
- * a slot) must not wait in a gate that is held for us.
+ * a slot) must not wait in a gate that is held for us.  The server does not log our
+ * statements: a primary_conninfo may hold a password.
  */
 PGconn *
 pg_local(const AgentConfig *config, const char *dbname, int timeout_ms, char *error, size_t error_size)
 {
 	const PgConfig *pg = &config->pg;
-	char		options[128];
+	char		options[192];
 	char		port[16];
 	const char *keywords[] = {"host", "port", "user", "dbname", "application_name", "connect_timeout", "options",
 	"client_encoding", NULL};
@@ -51,7 +52,8 @@ pg_local(const AgentConfig *config, const char *dbname, int timeout_ms, char *er
 	CONNECT_TIMEOUT_S, options, "UTF8", NULL};
 
 	snprintf(port, sizeof(port), "%d", pg->port);
-	snprintf(options, sizeof(options), "-c pingpong.bypass_gate=on -c statement_timeout=%d -c search_path=",
+	snprintf(options, sizeof(options), "-c pingpong.bypass_gate=on -c statement_timeout=%d -c search_path= "
+			 "-c log_statement=none -c log_min_duration_statement=-1",
 			 timeout_ms);
 	return connected(PQconnectdbParams(keywords, values, 0), error, error_size);
 }

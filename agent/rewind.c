@@ -48,6 +48,16 @@ rename_durably(Rejoin *rejoin, const char *from, const char *to)
 	return 0;
 }
 
+static bool
+is_standby(const char *directory)
+{
+	char	   *path = xasprintf("%s/standby.signal", directory);
+	bool		exists = file_exists(path);
+
+	free(path);
+	return exists;
+}
+
 /*
  * Interrupted between two renames there is no data directory: what was complete takes
  * its place.  The new one first, if the old one had been moved away for it.
@@ -67,8 +77,10 @@ rejoin_repair_folders(Rejoin *rejoin)
 			rc = rename_durably(rejoin, fresh, data);
 		else if (file_exists(old))
 			rc = rename_durably(rejoin, old, data);
+		else if (file_exists(rewound) && is_standby(rewound))
+			rc = rename_durably(rejoin, rewound, data);
+		/* else it was killed in pg_rewind: rejoin_by_rewind() goes on where it lies */
 	}
-	/* data.pingpong-rewind stays: only rejoin_by_rewind() knows how to go on with it */
 	free(old);
 	free(fresh);
 	free(rewound);
@@ -78,13 +90,16 @@ rejoin_repair_folders(Rejoin *rejoin)
 void
 rejoin_remove_leftovers(Rejoin *rejoin)
 {
-	char	   *fresh = beside(rejoin, SUFFIX_NEW);
-	char	   *old = beside(rejoin, SUFFIX_OLD);
+	static const char *const suffixes[] = {SUFFIX_NEW, SUFFIX_OLD, SUFFIX_REWIND, NULL};
 
-	remove_tree(fresh);
-	remove_tree(old);
-	free(old);
-	free(fresh);
+	for (int i = 0; suffixes[i]; i++)
+	{
+		char	   *path = beside(rejoin, suffixes[i]);
+
+		if (remove_tree(path) < 0)
+			log_warning("could not remove \"%s\": %s", path, strerror(errno));
+		free(path);
+	}
 	saved_forget(rejoin);
 }
 
@@ -148,38 +163,52 @@ run_rewind(Rejoin *rejoin, char *directory)
 	return rc;
 }
 
+static void
+remove_standby_signal(const char *directory)
+{
+	char	   *path = xasprintf("%s/standby.signal", directory);
+
+	remove_tree(path);
+	free(path);
+}
+
+static int
+rewind_in(Rejoin *rejoin, char *place)
+{
+	int			rc;
+
+	/* pg_rewind recovers in single-user mode, where a standby cannot be */
+	remove_standby_signal(place);
+	action_progress(rejoin->ctx, 0, "pg_rewind");
+	rc = run_rewind(rejoin, place);
+	if (rc == 0)
+		rc = saved_put_back(rejoin, place);
+	/* after a failure as well: a standby in name can do no harm where it was */
+	if (standby_configure_offline(rejoin->ctx, place, &rejoin->upstream) < 0)
+		rc = -1;
+	return rc;
+}
+
 int
 rejoin_by_rewind(Rejoin *rejoin)
 {
-	const char *data = rejoin->config->pg.data;
+	char	   *data = rejoin->config->pg.data;
 	char	   *hidden = beside(rejoin, SUFFIX_REWIND);
-	char	   *place = hidden;
-	char	   *signal_path = xasprintf("%s/standby.signal", data);
 	int			rc = source_checkpoint(rejoin);
 
-	/* pg_rewind recovers in single-user mode, where a standby cannot be */
 	if (rc == 0 && file_exists(data))
-		rc = saved_take(rejoin, data);
-	if (rc == 0)
-		remove_tree(signal_path);
-	if (rc == 0 && !file_exists(hidden) && rename(data, hidden) < 0)
-		place = (char *) data;	/* a mount point: work in place */
-	action_progress(rejoin->ctx, 0, "pg_rewind");
-	if (rc == 0)
-		rc = run_rewind(rejoin, place);
-	if (rc == 0)
-		rc = saved_put_back(rejoin, place);
-	if (rc == 0)
-		rc = standby_configure_offline(rejoin->ctx, place, &rejoin->upstream);
-	if (place == hidden && file_exists(hidden) && !file_exists(data))
 	{
-		/* also after a failure: as a standby in name, it can do no harm where it was */
-		if (rc < 0)
-			standby_configure_offline(rejoin->ctx, place, &rejoin->upstream);
+		rc = saved_take(rejoin, data);
+		remove_tree(hidden);	/* there is a whole one beside it */
+		if (rc == 0 && rename(data, hidden) < 0)
+			rc = rewind_in(rejoin, data);	/* a mount point: work in place */
+	}
+	if (rc == 0 && file_exists(hidden))
+	{
+		rc = rewind_in(rejoin, hidden);
 		if (rename_durably(rejoin, hidden, data) < 0)
 			rc = -1;
 	}
-	free(signal_path);
 	free(hidden);
 	return rc;
 }
