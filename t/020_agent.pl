@@ -371,9 +371,15 @@ sub test_restart
 	is(act('chicago', 'crash', 0, 'hook', { name => 'nap' }, step => 'done')->{output}, "hello\n", 'a job that had ended is known');
 
 	write_file("$dir/chicago/state/jobs/crash/damaged.json", '{"run":');
+	act('chicago', 'crash', 0, 'hook', { name => 'nap' }, step => 'nap2', wait_ms => 0);
+	my $waiter = spawn('/dev/null', 'curl', '-s', '-H', "Authorization: Bearer $token",
+		"http://127.0.0.1:$agent_port{chicago}/v1/jobs/crash/nap2?wait_ms=60000");
+	sleep 0.2;
 	my $start = time;
 	stop_agent('chicago', 'TERM');
-	cmp_ok(time - $start, '<', 1, 'SIGTERM stops it within a second');
+	cmp_ok(time - $start, '<', 1, 'SIGTERM stops it within a second, whoever waits');
+	kill 'KILL', $waiter;
+	waitpid $waiter, 0;
 	start_agent('chicago');
 	my ($rc, $output) = run('timeout', 5, $agent_binary, '--config', "$dir/chicago/agent.ini");
 	like($output, qr/another agent uses/, 'a second agent with the same state refuses to start');
@@ -397,6 +403,58 @@ sub test_check
 	is($rc, 1, '--check of a wrong port');
 	like($output, qr/^FAIL connection to PostgreSQL/m, 'names it');
 	is(scalar run($agent_binary, '--version'), 'pingpong-agent 1.0', '--version');
+}
+
+# ---- other ways to listen ----
+
+# A second configuration of chicago with its own state, started, asked, stopped.
+sub with_agent
+{
+	my ($listen, $more, $code) = @_;
+	my $state = "$dir/listen.state";
+	write_file("$dir/listen.ini", "[agent]\nnode = x\nlisten = $listen\nstate_dir = $state\n$more");
+	my $pid = spawn("$dir/listen.log", $agent_binary, '--config', "$dir/listen.ini");
+	wait_for('start', sub { read_file("$dir/listen.log") =~ /listens on \Q$listen\E/ }, 5) or diag(read_file("$dir/listen.log"));
+	$code->();
+	kill 'TERM', $pid;
+	waitpid $pid, 0;
+	is($?, 0, "$listen: ends well");
+}
+
+sub curl { return scalar run('curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', '-m', 5, @_); }
+
+sub test_listen
+{
+	my ($rc, $output);
+	my $with_token = "token_file = $dir/token\n";
+	write_file("$dir/plain.ini", "[agent]\nnode = x\nlisten = 0.0.0.0:$agent_port{router}\nstate_dir = $dir/s\n$with_token");
+	($rc, $output) = run('timeout', 5, $agent_binary, '--config', "$dir/plain.ini");
+	is($rc, 1, 'plain HTTP for everyone is refused');
+	like($output, qr/needs TLS/, 'and says what is needed');
+	SKIP:
+	{
+		skip 'no curl or openssl', 1 if (run('curl', '--version'))[0] || (run('openssl', 'version'))[0];
+		with_agent("unix:$dir/run/agent.sock", $with_token, sub {
+			is(curl('--unix-socket', "$dir/run/agent.sock", '-H', "Authorization: Bearer $token", 'http://x/v1/ping'), 200, 'a unix socket');
+			is(sprintf('%o', (stat "$dir/run/agent.sock")[2] & 07777), '660', 'not for everyone');
+		});
+		ok(!-e "$dir/run/agent.sock", 'the socket goes with the agent');
+		must('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', 2, '-subj', '/CN=localhost', '-addext',
+			'subjectAltName=DNS:localhost', '-keyout', "$dir/$_.key", '-out', "$dir/$_.crt") for qw(server client stranger);
+		my $tls = "tls_cert = $dir/server.crt\ntls_key = $dir/server.key\ntls_client_ca = $dir/client.crt\n";
+		my @url = ('--cacert', "$dir/server.crt", "https://localhost:$agent_port{router}/v1/ping");
+		with_agent("0.0.0.0:$agent_port{router}", $tls . $with_token, sub {
+			is(curl('-4', '-H', "Authorization: Bearer $token", @url), 200, 'TLS with a token');
+			is(curl('-4', @url), 401, 'TLS with nothing');
+			is(curl('-4', '--cert', "$dir/client.crt", '--key', "$dir/client.key", @url), 200, 'TLS with a certificate of our CA');
+			isnt(curl('-4', '--cert', "$dir/stranger.crt", '--key', "$dir/stranger.key", @url), 200, 'TLS with a certificate of others');
+			isnt(curl('-4', '-H', "Authorization: Bearer $token", "http://localhost:$agent_port{router}/v1/ping"), 200, 'no plain HTTP there');
+		});
+		with_agent("0.0.0.0:$agent_port{router}", $tls, sub {
+			is(curl('-4', '-H', "Authorization: Bearer $token", @url), 401, 'certificates only: a token is nothing');
+			is(curl('-4', '--cert', "$dir/client.crt", '--key', "$dir/client.key", @url), 200, 'certificates only: a certificate');
+		});
+	}
 }
 
 # ---- the promote token ----
@@ -698,6 +756,7 @@ test_jobs();
 test_slots();
 test_restart();
 test_check();
+test_listen();
 test_token();
 test_moves();
 my ($from, $to, $epoch) = test_rejoin_killed();
