@@ -22,17 +22,12 @@
 #include "gate/gate.h"
 #include "pg_compat.h"
 #include "worker/journal.h"
-#include "worker/run.h"
+#include "worker/runner.h"
 
-#define ASK_US			(20 * 1000)
 #define RETRY_US		(500 * 1000)
-#define FACTS_MS		5000
-#define UNDO_MS			10000
 
-static MemoryContext run_context;
-static Run *run;				/* NULL: nothing to do */
-
-static void undo_start(void);
+MemoryContext run_context;
+Run		   *run;
 
 static double
 ms_since(instr_time then)
@@ -70,8 +65,8 @@ new_run(void)
 }
 
 /* Lets go of everything; the next request may come. */
-static void
-forget_run(void)
+void
+run_forget(void)
 {
 	for (int i = 0; i < run->nsteps; i++)
 		step_release(&run->steps[i]);
@@ -89,8 +84,8 @@ forget_run(void)
 
 /* ---- what others see ---- */
 
-static void
-publish(void)
+void
+run_publish(void)
 {
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	worker_shared->run = run->id;
@@ -115,8 +110,8 @@ publish(void)
 	LWLockRelease(worker_shared->lock);
 }
 
-static void
-answer(const char *state)
+void
+run_answer(const char *state)
 {
 	Outcome		outcome;
 
@@ -133,18 +128,18 @@ answer(const char *state)
 }
 
 /* The run ends here, with a row that says how. */
-static void
-finish(const char *state)
+void
+run_finish(const char *state)
 {
 	strlcpy(run->state, state, sizeof(run->state));
 	journal_save_steps(run);
 	journal_save_run(run);
-	publish();
+	run_publish();
 	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target, state,
 						 run->sentence[0] ? ", " : "", run->sentence)));
 	mailbox_event("run " INT64_FORMAT ": %s", run->id, state);
-	answer(state);
-	forget_run();
+	run_answer(state);
+	run_forget();
 }
 
 /* ---- steps ---- */
@@ -200,7 +195,7 @@ step_failed(Step *step)
 	step_ended(step, STEP_FAILED);
 }
 
-static void
+void
 step_move(Step *step)
 {
 	ActionResult result;
@@ -314,13 +309,13 @@ leave_note(void)
 static void
 hand_over(void)
 {
-	publish();
-	answer("switched");
+	run_publish();
+	run_answer("switched");
 	if (run->ask == NULL)
 		leave_note();
 	if (!run->ask->done)
 		return;
-	forget_run();
+	run_forget();
 }
 
 /* A failure that an operator has to mend; the sentence tells him how. */
@@ -379,16 +374,16 @@ all_done(void)
 			run->steps[i].state = STEP_SKIPPED;	/* the old primary's, behind its last word */
 	if (failed && leaves_stuck(failed))
 	{
-		finish("stuck");
+		run_finish("stuck");
 		return;
 	}
 	snprintf(run->sentence, sizeof(run->sentence), failed ? "done, but step %s of \"%s\" failed: %s" : "done",
 			 failed ? failed->name : "", failed ? failed->subject : "", failed ? failed->message : "");
-	finish("succeeded");
+	run_finish("succeeded");
 }
 
-static long
-promote_in_doubt(void)
+long
+run_in_doubt(void)
 {
 	run->phase = RUN_ASKING;
 	run->ask_at = 0;
@@ -439,7 +434,7 @@ forward(void)
 	if (must_undo())
 	{
 		if (run->ordered)
-			return promote_in_doubt();
+			return run_in_doubt();
 		undo_start();
 		return 0;
 	}
@@ -465,357 +460,12 @@ forward(void)
 		run->told_waiting = true;
 	}
 	note_switched();
-	publish();
+	run_publish();
 	if (changed && (run->is_target || (!run->blackout && !run->switched)))
 		journal_save_steps(run);
 	if (changed && run->is_target && run->switched)
 		journal_save_run(run);
 	return changed ? 0 : run->blackout && !run->switched ? 1 : 5;
-}
-
-/* ---- back ---- */
-
-static void
-add_undo(Step *step)
-{
-	Step	   *undo = &run->undo[run->nundo++];
-
-	memset(undo, 0, sizeof(*undo));
-	*undo = *step;
-	undo->call = NULL;
-	undo->post_at = 0;
-	undo->attempt = 0;
-	undo->message[0] = '\0';
-	strlcpy(undo->name, step->undo, sizeof(undo->name));
-	undo->action = action_find(step->undo);
-	undo->state = undo->action ? STEP_PENDING : STEP_SKIPPED;
-	undo->on_failure = FAIL_RETRY;
-	undo->timeout_ms = UNDO_MS;
-}
-
-/*
- * The gate first, and at once: whoever is held goes on. The rest goes out
- * together; the run has ended when all of it is done or its time is up.
- */
-static void
-undo_start(void)
-{
-	MemoryContext old = MemoryContextSwitchTo(run_context);
-
-	run->phase = RUN_UNDOING;
-	run->undo = palloc0(Max(run->nsteps, 1) * sizeof(Step));
-	INSTR_TIME_SET_CURRENT(run->undo_began);
-	for (int i = run->nsteps - 1; i >= 0; i--)
-		if (run->steps[i].undo[0] && run->steps[i].state != STEP_PENDING && run->steps[i].state != STEP_SKIPPED)
-			add_undo(&run->steps[i]);
-	for (int i = 0; i < run->nundo; i++)
-		if (run->undo[i].action->advance == NULL)
-			step_move(&run->undo[i]);
-	if (run->blackout)
-	{
-		run->blackout_ms = run_blackout_so_far(run);
-		run->blackout = false;
-	}
-	mailbox_event("rolling back: %s", run->sentence);
-	MemoryContextSwitchTo(old);
-}
-
-static void
-mark_undone(void)
-{
-	for (int u = 0; u < run->nundo; u++)
-		for (int i = 0; i < run->nsteps; i++)
-			if (run->steps[i].ordinal == run->undo[u].ordinal && strcmp(run->steps[i].undo, run->undo[u].name) == 0 &&
-				strcmp(run->steps[i].subject, run->undo[u].subject) == 0 && run->undo[u].state == STEP_SUCCEEDED)
-				run->steps[i].state = STEP_UNDONE;
-}
-
-static long
-undo(void)
-{
-	bool		waiting = false;
-	size_t		used = strlen(run->sentence);
-
-	for (int i = 0; i < run->nundo; i++)
-	{
-		if (run->undo[i].state <= STEP_RUNNING)
-			step_move(&run->undo[i]);
-		waiting |= run->undo[i].state <= STEP_RUNNING;
-	}
-	publish();
-	if (waiting)
-		return 2;
-	mark_undone();
-	for (int i = 0; i < run->nundo; i++)
-		if (run->undo[i].state == STEP_FAILED)
-			used += snprintf(run->sentence + Min(used, sizeof(run->sentence) - 1), sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1),
-							 "; the undo %s of \"%s\" failed: %s", run->undo[i].name, run->undo[i].subject, run->undo[i].message);
-	finish("rolled_back");
-	return 0;
-}
-
-/* ---- promote was ordered and not answered ---- */
-
-static void
-ask_verdict(void)
-{
-	char		key[64];
-	char	   *url = job_url(run, run->target);
-
-	snprintf(key, sizeof(key), "verdict:%d:%d", MyProcPid, ++run->asks);
-	run->ask = agents_post(url, "/v1/jobs", job_request(run, key, "token.burn", json_new(), 2000), 4000);
-	snprintf(run->sentence, sizeof(run->sentence),
-			 "sealed, waiting for the agent of \"%s\" to say whether it was promoted", run->target);
-}
-
-/* The verdict is in, so the step has its answer even if the first one was lost. */
-static void
-verdict_promoted(void)
-{
-	for (int i = 0; i < run->nsteps; i++)
-	{
-		Step	   *step = &run->steps[i];
-
-		if (strcmp(step->name, "promote") == 0)
-			step->state = STEP_SUCCEEDED;
-		else if (step->ordinal < 70 && step->state <= STEP_RUNNING)
-			step->state = STEP_SUCCEEDED;
-		else if (step->state == STEP_FAILED)
-			step->state = STEP_PENDING;
-	}
-	run->sentence[0] = '\0';
-	memset(&run->verdict, 0, sizeof(run->verdict));
-	run->phase = RUN_FORWARD;
-}
-
-static void
-verdict_burned(void)
-{
-	run->ordered = false;
-	if (run->verdict.sqlstate[0] == '\0')
-		verdict_set(&run->verdict, "55000", "the target was not promoted");
-	snprintf(run->sentence, sizeof(run->sentence), "the target was not promoted: %s", run->verdict.message);
-	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_PENDING && run->steps[i].ordinal < 70 && run->steps[i].undo[0])
-			run->steps[i].state = STEP_FAILED;	/* after a restart nobody knows: undo it all */
-	undo_start();
-}
-
-static long
-ask(void)
-{
-	const char *verdict;
-
-	publish();
-	if (run->ask == NULL)
-	{
-		if (GetCurrentTimestamp() >= run->ask_at)
-			ask_verdict();
-		return 10;
-	}
-	if (!run->ask->done)
-		return 5;
-	verdict = json_string_value(json_object_get(job_result(run->ask->body), "verdict"));
-	if (verdict && strcmp(verdict, "promoted") == 0)
-		verdict_promoted();
-	else if (verdict && strcmp(verdict, "burned") == 0)
-		verdict_burned();
-	else if (!run->told_waiting)
-	{
-		run->told_waiting = true;
-		mailbox_event("no verdict yet from the agent of \"%s\" (%s); this server stays sealed and asks again", run->target,
-					  verdict ? verdict : run->ask->error);
-		ereport(LOG, (errmsg("no verdict yet from the agent of \"%s\": %s", run->target, verdict ? verdict : run->ask->error)));
-	}
-	agents_release(run->ask);
-	run->ask = NULL;
-	run->ask_at = GetCurrentTimestamp() + (run->asks > 50 ? 1000000 : ASK_US);
-	return 0;
-}
-
-/* ---- the target takes over ---- */
-
-static void
-take_timeline(json_t *promote)
-{
-	json_t	   *result = job_result(promote);
-	json_t	   *timeline = json_object_get(result, "timeline");
-	double		received = json_number_value(json_object_get(promote, "received_ms"));
-	double		elapsed = json_number_value(json_object_get(timeline, "elapsed_ms"));
-	TimestampTz began = (TimestampTz) ((received - elapsed) * 1000) -
-		((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
-	const char *lsn = json_string_value(json_object_get(timeline, "seal_lsn"));
-	uint32		hi,
-				lo;
-	size_t		i;
-	json_t	   *was;
-
-	if (lsn && sscanf(lsn, "%X/%X", &hi, &lo) == 2)
-		run->seal_lsn = ((uint64) hi << 32) | lo;
-	json_array_foreach(json_object_get(timeline, "steps"), i, was)
-		for (int s = 0; s < run->nsteps; s++)
-		{
-			Step	   *step = &run->steps[s];
-
-			if (step->ordinal != json_integer_value(json_object_get(was, "ordinal")) ||
-				strcmp(step->name, json_string_value(json_object_get(was, "action"))) != 0 ||
-				strcmp(step->subject, json_string_value(json_object_get(was, "node"))) != 0)
-				continue;
-			step->state = STEP_SUCCEEDED;
-			step->attempt = 1;
-			step->ms = json_number_value(json_object_get(was, "ms"));
-			step->started = began + (TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
-			step->ended = step->started + (TimestampTz) (step->ms * 1000);
-			strlcpy(step->message, json_string_value(json_object_get(was, "message")), sizeof(step->message));
-		}
-	for (int s = 0; s < run->nsteps; s++)
-		if (strcmp(run->steps[s].name, "promote") == 0)
-		{
-			run->steps[s].state = STEP_SUCCEEDED;
-			run->steps[s].attempt = 1;
-			run->steps[s].started = began + (TimestampTz) (elapsed * 1000);
-			run->steps[s].ms = json_number_value(json_object_get(promote, "elapsed_ms"));
-			run->steps[s].ended = run->steps[s].started + (TimestampTz) (run->steps[s].ms * 1000);
-		}
-	/* the clock of the blackout goes on here, from where the old primary's stood */
-	if (run->blackout_ms < 0)
-	{
-		INSTR_TIME_SET_CURRENT(run->blackout_began);
-		run->blackout = true;
-		run->elapsed_ms = (GetCurrentTimestamp() - began) / 1000.0;
-	}
-}
-
-/*
- * Our own agent says whether it was this run that promoted us. Without its
- * word nothing moves: somebody may have promoted us by hand, with the old
- * primary still writable.
- */
-static long
-take_over(void)
-{
-	char		path[256];
-	const char *state;
-	MemoryContext old;
-
-	if (run->ask == NULL)
-	{
-		if (GetCurrentTimestamp() < run->ask_at)
-			return 10;
-		snprintf(path, sizeof(path), "/v1/jobs/%s/70.promote.%s?wait_ms=1000", run->key, run->target);
-		run->ask = agents_get(job_url(run, run->target), path, 3000);
-		return 1;
-	}
-	if (!run->ask->done)
-		return 5;
-	state = json_string_value(json_object_get(run->ask->body, "state"));
-	old = MemoryContextSwitchTo(run_context);
-	if (state && strcmp(state, "succeeded") == 0)
-	{
-		take_timeline(run->ask->body);
-		run->phase = RUN_FORWARD;
-		run->ordered = true;
-		ereport(LOG, (errmsg("taking over run " INT64_FORMAT " as the new primary", run->id)));
-	}
-	else if (run->ask->status == 404 || (state && strcmp(state, "running") != 0))
-	{
-		snprintf(run->sentence, sizeof(run->sentence),
-				 "This server was promoted, but not by this run. Make sure that \"%s\" takes no writes before you repoint anything.",
-				 run->source);
-		MemoryContextSwitchTo(old);
-		finish("stuck");
-		return 0;
-	}
-	MemoryContextSwitchTo(old);
-	agents_release(run->ask);
-	run->ask = NULL;
-	run->ask_at = GetCurrentTimestamp() + ASK_US * 5;
-	return 0;
-}
-
-/* ---- the beginning ---- */
-
-static void
-gather_start(void)
-{
-	char		key[64];
-	RunNode    *target = run_node(run, run->target);
-
-	run->phase = RUN_GATHERING;
-	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
-	snprintf(key, sizeof(key), "f%lld", (long long) GetCurrentTimestamp());
-	strlcpy(run->key, "facts", sizeof(run->key));
-	for (int i = 0; i < run->nnodes; i++)
-	{
-		json_t	   *params = json_new();
-
-		if (target && target->host[0] && i != target - run->nodes)
-			json_object_set_new(params, "connect", json_pack("[{s:s, s:i, s:s}]", "host", target->host, "port", target->port,
-															 "kind", strcmp(run->nodes[i].kind, "postgres") == 0 ? "replication" : "tcp"));
-		run->calls[i] = agents_post(run->nodes[i].url, "/v1/jobs", job_request(run, key, "facts", params, FACTS_MS), FACTS_MS + 1000);
-	}
-}
-
-static void
-store_fact(RunNode *node, AgentCall *call)
-{
-	const char *state = json_string_value(json_object_get(call->body, "state"));
-	json_t	   *error = json_object_get(call->body, "error");
-	json_t	   *facts = job_result(call->body);
-	char	   *text = facts && state && strcmp(state, "succeeded") == 0 ? json_dumps(facts, JSON_COMPACT) : NULL;
-	const char *why = json_string_value(json_object_get(error, "message"));
-
-	if (text == NULL && why == NULL)
-		why = call->body == NULL ? call->error : "the agent did not finish in time";
-	journal_store_fact(node->name, text != NULL, text ? NULL : why, text);
-	free(text);
-}
-
-/* Preflight has passed or not; if so, the run begins. */
-static void
-facts_are_in(void)
-{
-	int			failed;
-
-	if (run->request == REQUEST_FACTS)
-	{
-		answer("facts");
-		forget_run();
-		return;
-	}
-	if (run->request == REQUEST_SWITCHOVER)
-	{
-		failed = journal_preflight(run, &run->verdict);
-		if (failed > 0 || mailbox_cancelled())
-		{
-			if (failed == 0)
-				verdict_set(&run->verdict, "57014", "the run was cancelled before it began");
-			answer("refused");
-			forget_run();
-			return;
-		}
-		mailbox_event("preflight passed");
-		json_object_set_new(run->notes, "synchronous_standby_names",
-							json_string(GetConfigOption("synchronous_standby_names", false, false)));
-	}
-	journal_create_run(run);
-	journal_load_steps(run);
-	journal_save_run(run);
-	journal_save_steps(run);
-	run->phase = RUN_FORWARD;
-	mailbox_event("run " INT64_FORMAT ": %s from \"%s\" to \"%s\"", run->id, run->runbook, run->source, run->target);
-}
-
-static long
-gather(void)
-{
-	for (int i = 0; i < run->nnodes; i++)
-		if (!run->calls[i]->done)
-			return 10;
-	for (int i = 0; i < run->nnodes; i++)
-		store_fact(&run->nodes[i], run->calls[i]);
-	facts_are_in();
-	return 0;
 }
 
 /* A backend asks for something; nothing else is being done. */
@@ -839,7 +489,7 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 
 /*
  * At the start of the worker, and when this server has just been promoted: is
- * there a run that ours to go on with or to undo?
+ * there a run that is ours to go on with or to undo?
  */
 void
 runner_recover(void)
@@ -868,7 +518,7 @@ runner_recover(void)
 	{
 		run->seal_lsn = seal.lsn;
 		run->ordered = true;
-		promote_in_doubt();
+		run_in_doubt();
 	}
 	else
 	{
@@ -888,15 +538,15 @@ advance_phase(void)
 	switch (run->phase)
 	{
 		case RUN_GATHERING:
-			return gather();
+			return gather_advance();
 		case RUN_TAKING_OVER:
-			return take_over();
+			return baton_advance();
 		case RUN_FORWARD:
 			return forward();
 		case RUN_ASKING:
-			return ask();
+			return verdict_advance();
 		case RUN_UNDOING:
-			return undo();
+			return undo_advance();
 	}
 	return 1000;
 }
@@ -932,10 +582,10 @@ runner_error(const ErrorData *error)
 	if (run->phase == RUN_GATHERING || ++errors > 5)
 	{
 		verdict_set(&run->verdict, unpack_sql_state(error->sqlerrcode), error->message);
-		answer("refused");
+		run_answer("refused");
 		if (run->phase != RUN_GATHERING)
 			proc_exit(1);
-		forget_run();
+		run_forget();
 		return;
 	}
 	for (int i = 0; i < run->nsteps; i++)

@@ -1,0 +1,97 @@
+/*
+ * gather.c - before a run there are facts: every agent is asked, preflight
+ * judges, and only then is a run stored.
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "gate/gate.h"
+#include "worker/journal.h"
+#include "worker/runner.h"
+
+#define FACTS_MS		5000
+
+void
+gather_start(void)
+{
+	char		key[64];
+	RunNode    *target = run_node(run, run->target);
+
+	run->phase = RUN_GATHERING;
+	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
+	snprintf(key, sizeof(key), "f%lld", (long long) GetCurrentTimestamp());
+	strlcpy(run->key, "facts", sizeof(run->key));
+	for (int i = 0; i < run->nnodes; i++)
+	{
+		json_t	   *params = json_new();
+
+		if (target && target->host[0] && i != target - run->nodes)
+			json_object_set_new(params, "connect", json_pack("[{s:s, s:i, s:s}]", "host", target->host, "port", target->port,
+															 "kind", strcmp(run->nodes[i].kind, "postgres") == 0 ? "replication" : "tcp"));
+		run->calls[i] = agents_post(run->nodes[i].url, "/v1/jobs", job_request(run, key, "facts", params, FACTS_MS), FACTS_MS + 1000);
+	}
+}
+
+static void
+store_fact(RunNode *node, AgentCall *call)
+{
+	const char *state = json_string_value(json_object_get(call->body, "state"));
+	json_t	   *error = json_object_get(call->body, "error");
+	json_t	   *facts = job_result(call->body);
+	char	   *text = facts && state && strcmp(state, "succeeded") == 0 ? json_dumps(facts, JSON_COMPACT) : NULL;
+	const char *why = json_string_value(json_object_get(error, "message"));
+
+	if (text == NULL && why == NULL)
+		why = call->body == NULL ? call->error : "the agent did not finish in time";
+	journal_store_fact(node->name, text != NULL, text ? NULL : why, text);
+	free(text);
+}
+
+/* Preflight has passed or not; if so, the run begins. */
+static void
+facts_are_in(void)
+{
+	int			failed;
+
+	if (run->request == REQUEST_FACTS)
+	{
+		run_answer("facts");
+		run_forget();
+		return;
+	}
+	if (run->request == REQUEST_SWITCHOVER)
+	{
+		failed = journal_preflight(run, &run->verdict);
+		if (failed > 0 || mailbox_cancelled())
+		{
+			if (failed == 0)
+				verdict_set(&run->verdict, "57014", "the run was cancelled before it began");
+			run_answer("refused");
+			run_forget();
+			return;
+		}
+		mailbox_event("preflight passed");
+		json_object_set_new(run->notes, "synchronous_standby_names",
+							json_string(GetConfigOption("synchronous_standby_names", false, false)));
+	}
+	journal_create_run(run);
+	journal_load_steps(run);
+	journal_save_run(run);
+	journal_save_steps(run);
+	run->phase = RUN_FORWARD;
+	mailbox_event("run " INT64_FORMAT ": %s from \"%s\" to \"%s\"", run->id, run->runbook, run->source, run->target);
+}
+
+long
+gather_advance(void)
+{
+	for (int i = 0; i < run->nnodes; i++)
+		if (!run->calls[i]->done)
+			return 10;
+	for (int i = 0; i < run->nnodes; i++)
+		store_fact(&run->nodes[i], run->calls[i]);
+	facts_are_in();
+	return 0;
+}

@@ -1,0 +1,91 @@
+/*
+ * undo.c - the way back of a run: each step's undo, the gate first.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "gate/gate.h"
+#include "worker/journal.h"
+#include "worker/runner.h"
+
+#define UNDO_MS			10000
+
+static void
+add_undo(Step *step)
+{
+	Step	   *undo = &run->undo[run->nundo++];
+
+	memset(undo, 0, sizeof(*undo));
+	*undo = *step;
+	undo->call = NULL;
+	undo->post_at = 0;
+	undo->attempt = 0;
+	undo->message[0] = '\0';
+	strlcpy(undo->name, step->undo, sizeof(undo->name));
+	undo->action = action_find(step->undo);
+	undo->state = undo->action ? STEP_PENDING : STEP_SKIPPED;
+	undo->on_failure = FAIL_RETRY;
+	undo->timeout_ms = UNDO_MS;
+}
+
+/*
+ * The gate first, and at once: whoever is held goes on. The rest goes out
+ * together; the run has ended when all of it is done or its time is up.
+ */
+void
+undo_start(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(run_context);
+
+	run->phase = RUN_UNDOING;
+	run->undo = palloc0(Max(run->nsteps, 1) * sizeof(Step));
+	INSTR_TIME_SET_CURRENT(run->undo_began);
+	for (int i = run->nsteps - 1; i >= 0; i--)
+		if (run->steps[i].undo[0] && run->steps[i].state != STEP_PENDING && run->steps[i].state != STEP_SKIPPED)
+			add_undo(&run->steps[i]);
+	for (int i = 0; i < run->nundo; i++)
+		if (run->undo[i].action->advance == NULL)
+			step_move(&run->undo[i]);
+	if (run->blackout)
+	{
+		run->blackout_ms = run_blackout_so_far(run);
+		run->blackout = false;
+	}
+	mailbox_event("rolling back: %s", run->sentence);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+mark_undone(void)
+{
+	for (int u = 0; u < run->nundo; u++)
+		for (int i = 0; i < run->nsteps; i++)
+			if (run->steps[i].ordinal == run->undo[u].ordinal && strcmp(run->steps[i].undo, run->undo[u].name) == 0 &&
+				strcmp(run->steps[i].subject, run->undo[u].subject) == 0 && run->undo[u].state == STEP_SUCCEEDED)
+				run->steps[i].state = STEP_UNDONE;
+}
+
+long
+undo_advance(void)
+{
+	bool		waiting = false;
+	size_t		used = strlen(run->sentence);
+
+	for (int i = 0; i < run->nundo; i++)
+	{
+		if (run->undo[i].state <= STEP_RUNNING)
+			step_move(&run->undo[i]);
+		waiting |= run->undo[i].state <= STEP_RUNNING;
+	}
+	run_publish();
+	if (waiting)
+		return 2;
+	mark_undone();
+	for (int i = 0; i < run->nundo; i++)
+		if (run->undo[i].state == STEP_FAILED)
+			used += snprintf(run->sentence + Min(used, sizeof(run->sentence) - 1), sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1),
+							 "; the undo %s of \"%s\" failed: %s", run->undo[i].name, run->undo[i].subject, run->undo[i].message);
+	run_finish("rolled_back");
+	return 0;
+}
