@@ -1,0 +1,382 @@
+# Lab - a lab of real servers (demo/lab) for a test: brought up, asked, broken, repaired, taken away.
+#
+#   my $lab = Lab->up(fast => 1, poolers => 1);
+#   is($lab->sql('chicago', 'SELECT pg_is_in_recovery()'), 'f');
+#   $lab->kill9('postgres', 'dallas');
+#   $lab->start_pg('dallas');
+#   $lab->wait_for('dallas', 'SELECT count(*) = 1 FROM pg_stat_wal_receiver', 'dallas to stream');
+#
+# As root, the servers run as "postgres"; whoever runs the test may read their folder.
+package Lab;
+
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use File::Temp qw(tempdir);
+use IO::Handle;
+use IO::Socket::INET;
+use JSON::PP ();
+use POSIX ();
+use Test::More ();
+use Time::HiRes qw(sleep time);
+
+my $root = abs_path(dirname(__FILE__) . '/..');
+my @labs;
+my $main = $$;
+
+$SIG{INT} = $SIG{TERM} = sub { exit 1 };
+$SIG{PIPE} = 'IGNORE';
+$ENV{PGCONNECT_TIMEOUT} //= 5;
+
+# Options: those of "lab up" with _ for - (nodes, pool_mode, poolers, sync, cascade, no_checksums, wal_segsize, fast),
+# set => ['NAME=VALUE', ...], port => the first port base to try.
+sub up
+{
+	my ($class, %option) = @_;
+	my $self = bless {dir => tempdir('pingpong-test-XXXXXX', TMPDIR => 1, CLEANUP => 0), children => {}}, $class;
+	my @args;
+	rmdir $self->{dir};
+	$self->{base} = _free_base(delete $option{port} // $ENV{PINGPONG_TEST_PORT} // 17400);
+	push @args, map { ('--set', $_) } @{delete $option{set} // []};
+	push @args, '--pg-version', $ENV{PG} if $ENV{PG};
+	for my $name (sort keys %option)
+	{
+		my $flag = '--' . $name =~ tr/_/-/r;
+		push @args, $name =~ /^(sync|cascade|no_checksums|fast)$/ ? ($option{$name} ? $flag : ()) : ($flag, $option{$name});
+	}
+	local $ENV{LAB_QUIET} = 1;
+	system("$root/demo/lab", 'up', '--dir', $self->{dir}, '--port-base', $self->{base}, @args) == 0 or die 'the lab does not come up';
+	push @labs, $self;
+	$self->reload_env;
+	return $self;
+}
+
+# A port base with nothing on its 69 ports, below where outgoing connections take theirs.
+sub _free_base
+{
+	my ($base) = @_;
+	BASE: for (; $base + 69 < 32768; $base += 70)
+	{
+		for my $port ($base + 1 .. $base + 69)
+		{
+			IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1, ReuseAddr => 1) or next BASE;
+		}
+		return $base;
+	}
+	die 'no free ports';
+}
+
+# ---- what the lab says of itself ----
+
+# The pids in lab.env are new after each start_*.
+sub reload_env
+{
+	my ($self) = @_;
+	my %env;
+	open my $fh, '<', "$self->{dir}/lab.env" or die "no lab.env: $!";
+	/^(\w+)='?(.*?)'?$/ and $env{$1} = $2 while <$fh>;
+	close $fh;
+	$self->{env} = \%env;
+	return;
+}
+
+sub env { my ($self, $name) = @_; return defined $name ? $self->{env}{$name} : $self->{env}; }
+sub dir { return $_[0]{dir}; }
+sub nodes { return split ' ', $_[0]{env}{NODES}; }
+sub base { return $_[0]{base}; }
+
+# ---- SQL ----
+
+# A node's name, or a connection string.
+sub _dsn { my ($self, $node) = @_; return $node =~ /=/ ? $node : $self->{env}{"DSN_$node"} // die "no node \"$node\""; }
+
+sub _spawn_psql
+{
+	my ($self, $node, @statements) = @_;
+	my $out = File::Temp->new;
+	my $err = File::Temp->new;
+	my @command = ("$self->{env}{PGBIN}/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $self->_dsn($node), map { ('-c', $_) } @statements);
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		open STDIN, '<', '/dev/null';
+		open STDOUT, '>&', $out;
+		open STDERR, '>&', $err;
+		exec @command or POSIX::_exit(127);
+	}
+	$self->{children}{$pid} = 1;
+	return {pid => $pid, out => $out, err => $err};
+}
+
+sub _text { my ($file) = @_; local $/; seek $file, 0, 0; my $text = <$file> // ''; $text =~ s/\n\z//; return $text; }
+
+sub _finish
+{
+	my ($self, $job) = @_;
+	waitpid $job->{pid}, 0;
+	my $rc = $?;
+	delete $self->{children}{$job->{pid}};
+	return (_text($job->{out}), _text($job->{err}), $rc);
+}
+
+# Statements, each in a transaction of its own, in one session; gives (stdout, stderr, status of psql).
+sub try_sql
+{
+	my ($self, $node, @statements) = @_;
+	return $self->_finish($self->_spawn_psql($node, @statements));
+}
+
+# The same; dies when it fails, gives its output.
+sub sql
+{
+	my ($self, $node, @statements) = @_;
+	my ($out, $err, $rc) = $self->try_sql($node, @statements);
+	die "psql failed on $node: $err\n@statements\n" if $rc != 0;
+	return $out;
+}
+
+# Did it succeed?
+sub sql_ok { my ($self, @args) = @_; my (undef, undef, $rc) = $self->try_sql(@args); return $rc == 0; }
+
+# Statements in the background; finish() waits for them.
+sub begin_sql { my ($self, @args) = @_; return $self->_spawn_psql(@args); }
+
+# (stdout, stderr, status) of what begin_sql() began; it is ended when it takes longer than this.
+sub finish
+{
+	my ($self, $job, $seconds) = @_;
+	my $limit = time + ($seconds // 30);
+	my $rc;
+	until (waitpid($job->{pid}, POSIX::WNOHANG()) == $job->{pid})
+	{
+		kill 'KILL', $job->{pid} if time > $limit;
+		sleep 0.01;
+	}
+	$rc = $?;
+	delete $self->{children}{$job->{pid}};
+	return (_text($job->{out}), _text($job->{err}), $rc);
+}
+
+# Until the query says "t". A server that is down just says nothing.
+sub wait_for
+{
+	my ($self, $node, $query, $what, $seconds) = @_;
+	my $limit = time + ($seconds // 20);
+	while (1)
+	{
+		my ($out, $err, $rc) = $self->try_sql($node, $query);
+		return 1 if $rc == 0 && $out eq 't';
+		die "waited too long for $what on $node; last seen: " . ($rc == 0 ? "\"$out\"" : $err) . "\n" if time > $limit;
+		sleep 0.03;
+	}
+}
+
+# Until the code gives something true, which is returned.
+sub until_true
+{
+	my ($self, $what, $code, $seconds) = @_;
+	my $limit = time + ($seconds // 20);
+	while (1)
+	{
+		my $value = $code->();
+		return $value if $value;
+		die "waited too long for $what\n" if time > $limit;
+		sleep 0.03;
+	}
+}
+
+# A setting by ALTER SYSTEM, undef resets it; waits until the server has it.
+sub set
+{
+	my ($self, $node, $name, $value) = @_;
+	$self->sql($node, defined $value ? "ALTER SYSTEM SET $name = '$value'" : "ALTER SYSTEM RESET $name", 'SELECT pg_reload_conf()');
+	return $self->wait_for($node, defined $value ? "SELECT current_setting('$name') = '$value'"
+		: "SELECT coalesce(sourcefile, '') !~ 'auto.conf' FROM pg_settings WHERE name = '$name'", "setting $name");
+}
+
+# ---- breaking and repairing ----
+
+# Who: worker or postgres of a node, agent of a node or router, pgbouncer K. Gives the pid that is no more.
+sub pid
+{
+	my ($self, $who, $of) = @_;
+	$self->reload_env;
+	return $self->{env}{"PID_AGENT_$of"} if $who eq 'agent';
+	return $self->{env}{"PID_PGBOUNCER_$of"} if $who eq 'pgbouncer';
+	return $self->sql($of, 'SELECT pingpong.worker_pid()') if $who eq 'worker';
+	die "who is $who?" if $who ne 'postgres';
+	open my $fh, '<', $self->{env}{"PGDATA_$of"} . '/postmaster.pid' or return;
+	my $pid = <$fh>;
+	return 0 + $pid;
+}
+
+# Gone, or a zombie that nobody has reaped yet.
+sub _gone
+{
+	my ($pid) = @_;
+	open my $fh, '<', "/proc/$pid/cmdline" or return 1;
+	local $/;
+	my $line = <$fh>;
+	return !defined $line || $line eq '';
+}
+
+sub kill9
+{
+	my ($self, $who, $of) = @_;
+	my $pid = $self->pid($who, $of) or die "no $who of $of to kill";
+	kill 'KILL', $pid or die "kill $who of $of ($pid): $!";
+	$self->until_true("$who of $of to end", sub { _gone($pid) });
+	return $pid;
+}
+
+sub _start
+{
+	my ($self, @command) = @_;
+	local $ENV{LAB_QUIET} = 1;
+	system("$root/demo/lab", @command, '--dir', $self->{dir}) == 0 or die "lab @command failed\n";
+	$self->reload_env;
+	return;
+}
+sub start_pg { my ($self, $node) = @_; return $self->_start('start-pg', $node); }
+sub start_agent { my ($self, $name) = @_; return $self->_start('start-agent', $name); }
+sub start_pgbouncer { my ($self, $k) = @_; return $self->_start('start-pgbouncer', $k); }
+
+# ---- primaries and runs ----
+
+# The nodes that would take a write right now.
+sub primary
+{
+	my ($self) = @_;
+	return grep {
+		my ($out, undef, $rc) = $self->try_sql($_, "SELECT NOT pg_is_in_recovery() AND (SELECT state NOT IN ('sealing', 'sealed') FROM pingpong.gate)");
+		$rc == 0 && $out eq 't'
+	} $self->nodes;
+}
+
+# Waits for the end of a run, which a primary knows; gives (state, sentence, node).
+sub settle
+{
+	my ($self, $run, $seconds) = @_;
+	my $limit = time + ($seconds // 60);
+	my $last = 'no primary';
+	while (1)
+	{
+		for my $node ($self->primary)
+		{
+			my ($out, $err, $rc) = $self->try_sql($node, "SELECT state, coalesce(sentence, '') FROM pingpong.run WHERE id = $run");
+			$last = "$node: " . ($rc == 0 ? $out : $err);
+			return ($1, $2, $node) if $rc == 0 && $out =~ /^(succeeded|rolled_back|stuck)\|(.*)/s;
+		}
+		die "run $run did not end; last seen: $last\n" if time > $limit;
+		sleep 0.05;
+	}
+}
+
+# ---- load ----
+
+# bench/writers as a coprocess, by default through the first PgBouncer.
+sub writers
+{
+	my ($self, %option) = @_;
+	my $program = "$root/bench/writers";
+	-x $program or system('make', '-s', '-C', $root, "PG_CONFIG=$self->{env}{PGBIN}/pg_config", 'bench/writers') == 0 or die 'bench/writers cannot be made';
+	return Lab::Writers->_start($self, $program, %option);
+}
+
+# ---- the end ----
+
+sub _keep_logs
+{
+	my ($self) = @_;
+	my $kept = tempdir('pingpong-logs-XXXXXX', TMPDIR => 1, CLEANUP => 0);
+	for my $path (glob "$self->{dir}/*/log $self->{dir}/*/*.log $self->{dir}/*/state $self->{dir}/pgbouncer*/*.ini")
+	{
+		my $name = $path =~ s{^\Q$self->{dir}\E/}{}r =~ tr{/}{-}r;
+		system 'cp', '-r', $path, "$kept/$name";
+	}
+	Test::More::diag("logs of the failed test: $kept");
+	return;
+}
+
+sub down
+{
+	my ($self) = @_;
+	return if $self->{gone}++;
+	for my $pid (keys %{$self->{children}})
+	{
+		kill 'KILL', $pid;
+		waitpid $pid, 0;
+	}
+	local $ENV{LAB_QUIET} = 1;
+	system("$root/demo/lab", 'down', '--dir', $self->{dir}) if -d $self->{dir};
+	return;
+}
+
+END
+{
+	my $rc = $?;
+	if ($$ == $main)
+	{
+		for my $lab (@labs)
+		{
+			$lab->_keep_logs if !$lab->{gone} && ($rc != 0 || !Test::More->builder->is_passing);
+			$lab->down;
+		}
+	}
+	$? = $rc;
+}
+
+package Lab::Writers;
+
+sub _start
+{
+	my ($class, $lab, $program, %option) = @_;
+	my $dsn = $option{dsn} // $lab->env('RW_DSN');
+	pipe my $read_in, my $write_in or die;
+	pipe my $read_out, my $write_out or die;
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		open STDIN, '<&', $read_in;
+		open STDOUT, '>&', $write_out;
+		close $_ for $read_in, $write_in, $read_out, $write_out;
+		exec $program, '-n', $option{writers} // 4, '-r', $option{rate} // 100, $option{txn} ? '--txn' : (), $dsn or POSIX::_exit(127);
+	}
+	close $_ for $read_in, $write_out;
+	$write_in->autoflush(1);
+	$lab->{children}{$pid} = 1;
+	my $self = bless {lab => $lab, pid => $pid, in => $write_in, out => $read_out}, $class;
+	$self->order('go');
+	return $self;
+}
+
+# An order, and its answer as a hash.
+sub order
+{
+	my ($self, $order) = @_;
+	print {$self->{in}} "$order\n" or die "writers: $!";
+	my $line = readline $self->{out};
+	defined $line or die 'the writers are gone';
+	return JSON::PP::decode_json($line);
+}
+
+sub start { return $_[0]->order('go'); }
+sub pause { return $_[0]->order('pause'); }
+sub mark { my ($self, $name) = @_; return $self->order("mark $name"); }
+sub end { return $_[0]->order('end'); }
+
+# What a node has of the acknowledged rows.
+sub verify { my ($self, $node) = @_; return $self->order('verify ' . $self->{lab}->_dsn($node)); }
+
+sub stop
+{
+	my ($self) = @_;
+	my $totals = $self->order('stop');
+	close $self->{in};
+	waitpid $self->{pid}, 0;
+	delete $self->{lab}{children}{$self->{pid}};
+	return $totals;
+}
+
+1;
