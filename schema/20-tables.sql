@@ -13,7 +13,7 @@ CREATE TABLE pingpong.node
 (
     name      text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,40}$'),
     kind      text NOT NULL CHECK (kind IN ('postgres', 'router')),
-    host      text,
+    host      text CHECK (host ~ '^[A-Za-z0-9_.:/-]+$'),
     port      integer CHECK (port BETWEEN 1 AND 65535),
     agent_url text NOT NULL CHECK (agent_url ~ '^(https?://|unix:/)'),
     slot      text CHECK (slot ~ '^[a-z0-9_]{1,63}$'),

@@ -31,4 +31,5 @@ VALUES
     ('switchover', 99, 'verify', 'target', 'target', 'none', NULL, NULL, '60s', 'continue', 'a write here, the old primary and all others streaming'),
     ('rebuild', 20, 'slots', 'source', 'source', 'none', NULL, NULL, '10s', 'undo', 'a slot on the primary for the node'),
     ('rebuild', 90, 'rejoin', 'target', 'source', 'read', NULL, NULL, '24h', 'undo', 'the node becomes a standby of the primary'),
+    ('repoint', 80, 'repoint', 'rw_routes', 'source', 'none', NULL, NULL, '60s', 'undo', 'backend file, RELOAD, RESUME'),
     ('rebuild', 99, 'verify', 'source', 'source', 'none', NULL, NULL, '60s', 'continue', 'all standbys stream');

@@ -6,6 +6,10 @@ CREATE FUNCTION pingpong.request(kind text, target text, options text,
 AS 'MODULE_PATHNAME', 'pingpong_request' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION pingpong.request(text, text, text) IS 'internal: hands a request to the worker and waits for its answer';
 
+CREATE FUNCTION pingpong.fail(sqlstate text, message text, detail text DEFAULT NULL, hint text DEFAULT NULL) RETURNS void
+AS 'MODULE_PATHNAME', 'pingpong_fail' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION pingpong.fail(text, text, text, text) IS 'internal: raises an error';
+
 CREATE FUNCTION pingpong.wake(ms integer) RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_wake' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION pingpong.wake(integer) IS 'for the agent: the worker of this standby looks for a promotion every 2 ms, for ms milliseconds';
@@ -30,7 +34,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF value IS NULL OR value < '0' OR value > '24 days' THEN
-        RAISE EXCEPTION 'parameter "%" must be between 0 and 24 days', argument USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', format('parameter "%s" must be between 0 and 24 days', argument));
     END IF;
     RETURN (extract(epoch FROM value) * 1000)::bigint;
 END
@@ -44,33 +48,28 @@ DECLARE
     n pingpong.node;
 BEGIN
     IF pg_is_in_recovery() THEN
-        RAISE EXCEPTION 'this server is a standby' USING ERRCODE = '55000',
-            DETAIL = format('A %s is begun on the primary.', purpose),
-            HINT = coalesce((SELECT format('Ask %s: host %s, port %s.', string_agg(quote_ident(name), ' or '), string_agg(host, ' or '), string_agg(port::text, ' or '))
+        PERFORM pingpong.fail('55000', 'this server is a standby', format('A %s is begun on the primary.', purpose), coalesce((SELECT format('Ask %s: host %s, port %s.', string_agg(quote_ident(name), ' or '), string_agg(host, ' or '), string_agg(port::text, ' or '))
                              FROM pingpong.node p WHERE p.kind = 'postgres' AND p.name <> pingpong.node_name()
                              AND (SELECT count(*) FROM pingpong.node WHERE kind = 'postgres') = 2),
                             (SELECT format('This standby streams from host %s, port %s.', sender_host, sender_port)
-                             FROM pg_stat_wal_receiver), 'Ask the primary.');
+                             FROM pg_stat_wal_receiver), 'Ask the primary.'));
     END IF;
     IF wanted IS NULL THEN
-        RAISE EXCEPTION 'the node must not be null' USING ERRCODE = '22004';
+        PERFORM pingpong.fail('22004', 'the node must not be null');
     END IF;
     SELECT * INTO n FROM pingpong.node WHERE name = wanted;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'node "%" does not exist', wanted USING ERRCODE = '42704',
-            HINT = coalesce('Known nodes: ' || (SELECT string_agg(name, ', ' ORDER BY name) FROM pingpong.node WHERE kind = 'postgres') || '.',
-                            'Register nodes with pingpong.add_node().');
+        PERFORM pingpong.fail('42704', format('node "%s" does not exist', wanted), NULL, coalesce('Known nodes: ' || (SELECT string_agg(name, ', ' ORDER BY name) FROM pingpong.node WHERE kind = 'postgres') || '.',
+                            'Register nodes with pingpong.add_node().'));
     END IF;
     IF n.kind <> 'postgres' THEN
-        RAISE EXCEPTION 'node "%" is a router, not a PostgreSQL server', wanted USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', format('node "%s" is a router, not a PostgreSQL server', wanted));
     END IF;
     IF wanted = pingpong.node_name() THEN
-        RAISE EXCEPTION 'node "%" is the primary already', wanted USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', format('node "%s" is the primary already', wanted));
     END IF;
     IF NOT EXISTS (SELECT FROM pingpong.node WHERE name = pingpong.node_name()) THEN
-        RAISE EXCEPTION 'this server is not registered' USING ERRCODE = '55000',
-            DETAIL = format('Its name is "%s" (pingpong.node_name, or else cluster_name).', pingpong.node_name()),
-            HINT = 'Register it with pingpong.add_node(), or set pingpong.node_name to its registered name.';
+        PERFORM pingpong.fail('55000', 'this server is not registered', format('Its name is "%s" (pingpong.node_name, or else cluster_name).', pingpong.node_name()), 'Register it with pingpong.add_node(), or set pingpong.node_name to its registered name.');
     END IF;
 END
 $$;
@@ -85,10 +84,10 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pingpong.check_node(target, 'switchover');
     IF on_grace_end IS NULL OR on_grace_end NOT IN ('cancel', 'abort') THEN
-        RAISE EXCEPTION 'parameter "on_grace_end" must be "cancel" or "abort"' USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', 'parameter "on_grace_end" must be "cancel" or "abort"');
     END IF;
     IF synchronous IS NULL OR synchronous NOT IN ('relax', 'strict') THEN
-        RAISE EXCEPTION 'parameter "synchronous" must be "relax" or "strict"' USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', 'parameter "synchronous" must be "relax" or "strict"');
     END IF;
     SELECT r.run, r.state, r.blackout_ms, r.seal_lsn, r.new_primary
     INTO switchover.run, switchover.state, switchover.blackout_ms, switchover.seal_lsn, switchover.new_primary
@@ -110,14 +109,23 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pingpong.check_node(node, 'rebuild');
     IF method IS NULL OR method NOT IN ('auto', 'direct', 'rewind', 'basebackup') THEN
-        RAISE EXCEPTION 'parameter "method" must be "auto", "direct", "rewind" or "basebackup"' USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', 'parameter "method" must be "auto", "direct", "rewind" or "basebackup"');
     END IF;
     SELECT r.run, r.state INTO rebuild.run, rebuild.state
-    FROM pingpong.request('rebuild', node, jsonb_build_object('method', method)::text) AS r;
+    FROM pingpong.request('run', node, jsonb_build_object('runbook', 'rebuild', 'method', method)::text) AS r;
 END
 $$;
 COMMENT ON FUNCTION pingpong.rebuild(text, text) IS
     'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup';
+
+CREATE FUNCTION pingpong.repoint(OUT run bigint, OUT state text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT r.run, r.state INTO repoint.run, repoint.state
+    FROM pingpong.request('run', pingpong.node_name(), jsonb_build_object('runbook', 'repoint')::text) AS r;
+END
+$$;
+COMMENT ON FUNCTION pingpong.repoint() IS 'lead all RW routes to this primary (again), after a run could not';
 
 CREATE FUNCTION pingpong.preflight(target text)
     RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
@@ -140,24 +148,23 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
-        RAISE EXCEPTION 'invalid node name "%"', coalesce(name, 'NULL') USING ERRCODE = '22023',
-            HINT = 'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.';
+        PERFORM pingpong.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')), NULL, 'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
     END IF;
-    IF host IS NULL OR host = '' OR port IS NULL OR port NOT BETWEEN 1 AND 65535 THEN
-        RAISE EXCEPTION 'node "%" needs a host and a port between 1 and 65535', name USING ERRCODE = '22023';
+    IF host IS NULL OR host !~ '^[A-Za-z0-9_.:/-]+$' OR port IS NULL OR port NOT BETWEEN 1 AND 65535 THEN
+        PERFORM pingpong.fail('22023', format('node "%s" needs a host and a port between 1 and 65535', name));
     END IF;
     PERFORM pingpong.check_url(agent_url);
     IF upstream IS NOT NULL AND NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = upstream AND n.kind = 'postgres') THEN
-        RAISE EXCEPTION 'node "%" does not exist', upstream USING ERRCODE = '42704', HINT = 'Register the upstream first.';
+        PERFORM pingpong.fail('42704', format('node "%s" does not exist', upstream), NULL, 'Register the upstream first.');
     END IF;
     IF coalesce(slot, 'pingpong_' || name) !~ '^[a-z0-9_]{1,63}$' THEN
-        RAISE EXCEPTION 'invalid slot name "%"', slot USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', format('invalid slot name "%s"', slot));
     END IF;
     INSERT INTO pingpong.node AS n (name, kind, host, port, agent_url, slot, upstream)
     VALUES (add_node.name, 'postgres', add_node.host, add_node.port, add_node.agent_url,
             coalesce(add_node.slot, 'pingpong_' || add_node.name), add_node.upstream);
 EXCEPTION WHEN unique_violation THEN
-    RAISE EXCEPTION 'node "%" exists already', name USING ERRCODE = '42710', HINT = 'Drop it first with pingpong.drop_node().';
+    PERFORM pingpong.fail('42710', format('node "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_node().');
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_node(text, text, integer, text, text, text) IS
@@ -168,8 +175,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF url IS NULL OR (url !~ '^https://[^/@ ]+$' AND url !~ '^http://(127\.[0-9.]+|localhost|\[::1\]):[0-9]+$' AND url !~ '^unix:/[^ ]+$') THEN
-        RAISE EXCEPTION 'invalid address of an agent "%"', coalesce(regexp_replace(url, '//[^/]*@', '//...@'), 'NULL') USING ERRCODE = '22023',
-            HINT = 'Use https://HOST:PORT, http://127.0.0.1:PORT (loopback only) or unix:/PATH.';
+        PERFORM pingpong.fail('22023', format('invalid address of an agent "%s"', coalesce(regexp_replace(url, '//[^/]*@', '//...@'), 'NULL')), NULL, 'Use https://HOST:PORT, http://127.0.0.1:PORT (loopback only) or unix:/PATH.');
     END IF;
 END
 $$;
@@ -179,12 +185,12 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
-        RAISE EXCEPTION 'invalid node name "%"', coalesce(name, 'NULL') USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')));
     END IF;
     PERFORM pingpong.check_url(agent_url);
     INSERT INTO pingpong.node AS n (name, kind, agent_url) VALUES (add_router.name, 'router', add_router.agent_url);
 EXCEPTION WHEN unique_violation THEN
-    RAISE EXCEPTION 'node "%" exists already', name USING ERRCODE = '42710', HINT = 'Drop it first with pingpong.drop_node().';
+    PERFORM pingpong.fail('42710', format('node "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_node().');
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_router(text, text) IS 'register an agent beside a router (PgBouncer)';
@@ -195,11 +201,10 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM pingpong.node n WHERE n.name = drop_node.name;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'node "%" does not exist', name USING ERRCODE = '42704';
+        PERFORM pingpong.fail('42704', format('node "%s" does not exist', name));
     END IF;
 EXCEPTION WHEN foreign_key_violation THEN
-    RAISE EXCEPTION 'node "%" is still used', name USING ERRCODE = '2BP01',
-        HINT = 'Drop its routes and the nodes that stream from it first.';
+    PERFORM pingpong.fail('2BP01', format('node "%s" is still used', name), NULL, 'Drop its routes and the nodes that stream from it first.');
 END
 $$;
 COMMENT ON FUNCTION pingpong.drop_node(text) IS 'forget a node; nothing is done to its host';
@@ -209,39 +214,38 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
-        RAISE EXCEPTION 'invalid route name "%"', coalesce(name, 'NULL') USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', format('invalid route name "%s"', coalesce(name, 'NULL')));
     END IF;
     IF kind IS NULL OR kind NOT IN ('rw', 'ro') THEN
-        RAISE EXCEPTION 'the kind of a route must be "rw" or "ro"' USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', 'the kind of a route must be "rw" or "ro"');
     END IF;
     IF driver IS DISTINCT FROM 'pgbouncer' THEN
-        RAISE EXCEPTION 'unknown driver "%"', coalesce(driver, 'NULL') USING ERRCODE = '22023', HINT = 'The driver is "pgbouncer".';
+        PERFORM pingpong.fail('22023', format('unknown driver "%s"', coalesce(driver, 'NULL')), NULL, 'The driver is "pgbouncer".');
     END IF;
     IF NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = add_route.router) THEN
-        RAISE EXCEPTION 'node "%" does not exist', coalesce(router, 'NULL') USING ERRCODE = '42704', HINT = 'Register it with pingpong.add_router().';
+        PERFORM pingpong.fail('42704', format('node "%s" does not exist', coalesce(router, 'NULL')), NULL, 'Register it with pingpong.add_router().');
     END IF;
     IF databases IS NULL OR jsonb_typeof(databases) <> 'object' OR databases = '{}'
-       OR EXISTS (SELECT FROM jsonb_each(databases) AS d WHERE jsonb_typeof(d.value) <> 'string' OR d.key !~ '^[A-Za-z0-9_.-]{1,63}$')
+       OR EXISTS (SELECT FROM jsonb_each(databases) AS d WHERE jsonb_typeof(d.value) <> 'string' OR d.value::text ~ '\\[nr]' OR d.key !~ '^[A-Za-z0-9_.-]{1,63}$')
     THEN
-        RAISE EXCEPTION 'the databases of a route must be an object of names, each with a string' USING ERRCODE = '22023',
-            HINT = 'For instance: {"app": "", "app_ro": "dbname=app"}.';
+        PERFORM pingpong.fail('22023', 'the databases of a route must be an object of names, each with a string', NULL, 'For instance: {"app": "", "app_ro": "dbname=app"}.');
     END IF;
     IF databases::text ~* 'password' THEN
-        RAISE EXCEPTION 'no passwords in routes' USING ERRCODE = '22023', HINT = 'PgBouncer takes them from its auth_file or auth_query.';
+        PERFORM pingpong.fail('22023', 'no passwords in routes', NULL, 'PgBouncer takes them from its auth_file or auth_query.');
     END IF;
     IF EXISTS (SELECT FROM pingpong.route r, jsonb_object_keys(r.databases) AS old, jsonb_object_keys(add_route.databases) AS new
                WHERE r.router = add_route.router AND r.endpoint = add_route.endpoint AND old = new) THEN
-        RAISE EXCEPTION 'another route has one of these databases already' USING ERRCODE = '42710';
+        PERFORM pingpong.fail('42710', 'another route has one of these databases already');
     END IF;
     INSERT INTO pingpong.route AS r (name, kind, driver, router, endpoint, databases)
     VALUES (add_route.name, add_route.kind, add_route.driver, add_route.router, add_route.endpoint, add_route.databases);
 EXCEPTION
     WHEN unique_violation THEN
-        RAISE EXCEPTION 'route "%" exists already', name USING ERRCODE = '42710', HINT = 'Drop it first with pingpong.drop_route().';
+        PERFORM pingpong.fail('42710', format('route "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_route().');
     WHEN check_violation THEN
-        RAISE EXCEPTION 'invalid endpoint "%"', coalesce(endpoint, 'NULL') USING ERRCODE = '22023';
+        PERFORM pingpong.fail('22023', format('invalid endpoint "%s"', coalesce(endpoint, 'NULL')));
     WHEN not_null_violation THEN
-        RAISE EXCEPTION 'the endpoint must not be null' USING ERRCODE = '22004';
+        PERFORM pingpong.fail('22004', 'the endpoint must not be null');
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_route(text, text, text, text, text, jsonb) IS
@@ -253,7 +257,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM pingpong.route r WHERE r.name = drop_route.name;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'route "%" does not exist', name USING ERRCODE = '42704';
+        PERFORM pingpong.fail('42704', format('route "%s" does not exist', name));
     END IF;
 END
 $$;

@@ -36,7 +36,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = plan.runbook) THEN
-        RAISE EXCEPTION 'runbook "%" does not exist', runbook USING ERRCODE = '42704';
+        PERFORM pingpong.fail('42704', format('runbook "%s" does not exist', runbook));
     END IF;
     PERFORM pingpong.check_node(target, runbook);
     RETURN QUERY
@@ -70,7 +70,7 @@ DECLARE
 BEGIN
     SELECT * INTO r FROM pingpong.run x WHERE x.id = coalesce(report.run, (SELECT max(id) FROM pingpong.run));
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'run % does not exist', coalesce(run::text, '(none yet)') USING ERRCODE = '42704';
+        PERFORM pingpong.fail('42704', format('run %s does not exist', coalesce(run::text, '(none yet)')));
     END IF;
     t := format(E'%s of run %s: %s -> %s, %s\n', initcap(r.runbook), r.id, coalesce(r.source, '?'), r.target, r.state)
       || format(E'  asked for by %s at %s\n', r.requested_by, to_char(r.started_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ'))

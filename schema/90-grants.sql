@@ -9,7 +9,7 @@ BEGIN
         IF f.proname NOT IN ('seal', 'wake') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pingpong_operator', f.signature);
         END IF;
-        IF f.proname IN ('progress_rows', 'node_name', 'worker_pid', 'where_is_primary', 'plan', 'report', 'check_node', 'gate_status', 'wait_lag_zero') THEN
+        IF f.proname IN ('fail', 'progress_rows', 'node_name', 'worker_pid', 'where_is_primary', 'plan', 'report', 'check_node', 'gate_status', 'wait_lag_zero') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_monitor', f.signature);
         END IF;
     END LOOP;

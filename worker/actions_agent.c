@@ -17,6 +17,13 @@
 
 #define LONG_POLL_MS	2000
 #define REPOST_US		(50 * 1000)
+#define SYNC_MS			10000
+
+static double
+ms_since_step(Step *step)
+{
+	return (GetCurrentTimestamp() - step->started) / 1000.0;
+}
 
 char *
 job_url(Run *run, const char *node)
@@ -246,25 +253,76 @@ sync_relax_begin(Run *run, Step *step)
 	return setting_begin(run, step, "synchronous_standby_names", "", false);
 }
 
+/* The old primary's list, with the two nodes exchanged; `out` has `size` bytes. */
+static void
+exchange_names(Run *run, const char *names, char *out, size_t size)
+{
+	size_t		used = 0;
+
+	while (*names && used < size - 1)
+	{
+		size_t		len = strspn(names, "abcdefghijklmnopqrstuvwxyz0123456789_");
+		const char *other = NULL;
+
+		if (len == strlen(run->target) && strncmp(names, run->target, len) == 0)
+			other = run->source;
+		else if (len == strlen(run->source) && strncmp(names, run->source, len) == 0)
+			other = run->target;
+		len = Max(len, 1);
+		used += other ? snprintf(out + used, size - used, "%s", other) : snprintf(out + used, size - used, "%.*s", (int) len, names);
+		names += len;
+	}
+	out[Min(used, size - 1)] = '\0';
+}
+
 /*
  * The names that the new primary should wait for: its own setting, or else
- * that of the old primary with the two nodes exchanged.
+ * that of the old primary with the two nodes exchanged. In an undo: its own.
  */
 static ActionResult
 sync_restore_begin(Run *run, Step *step)
 {
 	json_t	   *detail;
 	const char *own = replaced_value(run, "sync_relax", &detail);
-	const char *wanted = own && own[0] ? own : json_string_value(json_object_get(run->notes, "synchronous_standby_names"));
-	bool		restore = own == NULL || wanted == NULL || strcmp(own, wanted) == 0 || wanted[0] == '\0';
+	const char *old = json_string_value(json_object_get(run->notes, "synchronous_standby_names"));
+	char		wanted[PP_TEXT_LEN];
 	ActionResult result;
 
-	if (own == NULL && wanted == NULL)
-		result = ACTION_DONE;
+	if (own == NULL)
+		result = ACTION_DONE;	/* it was never relaxed */
+	else if (own[0] || !run->switched || old == NULL || old[0] == '\0')
+		result = setting_begin(run, step, "synchronous_standby_names", own, true);
 	else
-		result = setting_begin(run, step, "synchronous_standby_names", restore ? (own ? own : "") : wanted, restore);
+	{
+		exchange_names(run, old, wanted, sizeof(wanted));
+		result = setting_begin(run, step, "synchronous_standby_names", wanted, false);
+	}
 	json_decref(detail);
 	return result;
+}
+
+/* Restored, it must be satisfied: writes that wait for ever are worse than the old setting. */
+static ActionResult
+sync_restore_advance(Run *run, Step *step)
+{
+	ActionResult result = ACTION_DONE;
+
+	if (step->phase == 0)
+		result = job_advance(run, step);
+	if (result != ACTION_DONE || !run->switched)
+		return result;
+	if (step->phase == 2)
+		return (result = job_advance(run, step)) == ACTION_WAIT ? result :
+			step_fail(run, step, "55000", "synchronous_standby_names cannot be satisfied, it stays relaxed");
+	step->phase = 1;
+	if (journal_synchronous())
+		return ACTION_DONE;
+	if (ms_since_step(step) < SYNC_MS)
+		return ACTION_WAIT;
+	step->phase = 2;
+	step->attempt++;
+	step_release(step);
+	return setting_begin(run, step, "synchronous_standby_names", "", false);
 }
 
 static ActionResult
@@ -523,7 +581,7 @@ const Action actions_of_agents[] = {
 	{"slots", slots_begin, job_advance, false},
 	{"drop_slots", drop_slots_begin, job_advance, false},
 	{"sync_relax", sync_relax_begin, job_advance, false},
-	{"sync_restore", sync_restore_begin, job_advance, false},
+	{"sync_restore", sync_restore_begin, sync_restore_advance, false},
 	{"fast_wal", fast_wal_begin, job_advance, false},
 	{"slow_wal", slow_wal_begin, job_advance, false},
 	{"calm_wal", calm_wal_begin, calm_wal_advance, false},

@@ -19,6 +19,7 @@
 
 /* A segment with less than this behind the last record is ended at the seal. */
 #define ALIGN_MARGIN	(512 * 1024)
+#define ALIGN_LARGEST	(64 * 1024 * 1024)
 
 static double
 ms_since(instr_time then)
@@ -124,10 +125,16 @@ wal_align_advance(Run *run, Step *step)
 	LagStandby	lag;
 	uint64		left = bytes_to_segment_end();
 
+	if (wal_segment_size > ALIGN_LARGEST)
+	{
+		strlcpy(step->message, "not done for so large WAL segments", sizeof(step->message));
+		return ACTION_DONE;
+	}
+
 	if (left > ALIGN_MARGIN)
 	{
 		emit_padding((int) Min(left - ALIGN_MARGIN / 2, 1024 * 1024));
-		XLogFlush(GetXLogWriteRecPtr());
+		XLogFlush(gate_insert_end());
 		return ACTION_WAIT;
 	}
 	if (lag_standby(run->target, &lag) && lag.replay + ALIGN_MARGIN / 2 >= GetFlushRecPtr(NULL))

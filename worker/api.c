@@ -22,12 +22,14 @@
 #include "worker/run.h"
 
 PG_FUNCTION_INFO_V1(pingpong_request);
+PG_FUNCTION_INFO_V1(pingpong_fail);
 PG_FUNCTION_INFO_V1(pingpong_progress);
 PG_FUNCTION_INFO_V1(pingpong_wake);
 PG_FUNCTION_INFO_V1(pingpong_node_name);
 PG_FUNCTION_INFO_V1(pingpong_worker_status);
 
 #define WAIT_MS		100
+#define START_MS	3000
 
 static void
 require_worker(void)
@@ -37,6 +39,13 @@ require_worker(void)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("this server is a standby"),
 						errhint("Ask the primary.")));
+	/* a server that has just been started, or promoted, has it in a moment */
+	for (int i = 0; i < START_MS / WAIT_MS && worker_shared->pid == 0; i++)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_MS, worker_wait_event());
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
 	if (worker_shared->pid == 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the pg_pingpong worker is not running"),
@@ -49,7 +58,7 @@ request_kind(const char *name)
 {
 	if (strcmp(name, "facts") == 0)
 		return REQUEST_FACTS;
-	return strcmp(name, "switchover") == 0 ? REQUEST_SWITCHOVER : REQUEST_REBUILD;
+	return strcmp(name, "switchover") == 0 ? REQUEST_SWITCHOVER : REQUEST_RUN;
 }
 
 /* Puts the request into the mailbox; gives its number. ERROR 55006 if one is being worked on. */
@@ -212,7 +221,9 @@ pingpong_request(PG_FUNCTION_ARGS)
 	Verdict		verdict;
 	uint64		seen;
 	uint64		number;
+	ErrorContextCallback *context = error_context_stack;
 
+	error_context_stack = NULL;	/* the lines of our own SQL functions tell the user nothing */
 	require_worker();
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
@@ -224,14 +235,36 @@ pingpong_request(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_CRASH_SHUTDOWN), errmsg("the pg_pingpong worker does not run any more"),
 						errhint("What became of the run is in pingpong.run, when the worker is back.")));
 	if (verdict.sqlstate[0])
-	{
-		error_context_stack = NULL;	/* the lines of our own SQL functions tell the user nothing */
 		ereport(ERROR, (errcode(state_from(verdict.sqlstate)),
 						errmsg_internal("%s", verdict.message),
 						verdict.detail[0] ? errdetail_internal("%s", verdict.detail) : 0,
 						verdict.hint[0] ? errhint("%s", verdict.hint) : 0));
-	}
+	error_context_stack = context;
 	PG_RETURN_DATUM(outcome_row(fcinfo, &outcome));
+}
+
+static char *
+text_or_null(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/*
+ * fail(sqlstate, message, detail, hint): an error of our SQL functions, without
+ * the lines of context that RAISE would add.
+ */
+Datum
+pingpong_fail(PG_FUNCTION_ARGS)
+{
+	char	   *sqlstate = text_or_null(fcinfo, 0);
+	char	   *message = text_or_null(fcinfo, 1);
+	char	   *detail = text_or_null(fcinfo, 2);
+	char	   *hint = text_or_null(fcinfo, 3);
+
+	error_context_stack = NULL;
+	ereport(ERROR, (errcode(state_from(sqlstate ? sqlstate : "")), errmsg_internal("%s", message ? message : ""),
+					detail ? errdetail_internal("%s", detail) : 0, hint ? errhint("%s", hint) : 0));
+	PG_RETURN_VOID();
 }
 
 /* The steps of the present or last run that this server's worker knows of. */

@@ -403,6 +403,20 @@ journal_find_unfinished(Run *run)
 	return found;
 }
 
+/* Whether a commit has a synchronous standby to wait for, or need not wait. */
+bool
+journal_synchronous(void)
+{
+	bool		satisfied;
+
+	journal_begin();
+	satisfied = journal_exec("SELECT WHERE pg_catalog.current_setting('synchronous_standby_names') = '' OR EXISTS "
+							 "(SELECT FROM pg_catalog.pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')",
+							 0) == 1;
+	journal_end();
+	return satisfied;
+}
+
 /* What an agent told about its host, for preflight. */
 void
 journal_store_fact(const char *node, bool ok, const char *error, const char *facts)

@@ -132,6 +132,9 @@ void
 run_finish(const char *state)
 {
 	strlcpy(run->state, state, sizeof(run->state));
+	if (run->verdict.sqlstate[0] && run->verdict.detail[0] == '\0')
+		snprintf(run->verdict.detail, sizeof(run->verdict.detail), "Run " INT64_FORMAT " was rolled back: %s.%s", run->id,
+				 run->sentence, strcmp(run->runbook, "switchover") == 0 ? " Writes go on here as before." : "");
 	journal_save_steps(run);
 	journal_save_run(run);
 	run_publish();
@@ -214,7 +217,7 @@ step_move(Step *step)
 		result = step->action->begin(run, step);
 	}
 	else
-		result = step->action->advance(run, step);
+		result = step->action->advance ? step->action->advance(run, step) : step->action->begin(run, step);
 
 	if (result == ACTION_DONE)
 		step_ended(step, STEP_SUCCEEDED);
@@ -310,7 +313,7 @@ static void
 hand_over(void)
 {
 	run_publish();
-	run_answer("switched");
+	run_answer(run->switched ? "switched" : "promoted");
 	if (run->ask == NULL)
 		leave_note();
 	if (!run->ask->done)
@@ -327,9 +330,9 @@ leaves_stuck(Step *failed)
 	if (!route && strcmp(failed->name, "rejoin") != 0 && strcmp(failed->name, "follow") != 0)
 		return false;
 	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but step %s of \"%s\" failed: %s. "
-			 "Mend the cause, then run SELECT pingpong.%s('%s') on \"%s\".",
-			 run->switched ? run->target : worker_self(), failed->name, failed->subject, failed->message,
-			 route ? "repoint" : "rebuild", failed->subject, worker_self());
+			 "Mend the cause, then run SELECT pingpong.%s%s%s%s on it.",
+			 worker_self(), failed->name, failed->subject, failed->message,
+			 route ? "repoint(" : "rebuild('", route ? "" : failed->subject, route ? "" : "'", ")");
 	return true;
 }
 
@@ -425,12 +428,27 @@ must_undo(void)
 	return false;
 }
 
+/* The permitted blackout is over and the order to promote has no answer: ask for it to be taken back. */
+static bool
+order_overdue(void)
+{
+	if (!run->ordered || run->is_target || !run->blackout ||
+		run_blackout_so_far(run) <= run_option_int(run, "max_blackout_ms", 10000))
+		return false;
+	for (int i = 0; i < run->nsteps; i++)
+		if (strcmp(run->steps[i].name, "promote") == 0)
+			return run->steps[i].state == STEP_RUNNING;
+	return false;
+}
+
 static long
 forward(void)
 {
 	bool		changed = false;
 	int			ordinal = next_ordinal();
 
+	if (order_overdue())
+		return run_in_doubt();
 	if (must_undo())
 	{
 		if (run->ordered)
@@ -481,7 +499,7 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 	strlcpy(run->source, worker_self(), sizeof(run->source));
 	strlcpy(run->target, target, sizeof(run->target));
 	strlcpy(run->requested_by, requested_by, sizeof(run->requested_by));
-	strlcpy(run->runbook, kind == REQUEST_REBUILD ? "rebuild" : "switchover", sizeof(run->runbook));
+	strlcpy(run->runbook, run_option_text(run, "runbook", "switchover"), sizeof(run->runbook));
 	journal_load_topology(run);
 	gather_start();
 	MemoryContextSwitchTo(old);

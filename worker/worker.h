@@ -20,8 +20,8 @@ typedef enum RequestKind
 {
 	REQUEST_NONE,
 	REQUEST_FACTS,				/* ask every agent, store what it said */
-	REQUEST_SWITCHOVER,
-	REQUEST_REBUILD
+	REQUEST_SWITCHOVER,			/* with preflight */
+	REQUEST_RUN					/* another runbook, named in the options */
 } RequestKind;
 
 /* An error or a sentence for somebody else: fixed size, no pointers. */
