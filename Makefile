@@ -10,7 +10,7 @@
 ifneq ($(filter check demo bench,$(MAKECMDGOALS)),)
 
 check:
-	ci/check $(PG)
+	@ci/check $(PG)
 demo:
 	demo/demo $(PG)
 bench:
@@ -29,16 +29,18 @@ REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 REGRESS_OPTS = --temp-instance=./tmp_check --temp-config=./t/regress.conf --encoding=UTF8 --no-locale
 ISOLATION = $(sort $(patsubst specs/%.spec,%,$(wildcard specs/*.spec)))
 ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=./t/regress.conf
-TAP_TESTS = 1
 
 PG_CPPFLAGS = -I$(srcdir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 SHLIB_LINK = -lcurl -ljansson -Wl,-Bsymbolic
 EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) pg_pingpong--1.0.sql tmp_check tmp_check_iso output_iso \
-	agent/test/unit bench/writers
+	agent/test/unit bench/writers bench/hand_tight ci/.built-for
 
 override with_llvm = no
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifeq ($(PGXS),)
+$(error no PostgreSQL to build for: "$(PG_CONFIG)" does not answer (ci/install installs what is needed))
+endif
 include $(PGXS)
 
 # One file a topic; the order is that of their numbers.
