@@ -368,6 +368,9 @@ journal_save_run(Run *run)
 	if (run->switched && run->is_target)
 	{
 		journal_exec("UPDATE pingpong.route SET node = $1 WHERE kind = 'rw' AND node IS DISTINCT FROM $1", 1, run->target);
+		journal_exec("UPDATE pingpong.route r SET node = $1 WHERE kind = 'ro' AND node IS DISTINCT FROM $1 AND EXISTS "
+					 "(SELECT FROM pingpong.step s JOIN pingpong.run u ON u.id = s.run WHERE u.key = $2 AND s.action = 'repoint' "
+					 "AND s.node = r.name AND s.state = 'succeeded')", 2, run->source, run->key);
 		journal_exec("UPDATE pingpong.node SET upstream = NULL WHERE name = $1 OR upstream IN ($1, $2)", 2, run->target, run->source);
 	}
 	journal_end();
