@@ -75,7 +75,10 @@ sub reload_env
 	my ($self) = @_;
 	my %env;
 	open my $fh, '<', "$self->{dir}/lab.env" or die "no lab.env: $!";
-	/^(\w+)='?(.*?)'?$/ and $env{$1} = $2 while <$fh>;
+	while (my $line = <$fh>)
+	{
+		$env{$1} = $2 if $line =~ /^(\w+)='?(.*?)'?$/;
+	}
 	close $fh;
 	$self->{env} = \%env;
 	return;
@@ -141,6 +144,8 @@ sub sql_ok { my ($self, @args) = @_; my (undef, undef, $rc) = $self->try_sql(@ar
 
 # Statements in the background; finish() waits for them.
 sub begin_sql { my ($self, @args) = @_; return $self->_spawn_psql(@args); }
+
+sub running { my ($self, $job) = @_; return !_gone($job->{pid}); }
 
 # (stdout, stderr, status) of what begin_sql() began; it is ended when it takes longer than this.
 sub finish
@@ -244,14 +249,21 @@ sub start_pgbouncer { my ($self, $k) = @_; return $self->_start('start-pgbouncer
 
 # ---- primaries and runs ----
 
-# The nodes that would take a write right now.
+sub _takes_writes
+{
+	my ($self, $node) = @_;
+	my ($out, undef, $rc) = $self->try_sql($node, "SELECT NOT pg_is_in_recovery() AND (SELECT state NOT IN ('sealing', 'sealed') FROM pingpong.gate)");
+	return $rc == 0 && $out eq 't';
+}
+
+# The nodes that would take a write right now. They are asked one after the other, so two are asked once more: the
+# primary may have moved in between.
 sub primary
 {
 	my ($self) = @_;
-	return grep {
-		my ($out, undef, $rc) = $self->try_sql($_, "SELECT NOT pg_is_in_recovery() AND (SELECT state NOT IN ('sealing', 'sealed') FROM pingpong.gate)");
-		$rc == 0 && $out eq 't'
-	} $self->nodes;
+	my @primary = grep { $self->_takes_writes($_) } $self->nodes;
+	@primary = grep { $self->_takes_writes($_) } @primary if @primary > 1;
+	return @primary;
 }
 
 # Waits for the end of a run, which a primary knows; gives (state, sentence, node).

@@ -1,0 +1,223 @@
+# The crash matrix: a switchover is stopped behind each of its steps, one process is killed (-9) there, and what was
+# killed is started again. At no time are two primaries writable, no acknowledged row is lost, the run ends and says
+# how, and writes flow.
+#
+# This file has the steps up to lag zero; 051_crash_matrix_promoted.pl those from the promotion on.
+# CELLS='seal / T agent' runs only the cells that match this pattern.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Lab;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+our $promoted;					# the second half is asked for
+
+# where the run is stopped: behind this step of P's worker, behind this step of T's
+my @stops = $promoted
+  ? (['promote', 'promote', 'repoint'], ['repoint', 'repoint', 'repoint'], ['end_sessions', '', 'repoint'],
+	['rejoin', '', 'rejoin'], ['tidy_slots', '', 'tidy_slots'])
+  : map { [$_, $_, ''] } qw(arm wal_align pause hold seal lag_zero);
+my @victims = ('worker', 'P postgres', 'T postgres', 'P agent', 'T agent', 'PgBouncer');
+
+my ($lab, $load, %direct);
+my ($labs, $rebuilds) = (0, 0);
+my @table;
+
+# ---- the pair ----
+
+# Writers through the pooler, and one that goes straight to each node: what a node acknowledges must survive, whoever
+# is the primary in the end, so two writable primaries cannot go unseen.
+sub new_lab
+{
+	$lab->down if $lab;
+	$lab = Lab->up(fast => 1);
+	$labs++;
+	$load = $lab->writers(rate => 80);
+	%direct = (chicago => $lab->writers(dsn => $lab->env('DSN_chicago'), writers => 1, rate => 20));
+	$lab->sql('chicago', q{SELECT pingpong.switchover('dallas')});
+	$lab->settle(1);
+	$direct{dallas} = $lab->writers(dsn => $lab->env('DSN_dallas'), writers => 1, rate => 20);
+	return;
+}
+
+sub streaming
+{
+	my ($primary, $standby) = @_;
+	return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$standby' AND state = 'streaming'",
+		"$standby to stream", 10);
+}
+
+# A healthy pair for the next cell; gives what it took.
+sub heal
+{
+	my @primary = $lab->primary;
+	my ($standby) = grep { $_ ne ($primary[0] // '') } $lab->nodes;
+	my $done = eval { @primary == 1 or die; resume(); streaming($primary[0], $standby); 1 };
+	return '' if $done;
+	note($@);
+	$done = @primary == 1 && eval
+	{
+		my $run = $lab->sql($primary[0], "SELECT run FROM pingpong.rebuild('$standby')");
+		$lab->settle($run);
+		resume();
+		streaming($primary[0], $standby);
+	};
+	return 'rebuild' if $done && ++$rebuilds;
+	diag($@);
+	new_lab();
+	return 'new lab';
+}
+
+# ---- stopping and going on ----
+
+sub pause_behind
+{
+	my ($node, $action) = @_;
+	$lab->set($node, 'pingpong.debug_pause_after', $action) if $action;
+	return;
+}
+
+# On the nodes that answer now, or on all.
+sub resume
+{
+	my ($now) = @_;
+	for my $node ($lab->nodes)
+	{
+		next if $now && !$lab->sql_ok($node, 'SELECT 1');
+		$lab->until_true("$node to go on", sub {
+			my ($is, undef, $rc) = $lab->try_sql($node, 'SHOW pingpong.debug_pause_after');
+			return 1 if $rc == 0 && $is eq '';
+			$lab->try_sql($node, 'ALTER SYSTEM RESET pingpong.debug_pause_after', 'SELECT pg_reload_conf()') if $rc == 0;
+			return $now && $rc != 0;
+		});
+	}
+	return;
+}
+
+sub begin_run
+{
+	my ($p, $t) = @_;
+	my $before = $lab->sql($p, 'SELECT coalesce(max(id), 0) FROM pingpong.run');
+	my $job = $lab->begin_sql($p, "SELECT * FROM pingpong.switchover('$t', max_blackout => '60s')");
+	my $run = $lab->until_true('the run to begin', sub {
+		my ($out) = $lab->try_sql($p, "SELECT max(run) FROM pingpong.progress WHERE run > $before");
+		$out || ($lab->running($job) ? 0 : die(join(' ', $lab->finish($job))));
+	});
+	return ($run, $job);
+}
+
+sub reached
+{
+	my ($node, $run, $action) = @_;
+	return $lab->wait_for($node, "SELECT bool_or(state = 'succeeded') FROM pingpong.progress WHERE run = $run AND action = '$action'", "$action to be done")
+	  if $action;
+}
+
+# ---- one cell ----
+
+sub kill_and_start
+{
+	my ($victim, $p, $t, $worker) = @_;
+	my %node = (P => $p, T => $t);
+	if ($victim eq 'worker')
+	{
+		my $pid = $lab->kill9('worker', $worker);
+		$lab->wait_for($worker, "SELECT pingpong.worker_pid() <> $pid", 'a new worker');
+	}
+	elsif ($victim =~ /^(.) postgres$/)
+	{
+		$lab->kill9('postgres', $node{$1});
+		resume(1) if $1 eq 'T';
+		$lab->start_pg($node{$1});
+	}
+	elsif ($victim =~ /^(.) agent$/)
+	{
+		$lab->kill9('agent', $node{$1});
+		resume(1);
+		$lab->start_agent($node{$1});
+	}
+	else
+	{
+		$lab->kill9('pgbouncer', 1);
+		resume(1);
+		$lab->start_pgbouncer(1);
+	}
+	return;
+}
+
+sub one_at_most
+{
+	my ($when, $problems) = @_;
+	my @primary = $lab->primary;
+	push @$problems, "$when: @primary are writable" if @primary > 1;
+	return;
+}
+
+sub check_end
+{
+	my ($run, $problems) = @_;
+	my ($state, $sentence, $node) = $lab->settle($run, 60);
+	my @primary = $lab->primary;
+	my $acked;
+	push @$problems, 'writable at the end: ' . (join(' ', @primary) || 'none') if @primary != 1;
+	push @$problems, "$state without a sentence" if $sentence eq '';
+	push @$problems, "the run is stuck: $sentence" if $state eq 'stuck';
+	$load->mark('after');
+	$acked = eval { $lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }, 10) };
+	push @$problems, 'writes do not flow' if !$acked;
+	for my $writers ($load, values %direct)
+	{
+		my $found = $writers->verify($node);
+		push @$problems, "$found->{lost} acknowledged rows are lost" if $found->{lost} // 1;
+		push @$problems, "$found->{refused_present} refused rows are there" if $found->{refused_present};
+	}
+	return ("$state: $sentence", @primary);
+}
+
+sub cell
+{
+	my ($stop, $victim) = @_;
+	my ($name, $behind_p, $behind_t) = @$stop;
+	my ($p) = $lab->primary;
+	my ($t) = grep { $_ ne $p } $lab->nodes;
+	my $began = time;
+	my @problems;
+	my $outcome = '';
+	my $ended = eval
+	{
+		pause_behind($p, $behind_p);
+		pause_behind($t, $behind_t);
+		my ($run, $job) = begin_run($p, $t);
+		reached($p, $run, $behind_p);
+		reached($t, $run, $behind_t);
+		one_at_most('before the kill', \@problems);
+		kill_and_start($victim, $p, $t, $promoted ? $t : $p);
+		one_at_most('after the kill', \@problems);
+		resume();
+		one_at_most('after the restart', \@problems);
+		($outcome) = check_end($run, \@problems);
+		$lab->finish($job, 20);
+		1;
+	};
+	push @problems, $@ if !$ended;
+	ok(!@problems, "$name / $victim") or diag(join "\n", @problems, $outcome);
+	my $seconds = time - $began;
+	my $healed = heal();
+	push @table, sprintf '%-26s %5.1f s  %s%s', "$name / $victim", $seconds, $outcome =~ s/\n/ /gr, $healed && " ($healed)";
+	note($table[-1]);
+	return;
+}
+
+my $wanted = $ENV{CELLS} // '';
+new_lab();
+for my $stop (@stops)
+{
+	for my $victim (@victims)
+	{
+		cell($stop, $victim) if "$stop->[0] / $victim" =~ /$wanted/;
+	}
+}
+note("$labs labs, $rebuilds rebuilds");
+done_testing();
