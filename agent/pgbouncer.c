@@ -132,6 +132,24 @@ describe_settings(PGresult *config, json_t *result)
 	}
 }
 
+/* The PostgreSQL processes that a client of our databases holds right now. */
+static json_t *
+linked_servers(Order *order, PGresult *servers)
+{
+	json_t	   *pids = json_array();
+
+	for (int i = 0; servers && i < PQntuples(servers); i++)
+	{
+		const char *database = column(servers, i, "database");
+		const char *link = column(servers, i, "link");
+		const char *pid = column(servers, i, "remote_pid");
+
+		if (database && link && link[0] && pid && json_object_get(order->databases, database))
+			json_array_append_new(pids, json_integer(atoi(pid)));
+	}
+	return pids;
+}
+
 static int
 describe(ActionContext *ctx, Order *order, json_t *result)
 {
@@ -139,11 +157,12 @@ describe(ActionContext *ctx, Order *order, json_t *result)
 	PGresult   *config = version ? control(ctx, order, "SHOW CONFIG") : NULL;
 	PGresult   *databases = config ? control(ctx, order, "SHOW DATABASES") : NULL;
 	PGresult   *pools = databases ? control(ctx, order, "SHOW POOLS") : NULL;
+	PGresult   *servers = pools ? control(ctx, order, "SHOW SERVERS") : NULL;
 	const char *name;
 	json_t	   *unused;
-	int			rc = pools ? 0 : -1;
+	int			rc = servers ? 0 : -1;
 
-	if (pools)
+	if (servers)
 	{
 		const char *mode = config_value(config, "pool_mode");
 		json_t	   *known = json_object();
@@ -151,6 +170,7 @@ describe(ActionContext *ctx, Order *order, json_t *result)
 		json_object_set_new(result, "version", json_string(PQgetvalue(version, 0, 0)));
 		json_object_set_new(result, "pool_mode", json_object());
 		json_object_set_new(result, "databases", known);
+		json_object_set_new(result, "server_pids", linked_servers(order, servers));
 		describe_settings(config, result);
 		for (int i = 0; i < PQntuples(databases); i++)
 			if (json_object_get(order->databases, PQgetvalue(databases, i, 0)))
@@ -159,6 +179,7 @@ describe(ActionContext *ctx, Order *order, json_t *result)
 			if (rc == 0 && !json_object_get(known, name))
 				rc = action_fail(ctx, "3D000", "PgBouncer \"%s\" has no database \"%s\"", order->bouncer->name, name);
 	}
+	PQclear(servers);
 	PQclear(pools);
 	PQclear(databases);
 	PQclear(config);

@@ -15,8 +15,8 @@ CREATE TABLE pingpong.node
     kind      text NOT NULL CHECK (kind IN ('postgres', 'router')),
     host      text CHECK (host ~ '^[A-Za-z0-9_.:/-]+$'),
     port      integer CHECK (port BETWEEN 1 AND 65535),
-    agent_url text NOT NULL CHECK (agent_url ~ '^(https?://|unix:/)'),
-    slot      text CHECK (slot ~ '^[a-z0-9_]{1,63}$'),
+    agent_url text NOT NULL CHECK (agent_url ~ '^(https://[^/@ ]+|http://(127\.[0-9.]+|localhost|\[::1\]):[0-9]+|unix:/[^ ]+)$'),
+    slot      text UNIQUE CHECK (slot ~ '^[a-z0-9_]{1,63}$'),
     upstream  text REFERENCES pingpong.node (name),
     CHECK (kind = 'router' OR (host IS NOT NULL AND port IS NOT NULL AND slot IS NOT NULL))
 );

@@ -21,6 +21,7 @@ VALUES
     ('switchover', 70, 'promote', 'target', 'source', 'write', NULL, NULL, '1h', 'undo', 'the point of no return'),
     ('switchover', 80, 'repoint', 'rw_routes', 'both', 'write', NULL, NULL, '60s', 'retry', 'backend file, RELOAD, RESUME; the blackout ends'),
     ('switchover', 80, 'end_sessions', 'source', 'source', 'none', NULL, NULL, '5s', 'continue', 'idle and held sessions of the old primary get 57P01 and connect anew'),
+    ('switchover', 85, 'settle', 'target', 'target', 'none', NULL, NULL, '1s', 'continue', 'the clients come back first'),
     ('switchover', 90, 'follow', 'siblings', 'target', 'none', NULL, NULL, '5min', 'retry', 'the other standbys stream from the new primary, by reload'),
     ('switchover', 90, 'rejoin', 'source', 'target', 'none', NULL, NULL, '1h', 'retry', 'the old primary becomes a standby: directly, by pg_rewind or by pg_basebackup'),
     ('switchover', 95, 'repoint', 'ro_routes', 'target', 'none', NULL, NULL, '60s', 'continue', 'the RO routes follow the standby'),

@@ -160,6 +160,9 @@ BEGIN
     IF coalesce(slot, 'pingpong_' || name) !~ '^[a-z0-9_]{1,63}$' THEN
         PERFORM pingpong.fail('22023', format('invalid slot name "%s"', slot));
     END IF;
+    IF EXISTS (SELECT FROM pingpong.node n WHERE n.slot = coalesce(add_node.slot, 'pingpong_' || add_node.name) AND n.name <> add_node.name) THEN
+        PERFORM pingpong.fail('42710', format('another node has the slot "%s" already', coalesce(slot, 'pingpong_' || name)));
+    END IF;
     INSERT INTO pingpong.node AS n (name, kind, host, port, agent_url, slot, upstream)
     VALUES (add_node.name, 'postgres', add_node.host, add_node.port, add_node.agent_url,
             coalesce(add_node.slot, 'pingpong_' || add_node.name), add_node.upstream);
@@ -201,7 +204,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM pingpong.node n WHERE n.name = drop_node.name;
     IF NOT FOUND THEN
-        PERFORM pingpong.fail('42704', format('node "%s" does not exist', name));
+        PERFORM pingpong.fail('42704', format('node "%s" does not exist', coalesce(name, 'NULL')));
     END IF;
 EXCEPTION WHEN foreign_key_violation THEN
     PERFORM pingpong.fail('2BP01', format('node "%s" is still used', name), NULL, 'Drop its routes and the nodes that stream from it first.');
@@ -230,6 +233,9 @@ BEGIN
     THEN
         PERFORM pingpong.fail('22023', 'the databases of a route must be an object of names, each with a string', NULL, 'For instance: {"app": "", "app_ro": "dbname=app"}.');
     END IF;
+    IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d WHERE d.value ~* '(^|\s)(host|port)\s*=') THEN
+        PERFORM pingpong.fail('22023', 'host and port of a route are set by runs', NULL, 'Leave them out of the connection settings.');
+    END IF;
     IF databases::text ~* 'password' THEN
         PERFORM pingpong.fail('22023', 'no passwords in routes', NULL, 'PgBouncer takes them from its auth_file or auth_query.');
     END IF;
@@ -257,7 +263,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM pingpong.route r WHERE r.name = drop_route.name;
     IF NOT FOUND THEN
-        PERFORM pingpong.fail('42704', format('route "%s" does not exist', name));
+        PERFORM pingpong.fail('42704', format('route "%s" does not exist', coalesce(name, 'NULL')));
     END IF;
 END
 $$;

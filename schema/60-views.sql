@@ -75,15 +75,16 @@ BEGIN
     t := format(E'%s of run %s: %s -> %s, %s\n', initcap(r.runbook), r.id, coalesce(r.source, '?'), r.target, r.state)
       || format(E'  asked for by %s at %s\n', r.requested_by, to_char(r.started_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ'))
       || format(E'  epoch %s, key %s\n', r.epoch, r.key)
-      || coalesce(format(E'  preflight: %s\n', (SELECT string_agg(value || ' ' || key, ', ' ORDER BY key) FROM jsonb_each_text(r.preflight))), '')
-      || coalesce(format(E'  seal LSN %s: nothing that a client wrote lies behind it\n', r.seal_lsn), '')
-      || coalesce(format(E'  blackout %s ms\n', round(r.blackout_ms::numeric, 1)), '')
-      || coalesce(format(E'  ended at %s after %s\n', to_char(r.ended_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ'), r.ended_at - r.started_at), '')
+      || coalesce(E'  preflight: ' || (SELECT string_agg(value || ' ' || key, ', ' ORDER BY key) FROM jsonb_each_text(r.preflight)) || E'\n', '')
+      || coalesce(E'  seal LSN ' || r.seal_lsn || E': nothing that a client wrote lies behind it\n', '')
+      || coalesce(E'  blackout ' || round(r.blackout_ms::numeric, 1) || E' ms\n', '')
+      || coalesce(E'  ended at ' || to_char(r.ended_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ') || ' after '
+                  || round(extract(epoch FROM r.ended_at - r.started_at), 3) || E' s\n', '')
       || coalesce(E'  ' || r.sentence || E'\n', '')
       || E'\n  at (ms)      took (ms)  step            node          result\n';
-    SELECT t || string_agg(format(E'  %s  %s  %s%s%s%s', lpad(to_char(extract(epoch FROM s.started_at - r.started_at) * 1000, 'FM9999990.0'), 9),
+    SELECT t || coalesce(string_agg(format(E'  %s  %s  %s%s%s%s', lpad(to_char(extract(epoch FROM s.started_at - r.started_at) * 1000, 'FM9999990.0'), 9),
                                   lpad(coalesce(round(s.duration_ms::numeric, 1)::text, '-'), 12), rpad(s.action, 16), rpad(s.node, 14), s.state,
-                                  coalesce('  ' || s.message, '')), E'\n' ORDER BY s.ordinal, s.started_at, s.action, s.node)
+                                  coalesce('  ' || s.message, '')), E'\n' ORDER BY s.ordinal, s.started_at, s.action, s.node), '')
     INTO t FROM pingpong.step s WHERE s.run = r.id AND s.state <> 'skipped';
     RETURN t;
 END

@@ -424,22 +424,53 @@ prepare_route_begin(Run *run, Step *step)
 	return route_job(run, step, "pgbouncer.prepare", NULL);
 }
 
+static void
+note_route(RunRoute *route, json_t *result)
+{
+	const char *database;
+	json_t	   *mode;
+	json_t	   *pid;
+	size_t		i;
+
+	json_object_foreach(json_object_get(result, "pool_mode"), database, mode)
+		if (json_is_string(mode) && strcmp(json_string_value(mode), "session") == 0)
+			route->session_pooling = true;
+	json_array_foreach(json_object_get(result, "server_pids"), i, pid)
+		if (route->npids < PP_PIDS)
+			route->pids[route->npids++] = (int) json_integer_value(pid);
+}
+
 static ActionResult
 prepare_route_advance(Run *run, Step *step)
 {
 	ActionResult result = job_advance(run, step);
 
 	if (result == ACTION_DONE)
-	{
-		json_t	   *modes = json_object_get(job_result(step->call->body), "pool_mode");
-		const char *database;
-		json_t	   *mode;
-
-		json_object_foreach(modes, database, mode)
-			if (json_is_string(mode) && strcmp(json_string_value(mode), "session") == 0)
-				run_route(run, step->subject)->session_pooling = true;
-	}
+		note_route(run_route(run, step->subject), job_result(step->call->body));
 	return result;
+}
+
+/* Does this process serve a client of the route's pooler? */
+static bool
+serves(RunRoute *route, pid_t pid)
+{
+	for (int i = 0; i < route->npids; i++)
+		if (route->pids[i] == pid)
+			return true;
+	return false;
+}
+
+/*
+ * In session pooling the clients lose their session anyway. Told as soon as
+ * the order to promote is out, they are back at the pooler, whose PAUSE lets
+ * them wait, by the time that the target is ready.
+ */
+static void
+end_pooled_sessions(Run *run)
+{
+	for (int i = 0; i < run->nroutes; i++)
+		if (run->routes[i].session_pooling && strcmp(run->routes[i].kind, "rw") == 0)
+			gate_end_pids(run->routes[i].pids, run->routes[i].npids, worker_asker());
 }
 
 /* The pooler ends the pause by itself should nobody else do it. */
@@ -460,16 +491,12 @@ static ActionResult
 pause_advance(Run *run, Step *step)
 {
 	RunRoute   *route = run_route(run, step->subject);
-	pid_t		asker;
 
 	if (step->call && step->call->done)
 		return job_advance(run, step);
 	if (route->session_pooling)
 		return ACTION_DONE;
-	LWLockAcquire(worker_shared->lock, LW_SHARED);
-	asker = worker_shared->asker;
-	LWLockRelease(worker_shared->lock);
-	if (asker != 0 && run_blackout_so_far(run) > 5 && run_other_transactions(asker) == 0)
+	if (serves(route, worker_asker()) && run_blackout_so_far(run) > 5 && run_other_transactions(worker_asker()) == 0)
 		return ACTION_DONE;
 	if (run_blackout_so_far(run) > run_option_int(run, "grace_ms", 5000))
 		return ACTION_DONE;
@@ -550,6 +577,7 @@ tidy_slots_begin(Run *run, Step *step)
 static ActionResult
 promote_begin(Run *run, Step *step)
 {
+	ActionResult result;
 	char		lsn[32];
 	json_t	   *timeline = json_pack("{s:f}", "elapsed_ms", run_blackout_so_far(run));
 	json_t	   *steps = json_array();
@@ -570,9 +598,12 @@ promote_begin(Run *run, Step *step)
 	json_object_set_new(timeline, "steps", steps);
 	json_object_set_new(timeline, "seal_lsn", json_string(lsn));
 	run->ordered = true;
-	return job_begin(run, step, step->subject, "pg.promote",
-					 json_pack("{s:s, s:i, s:o}", "seal_lsn", lsn, "timeout_ms", run_option_int(run, "max_blackout_ms", 10000),
+	result = job_begin(run, step, step->subject, "pg.promote",
+					   json_pack("{s:s, s:i, s:o}", "seal_lsn", lsn, "timeout_ms", run_option_int(run, "max_blackout_ms", 10000),
 							   "timeline", timeline));
+	agents_advance();			/* the order is out before anything else is done */
+	end_pooled_sessions(run);
+	return result;
 }
 
 const Action actions_of_agents[] = {

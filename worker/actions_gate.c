@@ -19,6 +19,8 @@
 
 /* A segment with less than this behind the last record is ended at the seal. */
 #define ALIGN_MARGIN	(512 * 1024)
+#define SETTLE_MS		100
+#define SETTLE_QUIET_MS	20
 #define ALIGN_LARGEST	(64 * 1024 * 1024)
 
 static double
@@ -229,7 +231,6 @@ lag_zero_advance(Run *run, Step *step)
 static ActionResult
 end_sessions_advance(Run *run, Step *step)
 {
-	pid_t		asker;
 
 	for (int i = 0; i < run->nsteps; i++)
 	{
@@ -239,12 +240,28 @@ end_sessions_advance(Run *run, Step *step)
 			ms_since(step->clock) < 200)
 			return ACTION_WAIT;
 	}
-	LWLockAcquire(worker_shared->lock, LW_SHARED);
-	asker = worker_shared->asker;
-	LWLockRelease(worker_shared->lock);
 	gate_end_held();
-	gate_end_sessions(true, asker);
+	gate_end_sessions(true, worker_asker());
 	return ACTION_DONE;
+}
+
+/*
+ * settle: clients that come back need the processors more than the old primary
+ * does. Until their number has not grown for a moment; not for long.
+ */
+static ActionResult
+settle_advance(Run *run, Step *step)
+{
+	int			clients = gate_client_sessions();
+
+	if (clients > step->phase)
+	{
+		step->phase = clients;
+		INSTR_TIME_SET_CURRENT(step->since);
+	}
+	if (ms_since(step->clock) > SETTLE_MS || (step->phase > 0 && ms_since(step->since) > SETTLE_QUIET_MS))
+		return ACTION_DONE;
+	return ACTION_WAIT;
 }
 
 /* open, unseal: the undo of hold and seal. Whoever comes first opens the gate. */
@@ -293,6 +310,7 @@ const Action actions_of_gate[] = {
 	{"end_sessions", end_sessions_advance, end_sessions_advance, true},
 	{"open", open_begin, NULL, true},
 	{"unseal", unseal_begin, NULL, true},
+	{"settle", settle_advance, settle_advance, false},
 	{"verify", verify_advance, verify_advance, false},
 	{NULL}
 };

@@ -179,3 +179,15 @@ mailbox_awake(void)
 	LWLockRelease(worker_shared->lock);
 	return until != 0 && GetCurrentTimestamp() < until;
 }
+
+/* The backend that waits for the present request; 0: none. */
+pid_t
+worker_asker(void)
+{
+	pid_t		asker;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	asker = worker_shared->asker;
+	LWLockRelease(worker_shared->lock);
+	return asker;
+}

@@ -76,6 +76,7 @@ struct Step
 
 	int			phase;			/* an action's own */
 	XLogRecPtr	lsn;			/* an action's own */
+	instr_time	since;			/* an action's own */
 
 	/* an agent's job */
 	AgentCall  *call;
@@ -95,6 +96,8 @@ typedef struct RunNode
 	char		upstream[PP_NAME_LEN];
 } RunNode;
 
+#define PP_PIDS		256
+
 typedef struct RunRoute
 {
 	char		name[PP_NAME_LEN];
@@ -104,6 +107,8 @@ typedef struct RunRoute
 	char	   *databases;		/* JSON text */
 	char		node[PP_NAME_LEN];
 	bool		session_pooling;	/* PAUSE would not return */
+	int			npids;			/* server processes that its clients held when it was prepared */
+	int			pids[PP_PIDS];
 } RunRoute;
 
 typedef enum RunPhase

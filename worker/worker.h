@@ -127,6 +127,7 @@ extern void mailbox_answer(const Outcome *outcome, const Verdict *verdict);
 extern void mailbox_finish(void);
 extern void mailbox_event(const char *fmt,...) pg_attribute_printf(1, 2);
 extern bool mailbox_awake(void);
+extern pid_t worker_asker(void);
 extern void verdict_set(Verdict *v, const char *sqlstate, const char *message);
 
 #endif
