@@ -24,6 +24,8 @@ typedef struct Endpoint
 	int			n_pausers;
 	unsigned	generation;		/* grows when a pause is over: commit, release, deadline, next pause */
 	int			wake_fd;		/* of the pause that waits, -1: none */
+	char	   *login_retry;	/* PgBouncer's setting while it is lowered, else NULL */
+	unsigned	retry_turn;		/* the last one to lower it puts it back */
 } Endpoint;
 
 extern Endpoint *endpoint_get(const char *name);
@@ -52,5 +54,8 @@ extern char *admin_command(const char *verb, const char *database);
 extern int	pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *databases, double deadline_ms);
 extern void pause_clear(const AgentConfig *config, Endpoint *endpoint);
 extern void pause_guard(Endpoint *endpoint, json_t *databases, double deadline_ms);	/* the lock is held */
+
+/* retry.c: for some seconds, a failed login does not make clients wait.  Takes the lock, in another thread. */
+extern void retry_soon(Endpoint *endpoint);
 
 #endif							/* PINGPONG_AGENT_ENDPOINT_H */

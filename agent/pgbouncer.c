@@ -490,6 +490,7 @@ sync_file(ActionContext *ctx, json_t *params)
 	if (file_fsync_path(path) < 0 || file_fsync_path(dirname(copy)) < 0)
 		log_warning("could not fsync \"%s\": %s", path, strerror(errno));
 	free(copy);
+	retry_soon(endpoint_get(bouncer->name));
 }
 
 /* The lock is held. */
@@ -546,5 +547,6 @@ action_pgbouncer_release(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc < 0)
 		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order.bouncer->name, error);
 	json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
+	retry_soon(order.endpoint);
 	return 0;
 }

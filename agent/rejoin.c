@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/control.h"
+#include "agent/jobs.h"
 #include "agent/rejoin.h"
 #include "agent/text.h"
 
@@ -29,6 +30,8 @@
 	"FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend' " \
 	"AND pid <> pg_catalog.pg_backend_pid() AND application_name <> 'pingpong-agent'"
 #define BUSY_SESSIONS OTHER_SESSIONS " AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Extension'"
+
+static pthread_mutex_t server_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static bool
 is_true(PGconn *conn, const char *sql)
@@ -264,12 +267,15 @@ static int
 choose_and_try(Rejoin *rejoin)
 {
 	unsigned	tli = local_timeline(rejoin->config->pg.data);
+	bool		half = rejoin_half_rewound(rejoin);
 
+	if (half && strcmp(rejoin->method, "direct") == 0)
+		return action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "an earlier pg_rewind did not finish");
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
 		if (strcmp(rejoin->method, ways[i].name) == 0)
 			return try_ways(rejoin, i, i);
 	/* auto; without any WAL (an interrupted rewind, an empty folder) there is nothing to start */
-	if (tli == 0 || source_diverged(rejoin, tli))
+	if (half || tli == 0 || source_diverged(rejoin, tli))
 		return try_ways(rejoin, 1, 2);
 	return try_ways(rejoin, 0, 2);
 }
@@ -342,7 +348,9 @@ run_rejoin(Rejoin *rejoin)
 {
 	int			rc = rejoin_repair_folders(rejoin);
 
-	if (rc == 0 && control_postmaster(rejoin->config) != 0)
+	if (rc == 0 && rejoin_half_rewound(rejoin))
+		rc = control_stop(rejoin->ctx, true, STOP_TIMEOUT_MS);
+	else if (rc == 0 && control_postmaster(rejoin->config) != 0)
 		rc = handle_running(rejoin);
 	if (rc != 0)
 		return rc;
@@ -360,9 +368,29 @@ method_valid(const char *method)
 	return strcmp(method, "auto") == 0;
 }
 
+/* Two at a time would pull the directory from under each other. */
+static int
+lock_server(Rejoin *rejoin)
+{
+	while (pthread_mutex_trylock(&server_lock) != 0)
+	{
+		action_progress(rejoin->ctx, -1, "waiting for another rejoin");
+		if (action_cancelled(rejoin->ctx))
+			return action_fail(rejoin->ctx, STATE_CANCELED, "the job was cancelled");
+		if (clock_monotonic_ms() > rejoin->deadline)
+			return action_fail(rejoin->ctx, STATE_TIMED_OUT, "another rejoin is under way");
+		sleep_ms(POLL_MS);
+	}
+	if (rejoin->ctx->epoch >= epoch_current())
+		return 0;
+	pthread_mutex_unlock(&server_lock);
+	return action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the primary has moved since this job was made");
+}
+
 int
 action_pg_rejoin(ActionContext *ctx, json_t *params, json_t *result)
 {
+	int			rc;
 	Rejoin		rejoin = {
 		.ctx = ctx,
 		.config = ctx->config,
@@ -378,8 +406,11 @@ action_pg_rejoin(ActionContext *ctx, json_t *params, json_t *result)
 	json_object_set_new(result, "tried", rejoin.tried);
 	if (!method_valid(rejoin.method))
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"method\" must be auto, direct, rewind or basebackup");
-	if (upstream_read(ctx, params, &rejoin.upstream) < 0 || run_rejoin(&rejoin) < 0)
+	if (upstream_read(ctx, params, &rejoin.upstream) < 0 || lock_server(&rejoin) < 0)
 		return -1;
-	rejoin_remove_leftovers(&rejoin);
-	return 0;
+	rc = run_rejoin(&rejoin);
+	if (rc >= 0)
+		rejoin_remove_leftovers(&rejoin);
+	pthread_mutex_unlock(&server_lock);
+	return rc < 0 ? -1 : 0;
 }

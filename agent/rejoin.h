@@ -53,4 +53,8 @@ extern int	rejoin_by_basebackup(Rejoin *rejoin);
 extern int	rejoin_repair_folders(Rejoin *rejoin);
 extern void rejoin_remove_leftovers(Rejoin *rejoin);
 
+/* rewind.c: was pg_rewind begun and not ended?  Then the directory must not be started as it is. */
+extern bool rejoin_half_rewound(Rejoin *rejoin);
+extern void rejoin_note_whole(Rejoin *rejoin);
+
 #endif							/* PINGPONG_AGENT_REJOIN_H */

@@ -77,7 +77,7 @@ rejoin_repair_folders(Rejoin *rejoin)
 			rc = rename_durably(rejoin, fresh, data);
 		else if (file_exists(old))
 			rc = rename_durably(rejoin, old, data);
-		else if (file_exists(rewound) && is_standby(rewound))
+		else if (file_exists(rewound) && is_standby(rewound) && !rejoin_half_rewound(rejoin))
 			rc = rename_durably(rejoin, rewound, data);
 		/* else it was killed in pg_rewind: rejoin_by_rewind() goes on where it lies */
 	}
@@ -172,20 +172,57 @@ remove_standby_signal(const char *directory)
 	free(path);
 }
 
+static char *
+half_rewound_path(Rejoin *rejoin)
+{
+	return xasprintf("%s/rewinding", rejoin->config->state_dir);
+}
+
+bool
+rejoin_half_rewound(Rejoin *rejoin)
+{
+	char	   *path = half_rewound_path(rejoin);
+	bool		half = file_exists(path);
+
+	free(path);
+	return half;
+}
+
+void
+rejoin_note_whole(Rejoin *rejoin)
+{
+	char	   *path = half_rewound_path(rejoin);
+
+	if (remove_tree(path) == 0)
+		file_fsync_path(rejoin->config->state_dir);
+	free(path);
+}
+
+/*
+ * From here until it is done the directory must not be started: a mark in state_dir says
+ * so, since pg_rewind removes whatever the source does not have.
+ */
 static int
 rewind_in(Rejoin *rejoin, char *place)
 {
-	int			rc;
+	char	   *mark = half_rewound_path(rejoin);
+	int			rc = 0;
 
+	if (file_write_atomic(mark, "", 0, 0600, true) < 0)
+		rc = action_fail(rejoin->ctx, STATE_IO_ERROR, "could not write \"%s\": %s", mark, strerror(errno));
+	free(mark);
 	/* pg_rewind recovers in single-user mode, where a standby cannot be */
-	remove_standby_signal(place);
+	if (rc == 0)
+		remove_standby_signal(place);
 	action_progress(rejoin->ctx, 0, "pg_rewind");
-	rc = run_rewind(rejoin, place);
+	if (rc == 0)
+		rc = run_rewind(rejoin, place);
 	if (rc == 0)
 		rc = saved_put_back(rejoin, place);
-	/* after a failure as well: a standby in name can do no harm where it was */
-	if (standby_configure_offline(rejoin->ctx, place, &rejoin->upstream) < 0)
-		rc = -1;
+	if (rc == 0)
+		rc = standby_configure_offline(rejoin->ctx, place, &rejoin->upstream);
+	if (rc == 0)
+		rejoin_note_whole(rejoin);
 	return rc;
 }
 
@@ -206,8 +243,8 @@ rejoin_by_rewind(Rejoin *rejoin)
 	if (rc == 0 && file_exists(hidden))
 	{
 		rc = rewind_in(rejoin, hidden);
-		if (rename_durably(rejoin, hidden, data) < 0)
-			rc = -1;
+		if (rc == 0)			/* else it stays hidden: what is half rewound must not be started */
+			rc = rename_durably(rejoin, hidden, data);
 	}
 	free(hidden);
 	return rc;
@@ -250,6 +287,10 @@ check_layout(Rejoin *rejoin)
 	return rc;
 }
 
+/*
+ * Not with our slot: the walsender of a killed predecessor may still hold it.  It keeps
+ * the WAL all the same, and pg_basebackup takes a temporary one for its own stream.
+ */
 static int
 run_basebackup(Rejoin *rejoin, char *directory)
 {
@@ -258,8 +299,7 @@ run_basebackup(Rejoin *rejoin, char *directory)
 										  rejoin->upstream.port, "pingpong-agent");
 	char	   *bare = conninfo_without(conninfo, "password");
 	char	   *program = bin_path(rejoin->config, "pg_basebackup");
-	char	   *argv[] = {program, "-D", directory, "-d", bare, "-X", "stream", "-c", "fast", "-P", "-w",
-		rejoin->upstream.slot ? "-S" : NULL, (char *) rejoin->upstream.slot, NULL};
+	char	   *argv[] = {program, "-D", directory, "-d", bare, "-X", "stream", "-c", "fast", "-P", "-w", NULL};
 	int			rc = run_tool(rejoin, argv, password);
 
 	free(program);
@@ -306,6 +346,8 @@ rejoin_by_basebackup(Rejoin *rejoin)
 		rc = swap_folders(rejoin, fresh);
 	else
 		remove_tree(fresh);
+	if (rc == 0)
+		rejoin_note_whole(rejoin);
 	free(fresh);
 	return rc;
 }

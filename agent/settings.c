@@ -107,28 +107,51 @@ alter_system(ActionContext *ctx, PGconn *conn, const char *name, const char *val
 	return done ? 0 : -1;
 }
 
+static bool
+query_says_yes(ActionContext *ctx, PGconn *conn, const char *sql, const char *name, const char *value)
+{
+	const char *values[] = {name, value};
+	PGresult   *res = pg_query_or_fail(ctx, conn, sql, 2, values);
+	bool		yes = res && strcmp(PQgetvalue(res, 0, 0), "t") == 0;
+
+	PQclear(res);
+	return yes;
+}
+
+/*
+ * Is it the old value again now that our line is gone? The server says so when
+ * it has read its files, in its own units (the files and boot_val have others);
+ * where our value was the old one all along, only the files can tell.
+ */
+static bool
+is_back(ActionContext *ctx, PGconn *conn, const char *name, const char *value, const char *ours)
+{
+	if (strcmp(value, ours) == 0)
+		return query_says_yes(ctx, conn,
+							  "SELECT coalesce((SELECT f.setting FROM pg_catalog.pg_file_settings f WHERE f.name = $1 "
+							  "AND f.error IS NULL ORDER BY f.seqno DESC LIMIT 1), "
+							  "(SELECT s.boot_val FROM pg_catalog.pg_settings s WHERE s.name = $1), '') = $2", name, value);
+	for (int i = 0; i < 100; i++)
+	{
+		if (query_says_yes(ctx, conn, "SELECT pg_catalog.current_setting($1) = $2", name, value))
+			return true;
+		if (query_says_yes(ctx, conn, "SELECT pg_catalog.current_setting($1) <> $2", name, ours))
+			return false;
+		sleep_ms(2);
+	}
+	return false;
+}
+
 /*
  * Back to what it was: where the value comes from elsewhere (postgresql.conf, the
  * default), our line must go, or that other place would be overruled for ever.
  */
 static int
-restore_setting(ActionContext *ctx, PGconn *conn, const char *name, const char *value)
+restore_setting(ActionContext *ctx, PGconn *conn, const char *name, const char *value, const char *ours)
 {
-	const char *values[] = {name, value ? value : ""};
-	PGresult   *res;
-	bool		same;
-
 	if (alter_system(ctx, conn, name, NULL) < 0)
 		return -1;
-	res = pg_query_or_fail(ctx, conn,
-						   "SELECT coalesce((SELECT f.setting FROM pg_catalog.pg_file_settings f WHERE f.name = $1 "
-						   "AND f.error IS NULL ORDER BY f.seqno DESC LIMIT 1), "
-						   "(SELECT s.boot_val FROM pg_catalog.pg_settings s WHERE s.name = $1), '') = $2", 2, values);
-	if (!res)
-		return -1;
-	same = strcmp(PQgetvalue(res, 0, 0), "t") == 0;
-	PQclear(res);
-	return same || !value ? 0 : alter_system(ctx, conn, name, value);
+	return !value || is_back(ctx, conn, name, value, ours) ? 0 : alter_system(ctx, conn, name, value);
 }
 
 int
@@ -152,7 +175,7 @@ action_pg_setting(ActionContext *ctx, json_t *params, json_t *result)
 	if (res)
 	{
 		json_object_set_new(result, "previous", json_string(PQgetvalue(res, 0, 0)));
-		rc = param_bool(params, "restore", false) ? restore_setting(ctx, conn, name, value)
+		rc = param_bool(params, "restore", false) ? restore_setting(ctx, conn, name, value, PQgetvalue(res, 0, 0))
 			: alter_system(ctx, conn, name, value);
 	}
 	PQclear(res);
