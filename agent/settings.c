@@ -131,7 +131,7 @@ is_back(ActionContext *ctx, PGconn *conn, const char *name, const char *value, c
 							  "SELECT coalesce((SELECT f.setting FROM pg_catalog.pg_file_settings f WHERE f.name = $1 "
 							  "AND f.error IS NULL ORDER BY f.seqno DESC LIMIT 1), "
 							  "(SELECT s.boot_val FROM pg_catalog.pg_settings s WHERE s.name = $1), '') = $2", name, value);
-	for (int i = 0; i < 100; i++)
+	for (int i = 0; i < 500; i++)
 	{
 		if (query_says_yes(ctx, conn, "SELECT pg_catalog.current_setting($1) = $2", name, value))
 			return true;
