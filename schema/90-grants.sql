@@ -3,12 +3,9 @@ DO $$
 DECLARE
     f record;
 BEGIN
-    FOR f IN SELECT p.oid::regprocedure AS signature, p.proname, p.probin IS NULL AND p.proconfig IS NULL AS bare FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pingpong'::pg_catalog.regnamespace
+    FOR f IN SELECT p.oid::regprocedure AS signature, p.proname FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pingpong'::pg_catalog.regnamespace
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
-        IF f.bare THEN          -- whoever calls it has no say in what its names mean
-            EXECUTE pg_catalog.format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', f.signature);
-        END IF;
         IF f.proname NOT IN ('seal', 'wake') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pingpong_operator', f.signature);
         END IF;
