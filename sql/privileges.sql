@@ -1,0 +1,82 @@
+-- Who may do what, as listings from the catalogs: a new object that is open to somebody shows up here as a difference.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_pingpong;
+CREATE ROLE pp_nobody;
+CREATE ROLE pp_operator IN ROLE pingpong_operator;
+CREATE ROLE pp_monitor IN ROLE pg_monitor;
+RESET client_min_messages;
+\set SHOW_CONTEXT never
+\set VERBOSITY sqlstate
+
+-- functions
+SELECT p.oid::regprocedure AS function,
+       has_function_privilege('pp_nobody', p.oid, 'EXECUTE') AS public,
+       has_function_privilege('pp_monitor', p.oid, 'EXECUTE') AS monitor,
+       has_function_privilege('pp_operator', p.oid, 'EXECUTE') AS operator
+FROM pg_proc p WHERE p.pronamespace = 'pingpong'::regnamespace AND p.proname NOT LIKE 'check\_%'
+ORDER BY p.oid::regprocedure::text COLLATE "C";
+-- the checks of preflight, of which there are many
+SELECT has_function_privilege('pp_nobody', p.oid, 'EXECUTE') AS public,
+       has_function_privilege('pp_operator', p.oid, 'EXECUTE') AS operator, count(*) > 1 AS checks
+FROM pg_proc p WHERE p.pronamespace = 'pingpong'::regnamespace AND p.proname LIKE 'check\_%'
+GROUP BY 1, 2;
+-- tables and views
+SELECT c.relname, c.relkind,
+       (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS x
+        WHERE has_table_privilege('pp_nobody', c.oid, x)) AS public,
+       (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS x
+        WHERE has_table_privilege('pp_monitor', c.oid, x)) AS monitor,
+       (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS x
+        WHERE has_table_privilege('pp_operator', c.oid, x)) AS operator
+FROM pg_class c WHERE c.relnamespace = 'pingpong'::regnamespace AND c.relkind IN ('r', 'v', 'S', 'm', 'p', 'f') ORDER BY c.relname COLLATE "C";
+SELECT has_schema_privilege('pp_nobody', 'pingpong', 'USAGE') AS public_usage,
+       has_schema_privilege('pp_operator', 'pingpong', 'CREATE') AS operator_create;
+
+-- whoever may run a function with the rights of its owner runs it in a fixed search_path, and so do all the others
+SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+WHERE p.pronamespace = 'pingpong'::regnamespace AND l.lanname IN ('sql', 'plpgsql')
+  AND NOT coalesce(p.proconfig::text ~ 'search_path=pg_catalog,( pingpong,)? pg_temp', false) ORDER BY 1;
+SELECT p.oid::regprocedure AS security_definer FROM pg_proc p WHERE p.pronamespace = 'pingpong'::regnamespace AND p.prosecdef ORDER BY 1;
+
+-- everything that a user may call says what it is for
+SELECT p.oid::regprocedure AS without_comment FROM pg_proc p
+WHERE p.pronamespace = 'pingpong'::regnamespace AND has_function_privilege('pp_operator', p.oid, 'EXECUTE')
+  AND p.proname IN ('switchover', 'rebuild', 'preflight', 'plan', 'report', 'add_node', 'add_router', 'add_route', 'drop_node',
+                    'drop_route', 'quiesce', 'resume', 'seal', 'wait_lag_zero', 'where_is_primary', 'node_name', 'worker_pid')
+  AND obj_description(p.oid, 'pg_proc') IS NULL;
+SELECT c.relname AS without_comment FROM pg_class c
+WHERE c.relnamespace = 'pingpong'::regnamespace AND c.relkind IN ('r', 'v') AND obj_description(c.oid, 'pg_class') IS NULL;
+
+-- and so it is
+SET ROLE pp_nobody;
+SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, 'https://10.0.0.1:7070');
+SELECT pingpong.switchover('dallas');
+SELECT pingpong.rebuild('dallas');
+SELECT pingpong.plan('dallas');
+SELECT pingpong.report();
+SELECT * FROM pingpong.run;
+SELECT * FROM pingpong.progress;
+RESET ROLE;
+SET ROLE pp_monitor;
+SELECT count(*) >= 0 AS readable FROM pingpong.run;
+SELECT count(*) >= 0 AS readable FROM pingpong.progress;
+SELECT count(*) >= 0 AS readable FROM pingpong.standby;
+SELECT count(*) FROM pingpong.where_is_primary();
+SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, 'https://10.0.0.1:7070');
+SELECT pingpong.switchover('dallas');
+SELECT pingpong.preflight('dallas');
+INSERT INTO pingpong.node VALUES ('x');
+DELETE FROM pingpong.run;
+RESET ROLE;
+SET ROLE pp_operator;
+SELECT pingpong.add_node('dallas', '10.0.0.2', 5432, 'https://10.0.0.2:7070');
+SELECT pingpong.switchover('nowhere');
+SELECT pingpong.wake(1);
+SELECT pingpong.seal();
+DELETE FROM pingpong.run;
+UPDATE pingpong.cluster SET epoch = 0;
+UPDATE pingpong.runbook_step SET timeout = '0';
+SET pingpong.bypass_gate = on;
+SELECT pingpong.drop_node('dallas');
+RESET ROLE;
+DROP ROLE pp_nobody, pp_operator, pp_monitor;
