@@ -16,7 +16,6 @@
 #include "replication/syncrep.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "storage/procarray.h"
 #include "utils/timestamp.h"
 
 #include "gate/gate.h"
@@ -188,36 +187,6 @@ is_client(const PgBackendStatus *activity, int except_pid)
 		activity->st_procpid != except_pid &&
 		(activity->st_appname == NULL ||
 		 strcmp(activity->st_appname, GATE_AGENT_APPLICATION) != 0);
-}
-
-/* Waits at the gate, or for nothing: no statement of it has begun. */
-static bool
-is_idle_or_held(const PgBackendStatus *activity)
-{
-	PGPROC	   *proc = is_idle(activity) ? NULL : BackendPidGetProc(activity->st_procpid);
-
-	return is_idle(activity) || (proc != NULL && (proc->wait_event_info & 0xFF000000U) == PG_WAIT_EXTENSION);
-}
-
-void
-gate_end_pids(const int *pids, int npids, int except_pid)
-{
-	int			n;
-
-	pgstat_clear_backend_activity_snapshot();
-	n = pgstat_fetch_stat_numbackends();
-	for (int i = 1; i <= n; i++)
-	{
-		LocalPgBackendStatus *local = compat_local_beentry(i);
-		PgBackendStatus *activity = local ? &local->backendStatus : NULL;
-
-		if (activity == NULL || !is_client(activity, except_pid) || !is_idle_or_held(activity))
-			continue;
-		for (int p = 0; p < npids; p++)
-			if (pids[p] == activity->st_procpid)
-				(void) kill(activity->st_procpid, SIGTERM);
-	}
-	pgstat_clear_backend_activity_snapshot();
 }
 
 int

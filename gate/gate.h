@@ -166,9 +166,6 @@ extern int	gate_drain(DrainHow how, GateHolder *first);
  */
 extern int	gate_end_sessions(bool idle_only, int except_pid);
 
-/* The same for those of these sessions that run nothing: idle, or held at the gate. Only while sealed. */
-extern void gate_end_pids(const int *pids, int npids, int except_pid);
-
 /* How many client sessions there are. */
 extern int	gate_client_sessions(void);
 

@@ -433,8 +433,8 @@ note_route(RunRoute *route, json_t *result)
 	size_t		i;
 
 	json_object_foreach(json_object_get(result, "pool_mode"), database, mode)
-		if (json_is_string(mode) && strcmp(json_string_value(mode), "session") == 0)
-			route->session_pooling = true;
+		if (json_is_string(mode) && strcmp(json_string_value(mode), "session") == 0 && route->nsession < PP_DATABASES)
+			strlcpy(route->session[route->nsession++], database, PP_NAME_LEN);
 	json_array_foreach(json_object_get(result, "server_pids"), i, pid)
 		if (route->npids < PP_PIDS)
 			route->pids[route->npids++] = (int) json_integer_value(pid);
@@ -461,31 +461,42 @@ serves(RunRoute *route, pid_t pid)
 }
 
 /*
- * In session pooling the clients lose their session anyway. Told as soon as
- * the order to promote is out, they are back at the pooler, whose PAUSE lets
- * them wait, by the time that the target is ready.
+ * PAUSE is for the databases in transaction pooling. In session pooling it
+ * cannot return while a client is there, and it is a trap: a client that logs
+ * in between RELOAD and RESUME makes PgBouncer begin a login at the new
+ * primary, which the pause then breaks off, and that counts as a failed login
+ * (server_login_retry). There the gate does the holding.
+ *
+ * The pooler ends the pause by itself should nobody else do it.
  */
-static void
-end_pooled_sessions(Run *run)
-{
-	for (int i = 0; i < run->nroutes; i++)
-		if (run->routes[i].session_pooling && strcmp(run->routes[i].kind, "rw") == 0)
-			gate_end_pids(run->routes[i].pids, run->routes[i].npids, worker_asker());
-}
-
-/* The pooler ends the pause by itself should nobody else do it. */
 static ActionResult
 pause_begin(Run *run, Step *step)
 {
+	RunRoute   *route = run_route(run, step->subject);
+	json_t	   *databases;
+	json_error_t err;
+
+	if (route == NULL)
+		return step_fail(run, step, "42704", "route \"%s\" does not exist", step->subject);
+	databases = json_loads(route->databases, 0, &err);
+	for (int i = 0; i < route->nsession; i++)
+		json_object_del(databases, route->session[i]);
+	if (json_object_size(databases) == 0)
+	{
+		json_decref(databases);
+		strlcpy(step->message, "session pooling: the gate holds", sizeof(step->message));
+		return ACTION_DONE;
+	}
 	return route_job(run, step, "pgbouncer.pause",
-					 json_pack("{s:i}", "resume_after_ms", run_option_int(run, "max_blackout_ms", 10000) + 10000));
+					 json_pack("{s:i, s:o}", "resume_after_ms", run_option_int(run, "max_blackout_ms", 10000) + 10000,
+							   "databases", databases));
 }
 
 /*
- * In transaction pooling PAUSE returns when the transactions in flight are
- * through, and waiting for it spares clients an error at the gate. It cannot
- * return in session pooling, nor when the caller of switchover() is behind the
- * pooler himself: then nobody but him is in a transaction, and we go on.
+ * PAUSE returns when the transactions in flight are through, and waiting for
+ * it spares clients an error at the gate. It cannot return while the caller of
+ * switchover() is behind the pooler himself: then nobody but him is in a
+ * transaction, and we go on.
  */
 static ActionResult
 pause_advance(Run *run, Step *step)
@@ -494,8 +505,6 @@ pause_advance(Run *run, Step *step)
 
 	if (step->call && step->call->done)
 		return job_advance(run, step);
-	if (route->session_pooling)
-		return ACTION_DONE;
 	if (serves(route, worker_asker()) && run_blackout_so_far(run) > 5 && run_other_transactions(worker_asker()) == 0)
 		return ACTION_DONE;
 	if (run_blackout_so_far(run) > run_option_int(run, "grace_ms", 5000))
@@ -601,8 +610,7 @@ promote_begin(Run *run, Step *step)
 	result = job_begin(run, step, step->subject, "pg.promote",
 					   json_pack("{s:s, s:i, s:o}", "seal_lsn", lsn, "timeout_ms", run_option_int(run, "max_blackout_ms", 10000),
 							   "timeline", timeline));
-	agents_advance();			/* the order is out before anything else is done */
-	end_pooled_sessions(run);
+	agents_advance();			/* at once */
 	return result;
 }
 

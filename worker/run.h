@@ -97,6 +97,7 @@ typedef struct RunNode
 } RunNode;
 
 #define PP_PIDS		256
+#define PP_DATABASES 64
 
 typedef struct RunRoute
 {
@@ -106,7 +107,8 @@ typedef struct RunRoute
 	char		endpoint[PP_NAME_LEN];
 	char	   *databases;		/* JSON text */
 	char		node[PP_NAME_LEN];
-	bool		session_pooling;	/* PAUSE would not return */
+	int			nsession;		/* its databases in session pooling */
+	char		session[PP_DATABASES][PP_NAME_LEN];
 	int			npids;			/* server processes that its clients held when it was prepared */
 	int			pids[PP_PIDS];
 } RunRoute;
