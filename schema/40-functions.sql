@@ -48,9 +48,7 @@ DECLARE
     n pingpong.node;
 BEGIN
     IF pg_is_in_recovery() THEN
-        PERFORM pingpong.fail('55000', 'this server is a standby', format('A %s is begun on the primary.', purpose), coalesce((SELECT format('Ask %s: host %s, port %s.', string_agg(quote_ident(name), ' or '), string_agg(host, ' or '), string_agg(port::text, ' or '))
-                             FROM pingpong.node p WHERE p.kind = 'postgres' AND p.name <> pingpong.node_name()
-                             AND (SELECT count(*) FROM pingpong.node WHERE kind = 'postgres') = 2),
+        PERFORM pingpong.fail('55000', 'this server is a standby', format('A %s is begun on the primary.', purpose), coalesce((SELECT format('Ask "%s": host %s, port %s.', p.name, p.host, p.port) FROM pingpong.where_is_primary() AS p WHERE p.name <> pingpong.node_name()),
                             (SELECT format('This standby streams from host %s, port %s.', sender_host, sender_port)
                              FROM pg_stat_wal_receiver), 'Ask the primary.'));
     END IF;
@@ -76,7 +74,7 @@ $$;
 
 CREATE FUNCTION pingpong.switchover(target text, grace interval DEFAULT '5s', max_blackout interval DEFAULT '10s',
                                     on_grace_end text DEFAULT 'cancel', readers_grace interval DEFAULT '2s',
-                                    synchronous text DEFAULT 'relax',
+                                    synchronous text DEFAULT 'relax', options jsonb DEFAULT '{}',
                                     OUT run bigint, OUT state text, OUT blackout_ms double precision,
                                     OUT seal_lsn pg_lsn, OUT new_primary text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -86,20 +84,23 @@ BEGIN
     IF on_grace_end IS NULL OR on_grace_end NOT IN ('cancel', 'abort') THEN
         PERFORM pingpong.fail('22023', 'parameter "on_grace_end" must be "cancel" or "abort"');
     END IF;
+    IF options IS NULL OR jsonb_typeof(options) <> 'object' THEN
+        PERFORM pingpong.fail('22023', 'the options must be a JSON object', NULL, 'For instance: {"allow_unlogged": true}.');
+    END IF;
     IF synchronous IS NULL OR synchronous NOT IN ('relax', 'strict') THEN
         PERFORM pingpong.fail('22023', 'parameter "synchronous" must be "relax" or "strict"');
     END IF;
     SELECT r.run, r.state, r.blackout_ms, r.seal_lsn, r.new_primary
     INTO switchover.run, switchover.state, switchover.blackout_ms, switchover.seal_lsn, switchover.new_primary
-    FROM pingpong.request('switchover', target, jsonb_build_object(
+    FROM pingpong.request('switchover', target, (options || jsonb_build_object(
         'grace_ms', pingpong.option_ms(grace, 'grace'),
         'max_blackout_ms', pingpong.option_ms(max_blackout, 'max_blackout'),
         'on_grace_end', on_grace_end,
         'readers_grace_ms', pingpong.option_ms(readers_grace, 'readers_grace'),
-        'synchronous', synchronous)::text) AS r;
+        'synchronous', synchronous))::text) AS r;
 END
 $$;
-COMMENT ON FUNCTION pingpong.switchover(text, interval, interval, text, interval, text) IS
+COMMENT ON FUNCTION pingpong.switchover(text, interval, interval, text, interval, text, jsonb) IS
     'move the primary to another node; returns when writes flow there, the old primary comes back by itself';
 
 CREATE FUNCTION pingpong.rebuild(node text, method text DEFAULT 'auto',
@@ -127,7 +128,7 @@ END
 $$;
 COMMENT ON FUNCTION pingpong.repoint() IS 'lead all RW routes to this primary (again), after a run could not';
 
-CREATE FUNCTION pingpong.preflight(target text)
+CREATE FUNCTION pingpong.preflight(target text, options jsonb DEFAULT '{}')
     RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -135,11 +136,11 @@ BEGIN
     PERFORM pingpong.check_node(target, 'preflight');
     PERFORM FROM pingpong.request('facts', target, '{}');
     RETURN QUERY SELECT c.number, c.name, c.node, c.status, c.detail, c.hint
-                 FROM pingpong.preflight_checks(target) AS c
+                 FROM pingpong.preflight_checks(target, options) AS c
                  ORDER BY array_position(ARRAY['fail', 'warn', 'info', 'ok'], c.status), c.number, c.node;
 END
 $$;
-COMMENT ON FUNCTION pingpong.preflight(text) IS
+COMMENT ON FUNCTION pingpong.preflight(text, jsonb) IS
     'ask all agents and make all checks of a switchover to the node; one row for each, the worst first';
 
 CREATE FUNCTION pingpong.add_node(name text, host text, port integer, agent_url text,
