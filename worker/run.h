@@ -199,6 +199,7 @@ extern bool run_paused_after(const char *action);
 extern void runner_startup(void);
 extern bool runner_busy(void);
 extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
+extern void runner_reject(void);
 extern void runner_recover(void);
 extern long runner_advance(void);
 extern void runner_error(const ErrorData *error);

@@ -505,6 +505,26 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 	MemoryContextSwitchTo(old);
 }
 
+/* A backend asks for something while a run that we took over is not at its end. */
+void
+runner_reject(void)
+{
+	Outcome		none;
+	Verdict		v;
+	Step	   *step = NULL;
+
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_RUNNING)
+			step = &run->steps[i];
+	memset(&none, 0, sizeof(none));
+	verdict_set(&v, "55006", "a run is in progress");
+	snprintf(v.detail, sizeof(v.detail), "Run " INT64_FORMAT " (%s to \"%s\") is at step %s of \"%s\".", run->id, run->runbook,
+			 run->target, step ? step->name : "none", step ? step->subject : "");
+	strlcpy(v.hint, "See pingpong.progress, and try again when it has ended.", sizeof(v.hint));
+	mailbox_answer(&none, &v);
+	mailbox_finish();
+}
+
 /*
  * At the start of the worker, and when this server has just been promoted: is
  * there a run that is ours to go on with or to undo?

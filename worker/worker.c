@@ -146,8 +146,13 @@ round_on_primary(bool *recovered)
 		runner_recover();
 		*recovered = true;
 	}
-	if (!runner_busy() && mailbox_take(&kind, target, options, requested_by))
-		runner_request(kind, target, options, requested_by);
+	if (mailbox_take(&kind, target, options, requested_by))
+	{
+		if (runner_busy())
+			runner_reject();
+		else
+			runner_request(kind, target, options, requested_by);
+	}
 	return runner_busy() ? runner_advance() : worker_sample_interval;
 }
 
