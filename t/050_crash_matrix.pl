@@ -23,6 +23,8 @@ my @victims = ('worker', 'P postgres', 'T postgres', 'P agent', 'T agent', 'PgBo
 
 my ($lab, $load, %direct);
 my ($labs, $rebuilds) = (0, 0);
+my $patience = 5;				# seconds from the end of a run until writes must flow
+my $alone = 20;					# the same where only PgBouncer's server_login_retry (15 s) brings them back
 my @table;
 
 # ---- the pair ----
@@ -157,7 +159,7 @@ sub one_at_most
 
 sub check_end
 {
-	my ($run, $problems) = @_;
+	my ($run, $seconds, $problems) = @_;
 	my ($state, $sentence, $node) = $lab->settle($run, 60);
 	my @primary = $lab->primary;
 	my $acked;
@@ -165,7 +167,7 @@ sub check_end
 	push @$problems, "$state without a sentence" if $sentence eq '';
 	push @$problems, "the run is stuck: $sentence" if $state eq 'stuck';
 	$load->mark('after');
-	$acked = eval { $lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }, 10) };
+	$acked = eval { $lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }, $seconds) };
 	push @$problems, 'writes do not flow' if !$acked;
 	for my $writers ($load, values %direct)
 	{
@@ -197,7 +199,8 @@ sub cell
 		one_at_most('after the kill', \@problems);
 		resume();
 		one_at_most('after the restart', \@problems);
-		($outcome) = check_end($run, \@problems);
+		# the primary dies when all routes have had their last word
+		($outcome) = check_end($run, $name eq 'tidy_slots' && $victim =~ /worker|T postgres/ ? $alone : $patience, \@problems);
 		$lab->finish($job, 20);
 		1;
 	};
