@@ -79,7 +79,7 @@ baton_advance(void)
 		if (GetCurrentTimestamp() < run->ask_at)
 			return 10;
 		snprintf(path, sizeof(path), "/v1/jobs/%s/70.promote.%s?wait_ms=1000", run->key, run->target);
-		run->ask = agents_get(job_url(run, run->target), path, 3000);
+		run->ask = agents_get(job_url(run, run->target), path, 6000);
 		return 1;
 	}
 	if (!run->ask->done)
