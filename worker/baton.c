@@ -63,6 +63,22 @@ take_timeline(json_t *promote)
 }
 
 /*
+ * Did the order of this run promote us? A job that failed because the server
+ * took too long to obey says so too: its token was at "promoting".
+ */
+static bool
+promoted_by(json_t *job)
+{
+	const char *state = json_string_value(json_object_get(job, "state"));
+	const char *verdict = json_string_value(json_object_get(job_result(job), "verdict"));
+
+	if (state == NULL || strcmp(state, "running") == 0)
+		return false;
+	return strcmp(state, "succeeded") == 0 ||
+		(verdict && (strcmp(verdict, "promoted") == 0 || strcmp(verdict, "promoting") == 0));
+}
+
+/*
  * Our own agent says whether it was this run that promoted us. Without its
  * word nothing moves: somebody may have promoted us by hand, with the old
  * primary still writable.
@@ -86,7 +102,7 @@ baton_advance(void)
 		return 5;
 	state = json_string_value(json_object_get(run->ask->body, "state"));
 	old = MemoryContextSwitchTo(run_context);
-	if (state && strcmp(state, "succeeded") == 0)
+	if (promoted_by(run->ask->body))
 	{
 		take_timeline(run->ask->body);
 		run->phase = RUN_FORWARD;
