@@ -14,9 +14,10 @@ use Time::HiRes qw(sleep time);
 
 our $promoted;					# the second half is asked for
 
-# where the run is stopped: behind this step of P's worker, behind this step of T's
+# where the run is stopped: behind this step of P's worker, behind this step of T's; "promoting": the order is given and
+# cannot be obeyed yet
 my @stops = $promoted
-  ? (['promote', 'promote', 'repoint'], ['repoint', 'repoint', 'repoint'], ['end_sessions', '', 'repoint'],
+  ? (['promoting', 'lag_zero', ''], ['promote', 'promote', 'repoint'], ['repoint', 'repoint', 'repoint'], ['end_sessions', '', 'repoint'],
 	['rejoin', '', 'rejoin'], ['tidy_slots', '', 'tidy_slots'])
   : map { [$_, $_, ''] } qw(arm wal_align pause hold seal lag_zero);
 my @victims = ('worker', 'P postgres', 'T postgres', 'P agent', 'T agent', 'PgBouncer');
@@ -100,9 +101,9 @@ sub resume
 
 sub begin_run
 {
-	my ($p, $t) = @_;
+	my ($p, $t, $max_blackout) = @_;
 	my $before = $lab->sql($p, 'SELECT coalesce(max(id), 0) FROM pingpong.run');
-	my $job = $lab->begin_sql($p, "SELECT * FROM pingpong.switchover('$t', max_blackout => '60s')");
+	my $job = $lab->begin_sql($p, "SELECT * FROM pingpong.switchover('$t', max_blackout => '$max_blackout')");
 	my $run = $lab->until_true('the run to begin', sub {
 		my ($out) = $lab->try_sql($p, "SELECT max(run) FROM pingpong.progress WHERE run > $before");
 		$out || ($lab->running($job) ? 0 : die(join(' ', $lab->finish($job))));
@@ -117,11 +118,30 @@ sub reached
 	  if $action;
 }
 
+# T's startup process stands still, so the promotion that is ordered now waits; gives its pid.
+sub hold_promotion
+{
+	my ($p, $t) = @_;
+	my $startup = $lab->sql($t, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'});
+	kill 'STOP', $startup;
+	$lab->set($p, 'pingpong.debug_pause_after', undef);
+	$lab->until_true('the order to promote', sub {
+		my $found = 0;
+		for my $token (glob $lab->dir . "/$t/state/token/*")
+		{
+			open my $fh, '<', $token or next;
+			$found ||= (readline $fh) =~ /"promoting"/;
+		}
+		$found;
+	});
+	return $startup;
+}
+
 # ---- one cell ----
 
 sub kill_and_start
 {
-	my ($victim, $p, $t, $worker) = @_;
+	my ($victim, $p, $t, $worker, $startup) = @_;
 	my %node = (P => $p, T => $t);
 	if ($victim eq 'worker')
 	{
@@ -132,6 +152,7 @@ sub kill_and_start
 	{
 		$lab->kill9('postgres', $node{$1});
 		resume(1) if $1 eq 'T';
+		kill 'CONT', $startup if $1 eq 'T' && $startup;
 		$lab->start_pg($node{$1});
 	}
 	elsif ($victim =~ /^(.) agent$/)
@@ -187,15 +208,23 @@ sub cell
 	my $began = time;
 	my @problems;
 	my $outcome = '';
+	my $startup;
 	my $ended = eval
 	{
 		pause_behind($p, $behind_p);
 		pause_behind($t, $behind_t);
-		my ($run, $job) = begin_run($p, $t);
+		my ($run, $job) = begin_run($p, $t, $name eq 'promoting' ? '12s' : '60s');
 		reached($p, $run, $behind_p);
 		reached($t, $run, $behind_t);
+		$startup = hold_promotion($p, $t) if $name eq 'promoting';
 		one_at_most('before the kill', \@problems);
-		kill_and_start($victim, $p, $t, $promoted ? $t : $p);
+		kill_and_start($victim, $p, $t, $promoted && !$startup ? $t : $p, $startup);
+		if ($startup && $victim ne 'T postgres')
+		{
+			my @primary = $lab->primary;
+			push @problems, "@primary is writable while the order is out" if @primary;
+		}
+		kill 'CONT', $startup if $startup;
 		one_at_most('after the kill', \@problems);
 		resume();
 		one_at_most('after the restart', \@problems);
@@ -205,6 +234,7 @@ sub cell
 		1;
 	};
 	push @problems, $@ if !$ended;
+	kill 'CONT', $startup if $startup && !$ended;
 	ok(!@problems, "$name / $victim") or diag(join "\n", @problems, $outcome);
 	my $seconds = time - $began;
 	my $healed = heal();

@@ -238,4 +238,49 @@ for my $mode (@modes)
 	cell('promote', $mode, $mode eq 'silent' ? 'rolled_back|succeeded' : 'succeeded');
 	cell('verdict', $mode, 'rolled_back');
 }
+
+# ---- the order was given, and the server obeys it when nobody waits any more ----
+
+# The job of the promotion, as the agent's journal has it.
+sub promote_job
+{
+	my ($node) = @_;
+	my ($file) = sort { -M $a <=> -M $b } glob $lab->dir . "/$node/state/jobs/*/70.promote.$node.json";
+	open my $fh, '<', $file // return '' or return '';
+	local $/;
+	return <$fh>;
+}
+
+if ('too late' =~ /$ENV{CELLS}/)
+{
+	my ($p) = $lab->primary;
+	my ($t) = grep { $_ ne $p } $lab->nodes;
+	my @problems;
+	my $outcome = eval
+	{
+		healthy();
+		my $before = $lab->sql($p, 'SELECT coalesce(max(id), 0) FROM pingpong.run');
+		my $startup = $lab->sql($t, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'});
+		$lab->set($p, 'pingpong.debug_pause_after', 'lag_zero');
+		my $job = $lab->begin_sql($p, "SELECT * FROM pingpong.switchover('$t', max_blackout => '5s')");
+		$lab->wait_for($p, "SELECT bool_or(state = 'succeeded') FROM pingpong.progress WHERE run > $before AND action = 'lag_zero'", 'lag zero');
+		kill 'STOP', $startup;
+		$lab->set($p, 'pingpong.debug_pause_after', undef);
+		eval
+		{
+			$lab->wait_for($p, "SELECT bool_and(run_state = 'asking') FROM pingpong.progress WHERE run > $before", 'the question');
+			$lab->until_true('the agent to give up', sub { promote_job($t) =~ /"state": *"failed"/ });
+			push @problems, "$p is " . gate($p) if gate($p) ne 'sealed';
+			push @problems, 'writable: ' . join ' ', $lab->primary if $lab->primary;
+			1;
+		} or push @problems, $@;
+		kill 'CONT', $startup;
+		outcome($p, $job, $before, $before + 1);
+	};
+	push @problems, $@ if !defined $outcome;
+	push @problems, "the end is $outcome" if ($outcome // '') ne 'succeeded';
+	check_end(\@problems);
+	eval { healthy() } or push @problems, $@;
+	ok(!@problems, 'a promotion that comes too late') or diag(join "\n", @problems);
+}
 done_testing();
