@@ -321,7 +321,27 @@ order(ActionContext *ctx, PGconn **conn, json_t *params, TokenDecision *decision
 	return rc;
 }
 
-/* Until the server is out of recovery; false: not in time. */
+/* Did the server that got the order end before it obeyed?  Its successor does not know of it. */
+static bool
+order_died(ActionContext *ctx, PGconn **conn)
+{
+	Token		token;
+	TokenFacts	facts;
+	bool		died = false;
+
+	pthread_mutex_lock(&token_lock);
+	if (token_read(ctx, &token) == 0)
+	{
+		gather(ctx, conn, NULL, &facts);
+		died = token_on_burn(&token, &facts).state == TOKEN_BURNED;
+	}
+	else
+		action_forget_error(ctx);	/* whoever decides reads it again */
+	pthread_mutex_unlock(&token_lock);
+	return died;
+}
+
+/* Until the server is out of recovery; false: not in time, or never. */
 static bool
 wait_promoted(ActionContext *ctx, PGconn **conn, double deadline, json_t *result)
 {
@@ -344,6 +364,8 @@ wait_promoted(ActionContext *ctx, PGconn **conn, double deadline, json_t *result
 			PQfinish(*conn);
 			sleep_ms(RECONNECT_MS);
 			*conn = pg_local(ctx->config, NULL, QUERY_TIMEOUT_MS, NULL, 0);
+			if (*conn && order_died(ctx, conn))
+				return false;
 		}
 		else
 			sleep_ms(POLL_MS);
@@ -391,6 +413,8 @@ promote(ActionContext *ctx, PGconn **conn, json_t *params, json_t *result)
 		return -1;
 	if (state == TOKEN_PROMOTED)
 		return wait_promoted(ctx, conn, clock_monotonic_ms() + QUERY_TIMEOUT_MS, result) ? 0 : -1;
+	if (state == TOKEN_BURNED)
+		return action_fail(ctx, STATE_TIMED_OUT, "the server was restarted before it was promoted");
 	action_fail(ctx, STATE_TIMED_OUT, "the server was not promoted in time");
 	if (state == TOKEN_PROMOTING)
 		action_hint(ctx, "It may still happen: ask again with token.burn.");
