@@ -20,7 +20,7 @@
 #include "agent/jobs.h"
 #include "agent/pgbouncer.h"
 
-#define DEFAULT_CONFIG "/etc/pingpong-agent.ini"
+#define DEFAULT_CONFIG "/etc/pingpong-agent/agent.ini"
 #define STOP_LIMIT_MS 500
 
 static void

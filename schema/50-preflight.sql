@@ -1080,7 +1080,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     -- the option "run" names the run that asks
     SELECT finding(node_name(), count(*) = 0, 'fail',
                    coalesce(string_agg(format('run %s (%s to %s) is %s', r.id, r.runbook, r.target, r.state), '; '), 'none'),
-                   'Wait for it, or cancel it; a stuck run tells in pingpong.runs what to do.', 'postgres')
+                   'Wait for it, or cancel it; a stuck run tells in pingpong.run what to do.', 'postgres')
     FROM run r WHERE r.state NOT IN ('succeeded', 'rolled_back') AND r.id IS DISTINCT FROM ($2 ->> 'run')::bigint
     UNION ALL
     SELECT finding(n.name, (n.facts ->> 'epoch')::bigint <= greatest(c.epoch, (SELECT max(r.epoch) FROM run r)), 'fail',

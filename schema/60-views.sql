@@ -41,7 +41,7 @@ BEGIN
     PERFORM pingpong.check_node(target, runbook);
     RETURN QUERY
     SELECT s.ordinal, s.action, p.name,
-           (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms) FROM
+           (SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms)::numeric, 1)::float8 FROM
                (SELECT st.duration_ms FROM pingpong.step st JOIN pingpong.run r ON r.id = st.run
                 WHERE st.action = s.action AND st.state = 'succeeded' AND r.runbook = plan.runbook
                 ORDER BY st.run DESC LIMIT 20) AS h),
@@ -82,7 +82,7 @@ BEGIN
                   || round(extract(epoch FROM r.ended_at - r.started_at), 3) || E' s\n', '')
       || coalesce(E'  ' || r.sentence || E'\n', '')
       || E'\n  at (ms)      took (ms)  step            node          result\n';
-    SELECT t || coalesce(string_agg(format(E'  %s  %s  %s%s%s%s', lpad(to_char(extract(epoch FROM s.started_at - r.started_at) * 1000, 'FM9999990.0'), 9),
+    SELECT t || coalesce(string_agg(format(E'  %s  %s  %s%s%s%s', lpad(coalesce(to_char(extract(epoch FROM s.started_at - r.started_at) * 1000, 'FM9999990.0'), '-'), 9),
                                   lpad(coalesce(round(s.duration_ms::numeric, 1)::text, '-'), 12), rpad(s.action, 16), rpad(s.node, 14), s.state,
                                   coalesce('  ' || s.message, '')), E'\n' ORDER BY s.ordinal, s.started_at, s.action, s.node), '')
     INTO t FROM pingpong.step s WHERE s.run = r.id AND s.state <> 'skipped';

@@ -96,6 +96,16 @@ run_route(Run *run, const char *name)
 	return NULL;
 }
 
+/* The point of no return; NULL in a runbook without one. */
+Step *
+run_promote_step(Run *run)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (strcmp(run->steps[i].name, "promote") == 0)
+			return &run->steps[i];
+	return NULL;
+}
+
 static const char *const step_states[] = {"pending", "running", "succeeded", "failed", "skipped", "undone"};
 
 const char *

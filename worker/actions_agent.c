@@ -17,6 +17,7 @@
 
 #define LONG_POLL_MS	2000
 #define REPOST_US		(50 * 1000)
+#define UNHEARD_US		(3 * 1000 * 1000)
 #define SYNC_MS			10000
 
 static double
@@ -83,9 +84,18 @@ job_begin(Run *run, Step *step, const char *node, const char *action, json_t *pa
 static ActionResult
 no_answer(Run *run, Step *step)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	snprintf(step->message, sizeof(step->message), "no answer from the agent: %s", step->call->error);
 	step_release(step);
-	step->post_at = GetCurrentTimestamp() + REPOST_US;
+	if (step->unheard == 0)
+		step->unheard = now;
+	if (!run->ordered && step->on_failure != FAIL_RETRY && now - step->unheard > UNHEARD_US)
+	{							/* whatever the step may do without: the run cannot do without the agent */
+		step->on_failure = run->is_target ? FAIL_CONTINUE : FAIL_UNDO;
+		return step_fail(run, step, "08006", "%s", pstrdup(step->message));
+	}
+	step->post_at = now + REPOST_US;
 	return ACTION_WAIT;
 }
 
@@ -129,6 +139,7 @@ judge(Run *run, Step *step)
 	const char *state = json_string_value(json_object_get(call->body, "state"));
 	ActionResult result;
 
+	step->unheard = 0;
 	if (call->status == 404)
 	{							/* the job never arrived: begin anew, same key */
 		step_release(step);
@@ -178,6 +189,16 @@ static ActionResult
 checkpoint_begin(Run *run, Step *step)
 {
 	return job_begin(run, step, step->subject, "pg.checkpoint", json_new());
+}
+
+/* hook: a command that the agent's own configuration names; params {"name", "args"}. */
+static ActionResult
+hook_begin(Run *run, Step *step)
+{
+	json_error_t err;
+	json_t	   *params = json_loads(step->params ? step->params : "{}", 0, &err);
+
+	return job_begin(run, step, step->subject, "hook", params ? params : json_new());
 }
 
 static ActionResult
@@ -616,6 +637,7 @@ promote_begin(Run *run, Step *step)
 
 const Action actions_of_agents[] = {
 	{"checkpoint", checkpoint_begin, job_advance, false},
+	{"hook", hook_begin, job_advance, false},
 	{"warm", warm_begin, job_advance, false},
 	{"slots", slots_begin, job_advance, false},
 	{"drop_slots", drop_slots_begin, job_advance, false},

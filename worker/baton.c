@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "gate/gate.h"
@@ -63,19 +64,55 @@ take_timeline(json_t *promote)
 }
 
 /*
- * Did the order of this run promote us? A job that failed because the server
- * took too long to obey says so too: its token was at "promoting".
+ * The job has failed because the server took too long to obey. Only the token
+ * knows what came of it: had it been burned since, the old primary may be open
+ * and somebody else has promoted us.
  */
 static bool
-promoted_by(json_t *job)
+obeyed_late(json_t *job)
 {
 	const char *state = json_string_value(json_object_get(job, "state"));
 	const char *verdict = json_string_value(json_object_get(job_result(job), "verdict"));
 
-	if (state == NULL || strcmp(state, "running") == 0)
-		return false;
-	return strcmp(state, "succeeded") == 0 ||
-		(verdict && (strcmp(verdict, "promoted") == 0 || strcmp(verdict, "promoting") == 0));
+	return state && strcmp(state, "failed") == 0 && verdict && strcmp(verdict, "promoting") == 0;
+}
+
+static void
+ask_token(void)
+{
+	char		key[64];
+
+	run->late_job = json_incref(run->ask->body);
+	agents_release(run->ask);
+	snprintf(key, sizeof(key), "baton:%d:%d", MyProcPid, ++run->asks);
+	run->ask = agents_post(job_url(run, run->target), "/v1/jobs",
+						   job_request(run, key, "token.burn", json_new(), 2000), 6000);
+}
+
+/* The job of the promotion if it was this run's, else NULL. */
+static json_t *
+promoting_job(void)
+{
+	json_t	   *body = run->ask->body;
+	const char *state = json_string_value(json_object_get(body, "state"));
+	const char *verdict = json_string_value(json_object_get(job_result(body), "verdict"));
+
+	if (run->late_job)
+		return verdict && strcmp(verdict, "promoted") == 0 ? run->late_job : NULL;
+	return state && strcmp(state, "succeeded") == 0 ? body : NULL;
+}
+
+/* Says our agent plainly that it was not this run? */
+static bool
+not_ours(void)
+{
+	json_t	   *body = run->ask->body;
+	const char *state = json_string_value(json_object_get(body, "state"));
+	const char *verdict = json_string_value(json_object_get(job_result(body), "verdict"));
+
+	if (run->late_job)
+		return verdict && strcmp(verdict, "burned") == 0;
+	return run->ask->status == 404 || (state && strcmp(state, "running") != 0);
 }
 
 /*
@@ -87,33 +124,40 @@ long
 baton_advance(void)
 {
 	char		path[256];
-	const char *state;
+	json_t	   *job;
 	MemoryContext old;
 
 	if (run->ask == NULL)
 	{
 		if (GetCurrentTimestamp() < run->ask_at)
 			return 10;
-		snprintf(path, sizeof(path), "/v1/jobs/%s/70.promote.%s?wait_ms=1000", run->key, run->target);
+		snprintf(path, sizeof(path), "/v1/jobs/%s/%d.promote.%s?wait_ms=1000", run->key, run_promote_step(run)->ordinal, run->target);
 		run->ask = agents_get(job_url(run, run->target), path, 6000);
 		return 1;
 	}
 	if (!run->ask->done)
 		return 5;
-	state = json_string_value(json_object_get(run->ask->body, "state"));
-	old = MemoryContextSwitchTo(run_context);
-	if (promoted_by(run->ask->body))
+	if (!run->late_job && obeyed_late(run->ask->body))
 	{
-		take_timeline(run->ask->body);
+		ask_token();
+		return 1;
+	}
+	job = promoting_job();
+	old = MemoryContextSwitchTo(run_context);
+	if (job)
+	{
+		take_timeline(job);
 		run->phase = RUN_FORWARD;
 		run->ordered = true;
 		ereport(LOG, (errmsg("taking over run " INT64_FORMAT " as the new primary", run->id)));
 	}
-	else if (run->ask->status == 404 || (state && strcmp(state, "running") != 0))
+	else if (not_ours())
 	{
 		snprintf(run->sentence, sizeof(run->sentence),
 				 "This server was promoted, but not by this run. Make sure that \"%s\" takes no writes before you repoint anything.",
 				 run->source);
+		json_decref(run->late_job);
+		run->late_job = NULL;
 		MemoryContextSwitchTo(old);
 		run_finish("stuck");
 		return 0;
@@ -121,6 +165,8 @@ baton_advance(void)
 	MemoryContextSwitchTo(old);
 	agents_release(run->ask);
 	run->ask = NULL;
+	json_decref(run->late_job);
+	run->late_job = NULL;		/* no answer: from the beginning */
 	run->ask_at = GetCurrentTimestamp() + ASK_US;
 	return 0;
 }

@@ -210,7 +210,7 @@ journal_load_steps(Run *run)
 	run->nsteps = 0;
 	journal_begin();
 	n = journal_exec("SELECT ordinal, action, node, undo, on_failure, "
-					 "(EXTRACT(epoch FROM timeout) * 1000)::pg_catalog.int8, worker, coalesce(guard, 'true') "
+					 "(EXTRACT(epoch FROM timeout) * 1000)::pg_catalog.int8, worker, coalesce(guard, 'true'), params::pg_catalog.text "
 					 "FROM pingpong.runbook_step WHERE runbook = $1 ORDER BY ordinal, action, node", 1, run->runbook);
 	if (n == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("runbook \"%s\" does not exist", run->runbook)));
@@ -229,6 +229,7 @@ journal_load_steps(Run *run)
 			copy_text(like.undo, sizeof(like.undo), i, 4);
 			like.on_failure = failure_from(journal_text(i, 5));
 			like.timeout_ms = atoi(journal_text(i, 6));
+			like.params = MemoryContextStrdup(context, journal_text(i, 9));
 			worker = journal_text(i, 7);
 			like.mine = strcmp(worker, "both") == 0 || (strcmp(worker, "target") == 0) == run->is_target;
 			like.action = action_find(like.name);
@@ -270,20 +271,20 @@ void
 journal_create_run(Run *run)
 {
 	char	   *options = json_dumps(run->options, JSON_COMPACT);
-	bool		moves = strcmp(run->runbook, "switchover") == 0;
 
 	journal_begin();
+	run->moves = journal_exec("SELECT FROM pingpong.runbook_step WHERE runbook = $1 AND action = 'promote'", 1, run->runbook) > 0;
 	journal_exec("LOCK TABLE pingpong.run IN SHARE ROW EXCLUSIVE MODE", 0);
-	journal_exec(moves ? "UPDATE pingpong.cluster SET epoch = epoch + 1 RETURNING epoch" :
+	journal_exec(run->moves ? "UPDATE pingpong.cluster SET epoch = epoch + 1 RETURNING epoch" :
 				 "SELECT epoch FROM pingpong.cluster", 0);
 	run->epoch = strtoll(journal_text(0, 1), NULL, 10);
 	journal_exec("INSERT INTO pingpong.run (id, key, runbook, source, target, epoch, state, options, requested_by, preflight) "
 				 "SELECT coalesce(max(id), 0) + 1, pg_catalog.gen_random_uuid()::pg_catalog.text, $1, $2, $3, "
 				 "(SELECT epoch FROM pingpong.cluster), 'running', $4::pg_catalog.jsonb, $5, "
-				 "(SELECT pg_catalog.jsonb_object_agg(status, n) FROM (SELECT status, pg_catalog.count(*) AS n "
-				 " FROM pingpong.last_preflight GROUP BY status) AS s) "
+				 "CASE WHEN $6 = 't' THEN (SELECT pg_catalog.jsonb_object_agg(status, n) FROM (SELECT status, pg_catalog.count(*) AS n "
+				 " FROM pingpong.last_preflight GROUP BY status) AS s) END "
 				 "FROM pingpong.run RETURNING id, key",
-				 5, run->runbook, run->source, run->target, options, run->requested_by);
+				 6, run->runbook, run->source, run->target, options, run->requested_by, run->moves ? "t" : "f");
 	run->id = strtoll(journal_text(0, 1), NULL, 10);
 	copy_text(run->key, sizeof(run->key), 0, 2);
 	journal_end();
@@ -386,7 +387,8 @@ journal_find_unfinished(Run *run)
 
 	journal_begin();
 	found = journal_exec("SELECT id, key, runbook, coalesce(source, ''), target, epoch, state, options::pg_catalog.text, requested_by, "
-						 "notes::pg_catalog.text, blackout_ms FROM pingpong.run WHERE state = 'running' ORDER BY id DESC LIMIT 1", 0) == 1;
+						 "notes::pg_catalog.text, blackout_ms, EXISTS (SELECT FROM pingpong.runbook_step s "
+						 "WHERE s.runbook = run.runbook AND s.action = 'promote') FROM pingpong.run WHERE state = 'running' ORDER BY id DESC LIMIT 1", 0) == 1;
 	if (found)
 	{
 		run->id = strtoll(journal_text(0, 1), NULL, 10);
@@ -400,6 +402,7 @@ journal_find_unfinished(Run *run)
 		copy_text(run->requested_by, sizeof(run->requested_by), 0, 9);
 		json_decref(run->notes);
 		run->notes = json_loads(journal_text(0, 10), 0, &err);
+		run->moves = strcmp(journal_text(0, 12), "t") == 0;
 		run->blackout_ms = journal_text(0, 11) ? strtod(journal_text(0, 11), NULL) : -1;
 	}
 	journal_end();
@@ -418,6 +421,27 @@ journal_synchronous(void)
 							 0) == 1;
 	journal_end();
 	return satisfied;
+}
+
+/*
+ * A rebuild or repoint that succeeded may have mended what left an earlier run
+ * stuck: when nothing of it is broken any more, it has ended well.
+ */
+void
+journal_close_mended(Run *run)
+{
+	char		id[24];
+
+	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
+	journal_begin();
+	journal_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'mended by run ' || $1 FROM pingpong.run r "
+				 "WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' "
+				 "AND CASE WHEN $2 = 'repoint' THEN s.action = 'repoint' ELSE s.node = $3 AND s.action IN ('rejoin', 'follow') END",
+				 3, id, run->runbook, run->target);
+	journal_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Mended by run ' || $1 || '.' WHERE r.state = 'stuck' "
+				 "AND NOT EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.state = 'failed' "
+				 "AND s.action IN ('rejoin', 'follow', 'repoint'))", 1, id);
+	journal_end();
 }
 
 /* What an agent told about its host, for preflight. */

@@ -71,7 +71,9 @@ struct Step
 	instr_time	clock;			/* when it was begun */
 	double		ms;
 	TimestampTz retry_at;
+	char	   *params;			/* of the runbook row: JSON text */
 	char	   *detail;			/* JSON text, or NULL */
+	TimestampTz unheard;		/* since when the agent gives no answer; 0: it does */
 	char		message[PP_TEXT_LEN];
 
 	int			phase;			/* an action's own */
@@ -134,6 +136,7 @@ struct Run
 	char		requested_by[NAMEDATALEN];
 	json_t	   *options;
 	RequestKind request;
+	bool		moves;			/* the runbook moves the primary: it has a step promote */
 	bool		is_target;		/* this worker has the baton */
 
 	RunPhase	phase;
@@ -166,6 +169,7 @@ struct Run
 	AgentCall  *ask;
 	int			asks;
 	TimestampTz ask_at;
+	json_t	   *late_job;		/* baton.c: a promotion that its agent gave up, until the token is asked */
 	bool		told_waiting;
 };
 
@@ -177,6 +181,7 @@ extern RunRoute *run_route(Run *run, const char *name);
 extern double run_blackout_so_far(Run *run);
 extern int	run_other_transactions(pid_t asker);
 extern ActionResult calm_walwriter(Step *step);
+extern Step *run_promote_step(Run *run);
 extern const char *step_state_name(StepState state);
 extern StepState step_state_from(const char *name);
 

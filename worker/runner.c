@@ -24,6 +24,7 @@
 #include "worker/journal.h"
 #include "worker/runner.h"
 
+#define UNHEARD_US		(2 * 1000 * 1000)
 #define RETRY_US		(500 * 1000)
 
 MemoryContext run_context;
@@ -132,11 +133,16 @@ void
 run_finish(const char *state)
 {
 	strlcpy(run->state, state, sizeof(run->state));
-	if (run->verdict.sqlstate[0] && run->verdict.detail[0] == '\0')
-		snprintf(run->verdict.detail, sizeof(run->verdict.detail), "Run " INT64_FORMAT " was rolled back: %s.%s", run->id,
-				 run->sentence, strcmp(run->runbook, "switchover") == 0 ? " Writes go on here as before." : "");
+	if (strcmp(state, "succeeded") == 0)
+		memset(&run->verdict, 0, sizeof(run->verdict));	/* of a step that may fail */
+	else if (run->verdict.sqlstate[0] && run->verdict.detail[0] == '\0')
+		snprintf(run->verdict.detail, sizeof(run->verdict.detail), "Run " INT64_FORMAT " was %s: %s.%s", run->id,
+				 strcmp(state, "stuck") == 0 ? "left stuck" : "rolled back", run->sentence,
+				 run->moves && strcmp(state, "rolled_back") == 0 ? " Writes go on here as before." : "");
 	journal_save_steps(run);
 	journal_save_run(run);
+	if (!run->moves && strcmp(state, "succeeded") == 0)
+		journal_close_mended(run);
 	run_publish();
 	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target, state,
 						 run->sentence[0] ? ", " : "", run->sentence)));
@@ -277,7 +283,7 @@ paused(void)
 static void
 note_switched(void)
 {
-	if (run->switched || strcmp(run->runbook, "switchover") != 0)
+	if (run->switched || !run->moves)
 		return;
 	for (int i = 0; i < run->nsteps; i++)
 	{
@@ -295,6 +301,15 @@ note_switched(void)
 	mailbox_event("writes flow on \"%s\", blackout %.1f ms", run->target, run->blackout_ms);
 }
 
+static double
+end_sessions_ms(void)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (strcmp(run->steps[i].name, "end_sessions") == 0 && run->steps[i].state == STEP_SUCCEEDED)
+			return run->steps[i].ms;
+	return 0;
+}
+
 /* Sends the blackout that was measured here to the target's agent, where its worker finds it. */
 static void
 leave_note(void)
@@ -304,7 +319,8 @@ leave_note(void)
 	if (url == NULL)
 		return;
 	agents_release(run->ask);
-	run->ask = agents_post(url, "/v1/jobs", job_request(run, "blackout", "note", json_pack("{s:f}", "blackout_ms", run->blackout_ms), 0),
+	run->ask = agents_post(url, "/v1/jobs", job_request(run, "blackout", "note", json_pack("{s:f, s:f}", "blackout_ms", run->blackout_ms,
+																				  "end_sessions_ms", end_sessions_ms()), 0),
 						   1000);
 }
 
@@ -313,6 +329,9 @@ static void
 hand_over(void)
 {
 	run_publish();
+	if (!run->answered)
+		mailbox_event("\"%s\" comes back by itself; there the run goes on: SELECT * FROM pingpong.progress on \"%s\"",
+					  run->source, run->target);
 	run_answer(run->switched ? "switched" : "promoted");
 	if (run->ask == NULL)
 		leave_note();
@@ -336,6 +355,21 @@ leaves_stuck(Step *failed)
 	return true;
 }
 
+/* The old primary did it behind its last word in the journal. */
+static void
+note_end_sessions(json_t *ms)
+{
+	for (int i = 0; json_is_number(ms) && i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+
+		if (strcmp(step->name, "end_sessions") != 0)
+			continue;
+		step->state = STEP_SUCCEEDED;
+		step->ms = json_number_value(ms);
+	}
+}
+
 /* The old primary's measurement of the blackout, if it reached our agent. True when asked. */
 static bool
 fetch_note(void)
@@ -354,6 +388,7 @@ fetch_note(void)
 	if (!run->ask->done)
 		return false;
 	run->noted = true;
+	note_end_sessions(json_object_get(job_result(run->ask->body), "end_sessions_ms"));
 	ms = json_object_get(job_result(run->ask->body), "blackout_ms");
 	if (json_is_number(ms) && json_number_value(ms) >= 0)
 		run->blackout_ms = json_number_value(ms);
@@ -365,7 +400,7 @@ all_done(void)
 {
 	Step	   *failed = failed_step(false);
 
-	if (strcmp(run->runbook, "switchover") == 0 && !run->is_target)
+	if (run->moves && !run->is_target)
 	{
 		hand_over();
 		return;
@@ -428,17 +463,39 @@ must_undo(void)
 	return false;
 }
 
-/* The permitted blackout is over and the order to promote has no answer: ask for it to be taken back. */
+/*
+ * The order to promote has no answer, the permitted blackout is over or the
+ * agent is not to be heard: ask for the order to be taken back.
+ */
 static bool
 order_overdue(void)
 {
-	if (!run->ordered || run->is_target || !run->blackout ||
-		run_blackout_so_far(run) <= run_option_int(run, "max_blackout_ms", 10000))
+	Step	   *promote = run_promote_step(run);
+
+	if (!run->ordered || run->is_target || promote == NULL || promote->state != STEP_RUNNING)
 		return false;
-	for (int i = 0; i < run->nsteps; i++)
-		if (strcmp(run->steps[i].name, "promote") == 0)
-			return run->steps[i].state == STEP_RUNNING;
-	return false;
+	return run_blackout_so_far(run) > run_option_int(run, "max_blackout_ms", 10000) ||
+		(promote->unheard != 0 && GetCurrentTimestamp() - promote->unheard > UNHEARD_US);
+}
+
+/*
+ * An operator has removed the seal (pingpong.resume with a risk) while the run
+ * went on: this server takes writes again, so the order must not be given once
+ * more, and is taken back if it still can be.
+ */
+bool
+run_overruled(void)
+{
+	GateSeal	seal;
+
+	if (run->is_target || run->seal_lsn == InvalidXLogRecPtr || run->switched || run->phase == RUN_UNDOING ||
+		(gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0))
+		return false;
+	run->ordered = false;
+	strlcpy(run->sentence, "an operator removed the seal; make sure that the target was not and will not be promoted",
+			sizeof(run->sentence));
+	verdict_set(&run->verdict, "55000", "the seal was removed by an operator");
+	return true;
 }
 
 static long
@@ -447,6 +504,11 @@ forward(void)
 	bool		changed = false;
 	int			ordinal = next_ordinal();
 
+	if (run_overruled())
+	{
+		undo_start();
+		return 0;
+	}
 	if (order_overdue())
 		return run_in_doubt();
 	if (must_undo())
@@ -544,13 +606,13 @@ runner_recover(void)
 		MemoryContextSwitchTo(old);
 		return;
 	}
-	run->is_target = strcmp(run->runbook, "switchover") == 0 && strcmp(run->target, worker_self()) == 0;
+	run->is_target = run->moves && strcmp(run->target, worker_self()) == 0;
 	run->answered = true;
 	journal_load_topology(run);
 	journal_load_steps(run);
 	if (run->is_target)
 		run->phase = RUN_TAKING_OVER;
-	else if (strcmp(run->runbook, "switchover") != 0)
+	else if (!run->moves)
 		run->phase = RUN_FORWARD;
 	else if (gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0)
 	{

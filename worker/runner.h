@@ -25,6 +25,7 @@ extern void run_answer(const char *state);
 extern void run_finish(const char *state);
 extern void run_forget(void);
 extern long run_in_doubt(void);
+extern bool run_overruled(void);
 extern void step_move(Step *step);
 
 /* gather.c */

@@ -28,13 +28,15 @@ ask_verdict(void)
 static void
 verdict_promoted(void)
 {
+	Step	   *promote = run_promote_step(run);
+
 	for (int i = 0; i < run->nsteps; i++)
 	{
 		Step	   *step = &run->steps[i];
 
 		if (strcmp(step->name, "promote") == 0)
 			step->state = STEP_SUCCEEDED;
-		else if (step->ordinal < 70 && step->state <= STEP_RUNNING)
+		else if (step->ordinal < promote->ordinal && step->state <= STEP_RUNNING)
 			step->state = STEP_SUCCEEDED;
 		else if (step->state == STEP_FAILED)
 			step->state = STEP_PENDING;
@@ -47,12 +49,18 @@ verdict_promoted(void)
 void
 verdict_burned(void)
 {
+	Step	   *promote = run_promote_step(run);
+
 	run->ordered = false;
-	if (run->verdict.sqlstate[0] == '\0')
+	if (run->verdict.sqlstate[0])
+		snprintf(run->sentence, sizeof(run->sentence), "the target was not promoted: %s", run->verdict.message);
+	else
+	{
 		verdict_set(&run->verdict, "55000", "the target was not promoted");
-	snprintf(run->sentence, sizeof(run->sentence), "the target was not promoted: %s", run->verdict.message);
+		strlcpy(run->sentence, run->verdict.message, sizeof(run->sentence));
+	}
 	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_PENDING && run->steps[i].ordinal < 70 && run->steps[i].undo[0])
+		if (run->steps[i].state == STEP_PENDING && (promote == NULL || run->steps[i].ordinal < promote->ordinal) && run->steps[i].undo[0])
 			run->steps[i].state = STEP_FAILED;	/* after a restart nobody knows: undo it all */
 	undo_start();
 }
@@ -63,6 +71,11 @@ verdict_advance(void)
 	const char *verdict;
 
 	run_publish();
+	if (run_overruled())
+	{
+		undo_start();
+		return 0;
+	}
 	if (run->ask == NULL)
 	{
 		if (GetCurrentTimestamp() >= run->ask_at)
