@@ -7,9 +7,12 @@
  * a client was promised can be lost then.  The stop is immediate, since a clean one would
  * write a checkpoint record past the fork.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
+#include <sys/shm.h>
 #include <unistd.h>
 
 #include "agent/control.h"
@@ -23,6 +26,7 @@
 #define REDIRECT_LIMIT_MS 6000	/* more than wal_retrieve_retry_interval */
 #define STREAM_LIMIT_MS 20000	/* a directory that can stream does it by then */
 #define SESSIONS_GO_MS 300
+#define ORPHANS_GO_MS 10000
 #define POLL_MS 5
 
 /* Statements that wait at the gate (wait event type Extension) are no readers: they would wait for ever. */
@@ -203,6 +207,37 @@ start_and_stream(Rejoin *rejoin)
 
 /* ---- the ways ---- */
 
+/*
+ * A postmaster that was killed leaves a process that nobody has reaped yet, and children
+ * that take a moment to notice. As long as its pid is there, or a child is attached to its
+ * shared memory, no server starts in the directory, and the children may still write there.
+ * Line 1 of postmaster.pid is the pid, line 7 the key and the number of the memory.
+ */
+static void
+await_orphans(Rejoin *rejoin)
+{
+	double		limit = earlier(rejoin->deadline, clock_monotonic_ms() + ORPHANS_GO_MS);
+	char	   *path = data_path(rejoin->config, "postmaster.pid");
+	char	   *text = file_read(path, 4096, NULL);
+	char	   *line = text;
+	struct shmid_ds shared;
+	pid_t		pid = text ? (pid_t) atoi(text) : 0;
+	int			id = -1;
+
+	for (int i = 1; line && i < 7; i++)
+	{
+		line = strchr(line, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	if (line)
+		(void) sscanf(line, "%*u %d", &id);
+	while (((pid > 0 && kill(pid, 0) == 0) || (id >= 0 && shmctl(id, IPC_STAT, &shared) == 0 && shared.shm_nattch > 0)) &&
+		   clock_monotonic_ms() < limit && !action_cancelled(rejoin->ctx))
+		sleep_ms(POLL_MS);
+	free(text);
+	free(path);
+}
+
 static int
 by_direct(Rejoin *rejoin)
 {
@@ -235,10 +270,27 @@ try_way(Rejoin *rejoin, const Way *way)
 	json_array_append_new(rejoin->tried, json_string(way->name));
 	if (control_stop(rejoin->ctx, true, STOP_TIMEOUT_MS) < 0)
 		return -1;
+	await_orphans(rejoin);
 	if (way->prepare(rejoin) < 0 || start_and_stream(rejoin) < 0)
 		return -1;
 	json_object_set_new(rejoin->result, "method", json_string(way->name));
 	return 0;
+}
+
+/*
+ * pg_rewind first runs the server alone, to end its recovery, and that writes a checkpoint
+ * behind the WAL that is there. On a standby which has not diverged this would be the first
+ * record of its own, on the source's timeline or before the fork, where pg_rewind does not
+ * look for it: a damaged copy. So rewind is for what has diverged, or was a primary until now.
+ */
+static bool
+may_rewind(Rejoin *rejoin)
+{
+	unsigned	tli = local_timeline(rejoin->config->pg.data);
+
+	if (rejoin_half_rewound(rejoin))
+		return true;
+	return tli != 0 && tli != rejoin->source_tli && (rejoin->was_primary || source_diverged(rejoin, tli));
 }
 
 /* From the first way that can work, one after the other, each costlier than the one before. */
@@ -249,9 +301,12 @@ try_ways(Rejoin *rejoin, size_t first, size_t last)
 
 	for (size_t i = first; rc < 0 && i <= last; i++)
 	{
-		if (i > first)
+		if (ways[i].prepare == rejoin_by_rewind && first != last && !may_rewind(rejoin))
+			continue;
+		if (i > first && json_array_size(rejoin->tried) > 0)
 		{
-			log_warning("rejoin: %s failed: %s", ways[i - 1].name, action_error_message(rejoin->ctx));
+			log_warning("rejoin: %s failed: %s", json_string_value(json_array_get(rejoin->tried, json_array_size(rejoin->tried) - 1)),
+						action_error_message(rejoin->ctx));
 			action_output(rejoin->ctx, action_error_message(rejoin->ctx), strlen(action_error_message(rejoin->ctx)));
 			action_output(rejoin->ctx, "\n", 1);
 			action_forget_error(rejoin->ctx);
@@ -269,8 +324,11 @@ choose_and_try(Rejoin *rejoin)
 	unsigned	tli = local_timeline(rejoin->config->pg.data);
 	bool		half = rejoin_half_rewound(rejoin);
 
+	rejoin->was_primary = local_was_primary(rejoin->config->pg.data);
 	if (half && strcmp(rejoin->method, "direct") == 0)
 		return action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "an earlier pg_rewind did not finish");
+	if (strcmp(rejoin->method, "rewind") == 0 && !may_rewind(rejoin))
+		return try_ways(rejoin, 0, 0);	/* nothing to rewind: what pg_rewind would leave is what is there */
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
 		if (strcmp(rejoin->method, ways[i].name) == 0)
 			return try_ways(rejoin, i, i);

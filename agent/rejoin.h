@@ -19,6 +19,7 @@ typedef struct Rejoin
 	double		deadline;		/* monotonic */
 	json_t	   *result;
 	json_t	   *tried;			/* in result */
+	bool		was_primary;	/* what the directory was when we found it */
 
 	/* of the source, asked before anything is touched */
 	unsigned	source_tli;
@@ -33,8 +34,9 @@ extern int	source_inspect(Rejoin *rejoin, unsigned local_tli);
 /* source.c: does the local WAL (of a stopped server) reach past the fork? */
 extern bool source_diverged(Rejoin *rejoin, unsigned local_tli);
 
-/* source.c: the newest timeline with WAL in a data directory; 0: none */
+/* source.c: the timeline that a data directory is on (0: it cannot be told), and whether it was a primary's */
 extern unsigned local_timeline(const char *data);
+extern bool local_was_primary(const char *data);
 
 /* source.c: pg_rewind before 16 trusts the source's control file, which tells the old
  * timeline until the first checkpoint after the promotion. */

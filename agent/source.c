@@ -17,8 +17,39 @@
 #define RETRY_MS 50
 #define CONNECT_LIMIT_MS 10000
 
-unsigned
-local_timeline(const char *data)
+/* Of pg_control on all majors: at 16 the state, at 48 the timeline of the last checkpoint. */
+static bool
+read_control(const char *data, int32_t *state, uint32_t *tli)
+{
+	char	   *path = xasprintf("%s/global/pg_control", data);
+	size_t		size = 0;
+	char	   *bytes = file_read(path, 65536, &size);
+	bool		whole = bytes && size >= 52;
+
+	if (whole)
+	{
+		memcpy(state, bytes + 16, sizeof(*state));
+		memcpy(tli, bytes + 48, sizeof(*tli));
+	}
+	free(bytes);
+	free(path);
+	return whole;
+}
+
+bool
+local_was_primary(const char *data)
+{
+	enum {SHUTDOWNED = 1, SHUTDOWNING = 3, IN_CRASH_RECOVERY = 4, IN_PRODUCTION = 6};
+	int32_t		state;
+	uint32_t	tli;
+
+	return read_control(data, &state, &tli) &&
+		(state == SHUTDOWNED || state == SHUTDOWNING || state == IN_CRASH_RECOVERY || state == IN_PRODUCTION);
+}
+
+/* The newest timeline that a server was promoted to here, by its history file; segments may be left from a life before. */
+static unsigned
+newest_history(const char *data)
 {
 	char	   *path = xasprintf("%s/pg_wal", data);
 	DIR		   *dir = opendir(path);
@@ -29,7 +60,7 @@ local_timeline(const char *data)
 	{
 		unsigned	tli;
 
-		if (strspn(entry->d_name, "0123456789ABCDEF") == 24 && entry->d_name[24] == '\0' &&
+		if (strspn(entry->d_name, "0123456789ABCDEF") == 8 && strcmp(entry->d_name + 8, ".history") == 0 &&
 			sscanf(entry->d_name, "%8X", &tli) == 1 && tli > newest)
 			newest = tli;
 	}
@@ -37,6 +68,24 @@ local_timeline(const char *data)
 		closedir(dir);
 	free(path);
 	return newest;
+}
+
+/*
+ * A primary that was promoted a moment ago has made no checkpoint on its timeline yet; a
+ * standby may be further than its control file says, which does no harm: what it has of
+ * the source's timeline is the source's.
+ */
+unsigned
+local_timeline(const char *data)
+{
+	int32_t		state;
+	uint32_t	tli;
+	unsigned	promoted;
+
+	if (!read_control(data, &state, &tli))
+		return 0;
+	promoted = local_was_primary(data) ? newest_history(data) : 0;
+	return promoted > tli ? promoted : tli;
 }
 
 /* The source was promoted a moment ago: the first attempts may come too early. */

@@ -10,6 +10,7 @@
 #include "agent/standby.h"
 #include "agent/text.h"
 
+#define SILENCE_MS 500
 #define POLL_MS 2
 #define QUERY_TIMEOUT_MS 5000
 #define FOLLOW_TIMEOUT_MS 30000
@@ -56,12 +57,33 @@ standby_streams(PGconn *conn, const Upstream *upstream)
 	return streams;
 }
 
+/*
+ * A receiver calls itself streaming as soon as its order was accepted; that the WAL is no
+ * longer there comes a moment later. The first message tells (until then both times are
+ * that of the start), or, where nothing is written, that it stays so for a while.
+ */
+static bool
+standby_heard(PGconn *conn)
+{
+	char	   *value = pg_value(conn, "SELECT last_msg_send_time <> last_msg_receipt_time FROM pg_catalog.pg_stat_wal_receiver");
+	bool		heard = value && strcmp(value, "t") == 0;
+
+	free(value);
+	return heard;
+}
+
 double
 standby_wait_streaming(ActionContext *ctx, PGconn *conn, const Upstream *upstream, double deadline)
 {
+	double		since = 0;
+
 	while (clock_monotonic_ms() < deadline)
 	{
-		if (standby_streams(conn, upstream))
+		if (!standby_streams(conn, upstream))
+			since = 0;
+		else if (since == 0)
+			since = clock_monotonic_ms();
+		if (since != 0 && (standby_heard(conn) || clock_monotonic_ms() > since + SILENCE_MS))
 			return clock_realtime_ms();
 		if (PQstatus(conn) != CONNECTION_OK || action_cancelled(ctx))
 			return 0;
