@@ -133,10 +133,15 @@ is_back(ActionContext *ctx, PGconn *conn, const char *name, const char *value, c
 							  "(SELECT s.boot_val FROM pg_catalog.pg_settings s WHERE s.name = $1), '') = $2", name, value);
 	for (int i = 0; i < 500; i++)
 	{
-		if (query_says_yes(ctx, conn, "SELECT pg_catalog.current_setting($1) = $2", name, value))
-			return true;
-		if (query_says_yes(ctx, conn, "SELECT pg_catalog.current_setting($1) <> $2", name, ours))
-			return false;
+		/* one look: the new value may come between two */
+		const char *values[] = {name};
+		PGresult   *res = pg_query_or_fail(ctx, conn, "SELECT pg_catalog.current_setting($1)", 1, values);
+		bool		old = res && strcmp(PQgetvalue(res, 0, 0), value) == 0;
+		bool		other = !res || strcmp(PQgetvalue(res, 0, 0), ours) != 0;
+
+		PQclear(res);
+		if (old || other)
+			return old;
 		sleep_ms(2);
 	}
 	return false;
