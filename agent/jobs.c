@@ -320,6 +320,32 @@ prune_one(char *run)
 	return false;
 }
 
+/*
+ * All questions for facts come under one run, which is always among the newest ones. Nobody
+ * comes back to an old one: forgets one of them and gives its name; false: none.
+ */
+static bool
+prune_facts(char *run, char *step)
+{
+	int			seen = 0;
+
+	for (Job **place = &jobs; *place; place = &(*place)->next)
+	{
+		Job		   *job = *place;
+
+		if (json_array_size(job->actions) != 1 ||
+			strcmp(param_string(json_array_get(job->actions, 0), "action", ""), ACTION_FACTS) != 0 ||
+			job->state == JOB_RUNNING || job->waiters > 0 || ++seen <= JOB_FACTS_KEPT)
+			continue;
+		memcpy(run, job->run, sizeof(job->run));
+		memcpy(step, job->step, sizeof(job->step));
+		*place = job->next;
+		free_job(job);
+		return true;
+	}
+	return false;
+}
+
 /* ---- executing ---- */
 
 static int
@@ -407,6 +433,9 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 {
 	const AgentConfig *config = ctx->config;
 	char		pruned[PINGPONG_KEY_MAX + 1];
+	char		pruned_fact[sizeof(job->run)];
+	char		pruned_step[sizeof(job->step)];
+	bool		prune_fact;
 	bool		prune;
 
 	if (!lazy)
@@ -438,7 +467,10 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 	pthread_mutex_lock(&jobs_lock);
 	job->waiters--;
 	prune = prune_one(pruned);
+	prune_fact = prune_facts(pruned_fact, pruned_step);
 	pthread_mutex_unlock(&jobs_lock);
+	if (prune_fact)
+		journal_remove_job(config->state_dir, pruned_fact, pruned_step);
 	if (prune)
 		journal_remove_run(config->state_dir, pruned);
 	pthread_mutex_lock(&jobs_lock);

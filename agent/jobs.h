@@ -11,6 +11,7 @@
 
 #define JOB_ACTIONS_MAX 32
 #define JOB_RUNS_KEPT 50
+#define JOB_FACTS_KEPT 20
 
 typedef enum JobState
 {
@@ -80,6 +81,7 @@ extern int64_t epoch_current(void);
 extern int	journal_write(const char *state_dir, const char *run, const char *step, json_t *record, bool durable);
 extern void journal_read_all(const char *state_dir, void (*found) (json_t *record));
 extern void journal_remove_run(const char *state_dir, const char *run);
+extern void journal_remove_job(const char *state_dir, const char *run, const char *step);
 extern int64_t journal_read_epoch(const char *state_dir);
 extern int	journal_write_epoch(const char *state_dir, int64_t epoch);
 

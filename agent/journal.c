@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/jobs.h"
 
@@ -101,6 +102,15 @@ journal_read_all(const char *state_dir, void (*found) (json_t *record))
 	if (runs)
 		closedir(runs);
 	free(root);
+}
+
+void
+journal_remove_job(const char *state_dir, const char *run, const char *step)
+{
+	char	   *path = xasprintf("%s/jobs/%s/%s.json", state_dir, run, step);
+
+	unlink(path);
+	free(path);
 }
 
 /* With its promote token: without one a promotion is refused as well. */
