@@ -8,7 +8,7 @@ use Lab;
 use Test::More;
 
 my $runs = $ENV{PINGPONG_RUNS} // 50;
-my $settled = 10;				# from here on nothing may grow
+my $settled = $ENV{PINGPONG_SETTLED} // 10;	# from here on nothing may grow
 my $lab = Lab->up(fast => 1, port => 19100);
 my @nodes = $lab->nodes;
 my @agents = (@nodes, 'pooler1');
