@@ -225,7 +225,7 @@ pass_gate(Intent intent)
  * drain sees it, and after sealing has begun it does not start.
  */
 static void
-take_xid_first(void)
+take_xid_first(bool outside)
 {
 	if (!gate_applies() || IsInParallelMode() || IsAbortedTransactionBlockState())
 		return;
@@ -234,7 +234,8 @@ take_xid_first(void)
 	if (pg_atomic_read_u32(&gate_shared->state) >= GATE_SEALING &&
 		gate_state() >= GATE_SEALING)
 		refuse(gate_state());
-	commit_is_awaited = true;
+	if (outside)
+		commit_is_awaited = true;
 }
 
 /* Undo what client_authentication() did, once the server is open again. */
@@ -398,7 +399,7 @@ give_xid(Node *stmt)
 			 ((TransactionStmt *) stmt)->kind == TRANS_STMT_PREPARE)
 		xid_due_at_commit = true;
 	else if (outside_transaction(stmt))
-		take_xid_first();
+		take_xid_first(true);
 }
 
 static void
@@ -501,7 +502,7 @@ function_executes(Oid function)
 	if (function == F_PG_NOTIFY)
 		xid_due_at_commit = true;
 	else if (function == COMPAT_F_EMIT_MESSAGE_TEXT || function == COMPAT_F_EMIT_MESSAGE_BYTEA)
-		take_xid_first();
+		take_xid_first(false);
 }
 
 static void

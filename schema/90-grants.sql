@@ -1,4 +1,5 @@
--- Start closed: nothing for PUBLIC; pg_monitor reads, pingpong_operator acts.
+-- Start closed: nothing for PUBLIC; pg_monitor reads, pingpong_operator acts. Registering stays with superusers: a
+-- node's address decides to whom the agents' token goes and from whom a standby is built, a route what a pooler does.
 DO $$
 DECLARE
     f record;
@@ -6,7 +7,7 @@ BEGIN
     FOR f IN SELECT p.oid::regprocedure AS signature, p.proname FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pingpong'::pg_catalog.regnamespace
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
-        IF f.proname NOT IN ('seal', 'wake') THEN
+        IF f.proname NOT IN ('seal', 'wake', 'add_node', 'add_router', 'drop_node', 'add_route', 'drop_route') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pingpong_operator', f.signature);
         END IF;
         IF f.proname IN ('fail', 'progress_rows', 'node_name', 'worker_pid', 'where_is_primary', 'plan', 'report', 'check_node', 'gate_status', 'wait_lag_zero') THEN
@@ -17,4 +18,3 @@ END
 $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA pingpong FROM PUBLIC;
 GRANT SELECT ON ALL TABLES IN SCHEMA pingpong TO pg_monitor, pingpong_operator;
-GRANT INSERT, UPDATE, DELETE ON pingpong.node, pingpong.route TO pingpong_operator;

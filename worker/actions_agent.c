@@ -524,7 +524,7 @@ pause_advance(Run *run, Step *step)
 {
 	RunRoute   *route = run_route(run, step->subject);
 
-	if (step->call && step->call->done)
+	if (step->post_at != 0 || (step->call && step->call->done))
 		return job_advance(run, step);
 	if (serves(route, worker_asker()) && run_blackout_so_far(run) > 5 && run_other_transactions(worker_asker()) == 0)
 		return ACTION_DONE;

@@ -196,6 +196,8 @@ start_call(const char *url, const char *path, char *body, int timeout_ms)
 	CURL	   *easy;
 
 	call->request = body;
+	if (url == NULL)
+		return call_failed_at_once(call, "the node is not registered any more");
 	if (!read_token(token, sizeof(token), why, sizeof(why)))
 		return call_failed_at_once(call, why);
 	easy = curl_easy_init();

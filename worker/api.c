@@ -68,6 +68,7 @@ post_request(const char *kind, const char *target, const char *options, uint64 *
 	uint64		number;
 	int64		run = 0;
 	bool		busy;
+	char	   *role = GetUserNameFromId(GetSessionUserId(), false);
 
 	if (strlen(target) >= PP_NAME_LEN || strlen(options) >= PP_OPTIONS_LEN)
 		ereport(ERROR, (errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION), errmsg("a name or the options are too long")));
@@ -81,7 +82,7 @@ post_request(const char *kind, const char *target, const char *options, uint64 *
 		worker_shared->kind = request_kind(kind);
 		worker_shared->asker = MyProcPid;
 		worker_shared->request++;
-		strlcpy(worker_shared->requested_by, GetUserNameFromId(GetSessionUserId(), false), NAMEDATALEN);
+		strlcpy(worker_shared->requested_by, role, NAMEDATALEN);
 		strlcpy(worker_shared->target, target, PP_NAME_LEN);
 		strlcpy(worker_shared->options, options, PP_OPTIONS_LEN);
 	}

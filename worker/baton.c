@@ -99,7 +99,8 @@ promoting_job(void)
 
 	if (run->late_job)
 		return verdict && strcmp(verdict, "promoted") == 0 ? run->late_job : NULL;
-	return state && strcmp(state, "succeeded") == 0 ? body : NULL;
+	return state && (strcmp(state, "succeeded") == 0 ||
+					 (strcmp(state, "failed") == 0 && verdict && strcmp(verdict, "promoted") == 0)) ? body : NULL;
 }
 
 /* Says our agent plainly that it was not this run? */
@@ -113,6 +114,30 @@ not_ours(void)
 	if (run->late_job)
 		return verdict && strcmp(verdict, "burned") == 0;
 	return run->ask->status == 404 || (state && strcmp(state, "running") != 0);
+}
+
+/* Says what it waits for, and ends the run when that has lasted too long. */
+static bool
+heard_in_time(void)
+{
+	if (run->unheard == 0)
+		run->unheard = GetCurrentTimestamp();
+	if (run->ask->status == 200 || run->ask->status == 404)
+	{
+		run->unheard = 0;
+		return true;
+	}
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "promoted, but the agent of \"%s\" does not say whether by this run (status %d%s%s)", run->target, run->ask->status,
+			 run->ask->error[0] ? ", " : "", run->ask->error);
+	run_publish();
+	if (!run->told_waiting)
+		ereport(LOG, (errmsg("run " INT64_FORMAT ": %s", run->id, run->sentence)));
+	run->told_waiting = true;
+	if (GetCurrentTimestamp() - run->unheard < worker_rejoin_timeout * INT64CONST(1000))
+		return true;
+	run_finish("stuck");
+	return false;
 }
 
 /*
@@ -137,6 +162,8 @@ baton_advance(void)
 	}
 	if (!run->ask->done)
 		return 5;
+	if (!heard_in_time())
+		return 0;
 	if (!run->late_job && obeyed_late(run->ask->body))
 	{
 		ask_token();

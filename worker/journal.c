@@ -233,7 +233,7 @@ journal_load_steps(Run *run)
 			worker = journal_text(i, 7);
 			like.mine = strcmp(worker, "both") == 0 || (strcmp(worker, "target") == 0) == run->is_target;
 			like.action = action_find(like.name);
-			if (like.action == NULL)
+			if (like.action == NULL || (like.undo[0] && action_find(like.undo) == NULL))
 				ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 								errmsg("runbook \"%s\" names an unknown action \"%s\"", run->runbook, like.name)));
 			initStringInfo(&guard);
@@ -273,7 +273,13 @@ journal_create_run(Run *run)
 	char	   *options = json_dumps(run->options, JSON_COMPACT);
 
 	journal_begin();
+	if (journal_exec("SELECT FROM pingpong.runbook_step WHERE runbook = $1", 1, run->runbook) == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("runbook \"%s\" does not exist", run->runbook)));
 	run->moves = journal_exec("SELECT FROM pingpong.runbook_step WHERE runbook = $1 AND action = 'promote'", 1, run->runbook) > 0;
+	if (run->moves != (run->request == REQUEST_SWITCHOVER))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("runbook \"%s\" cannot be used for this", run->runbook),
+						errdetail("Only a runbook with the action \"promote\" is a switchover.")));
 	journal_exec("LOCK TABLE pingpong.run IN SHARE ROW EXCLUSIVE MODE", 0);
 	journal_exec(run->moves ? "UPDATE pingpong.cluster SET epoch = epoch + 1 RETURNING epoch" :
 				 "SELECT epoch FROM pingpong.cluster", 0);
@@ -441,6 +447,19 @@ journal_close_mended(Run *run)
 	journal_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Mended by run ' || $1 || '.' WHERE r.state = 'stuck' "
 				 "AND NOT EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.state = 'failed' "
 				 "AND s.action IN ('rejoin', 'follow', 'repoint'))", 1, id);
+	journal_end();
+}
+
+/* A run that cannot be worked on: it ends here, with the reason. */
+void
+journal_give_up(int64 id, const char *state, const char *sentence)
+{
+	char		number[24];
+
+	snprintf(number, sizeof(number), INT64_FORMAT, id);
+	journal_begin();
+	journal_exec("UPDATE pingpong.run SET state = $2, sentence = $3, ended_at = pg_catalog.clock_timestamp() "
+				 "WHERE id = $1::pg_catalog.int8 AND state = 'running'", 3, number, state, sentence);
 	journal_end();
 }
 

@@ -136,11 +136,19 @@ mailbox_answer(const Outcome *outcome, const Verdict *verdict)
 	LWLockRelease(worker_shared->lock);
 }
 
-/* The work is over: the next request may come. */
+/*
+ * The work is over: the next request may come. One that has come already,
+ * while a run was going on that nobody had asked for here, stays.
+ */
 void
 mailbox_finish(void)
 {
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	if (worker_shared->answered < worker_shared->request)
+	{
+		LWLockRelease(worker_shared->lock);
+		return;
+	}
 	worker_shared->busy = false;
 	worker_shared->cancel = false;
 	worker_shared->kind = REQUEST_NONE;

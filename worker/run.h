@@ -159,6 +159,7 @@ struct Run
 	bool		ordered;		/* promote was sent: only a verdict may undo it */
 	bool		switched;		/* writes flow on the target */
 	bool		answered;
+	int			errors;			/* that the journal or an action raised */
 	XLogRecPtr	seal_lsn;
 	char		sentence[PP_TEXT_LEN];
 	Verdict		verdict;
@@ -171,6 +172,7 @@ struct Run
 	TimestampTz ask_at;
 	json_t	   *late_job;		/* baton.c: a promotion that its agent gave up, until the token is asked */
 	bool		told_waiting;
+	TimestampTz unheard;		/* since when our own agent gives no answer */
 };
 
 /* options, in ms */

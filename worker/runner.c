@@ -162,7 +162,7 @@ step_begin(Step *step)
 	step->message[0] = '\0';
 	step->started = GetCurrentTimestamp();
 	INSTR_TIME_SET_CURRENT(step->clock);
-	if (step->action->in_blackout && !run->blackout && !run->switched && !run->is_target)
+	if (step->action->in_blackout && run->moves && !run->blackout && !run->switched && !run->is_target)
 	{
 		run->blackout = true;
 		run->blackout_began = step->clock;
@@ -335,7 +335,7 @@ hand_over(void)
 	run_answer(run->switched ? "switched" : "promoted");
 	if (run->ask == NULL)
 		leave_note();
-	if (!run->ask->done)
+	if (run->ask && !run->ask->done)
 		return;
 	run_forget();
 }
@@ -610,6 +610,14 @@ runner_recover(void)
 	run->answered = true;
 	journal_load_topology(run);
 	journal_load_steps(run);
+	if (run->moves && !run->is_target && strcmp(run->source, worker_self()) != 0)
+	{							/* not ours to undo, nor to go on with */
+		snprintf(run->sentence, sizeof(run->sentence), "This primary calls itself \"%s\", which is neither source nor target of "
+				 "the run. Find out which server is the right one, and set pingpong.node_name.", worker_self());
+		MemoryContextSwitchTo(old);
+		run_finish("stuck");
+		return;
+	}
 	if (run->is_target)
 		run->phase = RUN_TAKING_OVER;
 	else if (!run->moves)
@@ -668,6 +676,22 @@ runner_advance(void)
 }
 
 /*
+ * A run that was stored but cannot be worked on (its runbook has changed, say)
+ * must not stay "running", or nothing else would ever begin.
+ */
+static void
+give_up(const ErrorData *error)
+{
+	char		sentence[PP_TEXT_LEN];
+	bool		sealed = run->moves && gate_state() == GATE_SEALED;
+
+	if (run->id == 0 || sealed)
+		return;
+	snprintf(sentence, sizeof(sentence), "the run could not be worked on: %s", error->message);
+	journal_give_up(run->id, run->request == REQUEST_NONE ? "stuck" : "rolled_back", sentence);
+}
+
+/*
  * An action or the journal raised an error: the steps that were being worked
  * on have failed. What could not be stored is derived anew after a restart of
  * the worker, so repeated errors simply end it.
@@ -675,19 +699,28 @@ runner_advance(void)
 void
 runner_error(const ErrorData *error)
 {
-	static int	errors = 0;
-
 	if (run == NULL)
 		return;
-	if (run->phase == RUN_GATHERING || ++errors > 5)
+	if (run->phase == RUN_GATHERING)
 	{
 		verdict_set(&run->verdict, unpack_sql_state(error->sqlerrcode), error->message);
+		if (error->detail)
+			strlcpy(run->verdict.detail, error->detail, sizeof(run->verdict.detail));
 		run_answer("refused");
-		if (run->phase != RUN_GATHERING)
+		PG_TRY();
+		{
+			give_up(error);
+		}
+		PG_CATCH();
+		{
 			proc_exit(1);
+		}
+		PG_END_TRY();
 		run_forget();
 		return;
 	}
+	if (++run->errors > 5)
+		proc_exit(1);
 	for (int i = 0; i < run->nsteps; i++)
 		if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
 		{

@@ -21,6 +21,8 @@ add_undo(Step *step)
 	undo->call = NULL;
 	undo->post_at = 0;
 	undo->attempt = 0;
+	undo->phase = 0;
+	undo->unheard = 0;
 	undo->message[0] = '\0';
 	strlcpy(undo->name, step->undo, sizeof(undo->name));
 	undo->action = action_find(step->undo);
@@ -45,7 +47,7 @@ undo_start(void)
 		if (run->steps[i].undo[0] && run->steps[i].state != STEP_PENDING && run->steps[i].state != STEP_SKIPPED)
 			add_undo(&run->steps[i]);
 	for (int i = 0; i < run->nundo; i++)
-		if (run->undo[i].action->advance == NULL)
+		if (run->undo[i].action && run->undo[i].action->advance == NULL)
 			step_move(&run->undo[i]);
 	if (run->blackout)
 	{
