@@ -98,7 +98,10 @@ action_pg_warm(ActionContext *ctx, json_t *params, json_t *result)
 	return conn ? 0 : -1;
 }
 
-/* A server that is down and was neither sealed nor a standby may hold the only copy of something. */
+/*
+ * A server that is down and was neither sealed nor a standby may hold the only copy of
+ * something.  Asked before the first way: each of them leaves a standby.signal.
+ */
 static bool
 safe_to_overwrite(Rejoin *rejoin)
 {
@@ -260,7 +263,7 @@ static const Way ways[] = {
 static int
 try_way(Rejoin *rejoin, const Way *way)
 {
-	if (way->overwrites && !safe_to_overwrite(rejoin))
+	if (way->overwrites && !rejoin->may_overwrite)
 	{
 		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 					"this server is down, has diverged, and was not sealed");
@@ -325,6 +328,7 @@ choose_and_try(Rejoin *rejoin)
 	bool		half = rejoin_half_rewound(rejoin);
 
 	rejoin->was_primary = local_was_primary(rejoin->config->pg.data);
+	rejoin->may_overwrite = safe_to_overwrite(rejoin);
 	if (half && strcmp(rejoin->method, "direct") == 0)
 		return action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "an earlier pg_rewind did not finish");
 	if (strcmp(rejoin->method, "rewind") == 0 && !may_rewind(rejoin))

@@ -20,6 +20,7 @@ typedef struct Rejoin
 	json_t	   *result;
 	json_t	   *tried;			/* in result */
 	bool		was_primary;	/* what the directory was when we found it */
+	bool		may_overwrite;	/* it held nothing then that only it has, or that may be lost */
 
 	/* of the source, asked before anything is touched */
 	unsigned	source_tli;

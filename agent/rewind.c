@@ -10,10 +10,12 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/child.h"
 #include "agent/control.h"
@@ -31,21 +33,49 @@ beside(Rejoin *rejoin, const char *suffix)
 }
 
 static int
+fail_rename(Rejoin *rejoin, const char *from, const char *to, int reason)
+{
+	action_fail(rejoin->ctx, STATE_IO_ERROR, "could not rename \"%s\" to \"%s\": %s", from, to, strerror(reason));
+	if (reason == EBUSY || reason == EXDEV)
+		action_hint(rejoin->ctx, "The data directory is a mount point; let it be a folder inside of it.");
+	else if (reason == EACCES || reason == EPERM || reason == EROFS)
+		action_hint(rejoin->ctx, "The agent must be allowed to write in the folder that the data directory is in.");
+	return -1;
+}
+
+static int
 rename_durably(Rejoin *rejoin, const char *from, const char *to)
 {
-	char	   *parent = xasprintf("%s/..", to);
+	char	   *copy = xstrdup(to);
+	int			rc = rename(from, to);
 
-	if (rename(from, to) < 0)
-	{
-		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not rename \"%s\" to \"%s\": %s", from, to, strerror(errno));
-		if (errno == EBUSY)
-			action_hint(rejoin->ctx, "The data directory is a mount point; let it be a folder inside of it.");
-		free(parent);
-		return -1;
-	}
-	file_fsync_path(parent);
-	free(parent);
-	return 0;
+	if (rc < 0)
+		rc = fail_rename(rejoin, from, to, errno);
+	else
+		file_fsync_path(dirname(copy));
+	free(copy);
+	return rc;
+}
+
+/* What a rename of the data directory would tell, before hours go into a copy that cannot take its place. */
+static int
+check_movable(Rejoin *rejoin)
+{
+	const char *data = rejoin->config->pg.data;
+	char	   *copy = xstrdup(data);
+	const char *parent = dirname(copy);
+	char	   *target = beside(rejoin, SUFFIX_OLD);
+	struct stat inner;
+	struct stat outer;
+	int			rc = 0;
+
+	if (access(parent, W_OK | X_OK) < 0)
+		rc = fail_rename(rejoin, data, target, errno);
+	else if (lstat(data, &inner) == 0 && stat(parent, &outer) == 0 && inner.st_dev != outer.st_dev)
+		rc = fail_rename(rejoin, data, target, EBUSY);
+	free(target);
+	free(copy);
+	return rc;
 }
 
 static bool
@@ -226,6 +256,26 @@ rewind_in(Rejoin *rejoin, char *place)
 	return rc;
 }
 
+/*
+ * Never in place: killed in the middle, what lies there would start as a primary that is
+ * not sealed. Where the directory cannot be renamed it stays as it was, standby.signal and all.
+ */
+static int
+hide(Rejoin *rejoin, const char *hidden)
+{
+	const char *data = rejoin->config->pg.data;
+	int			rc = saved_take(rejoin, data);
+
+	remove_tree(hidden);		/* there is a whole one beside it */
+	if (rc == 0)
+	{
+		rc = rename_durably(rejoin, data, hidden);
+		if (rc < 0 && !rejoin_half_rewound(rejoin))
+			saved_forget(rejoin);	/* nothing was overwritten: these would only grow old */
+	}
+	return rc;
+}
+
 int
 rejoin_by_rewind(Rejoin *rejoin)
 {
@@ -234,12 +284,7 @@ rejoin_by_rewind(Rejoin *rejoin)
 	int			rc = source_checkpoint(rejoin);
 
 	if (rc == 0 && file_exists(data))
-	{
-		rc = saved_take(rejoin, data);
-		remove_tree(hidden);	/* there is a whole one beside it */
-		if (rc == 0 && rename(data, hidden) < 0)
-			rc = rewind_in(rejoin, data);	/* a mount point: work in place */
-	}
+		rc = hide(rejoin, hidden);
 	if (rc == 0 && file_exists(hidden))
 	{
 		rc = rewind_in(rejoin, hidden);
@@ -332,6 +377,8 @@ rejoin_by_basebackup(Rejoin *rejoin)
 	char	   *fresh = beside(rejoin, SUFFIX_NEW);
 	int			rc = check_layout(rejoin);
 
+	if (rc == 0)
+		rc = check_movable(rejoin);
 	if (rc == 0 && file_exists(rejoin->config->pg.data))
 		rc = saved_take(rejoin, rejoin->config->pg.data);
 	remove_tree(fresh);
@@ -344,8 +391,8 @@ rejoin_by_basebackup(Rejoin *rejoin)
 		rc = standby_configure_offline(rejoin->ctx, fresh, &rejoin->upstream);
 	if (rc == 0)
 		rc = swap_folders(rejoin, fresh);
-	else
-		remove_tree(fresh);
+	if (rc < 0 && file_exists(rejoin->config->pg.data))
+		remove_tree(fresh);		/* else it is the only one that can take its place */
 	if (rc == 0)
 		rejoin_note_whole(rejoin);
 	free(fresh);
