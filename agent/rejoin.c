@@ -17,6 +17,7 @@
 
 #include "agent/control.h"
 #include "agent/jobs.h"
+#include "agent/originals.h"
 #include "agent/rejoin.h"
 #include "agent/text.h"
 
@@ -472,7 +473,10 @@ action_pg_rejoin(ActionContext *ctx, json_t *params, json_t *result)
 		return -1;
 	rc = run_rejoin(&rejoin);
 	if (rc >= 0)
+	{
 		rejoin_remove_leftovers(&rejoin);
+		settings_put_back(ctx);	/* of a run that was about a primary; nobody else may come to do it */
+	}
 	pthread_mutex_unlock(&server_lock);
 	return rc < 0 ? -1 : 0;
 }

@@ -2,15 +2,21 @@
  * settings.c
  *		pg.checkpoint, pg.query, pg.setting: small orders to the local server.
  */
+#include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/pg.h"
+#include "agent/originals.h"
 #include "agent/text.h"
 
 #define SETTING_TIMEOUT_MS 5000
 #define CHECKPOINT_TIMEOUT_MS 600000
+#define SEEN_TRIES 500			/* of 2 ms */
+
+static const char *const our_settings[] = {"synchronous_standby_names", "wal_init_zero", "wal_writer_delay", NULL};
+static pthread_mutex_t settings_lock = PTHREAD_MUTEX_INITIALIZER;	/* an original and its change are one */
 
 int
 action_pg_checkpoint(ActionContext *ctx, json_t *params, json_t *result)
@@ -83,8 +89,10 @@ action_note(ActionContext *ctx, json_t *params, json_t *result)
 static bool
 setting_allowed(const char *name)
 {
-	return strcmp(name, "synchronous_standby_names") == 0 || strcmp(name, "wal_init_zero") == 0 ||
-		strcmp(name, "wal_writer_delay") == 0;
+	for (int i = 0; our_settings[i]; i++)
+		if (strcmp(name, our_settings[i]) == 0)
+			return true;
+	return false;
 }
 
 static int
@@ -107,39 +115,32 @@ alter_system(ActionContext *ctx, PGconn *conn, const char *name, const char *val
 	return done ? 0 : -1;
 }
 
-static bool
-query_says_yes(ActionContext *ctx, PGconn *conn, const char *sql, const char *name, const char *value)
+static char *
+current_value(ActionContext *ctx, PGconn *conn, const char *name)
 {
-	const char *values[] = {name, value};
-	PGresult   *res = pg_query_or_fail(ctx, conn, sql, 2, values);
-	bool		yes = res && strcmp(PQgetvalue(res, 0, 0), "t") == 0;
+	const char *values[] = {name};
+	PGresult   *res = pg_query_or_fail(ctx, conn, "SELECT pg_catalog.current_setting($1)", 1, values);
+	char	   *value = res ? xstrdup(PQgetvalue(res, 0, 0)) : NULL;
 
 	PQclear(res);
-	return yes;
+	return value;
 }
 
 /*
- * Is it the old value again now that our line is gone? The server says so when
- * it has read its files, in its own units (the files and boot_val have others);
- * where our value was the old one all along, only the files can tell.
+ * Has the server the old value again, now that it reads its files?  It says so in its own
+ * units.  A third value is not the old one; it comes from elsewhere.
  */
 static bool
 is_back(ActionContext *ctx, PGconn *conn, const char *name, const char *value, const char *ours)
 {
-	if (strcmp(value, ours) == 0)
-		return query_says_yes(ctx, conn,
-							  "SELECT coalesce((SELECT f.setting FROM pg_catalog.pg_file_settings f WHERE f.name = $1 "
-							  "AND f.error IS NULL ORDER BY f.seqno DESC LIMIT 1), "
-							  "(SELECT s.boot_val FROM pg_catalog.pg_settings s WHERE s.name = $1), '') = $2", name, value);
-	for (int i = 0; i < 500; i++)
+	for (int i = 0; i < SEEN_TRIES; i++)
 	{
 		/* one look: the new value may come between two */
-		const char *values[] = {name};
-		PGresult   *res = pg_query_or_fail(ctx, conn, "SELECT pg_catalog.current_setting($1)", 1, values);
-		bool		old = res && strcmp(PQgetvalue(res, 0, 0), value) == 0;
-		bool		other = !res || strcmp(PQgetvalue(res, 0, 0), ours) != 0;
+		char	   *now = current_value(ctx, conn, name);
+		bool		old = now && strcmp(now, value) == 0;
+		bool		other = !now || strcmp(now, ours) != 0;
 
-		PQclear(res);
+		free(now);
 		if (old || other)
 			return old;
 		sleep_ms(2);
@@ -148,42 +149,121 @@ is_back(ActionContext *ctx, PGconn *conn, const char *name, const char *value, c
 }
 
 /*
- * Back to what it was: where the value comes from elsewhere (postgresql.conf, the
+ * Without a memory of our own: where the value comes from elsewhere (postgresql.conf, the
  * default), our line must go, or that other place would be overruled for ever.
  */
 static int
-restore_setting(ActionContext *ctx, PGconn *conn, const char *name, const char *value, const char *ours)
+restore_told(ActionContext *ctx, PGconn *conn, const char *name, const char *value, const char *ours)
 {
+	if (!value || strcmp(value, ours) == 0)
+		return 0;				/* it was restored before, or never changed */
 	if (alter_system(ctx, conn, name, NULL) < 0)
 		return -1;
-	return !value || is_back(ctx, conn, name, value, ours) ? 0 : alter_system(ctx, conn, name, value);
+	return is_back(ctx, conn, name, value, ours) ? 0 : alter_system(ctx, conn, name, value);
+}
+
+/* Killed before the memory is gone, it is done again: the same line is put back. */
+static int
+restore_original(ActionContext *ctx, PGconn *conn, const char *name, const Original *original, const char *ours)
+{
+	if (alter_system(ctx, conn, name, original->line) < 0)
+		return -1;
+	/* who comes next must not find our value as the one to be remembered */
+	is_back(ctx, conn, name, original->value, ours);
+	original_forget(ctx->config, name);
+	return 0;
+}
+
+/* Names to wait for, or a reset, are meant to stay; all else is for the time of a run. */
+static bool
+is_lasting(const char *name, const char *value)
+{
+	return !value || (*value && strcmp(name, "synchronous_standby_names") == 0);
+}
+
+static int
+change_setting(ActionContext *ctx, PGconn *conn, const char *name, const char *value, const char *now)
+{
+	if (!is_lasting(name, value) && original_keep(ctx->config, name, now) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "could not note the value of \"%s\": %s", name, strerror(errno));
+	if (alter_system(ctx, conn, name, value) < 0)
+		return -1;
+	if (is_lasting(name, value))
+		original_forget(ctx->config, name);
+	return 0;
+}
+
+static int
+set_or_restore(ActionContext *ctx, PGconn *conn, json_t *params, json_t *result)
+{
+	const char *name = param_string(params, "name", "");
+	const char *value = param_string(params, "value", NULL);
+	char	   *now = current_value(ctx, conn, name);
+	Original	original;
+	bool		known = original_read(ctx->config, name, &original);
+	int			rc = -1;
+
+	if (now)
+	{
+		json_object_set_new(result, "previous", json_string(known ? original.value : now));
+		if (!param_bool(params, "restore", false))
+			rc = change_setting(ctx, conn, name, value, now);
+		else if (known)
+			rc = restore_original(ctx, conn, name, &original, now);
+		else
+			rc = restore_told(ctx, conn, name, value, now);
+	}
+	original_free(&original);
+	free(now);
+	return rc;
 }
 
 int
 action_pg_setting(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const char *name = param_string(params, "name", "");
-	const char *value = param_string(params, "value", NULL);
-	const char *values[] = {name};
 	PGconn	   *conn;
-	PGresult   *res;
-	int			rc = -1;
+	int			rc;
 
-	if (!setting_allowed(name))
+	if (!setting_allowed(param_string(params, "name", "")))
 		return action_fail(ctx, "42501", "this setting is not one that the agent changes");
-	if (!value && !json_is_null(json_object_get(params, "value")))
+	if (!param_string(params, "value", NULL) && !json_is_null(json_object_get(params, "value")))
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"value\" must be a string or null");
 	conn = pg_local_or_fail(ctx, NULL, SETTING_TIMEOUT_MS);
 	if (!conn)
 		return -1;
-	res = pg_query_or_fail(ctx, conn, "SELECT pg_catalog.current_setting($1)", 1, values);
-	if (res)
-	{
-		json_object_set_new(result, "previous", json_string(PQgetvalue(res, 0, 0)));
-		rc = param_bool(params, "restore", false) ? restore_setting(ctx, conn, name, value, PQgetvalue(res, 0, 0))
-			: alter_system(ctx, conn, name, value);
-	}
-	PQclear(res);
+	pthread_mutex_lock(&settings_lock);
+	rc = set_or_restore(ctx, conn, params, result);
+	pthread_mutex_unlock(&settings_lock);
 	PQfinish(conn);
 	return rc;
+}
+
+static int
+put_back(ActionContext *ctx, const char *name, const Original *original)
+{
+	PGconn	   *conn = pg_local_or_fail(ctx, NULL, SETTING_TIMEOUT_MS);
+	char	   *now = conn ? current_value(ctx, conn, name) : NULL;
+	int			rc = now ? restore_original(ctx, conn, name, original, now) : -1;
+
+	free(now);
+	PQfinish(conn);
+	return rc;
+}
+
+void
+settings_put_back(ActionContext *ctx)
+{
+	pthread_mutex_lock(&settings_lock);
+	for (int i = 0; our_settings[i]; i++)
+	{
+		Original	original;
+
+		if (original_read(ctx->config, our_settings[i], &original) && put_back(ctx, our_settings[i], &original) < 0)
+		{
+			log_warning("could not put back \"%s\": %s", our_settings[i], action_error_message(ctx));
+			action_forget_error(ctx);
+		}
+		original_free(&original);
+	}
+	pthread_mutex_unlock(&settings_lock);
 }

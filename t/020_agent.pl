@@ -316,6 +316,32 @@ sub test_garbage_on_port
 
 # ---- jobs ----
 
+# The answer to the one who changed a setting may never arrive: the agent remembers.
+sub test_originals
+{
+	my $setting = sub { act('chicago', 'jobs', 0, 'pg.setting', { name => 'wal_writer_delay', @_ }) };
+	my $own = sub { sql('chicago', q{SELECT count(*) FROM pg_file_settings WHERE name = 'wal_writer_delay'}) };
+	my $restore = sub { done($setting->(value => $_[0], restore => JSON::PP::true), $_[1]) };
+
+	$restore->(undef, 'a setting that was never changed is restored');
+	is(done($setting->(value => '10s'), 'one that is changed')->{previous}, '200ms', 'had its default');
+	wait_for('reload', sub { sql('chicago', 'SHOW wal_writer_delay') eq '10s' });
+	is(done($setting->(value => '9s'), 'and changed again')->{previous}, '200ms', 'the original is still known');
+	$restore->(undef, 'restored by one who does not know it');
+	is(sql('chicago', 'SHOW wal_writer_delay') . ' ' . $own->(), '200ms 0', 'it has no line of its own');
+	$restore->('200ms', 'restored twice');
+	is($own->(), 0, 'and still none');
+
+	sql('chicago', q{ALTER SYSTEM SET wal_writer_delay = '300ms'});
+	sql('chicago', 'SELECT pg_reload_conf()');
+	wait_for('reload', sub { sql('chicago', 'SHOW wal_writer_delay') eq '300ms' });
+	is(done($setting->(value => '10s'), 'with a line of its own')->{previous}, '300ms', 'that one is the original');
+	$restore->('200ms', 'restored with another value');
+	is(sql('chicago', 'SHOW wal_writer_delay'), '300ms', 'the line is back');
+	done($setting->(value => undef), 'and reset');
+	wait_for('reload', sub { sql('chicago', 'SHOW wal_writer_delay') eq '200ms' });
+}
+
 sub test_jobs
 {
 	my $first = act('chicago', 'jobs', 0, 'hook', { name => 'greet', args => [ 'a b', '$(id)' ] }, step => 'one');
@@ -333,6 +359,7 @@ sub test_jobs
 	done(act('chicago', 'jobs', 0, 'pg.setting', { name => 'wal_init_zero', value => undef }), 'and its reset');
 	wait_for('reload', sub { sql('chicago', 'SHOW wal_init_zero') eq 'on' });
 	is(sql('chicago', 'SHOW wal_init_zero'), 'on', 'is seen by the server');
+	test_originals();
 
 	my $start = time;
 	is(act('chicago', 'jobs', 0, 'hook', { name => 'nap' }, step => 'nap', wait_ms => 100)->{state}, 'running', 'a long job');
