@@ -3,7 +3,7 @@
  * script it: persistent connections, polls each millisecond, a promotion that
  * is not waited for. Nothing guards it: it is the bar, not a tool.
  *
- * PAUSE, wait until the standby has replayed what the primary wrote, promote,
+ * CHECKPOINT on both, PAUSE, wait until the standby has replayed what the primary wrote, promote,
  * edit PgBouncer's backend file, RELOAD, RESUME. Prints the time of each step
  * in ms as a line of JSON.
  */
@@ -118,6 +118,9 @@ main(int argc, char **argv)
 	primary = connect_to(argv[1]);
 	target = connect_to(argv[2]);
 	pooler = connect_to(argv[3]);
+	/* as a careful operator does, so that the recipe is not handicapped by the checkpoint behind a promotion */
+	ask(primary, "CHECKPOINT");
+	ask(target, "CHECKPOINT");
 
 	t[0] = now_ms();
 	snprintf(sql, sizeof(sql), "PAUSE %s", argv[5]);

@@ -258,6 +258,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WITH senders AS (
         SELECT lower(application_name) AS name, count(*) AS times FROM pg_stat_replication
         WHERE state IN ('streaming', 'catchup', 'startup') GROUP BY 1 HAVING count(*) > 1
+    ), misnamed AS (
+        -- after the move the new primary's worker looks for a run in which it has a part, by its own name
+        SELECT n.name, coalesce(nullif(n.pg #>> '{settings,pingpong.node_name}', ''), n.pg #>> '{settings,cluster_name}', '') AS own_name
+        FROM preflight_node n
+        WHERE n.kind = 'postgres' AND NOT n.is_source AND n.pg #> '{settings,pingpong.node_name}' IS NOT NULL
     ), clusters AS (
         SELECT name, count(*) AS times
         FROM (SELECT n.pg #>> '{settings,cluster_name}' FROM preflight_node n WHERE n.kind = 'postgres' AND NOT n.is_source
@@ -274,6 +279,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT finding(node_name(), false, 'warn', format('%s servers have cluster_name "%s"', times, name),
                    'Give each its own cluster_name; it is what a standby calls itself.', 'postgres')
     FROM clusters
+    UNION ALL
+    SELECT finding(name, false, 'fail', format('registered as "%s", calls itself "%s"', name, own_name),
+                   'Set pingpong.node_name there to the registered name.', 'postgres')
+    FROM misnamed WHERE name <> own_name
     UNION ALL
     SELECT finding(node_name(), true, 'warn', 'names of standbys and clusters are unique', NULL, 'postgres')
     WHERE NOT EXISTS (SELECT FROM senders) AND NOT EXISTS (SELECT FROM clusters)
