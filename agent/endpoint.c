@@ -45,9 +45,51 @@ void
 endpoint_end_pause(Endpoint *endpoint)
 {
 	endpoint->generation++;
+	json_decref(endpoint->paused);
+	endpoint->paused = NULL;
+	free(endpoint->pause_run);
+	endpoint->pause_run = NULL;
 	pthread_cond_broadcast(&endpoint->changed);
 	if (endpoint->wake_fd >= 0)
 		eventfd_write(endpoint->wake_fd, 1);
+	endpoint->wake_fd = -1;
+}
+
+void
+endpoint_add_pause(Endpoint *endpoint, const char *run, json_t *databases)
+{
+	if (!endpoint->paused)
+	{
+		endpoint->paused = json_object();
+		endpoint->pause_run = run ? xstrdup(run) : NULL;
+	}
+	json_object_update(endpoint->paused, databases);
+}
+
+void
+endpoint_note_ended(Endpoint *endpoint, const char *run, json_t *databases)
+{
+	if (!endpoint->ended_run || strcmp(endpoint->ended_run, run) != 0)
+	{
+		free(endpoint->ended_run);
+		json_decref(endpoint->ended);
+		endpoint->ended_run = xstrdup(run);
+		endpoint->ended = json_object();
+	}
+	json_object_update(endpoint->ended, databases);
+}
+
+bool
+endpoint_has_ended(Endpoint *endpoint, const char *run, json_t *databases)
+{
+	const char *name;
+	json_t	   *unused;
+
+	if (endpoint->ended_run && strcmp(endpoint->ended_run, run) == 0)
+		json_object_foreach(databases, name, unused)
+			if (json_object_get(endpoint->ended, name))
+				return true;
+	return false;
 }
 
 PGconn *

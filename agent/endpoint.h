@@ -24,6 +24,11 @@ typedef struct Endpoint
 	int			n_pausers;
 	unsigned	generation;		/* grows when a pause is over: commit, release, deadline, next pause */
 	int			wake_fd;		/* of the pause that waits, -1: none */
+	char	   *pause_run;		/* of the pause that is on; two orders of one run are one pause */
+	json_t	   *paused;			/* its databases, NULL: no pause is on */
+	double		pause_deadline_ms;	/* CLOCK_REALTIME */
+	char	   *ended_run;		/* the last run that had a commit or release here */
+	json_t	   *ended;			/* and for which databases */
 	char	   *login_retry;	/* PgBouncer's setting while it is lowered, else NULL */
 	unsigned	retry_turn;		/* the last one to lower it puts it back */
 } Endpoint;
@@ -32,6 +37,13 @@ extern Endpoint *endpoint_get(const char *name);
 
 /* A pause is over: whoever waits for it stops waiting.  The lock is held. */
 extern void endpoint_end_pause(Endpoint *endpoint);
+
+/* More databases are paused, for that run (NULL: not known).  The lock is held. */
+extern void endpoint_add_pause(Endpoint *endpoint, const char *run, json_t *databases);
+
+/* A run will not pause these any more; was it so?  The lock is held. */
+extern void endpoint_note_ended(Endpoint *endpoint, const char *run, json_t *databases);
+extern bool endpoint_has_ended(Endpoint *endpoint, const char *run, json_t *databases);
 
 /* Opens an admin connection; NULL with error set. */
 extern PGconn *admin_connect(const BouncerConfig *bouncer, char *error, size_t error_size);

@@ -19,7 +19,8 @@
 #include "agent/text.h"
 
 #define BACKEND_WAIT_MS 5000
-#define RESUME_TIMEOUT_MS 60000
+#define RESUME_TIMEOUT_MS 10000
+#define RESUME_AGAIN_MS 5000
 
 typedef struct Guard
 {
@@ -103,31 +104,49 @@ wait_backend(const BouncerConfig *bouncer, json_t *databases)
 	free(conninfo);
 }
 
+/*
+ * All that is paused, also what another order of the same run has added.  The lock is held;
+ * 0, or -1: to be tried again.
+ */
+static int
+resume_all(const AgentConfig *config, const BouncerConfig *bouncer, Endpoint *endpoint)
+{
+	char		error[256] = "it is no longer configured";
+	int			rc = bouncer ? admin_resume(endpoint, bouncer, endpoint->paused, clock_monotonic_ms() + RESUME_TIMEOUT_MS,
+											error, sizeof(error)) : -1;
+
+	if (rc < 0)
+	{
+		log_error("PgBouncer \"%s\" could not be resumed, trying again: %s", endpoint->name, error);
+		return -1;
+	}
+	log_warning("PgBouncer \"%s\": the pause had no end in time, resumed", endpoint->name);
+	pause_clear(config, endpoint);
+	endpoint_end_pause(endpoint);
+	return 0;
+}
+
+/* Until it is done: nobody else may come, and clients that wait here wait for ever. */
 static void
 resume_late(Guard *guard)
 {
-	AgentConfig *config = config_current();
-	const BouncerConfig *bouncer = config_bouncer(config, guard->endpoint->name);
-	char		error[256] = "it is no longer configured";
+	Endpoint   *endpoint = guard->endpoint;
 	int			rc = -1;
 
-	if (bouncer)
-		wait_backend(bouncer, guard->databases);
-	pthread_mutex_lock(&guard->endpoint->lock);
-	if (guard->generation == guard->endpoint->generation)
+	while (rc < 0)
 	{
+		AgentConfig *config = config_current();	/* each time: a reload may have corrected it */
+		const BouncerConfig *bouncer = config_bouncer(config, endpoint->name);
+
 		if (bouncer)
-			rc = admin_resume(guard->endpoint, bouncer, guard->databases, clock_monotonic_ms() + RESUME_TIMEOUT_MS,
-							  error, sizeof(error));
-		if (rc == 0)
-			log_warning("PgBouncer \"%s\": the pause had no end in time, resumed", guard->endpoint->name);
-		else
-			log_error("PgBouncer \"%s\" could not be resumed: %s", guard->endpoint->name, error);
-		pause_clear(config, guard->endpoint);
-		endpoint_end_pause(guard->endpoint);
+			wait_backend(bouncer, guard->databases);
+		pthread_mutex_lock(&endpoint->lock);
+		rc = guard->generation == endpoint->generation ? resume_all(config, bouncer, endpoint) : 0;
+		pthread_mutex_unlock(&endpoint->lock);
+		config_release(config);
+		if (rc < 0)
+			sleep_ms(RESUME_AGAIN_MS);
 	}
-	pthread_mutex_unlock(&guard->endpoint->lock);
-	config_release(config);
 }
 
 static void *
@@ -160,6 +179,7 @@ pause_guard(Endpoint *endpoint, json_t *databases, double deadline_ms)
 	guard->databases = json_deep_copy(databases);
 	guard->deadline_ms = deadline_ms;
 	guard->generation = endpoint->generation;
+	endpoint->pause_deadline_ms = deadline_ms;
 	if (pthread_create(&thread, NULL, guard_main, guard) != 0)
 		abort();				/* the mark is on disk: the next start resumes */
 	pthread_detach(thread);
@@ -179,6 +199,7 @@ load_mark(const AgentConfig *config, const char *name)
 
 		log_info("PgBouncer \"%s\": found a pause of before the restart", name);
 		pthread_mutex_lock(&endpoint->lock);
+		endpoint_add_pause(endpoint, NULL, databases);
 		pause_guard(endpoint, databases, json_number_value(json_object_get(record, "deadline_ms")));
 		pthread_mutex_unlock(&endpoint->lock);
 	}

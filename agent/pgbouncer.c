@@ -51,6 +51,9 @@ read_order(ActionContext *ctx, json_t *params, Order *order)
 		if (!*database || !bouncer_text_valid(database) || strpbrk(database, "'\\") ||
 			!json_is_string(extra) || !bouncer_text_valid(json_string_value(extra)))
 			return action_fail(ctx, STATE_INVALID_PARAMETER, "\"databases\" must map names to connection settings");
+		else if (!bouncer_extra_valid(json_string_value(extra)))
+			return action_fail(ctx, STATE_INVALID_PARAMETER,
+							   "a connection setting of database \"%s\" is not one that a route may have", database);
 	order->endpoint = endpoint_get(name);
 	return 0;
 }
@@ -298,6 +301,24 @@ send_one(ActionContext *ctx, Order *order, Pause *pause, const char *database)
 	return 0;
 }
 
+/*
+ * Two routes of one run are one pause.  The pause of a former run is over, but what it
+ * has left paused comes under the new guard: nobody else would resume it.
+ */
+static void
+begin_pause(ActionContext *ctx, Order *order)
+{
+	Endpoint   *endpoint = order->endpoint;
+	json_t	   *former = json_incref(endpoint->paused);
+
+	if (!endpoint->pause_run || strcmp(endpoint->pause_run, ctx->run) != 0)
+		endpoint_end_pause(endpoint);
+	endpoint_add_pause(endpoint, ctx->run, order->databases);
+	if (former && former != endpoint->paused)
+		json_object_update_missing(endpoint->paused, former);
+	json_decref(former);
+}
+
 /* The lock is held: a commit comes before all of this, or after it. */
 static int
 send_all(ActionContext *ctx, Order *order, Pause *pause, double deadline_ms)
@@ -307,13 +328,14 @@ send_all(ActionContext *ctx, Order *order, Pause *pause, double deadline_ms)
 	json_t	   *unused;
 	int			rc = 0;
 
-	endpoint_end_pause(endpoint);	/* of a former run, if there is one */
-	if (pause_mark(ctx->config, endpoint, order->databases, deadline_ms) < 0)
+	begin_pause(ctx, order);
+	if (pause_mark(ctx->config, endpoint, endpoint->paused, deadline_ms) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not note the pause: %s", strerror(errno));
 	pause_guard(endpoint, order->databases, deadline_ms);
 	pause->generation = endpoint->generation;
 	pause->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	endpoint->wake_fd = pause->wake_fd;
+	if (endpoint->wake_fd < 0)
+		endpoint->wake_fd = pause->wake_fd;	/* a second one notices the end by its polls */
 	json_object_foreach(order->databases, name, unused)
 		if (rc == 0)
 			rc = send_one(ctx, order, pause, name);
@@ -357,13 +379,20 @@ pauses_left(const Pause *pause)
 	return n;
 }
 
+/* As a whole, or for our databases: PgBouncer does not answer a PAUSE that was resumed. */
 static bool
-pause_over(Endpoint *endpoint, const Pause *pause)
+pause_over(Order *order, const Pause *pause)
 {
-	bool		over;
+	Endpoint   *endpoint = order->endpoint;
+	const char *name;
+	json_t	   *unused;
+	bool		over = true;
 
 	pthread_mutex_lock(&endpoint->lock);
-	over = endpoint->generation != pause->generation;
+	if (endpoint->generation == pause->generation)
+		json_object_foreach(order->databases, name, unused)
+			if (json_object_get(endpoint->paused, name))
+				over = false;
 	pthread_mutex_unlock(&endpoint->lock);
 	return over;
 }
@@ -373,7 +402,7 @@ wait_pauses(ActionContext *ctx, Order *order, Pause *pause)
 {
 	int			rc = 0;
 
-	while (rc == 0 && pauses_left(pause) > 0 && !pause_over(order->endpoint, pause))
+	while (rc == 0 && pauses_left(pause) > 0 && !pause_over(order, pause))
 	{
 		struct pollfd fds[ENDPOINT_PAUSERS_MAX + 1];
 
@@ -390,7 +419,29 @@ wait_pauses(ActionContext *ctx, Order *order, Pause *pause)
 	return rc;
 }
 
-/* The lock is held. */
+/*
+ * What is left keeps its guard, and is over when that is.  A mark that could not be made
+ * smaller does no harm: resumed twice is resumed.
+ */
+static void
+end_databases(const AgentConfig *config, Order *order)
+{
+	Endpoint   *endpoint = order->endpoint;
+	const char *name;
+	json_t	   *unused;
+
+	json_object_foreach(order->databases, name, unused)
+		json_object_del(endpoint->paused, name);
+	if (json_object_size(endpoint->paused) > 0)
+	{
+		pause_mark(config, endpoint, endpoint->paused, endpoint->pause_deadline_ms);
+		return;
+	}
+	pause_clear(config, endpoint);
+	endpoint_end_pause(endpoint);
+}
+
+/* The lock is held.  What fails stays marked: the guard tries again at the deadline. */
 static int
 release(const AgentConfig *config, Order *order, char *error, size_t error_size)
 {
@@ -398,9 +449,7 @@ release(const AgentConfig *config, Order *order, char *error, size_t error_size)
 								  error, error_size);
 
 	if (rc == 0)
-		pause_clear(config, order->endpoint);	/* else the guard tries again at the deadline */
-	if (rc == 0)
-		endpoint_end_pause(order->endpoint);
+		end_databases(config, order);
 	return rc;
 }
 
@@ -432,6 +481,7 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 	double		start = clock_monotonic_ms();
 	Pause		pause = {.wake_fd = -1};
 	Order		order;
+	bool		late;
 	int			rc;
 
 	if (resume_after <= 0 || resume_after > 3600000)
@@ -441,8 +491,16 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 	if (ctx->resumed)
 		return 0;				/* the guard of the first life has its end; nobody needs more of it now */
 	pthread_mutex_lock(&order.endpoint->lock);
-	rc = send_all(ctx, &order, &pause, clock_realtime_ms() + resume_after);
+	late = endpoint_has_ended(order.endpoint, ctx->run, order.databases);
+	rc = late ? 0 : send_all(ctx, &order, &pause, clock_realtime_ms() + resume_after);
 	pthread_mutex_unlock(&order.endpoint->lock);
+	if (late)
+	{
+		/* it was overtaken by the order that ends it; nobody would come to end it again */
+		json_object_set_new(result, "complete", json_false());
+		json_object_set_new(result, "note", json_string("the run has ended this pause already"));
+		return 0;
+	}
 	action_progress(ctx, -1, "PAUSE sent");
 	if (rc == 0)
 		rc = wait_pauses(ctx, &order, &pause);
@@ -525,6 +583,7 @@ action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result)
 	if (read_order(ctx, params, &order) < 0)
 		return -1;
 	pthread_mutex_lock(&order.endpoint->lock);
+	endpoint_note_ended(order.endpoint, ctx->run, order.databases);
 	rc = commit(ctx, &order, host, (int) port, result);
 	pthread_mutex_unlock(&order.endpoint->lock);
 	if (rc == 0)
@@ -542,6 +601,7 @@ action_pgbouncer_release(ActionContext *ctx, json_t *params, json_t *result)
 	if (read_order(ctx, params, &order) < 0)
 		return -1;
 	pthread_mutex_lock(&order.endpoint->lock);
+	endpoint_note_ended(order.endpoint, ctx->run, order.databases);
 	rc = release(ctx->config, &order, error, sizeof(error));
 	pthread_mutex_unlock(&order.endpoint->lock);
 	if (rc < 0)

@@ -309,6 +309,48 @@ bouncer_line(const char *text, const char *name)
 	return NULL;
 }
 
+/* Behind a value (in quotes, doubled inside of it, or up to a blank); NULL: it is not one. */
+static const char *
+bouncer_value_end(const char *text)
+{
+	if (*text != '\'')
+	{
+		size_t		len = strcspn(text, " \t'");
+
+		return len > 0 && text[len] != '\'' ? text + len : NULL;
+	}
+	for (text++; *text; text++)
+		if (*text == '\'' && *++text != '\'')
+			return !*text || isblank((unsigned char) *text) ? text : NULL;
+	return NULL;
+}
+
+/* Not host, port, user, password, auth_...: a route must not lead to another place, or as another role. */
+bool
+bouncer_extra_valid(const char *text)
+{
+	static const char *const keys[] = {"dbname", "pool_size", "min_pool_size", "reserve_pool", "pool_mode",
+	"max_db_connections", "client_encoding", "datestyle", "timezone", "application_name", NULL};
+
+	for (text += strspn(text, " \t"); *text; text += strspn(text, " \t"))
+	{
+		size_t		len = strspn(text, "abcdefghijklmnopqrstuvwxyz_");
+		bool		known = false;
+
+		for (int i = 0; keys[i]; i++)
+			known |= strlen(keys[i]) == len && strncmp(text, keys[i], len) == 0;
+		text += len;
+		text += strspn(text, " \t");
+		if (!known || *text != '=')
+			return false;
+		text++;
+		text = bouncer_value_end(text + strspn(text, " \t"));
+		if (!text)
+			return false;
+	}
+	return true;
+}
+
 bool
 bouncer_text_valid(const char *text)
 {

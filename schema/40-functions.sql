@@ -240,6 +240,12 @@ BEGIN
     IF databases::text ~* 'password' THEN
         PERFORM pingpong.fail('22023', 'no passwords in routes', NULL, 'PgBouncer takes them from its auth_file or auth_query.');
     END IF;
+    IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d
+               WHERE d.value !~ ('^[ \t]*((dbname|pool_size|min_pool_size|reserve_pool|pool_mode|max_db_connections|client_encoding|datestyle|timezone|application_name)'
+                                 '[ \t]*=[ \t]*(''([^'']|'''')*''|[^'' \t]+)([ \t]+|$))*$')) THEN
+        PERFORM pingpong.fail('22023', 'these connection settings may not stand in a route', NULL,
+            'Allowed are dbname, pool_size, min_pool_size, reserve_pool, pool_mode, max_db_connections, client_encoding, datestyle, timezone, application_name.');
+    END IF;
     IF EXISTS (SELECT FROM pingpong.route r, jsonb_object_keys(r.databases) AS old, jsonb_object_keys(add_route.databases) AS new
                WHERE r.router = add_route.router AND r.endpoint = add_route.endpoint AND old = new) THEN
         PERFORM pingpong.fail('42710', 'another route has one of these databases already');

@@ -140,6 +140,15 @@ test_bouncer_file(void)
 	is(bouncer_line(after, "odd name"), "host=h port=1 dbname='odd name'", "pgbouncer: a quoted name");
 	free(after);
 	ok(!bouncer_text_valid("a\nb"), "pgbouncer: a line break is refused");
+	ok(bouncer_extra_valid("") && bouncer_extra_valid(" dbname=x pool_size = 3  application_name='it''s' "),
+	   "pgbouncer: settings that a route may have");
+	ok(!bouncer_extra_valid("pool_size=3 host=evil"), "pgbouncer: no host");
+	ok(!bouncer_extra_valid("user=postgres"), "pgbouncer: no user");
+	ok(!bouncer_extra_valid("connect_query='DROP TABLE x'"), "pgbouncer: no query");
+	ok(!bouncer_extra_valid("pool_size=3' host=evil"), "pgbouncer: no quote in the middle");
+	ok(!bouncer_extra_valid("dbname='x'host=evil"), "pgbouncer: nothing hides behind a quote");
+	ok(!bouncer_extra_valid("dbname='x") && !bouncer_extra_valid("dbname") && !bouncer_extra_valid("dbname="),
+	   "pgbouncer: half a setting");
 	ok(bouncer_text_valid("pool_mode=session"), "pgbouncer: settings are fine");
 }
 
