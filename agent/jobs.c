@@ -320,22 +320,34 @@ prune_one(char *run)
 	return false;
 }
 
+/* Questions that are asked again and again, each under a key of its own; 0: not one of them. */
+static int
+question_kind(const Job *job)
+{
+	if (strcmp(job->run, "facts") == 0 ||
+		(json_array_size(job->actions) == 1 &&
+		 strcmp(param_string(json_array_get(job->actions, 0), "action", ""), ACTION_FACTS) == 0))
+		return 1;
+	if (strncmp(job->step, "verdict:", 8) == 0)
+		return 2;
+	return strncmp(job->step, "baton:", 6) == 0 ? 3 : 0;
+}
+
 /*
- * All questions for facts come under one run, which is always among the newest ones. Nobody
- * comes back to an old one: forgets one of them and gives its name; false: none.
+ * They come under runs that stay among the newest ones, and nobody comes back to an old
+ * question: forgets one of them and gives its name; false: none.
  */
 static bool
-prune_facts(char *run, char *step)
+prune_question(char *run, char *step)
 {
-	int			seen = 0;
+	int			seen[4] = {0};
 
 	for (Job **place = &jobs; *place; place = &(*place)->next)
 	{
 		Job		   *job = *place;
+		int			kind = question_kind(job);
 
-		if (json_array_size(job->actions) != 1 ||
-			strcmp(param_string(json_array_get(job->actions, 0), "action", ""), ACTION_FACTS) != 0 ||
-			job->state == JOB_RUNNING || job->waiters > 0 || ++seen <= JOB_FACTS_KEPT)
+		if (kind == 0 || job->state == JOB_RUNNING || job->waiters > 0 || ++seen[kind] <= JOB_QUESTIONS_KEPT)
 			continue;
 		memcpy(run, job->run, sizeof(job->run));
 		memcpy(step, job->step, sizeof(job->step));
@@ -344,6 +356,19 @@ prune_facts(char *run, char *step)
 		return true;
 	}
 	return false;
+}
+
+/* The files go under the lock: a key that is asked again at once has the same one. */
+static void
+prune_questions(const AgentConfig *config)
+{
+	char		run[PINGPONG_KEY_MAX + 1];
+	char		step[PINGPONG_KEY_MAX + 1];
+
+	pthread_mutex_lock(&jobs_lock);
+	while (prune_question(run, step))
+		journal_remove_job(config->state_dir, run, step);
+	pthread_mutex_unlock(&jobs_lock);
 }
 
 /* ---- executing ---- */
@@ -433,9 +458,6 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 {
 	const AgentConfig *config = ctx->config;
 	char		pruned[PINGPONG_KEY_MAX + 1];
-	char		pruned_fact[sizeof(job->run)];
-	char		pruned_step[sizeof(job->step)];
-	bool		prune_fact;
 	bool		prune;
 
 	if (!lazy)
@@ -467,10 +489,8 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 	pthread_mutex_lock(&jobs_lock);
 	job->waiters--;
 	prune = prune_one(pruned);
-	prune_fact = prune_facts(pruned_fact, pruned_step);
 	pthread_mutex_unlock(&jobs_lock);
-	if (prune_fact)
-		journal_remove_job(config->state_dir, pruned_fact, pruned_step);
+	prune_questions(config);
 	if (prune)
 		journal_remove_run(config->state_dir, pruned);
 	pthread_mutex_lock(&jobs_lock);

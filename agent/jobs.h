@@ -11,7 +11,7 @@
 
 #define JOB_ACTIONS_MAX 32
 #define JOB_RUNS_KEPT 50
-#define JOB_FACTS_KEPT 20
+#define JOB_QUESTIONS_KEPT 20
 
 typedef enum JobState
 {

@@ -36,6 +36,26 @@ read_control(const char *data, int32_t *state, uint32_t *tli)
 	return whole;
 }
 
+/* The first eight bytes of pg_control, on all majors. */
+static bool
+local_system(const char *data, char *text, size_t size)
+{
+	char	   *path = xasprintf("%s/global/pg_control", data);
+	size_t		length = 0;
+	char	   *bytes = file_read(path, 65536, &length);
+	bool		known = bytes && length >= sizeof(uint64_t);
+	uint64_t	id;
+
+	if (known)
+	{
+		memcpy(&id, bytes, sizeof(id));
+		snprintf(text, size, "%llu", (unsigned long long) id);
+	}
+	free(bytes);
+	free(path);
+	return known;
+}
+
 bool
 local_was_primary(const char *data)
 {
@@ -167,6 +187,21 @@ ask_slot(Rejoin *rejoin, PGconn *conn)
 	return 0;
 }
 
+/* Not even by force: what is here is another cluster, and whoever asked has mixed up two hosts. */
+static int
+check_same_cluster(Rejoin *rejoin)
+{
+	char		ours[32];
+
+	if (!local_system(rejoin->config->pg.data, ours, sizeof(ours)) || strcmp(ours, rejoin->source_system) == 0)
+		return 0;
+	action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "%s:%s is not of this server's cluster",
+				rejoin->upstream.host, rejoin->upstream.port);
+	action_detail(rejoin->ctx, "The system identifier is %s there, and %s here.", rejoin->source_system, ours);
+	action_hint(rejoin->ctx, "To give this node to another cluster, empty its data directory first.");
+	return -1;
+}
+
 int
 source_inspect(Rejoin *rejoin, unsigned local_tli)
 {
@@ -179,7 +214,8 @@ source_inspect(Rejoin *rejoin, unsigned local_tli)
 		snprintf(rejoin->source_system, sizeof(rejoin->source_system), "%s", PQgetvalue(res, 0, 0));
 		rejoin->source_tli = (unsigned) strtoul(PQgetvalue(res, 0, 1), NULL, 10);
 		rejoin->fork_known = rejoin->source_tli == local_tli;
-		if (rejoin->source_tli > 1 && !rejoin->fork_known)
+		rc = check_same_cluster(rejoin);
+		if (rc == 0 && rejoin->source_tli > 1 && !rejoin->fork_known)
 			rc = ask_history(rejoin, conn, local_tli);
 	}
 	if (rc == 0)
