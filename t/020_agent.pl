@@ -676,8 +676,9 @@ sub through_pooler
 
 sub paused
 {
+	my ($database) = (@_, 'app');
 	my $databases = run("$bin/psql", '-XAtq', '-d', "host=127.0.0.1 port=$bouncer_port user=postgres dbname=pgbouncer", '-c', 'SHOW DATABASES');
-	my ($line) = grep { /^app\|/ } split /\n/, $databases;
+	my ($line) = grep { /^$database\|/ } split /\n/, $databases;
 	return (split /\|/, $line // '')[-2] // 'unknown';
 }
 
@@ -729,7 +730,12 @@ sub test_pgbouncer
 	like($file, qr/^other = host=127.0.0.1 port=$port{$primary} dbname=template1$/m, "$mode: and keeps other databases");
 	close $session;
 
+	my $late = done(act('router', $run, $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 20000 }, step => 'p2', wait_ms => 500),
+		"$mode: a pause that comes after the commit");
+	ok($late->{note} && paused() eq '0', "$mode: does not pause");
+	$run .= '-back';
 	done(act('router', $run, $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 20000 }, step => 'p2', wait_ms => 500), "$mode: a pause");
+	is(paused(), '1', "$mode: paused again");
 	done(act('router', $run, $epoch, 'pgbouncer.release', \%app), "$mode: and its release");
 	is(paused(), '0', "$mode: resumed");
 	done(act('router', $run, $epoch, 'pgbouncer.commit', { %app, host => '127.0.0.1', port => $port{$primary} }), "$mode: back");
@@ -752,6 +758,16 @@ sub test_pause_ends
 	start_agent('router');
 	ok(wait_for('resume', sub { paused() eq '0' }, 10), 'the next agent resumes');
 	is(join(' ', glob("$dir/router/state/pause/*")), '', 'and forgets the pause');
+
+	my %other = (endpoint => 'main', databases => { other => 'dbname=template1' });
+	done(act('router', 'two', $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 3000 }, step => 'p1'), 'one route of a run');
+	done(act('router', 'two', $epoch, 'pgbouncer.pause', { %other, resume_after_ms => 3000 }, step => 'p2'), 'and a second one');
+	is(paused() . paused('other'), '11', 'both are paused');
+	done(act('router', 'two', $epoch, 'pgbouncer.release', \%app), 'the first is released');
+	is(paused() . paused('other'), '01', 'the second stays paused');
+	ok(wait_for('resume', sub { paused('other') eq '0' }, 10), 'and keeps its end');
+	is(act('router', 'two', $epoch, 'pgbouncer.prepare', { endpoint => 'main', databases => { app => 'host=elsewhere' } })->{error}{code},
+		'22023', 'a route that leads elsewhere');
 
 	done(act('router', 'end', $epoch, 'pgbouncer.prepare', \%app), 'connections are open');
 	stop_pgbouncer('KILL');
