@@ -258,7 +258,11 @@ step_named(Run *run, const char *name)
 	return NULL;
 }
 
-/* The value that `setter` replaced (borrowed from *detail, which the caller releases). */
+/*
+ * The value that `setter` replaced (borrowed from *detail, which the caller
+ * releases). NULL: its answer was not seen; the agent remembers what there is
+ * to put back, if anything.
+ */
 static const char *
 replaced_value(Run *run, const char *setter, json_t **detail)
 {
@@ -309,9 +313,7 @@ sync_restore_begin(Run *run, Step *step)
 	char		wanted[PP_TEXT_LEN];
 	ActionResult result;
 
-	if (own == NULL)
-		result = ACTION_DONE;	/* it was never relaxed */
-	else if (own[0] || !run->switched || old == NULL || old[0] == '\0')
+	if (own == NULL || own[0] || !run->switched || old == NULL || old[0] == '\0')
 		result = setting_begin(run, step, "synchronous_standby_names", own, true);
 	else
 	{
@@ -357,7 +359,7 @@ slow_wal_begin(Run *run, Step *step)
 {
 	json_t	   *detail;
 	const char *value = replaced_value(run, "fast_wal", &detail);
-	ActionResult result = value ? setting_begin(run, step, "wal_init_zero", value, true) : ACTION_DONE;
+	ActionResult result = setting_begin(run, step, "wal_init_zero", value, true);
 
 	json_decref(detail);
 	return result;
@@ -390,7 +392,7 @@ wake_wal_begin(Run *run, Step *step)
 {
 	json_t	   *detail;
 	const char *value = replaced_value(run, "calm_wal", &detail);
-	ActionResult result = value ? setting_begin(run, step, "wal_writer_delay", value, true) : ACTION_DONE;
+	ActionResult result = setting_begin(run, step, "wal_writer_delay", value, true);
 
 	json_decref(detail);
 	return result;
