@@ -1,0 +1,226 @@
+-- Preflight, continued: slots, routes, and all checks together.
+
+-- Slots
+--
+
+CREATE FUNCTION pingpong.check_slots_healthy(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    SELECT finding(coalesce(n.name, node_name()), coalesce(s.wal_status IN ('reserved', 'extended'), s.restart_lsn IS NULL),
+                   CASE WHEN n.name = $1 THEN 'fail' ELSE 'warn' END,
+                   format('slot "%s": %s, %s, keeps %s of WAL%s', s.slot_name, CASE WHEN s.active THEN 'active' ELSE 'inactive' END, coalesce(s.wal_status, 'no WAL reserved'),
+                          coalesce(pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)), 'nothing'),
+                          coalesce(', ' || pg_size_pretty(s.safe_wal_size) || ' more until it is lost', '')),
+                   'Its WAL is gone or soon will be: rebuild the standby, then drop the slot.', 'postgres')
+    FROM pg_replication_slots s LEFT JOIN node n ON n.slot = s.slot_name AND n.kind = 'postgres'
+    UNION ALL
+    SELECT finding($1, CASE WHEN n.pg #> '{slots,rows}' IS NOT NULL THEN bad IS NULL END, 'warn',
+                   coalesce('slots on the target that lost their WAL: ' || bad,
+                            format('%s slots on the target, none has lost WAL', jsonb_array_length(n.pg #> '{slots,rows}'))),
+                   'Drop them there.', 'postgres', 'slots')
+    FROM preflight_node n,
+         LATERAL (SELECT string_agg(s ->> 'slot_name', ', ') FROM jsonb_array_elements(n.pg #> '{slots,rows}') s
+                  WHERE s ->> 'wal_status' IN ('lost', 'unreserved')) b (bad)
+    WHERE n.name = $1
+$$;
+
+CREATE FUNCTION pingpong.check_inactive_slots(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- inactive_since exists from 17 on
+    WITH here AS (
+        SELECT node_name() AS node, to_jsonb(s) AS s FROM pg_replication_slots s WHERE NOT s.active AND NOT s.temporary
+    ), there AS (
+        SELECT n.name AS node, s FROM preflight_node n, jsonb_array_elements(n.pg #> '{slots,rows}') s
+        WHERE NOT n.is_source AND s ->> 'active' = 'false' AND NOT coalesce((s ->> 'synced')::boolean, false)
+    ), idle AS (SELECT * FROM here UNION ALL SELECT * FROM there)
+    SELECT finding(node, false, 'warn',
+                   format('slot "%s" (%s) is used by nobody%s', s ->> 'slot_name', s ->> 'slot_type', coalesce(' since ' || left(s ->> 'inactive_since', 19), '')),
+                   format('It keeps WAL until the disk is full. If nobody comes back for it: pg_drop_replication_slot(%L) on %s.', s ->> 'slot_name', node), 'postgres')
+    FROM idle WHERE s ->> 'restart_lsn' IS NOT NULL
+    UNION ALL
+    SELECT finding(n.name, CASE WHEN n.is_source OR n.pg #> '{slots,rows}' IS NOT NULL THEN true END, 'warn', 'none', NULL, 'postgres', 'slots')
+    FROM preflight_node n
+    WHERE n.kind = 'postgres' AND NOT EXISTS (SELECT FROM idle i WHERE i.node = n.name AND i.s ->> 'restart_lsn' IS NOT NULL)
+$$;
+
+CREATE FUNCTION pingpong.check_logical_slots(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- 17 and newer: synced by the server; before, pg_failover_slots leaves an inactive copy on the standby
+    WITH here AS (SELECT s.slot_name, s.plugin FROM pg_replication_slots s WHERE s.slot_type = 'logical' AND NOT s.temporary)
+    SELECT finding($1,
+                   CASE WHEN n.pg #> '{slots,rows}' IS NOT NULL
+                        THEN coalesce(c ->> 'slot_name' IS NOT NULL AND c ->> 'temporary' = 'false' AND coalesce(c ->> 'synced', 'true') = 'true'
+                             AND c ->> 'invalidation_reason' IS NULL AND coalesce(c ->> 'conflicting', 'false') = 'false'
+                             AND coalesce(c ->> 'wal_status', '') <> 'lost', false) END,
+                   CASE WHEN ($2 ->> 'allow_logical_slot_loss')::boolean THEN 'warn' ELSE 'fail' END,
+                   CASE WHEN c IS NULL THEN format('logical slot "%s" is not on the target', h.slot_name)
+                        ELSE format('logical slot "%s" on the target: temporary %s, synced %s, invalidated %s', h.slot_name, c ->> 'temporary',
+                                    coalesce(c ->> 'synced', 'unknown'), coalesce(c ->> 'invalidation_reason', 'no')) END,
+                   'Synchronise it (from 17 on: failover slots with sync_replication_slots; before: pg_failover_slots), or accept the loss with the option "allow_logical_slot_loss": true.',
+                   'postgres', 'slots')
+    FROM here h JOIN preflight_node n ON n.name = $1
+         LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(n.pg #> '{slots,rows}') x
+                            WHERE x ->> 'slot_name' = h.slot_name AND x ->> 'slot_type' = 'logical') k (c) ON true
+    UNION ALL
+    SELECT finding(node_name(), true, 'warn', 'no logical slots here', NULL, 'postgres')
+    WHERE NOT EXISTS (SELECT FROM here)
+$$;
+
+--
+-- Routes
+--
+
+-- Each route with what its router's agent saw; db is null where the pooler does not know the database. A route that no
+-- run has set yet: rw belongs to this primary, ro to whatever node it points to.
+CREATE VIEW pingpong.preflight_route AS
+SELECT r.name, r.kind, r.router, r.endpoint, n.name AS node, d.database, n.host, n.port, e.e AS endpoint_facts, b.db,
+       coalesce(b.db ->> 'pool_mode', e.e #>> '{config,pool_mode}') AS pool_mode
+FROM pingpong.route r
+     CROSS JOIN LATERAL jsonb_object_keys(r.databases) d (database)
+     LEFT JOIN pingpong.preflight_node p ON p.name = r.router
+     LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(p.facts -> 'routers') x WHERE x ->> 'endpoint' = r.endpoint LIMIT 1) e (e) ON true
+     LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(e.e -> 'databases') x WHERE x ->> 'name' = d.database LIMIT 1) b (db) ON true
+     LEFT JOIN LATERAL (SELECT m.* FROM pingpong.node m
+                        WHERE m.kind = 'postgres'
+                          AND CASE WHEN r.node IS NOT NULL THEN m.name = r.node
+                                   WHEN r.kind = 'rw' THEN m.name = pingpong.node_name()
+                                   ELSE m.host = b.db ->> 'host' AND m.port::text = b.db ->> 'port' END
+                        ORDER BY m.name LIMIT 1) n ON true;
+COMMENT ON VIEW pingpong.preflight_route IS 'routes and their databases with what the agent of the router saw';
+
+CREATE FUNCTION pingpong.check_routes_observed(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- the pooler answers
+    SELECT finding(r.router, e ->> 'error' IS NULL AND e ->> 'version' IS NOT NULL, 'fail',
+                   CASE WHEN e ->> 'error' IS NULL THEN format('endpoint "%s": %s', r.endpoint, e ->> 'version')
+                        ELSE format('endpoint "%s" does not answer: %s', r.endpoint, btrim(e ->> 'error', E' \n')) END,
+                   'Look at [pgbouncer] in the agent''s configuration: it needs an admin user of the pooler.', 'routers')
+    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route) r, LATERAL (SELECT r.endpoint_facts) x (e)
+    WHERE e IS NOT NULL
+    UNION ALL
+    -- or there is no answer because the agent is silent (a warn: agent_reachable fails) or does not know it (a fail)
+    SELECT finding(r.router, CASE WHEN p.facts IS NOT NULL THEN false END, 'fail', format('the agent knows no endpoint "%s"', r.endpoint),
+                   format('Add [pgbouncer.%s] to its configuration, or correct the route.', r.endpoint), 'routers')
+    FROM (SELECT DISTINCT router, endpoint FROM preflight_route WHERE endpoint_facts IS NULL) r JOIN preflight_node p ON p.name = r.router
+    UNION ALL
+    -- it points where the table says
+    SELECT finding(r.router, coalesce(db ->> 'port' = r.port::text AND db ->> 'host' = r.host, false),
+                   CASE WHEN r.kind = 'ro' OR db ->> 'port' = r.port::text THEN 'warn' ELSE 'fail' END,
+                   CASE WHEN r.node IS NULL AND db IS NOT NULL
+                        THEN format('route "%s", database "%s": points to %s:%s, which is no node', r.name, r.database, coalesce(db ->> 'host', 'local socket'), db ->> 'port')
+                        WHEN db IS NULL THEN format('route "%s": the pooler has no database "%s"', r.name, r.database)
+                        ELSE format('route "%s", database "%s": points to %s:%s, node "%s" is %s:%s', r.name, r.database,
+                                    coalesce(db ->> 'host', 'local socket'), db ->> 'port', r.node, r.host, r.port) END,
+                   'Repair the backend file of the pooler, or the table pingpong.route: one of them is wrong.', 'routers')
+    FROM preflight_route r WHERE endpoint_facts ->> 'error' IS NULL AND endpoint_facts IS NOT NULL
+    UNION ALL
+    SELECT finding(r.router, r.node = node_name(), 'fail', format('rw route "%s" belongs to node "%s"', r.name, coalesce(r.node, 'none')),
+                   'A rw route belongs to the primary: correct pingpong.route.', 'routers')
+    FROM (SELECT DISTINCT name, router, node FROM preflight_route WHERE kind = 'rw') r
+    WHERE r.node IS DISTINCT FROM node_name()
+    UNION ALL
+    -- and it can be changed
+    SELECT finding(r.router, (f ->> 'writable')::boolean, 'fail', format('endpoint "%s": %s is %swritable%s', r.endpoint, f ->> 'path',
+                   CASE WHEN (f ->> 'writable')::boolean THEN '' ELSE 'not ' END, coalesce(' (' || (f ->> 'error') || ')', '')),
+                   'The agent replaces this file: it needs to write to its folder.', 'routers', 'file')
+    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts IS NOT NULL) r, LATERAL (SELECT r.endpoint_facts -> 'file') x (f)
+    UNION ALL
+    SELECT ROW(node_name(), 'info', 'there is no rw route', 'Clients must find the new primary by themselves, or pingpong.add_route() it.')::finding
+    WHERE NOT EXISTS (SELECT FROM route WHERE kind = 'rw')
+$$;
+
+CREATE FUNCTION pingpong.check_pooler_settings(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- a client that is held must not be thrown out before the blackout may end
+    SELECT finding(r.router, seconds = 0 OR seconds * 1000 > preflight_ms($2, 'max_blackout_ms', 10000), 'fail',
+                   format('endpoint "%s": %s = %s s, the blackout may last %s ms', r.endpoint, setting, seconds, preflight_ms($2, 'max_blackout_ms', 10000)),
+                   format('Raise %s above the blackout, or lower max_blackout.', setting), 'routers', 'config')
+    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts -> 'config' IS NOT NULL AND kind = 'rw') r,
+         unnest(ARRAY['query_wait_timeout', 'query_timeout']) setting,
+         LATERAL (SELECT (r.endpoint_facts -> 'config' ->> setting)::numeric) s (seconds)
+    UNION ALL
+    SELECT finding(r.router, coalesce(r.db ->> 'paused', '0') = '0' AND coalesce(r.db ->> 'disabled', '0') = '0', 'fail',
+                   format('database "%s": %s pooling, paused %s, disabled %s', r.database, r.pool_mode, r.db ->> 'paused', r.db ->> 'disabled'),
+                   'RESUME or ENABLE it at the pooler''s console first.', 'routers')
+    FROM preflight_route r WHERE r.db IS NOT NULL
+    UNION ALL
+    SELECT ROW(r.router, 'info', format('database "%s" is in session pooling', r.database),
+               'PAUSE cannot return while a session lives, so the sessions are ended after the seal: each client sees one disconnect.')::finding
+    FROM preflight_route r WHERE r.db IS NOT NULL AND r.pool_mode = 'session' AND r.kind = 'rw'
+    UNION ALL
+    SELECT finding(r.router, ttl <= 15, 'warn', format('endpoint "%s": dns_max_ttl = %s s, and the target is known by the name "%s"', r.endpoint, ttl, t.host),
+                   'Register nodes by address, or lower dns_max_ttl.', 'routers', 'config')
+    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts -> 'config' IS NOT NULL) r
+         JOIN node t ON t.name = $1 AND t.host !~ '^([0-9.]+|.*:.*|/.*)$',
+         LATERAL (SELECT (r.endpoint_facts -> 'config' ->> 'dns_max_ttl')::numeric) s (ttl)
+    UNION ALL
+    SELECT CASE WHEN p.error IS NULL THEN finding(p.router, NULL, 'warn', NULL, NULL, 'routers')
+                ELSE ROW(p.router, 'warn', format('not checked: endpoint "%s" does not answer', p.endpoint), 'See routes_observed.')::finding END
+    FROM (SELECT DISTINCT router, endpoint, endpoint_facts ->> 'error' AS error FROM preflight_route WHERE endpoint_facts -> 'config' IS NULL) p
+$$;
+
+--
+-- Safety net
+--
+
+CREATE FUNCTION pingpong.check_no_other_run(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- the option "run" names the run that asks
+    SELECT finding(node_name(), count(*) = 0, 'fail',
+                   coalesce(string_agg(format('run %s (%s to %s) is %s', r.id, r.runbook, r.target, r.state), '; '), 'none'),
+                   'Wait for it, or cancel it; a stuck run tells in pingpong.run what to do.', 'postgres')
+    FROM run r WHERE r.state NOT IN ('succeeded', 'rolled_back') AND r.id IS DISTINCT FROM ($2 ->> 'run')::bigint
+    UNION ALL
+    SELECT finding(n.name, (n.facts ->> 'epoch')::bigint <= greatest(c.epoch, (SELECT max(r.epoch) FROM run r)), 'fail',
+                   format('its agent has seen epoch %s, this cluster is at %s', n.facts ->> 'epoch', c.epoch),
+                   'A run that this server does not know moved the primary: find out which server is the right one.', 'epoch')
+    FROM preflight_node n, cluster c
+$$;
+
+--
+-- All of them
+--
+
+CREATE FUNCTION pingpong.preflight_checks(target text, options jsonb DEFAULT '{}')
+RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pingpong, pg_temp SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    c       pingpong.preflight_check;
+    -- without a primary here and a standby there, all the other checks would compare nothing with nothing
+    nonsense constant boolean := pg_is_in_recovery() OR target IS NULL OR target = node_name() OR node_name() IS NULL
+        OR NOT EXISTS (SELECT FROM node n WHERE n.name = target AND n.kind = 'postgres')
+        OR NOT EXISTS (SELECT FROM node n WHERE n.name = node_name() AND n.kind = 'postgres');
+BEGIN
+    FOR c IN SELECT * FROM preflight_check p
+             WHERE NOT nonsense OR p.name = 'roles' OR (p.name = 'target_streaming' AND NOT pg_is_in_recovery())
+             ORDER BY p.number, p.name
+    LOOP
+        BEGIN
+            RETURN QUERY EXECUTE format('SELECT $3, $4, f.node, f.status, f.detail, f.hint FROM pingpong.%I($1, $2) f', 'check_' || c.name)
+                USING target, coalesce(options, '{}'), c.number, c.name;
+        EXCEPTION WHEN OTHERS THEN
+            RETURN QUERY SELECT c.number, c.name, node_name(), 'warn',
+                format('not checked: %s (SQLSTATE %s)', SQLERRM, SQLSTATE), 'Make sure by hand, and tell the authors of the check.';
+        END;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pingpong.preflight_checks(text, jsonb) IS
+    'the checks over the facts that are in node_fact now; pingpong.preflight() has them gathered first';
+
+SELECT pg_extension_config_dump('pingpong.preflight_check', 'WHERE NOT builtin');
+
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p
+             WHERE p.pronamespace = 'pingpong'::regnamespace
+               AND (p.proname LIKE 'check\_%' OR p.proname IN ('preflight_checks', 'facts_params', 'unlogged_files', 'why_unknown', 'finding',
+                                                              'preflight_ms', 'written_timeline', 'sync_standbys', 'is_node_setting'))
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
+    END LOOP;
+END
+$$;
+GRANT SELECT ON pingpong.preflight_check TO pg_monitor;
