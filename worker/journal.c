@@ -194,6 +194,73 @@ expand_step(Run *run, Step *like, const char *place)
 						errmsg("runbook \"%s\" names an unknown place \"%s\"", run->runbook, place)));
 }
 
+/* A row of the runbook, in the order of RUNBOOK_SQL. */
+#define RUNBOOK_SQL \
+	"SELECT ordinal, action, node, undo, on_failure, (EXTRACT(epoch FROM timeout) * 1000)::pg_catalog.int8, worker, " \
+	"coalesce(guard, 'true'), params::pg_catalog.text " \
+	"FROM pingpong.runbook_step WHERE runbook = $1 ORDER BY ordinal, action, node"
+
+static Step
+read_step(Run *run, uint64 row, MemoryContext context)
+{
+	Step		step = {0};
+	char	   *worker = journal_text(row, 7);
+
+	step.ordinal = atoi(journal_text(row, 1));
+	copy_text(step.name, sizeof(step.name), row, 2);
+	copy_text(step.undo, sizeof(step.undo), row, 4);
+	step.on_failure = failure_from(journal_text(row, 5));
+	step.timeout_ms = atoi(journal_text(row, 6));
+	step.mine = strcmp(worker, "both") == 0 || (strcmp(worker, "target") == 0) == run->is_target;
+	step.params = MemoryContextStrdup(context, journal_text(row, 9));
+	step.action = action_find(step.name);
+	if (step.action == NULL || (step.undo[0] && action_find(step.undo) == NULL))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("runbook \"%s\" names an unknown action \"%s\"", run->runbook,
+							   step.action ? step.undo : step.name)));
+	return step;
+}
+
+/* Guards are SQL that only superusers can write; the worker runs as one. */
+static bool
+guard_holds(const char *guard, const char *id)
+{
+	char	   *sql = psprintf("SELECT FROM pingpong.run r WHERE r.id = $1::pg_catalog.int8 AND (%s)", guard);
+
+	return journal_exec(sql, 1, id) > 0;
+}
+
+/* Each row of the runbook becomes a step for each of its nodes or routes. */
+static void
+load_runbook(Run *run, const char *id, MemoryContext context)
+{
+	uint64		n = journal_exec(RUNBOOK_SQL, 1, run->runbook);
+	SPITupleTable *rows = SPI_tuptable;
+
+	if (n == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("runbook \"%s\" does not exist", run->runbook)));
+	for (uint64 i = 0; i < n; i++)
+	{
+		Step		step = read_step(run, i, context);
+		char	   *place = journal_text(i, 3);
+
+		if (!guard_holds(journal_text(i, 8), id))
+			step.state = STEP_SKIPPED;
+		expand_step(run, &step, place);
+		SPI_tuptable = rows;	/* the guard's query has replaced it */
+	}
+}
+
+static Step *
+find_step(Run *run, int ordinal, const char *name, const char *subject)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].ordinal == ordinal && strcmp(run->steps[i].name, name) == 0 &&
+			strcmp(run->steps[i].subject, subject) == 0)
+			return &run->steps[i];
+	return NULL;
+}
+
 /*
  * The steps of the run, from the runbook, with what the journal knows about
  * each. Both workers expand the same rows to the same steps.
@@ -209,60 +276,20 @@ journal_load_steps(Run *run)
 	run->steps = MemoryContextAllocZero(context, PP_STEPS * sizeof(Step));
 	run->nsteps = 0;
 	journal_begin();
-	n = journal_exec("SELECT ordinal, action, node, undo, on_failure, "
-					 "(EXTRACT(epoch FROM timeout) * 1000)::pg_catalog.int8, worker, coalesce(guard, 'true'), params::pg_catalog.text "
-					 "FROM pingpong.runbook_step WHERE runbook = $1 ORDER BY ordinal, action, node", 1, run->runbook);
-	if (n == 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("runbook \"%s\" does not exist", run->runbook)));
-	{
-		SPITupleTable *rows = SPI_tuptable;
-
-		for (uint64 i = 0; i < n; i++)
-		{
-			Step		like = {0};
-			char	   *worker;
-			StringInfoData guard;
-
-			SPI_tuptable = rows;
-			like.ordinal = atoi(journal_text(i, 1));
-			copy_text(like.name, sizeof(like.name), i, 2);
-			copy_text(like.undo, sizeof(like.undo), i, 4);
-			like.on_failure = failure_from(journal_text(i, 5));
-			like.timeout_ms = atoi(journal_text(i, 6));
-			like.params = MemoryContextStrdup(context, journal_text(i, 9));
-			worker = journal_text(i, 7);
-			like.mine = strcmp(worker, "both") == 0 || (strcmp(worker, "target") == 0) == run->is_target;
-			like.action = action_find(like.name);
-			if (like.action == NULL || (like.undo[0] && action_find(like.undo) == NULL))
-				ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-								errmsg("runbook \"%s\" names an unknown action \"%s\"", run->runbook, like.name)));
-			initStringInfo(&guard);
-			appendStringInfo(&guard, "SELECT FROM pingpong.run r WHERE r.id = $1::pg_catalog.int8 AND (%s)",
-							 journal_text(i, 8));
-			{
-				char	   *place = pstrdup(journal_text(i, 3));
-
-				if (journal_exec(guard.data, 1, id) == 0)
-					like.state = STEP_SKIPPED;
-				expand_step(run, &like, place);
-			}
-		}
-	}
+	load_runbook(run, id, context);
 	n = journal_exec("SELECT ordinal, action, node, state, attempt, detail::pg_catalog.text FROM pingpong.step "
 					 "WHERE run = $1::pg_catalog.int8", 1, id);
 	for (uint64 i = 0; i < n; i++)
-		for (int s = 0; s < run->nsteps; s++)
-		{
-			Step	   *step = &run->steps[s];
+	{
+		Step	   *step = find_step(run, atoi(journal_text(i, 1)), journal_text(i, 2), journal_text(i, 3));
 
-			if (step->ordinal != atoi(journal_text(i, 1)) || strcmp(step->name, journal_text(i, 2)) != 0 ||
-				strcmp(step->subject, journal_text(i, 3)) != 0)
-				continue;
-			step->state = step_state_from(journal_text(i, 4));
-			step->attempt = atoi(journal_text(i, 5));
-			if (journal_text(i, 6))
-				step->detail = MemoryContextStrdup(context, journal_text(i, 6));
-		}
+		if (step == NULL)
+			continue;
+		step->state = step_state_from(journal_text(i, 4));
+		step->attempt = atoi(journal_text(i, 5));
+		if (journal_text(i, 6))
+			step->detail = MemoryContextStrdup(context, journal_text(i, 6));
+	}
 	journal_end();
 }
 

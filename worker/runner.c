@@ -444,7 +444,8 @@ must_undo(void)
 		return false;
 	if (mailbox_cancelled())
 	{
-		strlcpy(run->sentence, "cancelled by the caller", sizeof(run->sentence));
+		strlcpy(run->sentence, run->moves ? "cancelled by the caller" :
+				"cancelled by the caller; an agent finishes what it has begun, see its jobs", sizeof(run->sentence));
 		verdict_set(&run->verdict, "57014", "the run was cancelled and rolled back");
 		return true;
 	}
