@@ -728,7 +728,8 @@ make_table(void)
 	if (PQstatus(conn) != CONNECTION_OK)
 		die("%s", PQerrorMessage(conn));
 	PQsetNoticeReceiver(conn, ignore_notice, NULL);
-	r = PQexec(conn, "CREATE TABLE IF NOT EXISTS ledger (writer int, seq bigint, run text, "
+	/* two writers at the same moment: IF NOT EXISTS alone lets the second one fail */
+	r = PQexec(conn, "SELECT pg_advisory_xact_lock(1886413166); CREATE TABLE IF NOT EXISTS ledger (writer int, seq bigint, run text, "
 			   "at timestamptz DEFAULT clock_timestamp(), PRIMARY KEY (run, writer, seq))");
 	if (PQresultStatus(r) != PGRES_COMMAND_OK)
 		die("%s", PQerrorMessage(conn));
