@@ -18,8 +18,8 @@ our $promoted;					# the second half is asked for
 # cannot be obeyed yet
 my @stops = $promoted
   ? (['promoting', 'lag_zero', ''], ['promote', 'promote', 'repoint'], ['repoint', 'repoint', 'repoint'], ['end_sessions', '', 'repoint'],
-	['rejoin', '', 'rejoin'], ['tidy_slots', '', 'tidy_slots'])
-  : map { [$_, $_, ''] } qw(arm wal_align pause hold seal lag_zero);
+	['settle', '', 'settle'], ['rejoin', '', 'rejoin'], ['tidy_slots', '', 'tidy_slots'], ['sync_restore', '', 'sync_restore'])
+  : map { [$_, $_, ''] } qw(checkpoint slots calm_wal fast_wal sync_relax prepare_route arm warm wal_align pause hold seal lag_zero);
 my @victims = ('worker', 'P postgres', 'T postgres', 'P agent', 'T agent', 'PgBouncer');
 
 my ($lab, $load, %direct);
@@ -229,7 +229,7 @@ sub cell
 		resume();
 		one_at_most('after the restart', \@problems);
 		# the primary dies when all routes have had their last word
-		($outcome) = check_end($run, $name eq 'tidy_slots' && $victim =~ /worker|T postgres/ ? $alone : $patience, \@problems);
+		($outcome) = check_end($run, $name =~ /tidy_slots|sync_restore/ && $victim =~ /worker|T postgres/ ? $alone : $patience, \@problems);
 		$lab->finish($job, 20);
 		1;
 	};
