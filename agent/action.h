@@ -24,6 +24,7 @@ typedef struct ActionContext
 	const char *run;
 	const char *step;
 	int64_t		epoch;
+	double		age_ms;			/* of the job when its thread began: not 0 where it was resumed */
 	bool		resumed;		/* the agent was restarted while this action ran */
 
 	/* set by action_afterwards() and by the executor */

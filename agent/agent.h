@@ -90,6 +90,14 @@ extern void config_release(AgentConfig *config);
 extern const BouncerConfig *config_bouncer(const AgentConfig *config, const char *name);
 extern const HookConfig *config_hook(const AgentConfig *config, const char *name);
 
+/*
+ * memory.c: which memory this is. A random name in state_dir/memory, made when there is none: another one after the
+ * folder was lost, emptied or not mounted, and on another host. Whoever was promised something by the other memory
+ * learns from it that this one does not know.
+ */
+extern void memory_start(const AgentConfig *config);
+extern const char *memory_id(void);
+
 /* check.c: --check, returns the exit status */
 extern int check_run(const char *path);
 
@@ -109,6 +117,8 @@ extern void log_line(int level, const char *format,...) __attribute__((format(pr
 /* util.c: clocks, memory, strings */
 extern double clock_realtime_ms(void);	/* a moment, to tell others */
 extern double clock_monotonic_ms(void); /* for durations and deadlines */
+extern double clock_boottime_ms(void);	/* for deadlines that outlast this process: one life of the host, see below */
+extern void host_boot_id(char *to, size_t size);	/* another one after each start of the host; "" if not known */
 extern void sleep_ms(int ms);
 extern void *xalloc(size_t size);	/* zeroed; out of memory ends the process */
 extern char *xstrdup(const char *s);
@@ -116,7 +126,15 @@ extern char *xasprintf(const char *format,...) __attribute__((format(printf, 1, 
 
 /* files.c: whole files; all return 0, or -1 with errno set */
 extern int	file_write_atomic(const char *path, const char *data, size_t size, int mode, bool durable);
+
+/*
+ * Room for a later file_write_reserved(), made now: that one needs no new block on the disk. It takes the reserve and
+ * is durable; without a reserve, or for more data than it has room for, it is file_write_atomic().
+ */
+extern int	file_reserve(const char *reserve, size_t size, int mode);
+extern int	file_write_reserved(const char *path, const char *reserve, const char *data, size_t size, int mode);
 extern char *file_read(const char *path, size_t limit, size_t *size);	/* malloc'd, NUL behind it; or NULL */
+extern char *file_tail(const char *path, size_t limit);	/* its last bytes, of any size of file; malloc'd or NULL */
 extern int	file_fsync_path(const char *path);
 extern int	file_copy(const char *from, const char *to);
 extern int	make_directory(const char *path, int mode);	/* with its parents; existing is fine */

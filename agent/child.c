@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,6 +23,7 @@
 
 #define TICK_MS 100				/* how often a cancelled job is noticed */
 #define KILL_AFTER_MS 5000		/* from SIGTERM to SIGKILL */
+#define TAIL_MAX 600			/* what is kept of the output's end for an error */
 
 extern char **environ;
 
@@ -30,6 +32,8 @@ typedef struct Child
 	pid_t		pid;
 	int			pidfd;
 	int			output;			/* our end of the pipe, or the file */
+	char		tail[TAIL_MAX + 1];
+	size_t		tail_size;
 } Child;
 
 /* In the child, after fork() of a process with threads: only async-signal-safe calls. */
@@ -119,6 +123,50 @@ child_start(Child *child, char *const *argv, const ChildOptions *options)
 }
 
 static void
+keep_tail(Child *child, const char *data, size_t size)
+{
+	if (size >= TAIL_MAX)
+	{
+		memcpy(child->tail, data + size - TAIL_MAX, TAIL_MAX);
+		child->tail_size = TAIL_MAX;
+		return;
+	}
+	if (child->tail_size + size > TAIL_MAX)
+	{
+		size_t		drop = child->tail_size + size - TAIL_MAX;
+
+		memmove(child->tail, child->tail + drop, child->tail_size - drop);
+		child->tail_size -= drop;
+	}
+	memcpy(child->tail + child->tail_size, data, size);
+	child->tail_size += size;
+}
+
+/* The last two lines that say something, as one; progress lines are overwritten by their successors. */
+static void
+last_words(const Child *child, char *words, size_t size)
+{
+	char		text[TAIL_MAX + 1];
+	char	   *rest = text;
+	char	   *line;
+	const char *last[2] = {NULL, NULL};
+
+	snprintf(text, sizeof(text), "%.*s", (int) child->tail_size, child->tail);
+	while ((line = strsep(&rest, "\r\n")) != NULL)
+	{
+		line += strspn(line, " \t");
+		if (!*line)
+			continue;
+		last[0] = last[1];
+		last[1] = line;
+	}
+	snprintf(words, size, "%s%s%s%s", last[1] ? ": " : "", last[0] ? last[0] : "", last[0] ? "; " : "", last[1] ? last[1] : "");
+	for (char *p = words; *p; p++)
+		if ((unsigned char) *p < ' ')
+			*p = ' ';
+}
+
+static void
 read_output(ActionContext *ctx, Child *child, const ChildOptions *options)
 {
 	char		buffer[4096];
@@ -126,6 +174,7 @@ read_output(ActionContext *ctx, Child *child, const ChildOptions *options)
 
 	while ((n = read(child->output, buffer, sizeof(buffer))) > 0)
 	{
+		keep_tail(child, buffer, n);
 		if (ctx)
 			action_output(ctx, buffer, n);
 		if (options->on_output)
@@ -184,10 +233,10 @@ child_watch(ActionContext *ctx, Child *child, const ChildOptions *options)
 	}
 }
 
-int
-child_run(ActionContext *ctx, char *const *argv, const ChildOptions *options)
+static int
+run(ActionContext *ctx, char *const *argv, const ChildOptions *options, char *words, size_t words_size)
 {
-	Child		child;
+	Child		child = {0};
 	const char *reason;
 	int			status;
 
@@ -195,16 +244,36 @@ child_run(ActionContext *ctx, char *const *argv, const ChildOptions *options)
 		return action_fail(ctx, STATE_SYSTEM_ERROR, "could not start \"%s\": %s", argv[0], strerror(errno));
 	reason = child_watch(ctx, &child, options);
 	status = child_reap(ctx, &child, options);
+	last_words(&child, words, words_size);
 	if (reason)
 		return action_fail(ctx, STATE_CANCELED, "\"%s\" %s", argv[0], reason);
 	return status;
 }
 
 int
+child_run(ActionContext *ctx, char *const *argv, const ChildOptions *options)
+{
+	char		words[TAIL_MAX + 16];
+
+	return run(ctx, argv, options, words, sizeof(words));
+}
+
+int
+child_run_or_fail(ActionContext *ctx, char *const *argv, const ChildOptions *options)
+{
+	char		words[TAIL_MAX + 16];
+	int			rc = run(ctx, argv, options, words, sizeof(words));
+
+	if (rc > 0)
+		return action_fail(ctx, STATE_EXTERNAL_ROUTINE, "\"%s\" ended with status %d%s", argv[0], rc, words);
+	return rc;
+}
+
+int
 child_run_quietly(char *const *argv, int timeout_ms)
 {
 	ChildOptions options = {.timeout_ms = timeout_ms};
-	Child		child;
+	Child		child = {0};
 	const char *reason;
 	int			status;
 

@@ -24,6 +24,9 @@ typedef struct ChildOptions
  */
 extern int	child_run(ActionContext *ctx, char *const *argv, const ChildOptions *options);
 
+/* The same; a status other than 0 fails the job (38000) with the program's last words. */
+extern int	child_run_or_fail(ActionContext *ctx, char *const *argv, const ChildOptions *options);
+
 /* The same, without a job: for --check.  The output is dropped. */
 extern int	child_run_quietly(char *const *argv, int timeout_ms);
 

@@ -17,9 +17,12 @@
 
 #include "agent/child.h"
 #include "agent/control.h"
+#include "agent/postmaster.h"
+#include "agent/text.h"
 
 #define COMMAND_TIMEOUT_MS 60000
 #define POLL_MS 2
+#define LOG_TAIL 8192
 #define APPEAR_MS 5000			/* from the start command's end to postmaster.pid */
 
 char *
@@ -34,102 +37,89 @@ bin_path(const AgentConfig *config, const char *name)
 	return xasprintf("%s/%s", config->pg.bin, name);
 }
 
-/* A zombie (in a container without an init) is not a server any more. */
+/*
+ * A server behind a command may live where its process cannot be seen (a container): then it runs if something answers
+ * at its place.
+ */
 static bool
-is_zombie(pid_t pid)
+answers(const AgentConfig *config)
 {
-	char		path[64];
-	char	   *stat;
-	char	   *end;
-	bool		zombie;
+	char		port[16];
+	const char *keywords[] = {"host", "port", "user", "dbname", "connect_timeout", NULL};
+	const char *values[] = {config->pg.socket, port, config->pg.superuser, config->pg.database, "3", NULL};
+	PGPing		ping;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
-	/* /proc says size 0, which file_read() takes by its word */
-	FILE	   *file = fopen(path, "re");
-	char		line[256];
-
-	if (!file)
-		return false;
-	stat = fgets(line, sizeof(line), file);
-	fclose(file);
-	end = stat ? strrchr(stat, ')') : NULL;
-	zombie = end && end[1] == ' ' && (end[2] == 'Z' || end[2] == 'X');
-	return zombie;
+	snprintf(port, sizeof(port), "%d", config->pg.port);
+	ping = PQpingParams(keywords, values, 0);
+	return ping == PQPING_OK || ping == PQPING_REJECT;
 }
 
-pid_t
-control_postmaster(const AgentConfig *config)
+bool
+control_running(const AgentConfig *config)
 {
-	char	   *path = data_path(config, "postmaster.pid");
-	char	   *text = file_read(path, 4096, NULL);
-	long		pid = text ? labs(strtol(text, NULL, 10)) : 0;
-
-	free(text);
-	free(path);
-	if (pid <= 1 || (kill((pid_t) pid, 0) < 0 && errno == ESRCH) || is_zombie((pid_t) pid))
-		return 0;
-	return (pid_t) pid;
+	return postmaster_pid(config->pg.data) != 0 || (config->pg.control == PG_CONTROL_COMMAND && answers(config));
 }
 
 /* Signals it and waits for its end; false: it still runs. */
 static bool
-signal_and_wait(pid_t pid, int signal_number, int timeout_ms)
+signal_and_wait(int pidfd, int signal_number, int timeout_ms)
 {
-	int			pidfd = pidfd_open(pid, 0);
 	struct pollfd fd = {pidfd, POLLIN, 0};
-	bool		gone;
 
-	if (pidfd < 0)
-		return errno == ESRCH;
-	gone = pidfd_send_signal(pidfd, signal_number, NULL, 0) < 0 && errno == ESRCH;
-	if (!gone)
-		gone = poll(&fd, 1, timeout_ms) == 1;
-	close(pidfd);
-	return gone;
+	if (pidfd_send_signal(pidfd, signal_number, NULL, 0) < 0 && errno == ESRCH)
+		return true;
+	return poll(&fd, 1, timeout_ms) == 1;
 }
 
 static int
 run_command(ActionContext *ctx, char *const *argv, bool server)
 {
 	ChildOptions options = {.timeout_ms = COMMAND_TIMEOUT_MS, .server = server};
-	int			rc = child_run(ctx, argv, &options);
 
-	if (rc > 0)
-		return action_fail(ctx, STATE_EXTERNAL_ROUTINE, "\"%s\" ended with status %d", argv[0], rc);
-	return rc;
+	return child_run_or_fail(ctx, argv, &options);
 }
 
 static int
-stop_postmaster(ActionContext *ctx, pid_t pid, bool immediate, int timeout_ms)
+stop_postmaster(ActionContext *ctx, int pidfd, bool immediate, int timeout_ms)
 {
-	if (signal_and_wait(pid, immediate ? SIGQUIT : SIGINT, timeout_ms))
+	if (signal_and_wait(pidfd, immediate ? SIGQUIT : SIGINT, timeout_ms))
 		return 0;
 	if (!immediate)
 		return action_fail(ctx, STATE_TIMED_OUT, "the server did not stop within %d ms", timeout_ms);
 	action_progress(ctx, -1, "killing a server that does not stop");
-	if (signal_and_wait(pid, SIGKILL, timeout_ms))
+	if (signal_and_wait(pidfd, SIGKILL, timeout_ms))
 		return 0;
 	return action_fail(ctx, STATE_SYSTEM_ERROR, "the server cannot be killed");
+}
+
+static int
+stop_by_command(ActionContext *ctx)
+{
+	int			rc = run_command(ctx, ctx->config->pg.stop_command, false);
+
+	if (rc == 0 && control_running(ctx->config))
+		rc = action_fail(ctx, STATE_EXTERNAL_ROUTINE, "the server still runs after \"%s\"", ctx->config->pg.stop_command[0]);
+	return rc;
 }
 
 int
 control_stop(ActionContext *ctx, bool immediate, int timeout_ms)
 {
 	const PgConfig *pg = &ctx->config->pg;
-	pid_t		pid = control_postmaster(ctx->config);
 	char	   *systemctl[] = {"/usr/bin/systemctl", "stop", pg->unit, NULL};
+	int			pidfd;
 	int			rc = 0;
 
-	if (pid == 0)
+	if (!control_running(ctx->config))
 		return 0;
 	if (pg->control == PG_CONTROL_COMMAND)
+		return stop_by_command(ctx);
+	pidfd = postmaster_open(pg->data);
+	if (pidfd >= 0)
 	{
-		rc = run_command(ctx, pg->stop_command, false);
-		if (rc == 0 && control_postmaster(ctx->config) != 0)
-			rc = action_fail(ctx, STATE_EXTERNAL_ROUTINE, "the server still runs after \"%s\"", pg->stop_command[0]);
-		return rc;
+		rc = stop_postmaster(ctx, pidfd, immediate, timeout_ms);
+		close(pidfd);
 	}
-	rc = stop_postmaster(ctx, pid, immediate, timeout_ms);
 	if (rc == 0 && pg->control == PG_CONTROL_SYSTEMCTL)
 		rc = run_command(ctx, systemctl, false);
 	return rc;
@@ -150,16 +140,35 @@ start_by_pg_ctlcluster(ActionContext *ctx)
 	return rc;
 }
 
+/* pg_ctl gives its -o to a shell. */
+static void
+add_quoted(Text *text, const char *option)
+{
+	text_add(text, " '", 2);
+	for (; *option; option++)
+		if (*option == '\'')
+			text_add(text, "'\\''", 4);
+		else
+			text_add(text, option, 1);
+	text_add(text, "'", 1);
+}
+
 static int
 start_by_pg_ctl(ActionContext *ctx)
 {
 	const PgConfig *pg = &ctx->config->pg;
 	char	   *program = bin_path(ctx->config, "pg_ctl");
-	/* by default the server syncs every single file before it recovers: 0.3 s for an empty database */
-	char	   *argv[] = {program, "start", "-D", pg->data, "-l", pg->log, "-W", "-s",
-	"-o", "-c recovery_init_sync_method=syncfs", NULL};
-	int			rc = run_command(ctx, argv, true);
+	char	  **options = postmaster_options(pg->data);
+	Text		all = {0};
+	int			rc;
 
+	/* by default the server syncs every single file before it recovers: 0.3 s for an empty database */
+	text_addf(&all, "-c " OUR_SYNC_OPTION);
+	for (int i = 0; options && options[i]; i++)
+		add_quoted(&all, options[i]);
+	rc = run_command(ctx, (char *[]) {program, "start", "-D", pg->data, "-l", pg->log, "-W", "-s", "-o", all.data, NULL}, true);
+	free(all.data);
+	text_free_list(options);
 	free(program);
 	return rc;
 }
@@ -170,8 +179,9 @@ control_start(ActionContext *ctx)
 	const PgConfig *pg = &ctx->config->pg;
 	char	   *systemctl[] = {"/usr/bin/systemctl", "start", pg->unit, NULL};
 
-	if (control_postmaster(ctx->config) != 0)
+	if (control_running(ctx->config))
 		return 0;
+	postmaster_forget_stale(pg->data);
 	switch (pg->control)
 	{
 		case PG_CONTROL_PG_CTL:
@@ -188,22 +198,37 @@ control_start(ActionContext *ctx)
 
 /* The postmaster's own word for it, in its file; asking by connecting would fill the server's log. */
 static bool
-accepts_connections(const AgentConfig *config)
+says(const AgentConfig *config, const char *status)
 {
-	char	   *path = data_path(config, "postmaster.pid");
-	char	   *text = file_read(path, 4096, NULL);
-	char	   *line = text;
-	bool		ready;
+	return strcmp(pidfile_read(config->pg.data).status, status) == 0;
+}
 
-	for (int i = 1; line && i < 8; i++)
-	{
-		line = strchr(line, '\n');
-		line = line ? line + 1 : NULL;
-	}
-	ready = line && strncmp(line, "ready", 5) == 0;
+char *
+control_last_words(const AgentConfig *config)
+{
+	char	   *text = config->pg.log ? file_tail(config->pg.log, LOG_TAIL) : NULL;
+	char	   *rest = text;
+	char	   *line;
+	char	   *found = NULL;
+
+	while ((line = strsep(&rest, "\n")) != NULL)
+		if (strstr(line, "FATAL:") || strstr(line, "PANIC:"))
+		{
+			free(found);
+			found = xstrdup(strstr(line, "FATAL:") ? strstr(line, "FATAL:") : strstr(line, "PANIC:"));
+		}
 	free(text);
-	free(path);
-	return ready;
+	return found;
+}
+
+static void
+fail_ended(ActionContext *ctx)
+{
+	char	   *why = control_last_words(ctx->config);
+
+	action_fail(ctx, STATE_CONNECTION_FAILURE, "the server ended while it started%s%s", why ? ": " : "", why ? why : "");
+	action_hint(ctx, "See its log.");
+	free(why);
 }
 
 PGconn *
@@ -217,16 +242,21 @@ control_wait_ready(ActionContext *ctx, double deadline)
 	{
 		PGconn	   *conn = NULL;
 
-		if (accepts_connections(ctx->config))
+		if (says(ctx->config, "standby"))
+		{
+			action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server is a standby that accepts no connections");
+			action_hint(ctx, "Set hot_standby = on there, and restart it.");
+			return NULL;
+		}
+		if (says(ctx->config, "ready"))
 			conn = pg_local(ctx->config, NULL, 10000, error, sizeof(error));
 		if (conn)
 			return conn;
-		if (control_postmaster(ctx->config) != 0)
+		if (control_running(ctx->config))
 			seen = true;
 		else if (seen || clock_monotonic_ms() > appears_by)
 		{
-			action_fail(ctx, STATE_CONNECTION_FAILURE, "the server ended while it started");
-			action_hint(ctx, "See its log.");
+			fail_ended(ctx);
 			return NULL;
 		}
 		if (action_cancelled(ctx))

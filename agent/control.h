@@ -5,18 +5,19 @@
 #ifndef PINGPONG_AGENT_CONTROL_H
 #define PINGPONG_AGENT_CONTROL_H
 
-#include <sys/types.h>
-
 #include "agent/pg.h"
 
-/* The postmaster of the data directory, 0: none runs. */
-extern pid_t control_postmaster(const AgentConfig *config);
+/* Does the server run? By its process, proved; one behind a command also by its answer. */
+extern bool control_running(const AgentConfig *config);
 
 /* Ends it: immediate (no shutdown checkpoint, which would be a record past the fork) or fast.  Down already is fine. */
 extern int	control_stop(ActionContext *ctx, bool immediate, int timeout_ms);
 
 /* Starts it and returns; it need not accept connections yet.  Up already is fine. */
 extern int	control_start(ActionContext *ctx);
+
+/* The last FATAL or PANIC in its log (option "log"), malloc'd; NULL: not known. */
+extern char *control_last_words(const AgentConfig *config);
 
 /* Waits until it accepts connections; NULL with the job's error set: gone, or not in time. */
 extern PGconn *control_wait_ready(ActionContext *ctx, double deadline);

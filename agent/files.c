@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -100,6 +101,55 @@ file_write_atomic(const char *path, const char *data, size_t size, int mode, boo
 	return rc;
 }
 
+/* Blanks, really written: a hole, or a mere promise of the file system, would need its blocks later. */
+int
+file_reserve(const char *reserve, size_t size, int mode)
+{
+	char	   *blanks = xalloc(size);
+	int			rc;
+
+	memset(blanks, ' ', size);
+	rc = file_write_atomic(reserve, blanks, size, mode, true);
+	free(blanks);
+	return rc;
+}
+
+/* All of it: a reserve that was begun to be used by one who died may hold more than `data`. */
+static int
+fill_reserve(const char *reserve, const char *data, size_t size)
+{
+	int			fd = open(reserve, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+	int			rc = -1;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) == 0 && (size_t) st.st_size >= size)
+	{
+		char	   *all = xalloc(st.st_size + 1);
+
+		memset(all, ' ', st.st_size);
+		memcpy(all, data, size);
+		rc = write_all(fd, all, st.st_size);
+		free(all);
+	}
+	if (rc == 0)
+		rc = fdatasync(fd);
+	if (close(fd) < 0)
+		rc = -1;
+	return rc;
+}
+
+int
+file_write_reserved(const char *path, const char *reserve, const char *data, size_t size, int mode)
+{
+	if (fill_reserve(reserve, data, size) < 0)
+		return file_write_atomic(path, data, size, mode, true);
+	if (rename(reserve, path) < 0)
+		return -1;
+	return fsync_parent(path);
+}
+
 char *
 file_read(const char *path, size_t limit, size_t *size)
 {
@@ -124,6 +174,31 @@ file_read(const char *path, size_t limit, size_t *size)
 	data[len] = '\0';
 	if (size)
 		*size = len;
+	return data;
+}
+
+char *
+file_tail(const char *path, size_t limit)
+{
+	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	char	   *data = NULL;
+	ssize_t		n = -1;
+
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+	{
+		data = xalloc(limit + 1);
+		n = pread(fd, data, limit, (size_t) st.st_size > limit ? st.st_size - (off_t) limit : 0);
+	}
+	close(fd);
+	if (n < 0)
+	{
+		free(data);
+		return NULL;
+	}
+	data[n] = '\0';
 	return data;
 }
 

@@ -505,12 +505,13 @@ job_main(void *argument)
 	Job		   *job = argument;
 	AgentConfig *config = config_current();
 	ActionContext ctx = {.job = job, .config = config, .run = job->run, .step = job->step,
-	.epoch = job->epoch, .resumed = job->resumed};
+	.epoch = job->epoch, .age_ms = clock_realtime_ms() - job->received_ms, .resumed = job->resumed};
 	bool		lazy = (job_flags(job) & ACTION_LAZY_JOURNAL) != 0;
 	JobState	state = JOB_FAILED;
 
-	if (journal_job(job, config, !lazy) < 0)
-		action_fail(&ctx, STATE_IO_ERROR, "could not write the job journal");
+	/* the truth about a lazy job is elsewhere, and it is most wanted when the disk is full */
+	if (journal_job(job, config, !lazy) < 0 && !lazy)
+		action_fail(&ctx, STATE_IO_ERROR, "could not write the job journal: %s", strerror(errno));
 	else
 		state = run_actions(job, &ctx, lazy);
 	end_job(job, &ctx, state, lazy);

@@ -113,16 +113,14 @@ journal_remove_job(const char *state_dir, const char *run, const char *step)
 	free(path);
 }
 
-/* With its promote token: without one a promotion is refused as well. */
+/* Not its promote token: an old primary may ask for the verdict long after the jobs. */
 void
 journal_remove_run(const char *state_dir, const char *run)
 {
 	char	   *path = run_directory(state_dir, run);
-	char	   *token = xasprintf("%s/token/%s.json", state_dir, run);
 
-	if (remove_tree(path) < 0 || remove_tree(token) < 0)
+	if (remove_tree(path) < 0)
 		log_warning("could not remove run \"%s\" from the journal: %s", run, strerror(errno));
-	free(token);
 	free(path);
 }
 

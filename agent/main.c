@@ -137,6 +137,7 @@ run_agent(const char *path)
 		return 1;
 	}
 	config_install(config);
+	memory_start(config);
 	jobs_start();
 	pgbouncer_start();
 	if (http_start(error, sizeof(error)) < 0)

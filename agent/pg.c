@@ -2,13 +2,21 @@
  * pg.c
  *		libpq as the agent uses it: limits on everything, errors without secrets.
  */
+#include <errno.h>
+#include <libpq-events.h>
+#include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "agent/pg.h"
 
 #define CONNECT_TIMEOUT_S "3"
+#define LIMIT_MS 15000			/* for a statement on a connection without a limit of its own */
+#define NO_ANSWER "PostgreSQL does not answer in time"
+#define GRACE_MS 1000			/* beyond statement_timeout, which a server that hangs does not look at */
 
 /* libpq's messages have several lines; a job's has one.  Passwords are not in them. */
 static void
@@ -22,6 +30,31 @@ one_line(char *to, size_t size, const char *from)
 		len--;
 	if (size > 0)
 		to[len] = '\0';
+}
+
+/* Registered only so that a connection can carry its limit. */
+static int
+carry_limit(PGEventId id, void *info, void *unused)
+{
+	(void) id;
+	(void) info;
+	(void) unused;
+	return 1;
+}
+
+void
+pg_set_limit(PGconn *conn, int ms)
+{
+	if (PQregisterEventProc(conn, carry_limit, "pingpong-agent", NULL) || PQinstanceData(conn, carry_limit))
+		PQsetInstanceData(conn, carry_limit, (void *) (intptr_t) ms);
+}
+
+static int
+limit_of(const PGconn *conn)
+{
+	intptr_t	ms = (intptr_t) PQinstanceData(conn, carry_limit);
+
+	return ms > 0 ? (int) ms : LIMIT_MS;
 }
 
 static PGconn *
@@ -44,18 +77,23 @@ PGconn *
 pg_local(const AgentConfig *config, const char *dbname, int timeout_ms, char *error, size_t error_size)
 {
 	const PgConfig *pg = &config->pg;
-	char		options[192];
+	char		options[384];
 	char		port[16];
 	const char *keywords[] = {"host", "port", "user", "dbname", "application_name", "connect_timeout", "options",
 	"client_encoding", NULL};
 	const char *values[] = {pg->socket, port, pg->superuser, dbname ? dbname : pg->database, "pingpong-agent",
 	CONNECT_TIMEOUT_S, options, "UTF8", NULL};
+	PGconn	   *conn;
 
 	snprintf(port, sizeof(port), "%d", pg->port);
 	snprintf(options, sizeof(options), "-c pingpong.bypass_gate=on -c statement_timeout=%d -c search_path= "
-			 "-c log_statement=none -c log_min_duration_statement=-1",
+			 "-c log_statement=none -c log_min_duration_statement=-1 -c default_transaction_read_only=off "
+			 "-c default_transaction_isolation=read\\ committed -c default_transaction_deferrable=off",
 			 timeout_ms);
-	return connected(PQconnectdbParams(keywords, values, 0), error, error_size);
+	conn = connected(PQconnectdbParams(keywords, values, 0), error, error_size);
+	if (conn)
+		pg_set_limit(conn, timeout_ms + GRACE_MS);
+	return conn;
 }
 
 PGconn *
@@ -91,28 +129,86 @@ pg_local_or_fail(ActionContext *ctx, const char *dbname, int timeout_ms)
 	return conn;
 }
 
-static PGresult *
-execute(PGconn *conn, const char *sql, int n, const char *const *values)
+/* False: no answer by the deadline (monotonic), or the connection broke. */
+static bool
+await_result(PGconn *conn, double deadline)
 {
+	while (PQisBusy(conn))
+	{
+		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
+		double		left = deadline - clock_monotonic_ms();
+
+		if (left <= 0)
+			return false;
+		if (poll(&fd, 1, (int) left + 1) < 0 && errno != EINTR)
+			return false;
+		if (fd.revents && !PQconsumeInput(conn))
+			return false;
+	}
+	return true;
+}
+
+/* Nobody can tell what became of the statement: the connection is of no more use, and its status says so. */
+static void
+break_off(PGconn *conn)
+{
+	if (PQsocket(conn) >= 0)
+		shutdown(PQsocket(conn), SHUT_RDWR);
+	(void) PQconsumeInput(conn);
+}
+
+/*
+ * PQexec() that gives up: statement_timeout is the server's, and a server that hangs (stopped, a dead disk) would
+ * hold us for ever. NULL: no answer in time; *late is set then.
+ */
+static PGresult *
+execute(PGconn *conn, const char *sql, int n, const char *const *values, bool *late)
+{
+	double		deadline = clock_monotonic_ms() + limit_of(conn);
+	PGresult   *last = NULL;
+	PGresult   *next;
+
+	*late = false;
 	/* the simple protocol for statements without parameters: one may be outside of a transaction */
-	return n ? PQexecParams(conn, sql, n, NULL, values, NULL, NULL, 0) : PQexec(conn, sql);
+	if (n ? !PQsendQueryParams(conn, sql, n, NULL, values, NULL, NULL, 0) : !PQsendQuery(conn, sql))
+		return NULL;
+	for (;;)
+	{
+		if (!await_result(conn, deadline))
+		{
+			*late = clock_monotonic_ms() >= deadline;
+			break_off(conn);
+			PQclear(last);
+			return NULL;
+		}
+		next = PQgetResult(conn);
+		if (!next)
+			return last;
+		PQclear(last);
+		last = next;
+		if (PQresultStatus(last) == PGRES_COPY_BOTH)
+			return last;
+	}
 }
 
 static bool
 succeeded(const PGresult *res)
 {
-	return PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
+	ExecStatusType status = PQresultStatus(res);
+
+	return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_COPY_BOTH;
 }
 
 PGresult *
 pg_query(PGconn *conn, char *error, size_t error_size, const char *sql, int n, const char *const *values)
 {
-	PGresult   *res = execute(conn, sql, n, values);
+	bool		late;
+	PGresult   *res = execute(conn, sql, n, values, &late);
 
 	if (succeeded(res))
 		return res;
 	if (error)
-		one_line(error, error_size, PQerrorMessage(conn));
+		one_line(error, error_size, late ? NO_ANSWER : PQerrorMessage(conn));
 	PQclear(res);
 	return NULL;
 }
@@ -138,11 +234,15 @@ pg_fail(ActionContext *ctx, PGconn *conn, PGresult *res, const char *what)
 PGresult *
 pg_query_or_fail(ActionContext *ctx, PGconn *conn, const char *sql, int n, const char *const *values)
 {
-	PGresult   *res = execute(conn, sql, n, values);
+	bool		late;
+	PGresult   *res = execute(conn, sql, n, values, &late);
 
 	if (succeeded(res))
 		return res;
-	pg_fail(ctx, conn, res, "PostgreSQL refused a statement");
+	if (late)
+		action_fail(ctx, STATE_CONNECTION_FAILURE, "%s", NO_ANSWER);
+	else
+		pg_fail(ctx, conn, res, "PostgreSQL refused a statement");
 	PQclear(res);
 	return NULL;
 }

@@ -10,13 +10,20 @@
 #include "agent/action.h"
 
 /* Connects to our own server over its unix socket; NULL dbname: the configured one.
- * Returns NULL when that failed; error (may be NULL) says why, in one line. */
+ * Returns NULL when that failed; error (may be NULL) says why, in one line.
+ * Each statement ends after timeout_ms by the server's clock, and a little later by ours. */
 extern PGconn *pg_local(const AgentConfig *config, const char *dbname, int timeout_ms,
 						char *error, size_t error_size);
 
 /* Connects with a conninfo string plus host and port (NULL and 0: none); replication: a walsender. */
 extern PGconn *pg_remote(const char *conninfo, const char *host, int port, bool replication,
 						 char *error, size_t error_size);
+
+/*
+ * How long each statement on the connection may take, in ms, whether the server looks at its own limit or not. Behind
+ * that the connection is broken (PQstatus). pg_local() sets it a little above its timeout_ms.
+ */
+extern void pg_set_limit(PGconn *conn, int ms);
 
 /* The same with the error put into the job. */
 extern PGconn *pg_local_or_fail(ActionContext *ctx, const char *dbname, int timeout_ms);

@@ -1,23 +1,24 @@
 /*
  * rejoin.c
- *		pg.rejoin: the old primary (or a standby that lost its way) becomes a standby of the new one.
+ *		pg.rejoin: the old primary (or a standby that lost its way) becomes a standby of the new one; pg.follow.
  *
- * Every step looks first at what is there, so that the action can be run again after a
- * crash at any point.  A running primary is only stopped when it is sealed: nothing that
- * a client was promised can be lost then.  The stop is immediate, since a clean one would
- * write a checkpoint record past the fork.
+ * First everything is asked: what is here, who the source is, where their timelines parted. rejoin_rule.c judges, and
+ * what it refuses, or what could not work, is refused before anything is touched. Each step looks at what is there, so
+ * that the action can be run again after a crash at any point. A sealed primary is stopped immediately: nothing can be
+ * lost, and a clean stop would write a checkpoint record past the fork. A base backup is made while the server still
+ * runs.
  */
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ipc.h>
-#include <sys/shm.h>
 #include <unistd.h>
 
 #include "agent/control.h"
 #include "agent/jobs.h"
 #include "agent/originals.h"
+#include "agent/postmaster.h"
 #include "agent/rejoin.h"
 #include "agent/text.h"
 
@@ -27,8 +28,10 @@
 #define REDIRECT_LIMIT_MS 6000	/* more than wal_retrieve_retry_interval */
 #define STREAM_LIMIT_MS 20000	/* a directory that can stream does it by then */
 #define SESSIONS_GO_MS 300
-#define ORPHANS_GO_MS 10000
+#define REMAINS_GO_MS 10000
 #define POLL_MS 5
+#define RISK_WORDS "its own writes are lost"
+#define MANUAL_RUN "manual"		/* of a seal that was made by hand: it says nothing of any other server */
 
 /* Statements that wait at the gate (wait event type Extension) are no readers: they would wait for ever. */
 #define OTHER_SESSIONS \
@@ -36,7 +39,17 @@
 	"AND pid <> pg_catalog.pg_backend_pid() AND application_name <> 'pingpong-agent'"
 #define BUSY_SESSIONS OTHER_SESSIONS " AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Extension'"
 
+#define SEAL_SQL "SELECT state, seal_lsn, run FROM pingpong.gate"
+#define WRITTEN_TIMELINE \
+	"SELECT ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int"
+
 static pthread_mutex_t server_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static double
+earlier(double a, double b)
+{
+	return a < b ? a : b;
+}
 
 static bool
 is_true(PGconn *conn, const char *sql)
@@ -48,31 +61,9 @@ is_true(PGconn *conn, const char *sql)
 	return yes;
 }
 
-/* ---- may it be stopped? ---- */
-
-static int
-require_seal(Rejoin *rejoin, PGconn *conn)
-{
-	char	   *database = pg_pingpong_database(conn);
-	PGconn	   *there = database ? pg_local(rejoin->config, database, QUERY_TIMEOUT_MS, NULL, 0) : NULL;
-	PGresult   *res = there ? pg_query(there, NULL, 0, "SELECT state, epoch FROM pingpong.gate", 0, NULL) : NULL;
-	bool		sealed = res && PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "sealed") == 0 &&
-		strtoll(PQgetvalue(res, 0, 1), NULL, 10) >= rejoin->seal_epoch;
-
-	PQclear(res);
-	PQfinish(there);
-	free(database);
-	if (sealed || rejoin->force)
-		return 0;
-	action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "this primary is not sealed");
-	action_detail(rejoin->ctx, "It may have taken writes that the new primary does not have.");
-	return -1;
-}
-
 /*
- * pg.warm: reads on the old primary what pg.rejoin will read on it. Each first read may set
- * hint bits in the catalogs, which is WAL; behind the seal that would be WAL past the fork,
- * and cost a rewind.
+ * pg.warm: reads on the old primary what pg.rejoin will read on it. Each first read may set hint bits in the catalogs,
+ * which is WAL; behind the seal that would be WAL past the fork, and cost a rewind.
  */
 int
 action_pg_warm(ActionContext *ctx, json_t *params, json_t *result)
@@ -90,31 +81,217 @@ action_pg_warm(ActionContext *ctx, json_t *params, json_t *result)
 		is_true(conn, "SELECT count(*) " OTHER_SESSIONS);
 		is_true(conn, "SELECT pg_catalog.pg_terminate_backend(pid) " OTHER_SESSIONS " AND false");
 		is_true(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
+		is_true(conn, WRITTEN_TIMELINE);
 	}
 	if (there)
-		PQclear(pg_query(there, NULL, 0, "SELECT state, epoch FROM pingpong.gate", 0, NULL));
+		PQclear(pg_query(there, NULL, 0, SEAL_SQL, 0, NULL));
 	PQfinish(there);
 	PQfinish(conn);
 	free(database);
 	return conn ? 0 : -1;
 }
 
+/* ---- what is here ---- */
+
+/* The seal of a server that runs. */
+static bool
+ask_seal(Rejoin *rejoin, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn)
+{
+	char	   *database = pg_pingpong_database(conn);
+	PGconn	   *there = database ? pg_local(rejoin->config, database, QUERY_TIMEOUT_MS, NULL, 0) : NULL;
+	PGresult   *res = there ? pg_query(there, NULL, 0, SEAL_SQL, 0, NULL) : NULL;
+	bool		sealed = res && PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "sealed") == 0 &&
+		lsn_parse(PQgetvalue(res, 0, 1), lsn);
+
+	if (sealed)
+		snprintf(run, run_size, "%s", PQgetvalue(res, 0, 2));
+	PQclear(res);
+	PQfinish(there);
+	free(database);
+	return sealed;
+}
+
+/* The seal of a server that does not run: pingpong.seal is text, key=value (gate/seal.c). Void on a newer timeline. */
+static bool
+read_seal(const char *place, const DataDir *dir, char *run, size_t run_size, unsigned long long *lsn)
+{
+	char	   *path = xasprintf("%s/pingpong.seal", place);
+	char	   *text = file_read(path, 4096, NULL);
+	char	   *system = text ? conf_value(text, "system_identifier") : NULL;
+	char	   *timeline = text ? conf_value(text, "timeline") : NULL;
+	char	   *position = text ? conf_value(text, "lsn") : NULL;
+	char	   *name = text ? conf_value(text, "run") : NULL;
+	bool		sealed = system && timeline && name && text && strstr(text, "\ncrc=") &&
+		strtoull(system, NULL, 10) == dir->system && strtoul(timeline, NULL, 10) >= dir->timeline && lsn_parse(position, lsn);
+
+	if (sealed)
+		snprintf(run, run_size, "%s", name);
+	free(name);
+	free(position);
+	free(timeline);
+	free(system);
+	free(text);
+	free(path);
+	return sealed;
+}
+
+static unsigned
+ask_number(PGconn *conn, const char *sql)
+{
+	char	   *value = pg_value(conn, sql);
+	unsigned	number = value ? (unsigned) strtoul(value, NULL, 10) : 0;
+
+	free(value);
+	return number;
+}
+
+/* A running server tells its timeline better than its files. */
+static unsigned
+present_timeline(PGconn *conn, const DataDir *dir, bool primary)
+{
+	unsigned	asked = !conn ? 0 : ask_number(conn, primary ? WRITTEN_TIMELINE :
+											   "SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver");
+
+	return asked > dir->timeline ? asked : dir->timeline;
+}
+
+static bool
+file_in(const char *directory, const char *name)
+{
+	char	   *path = xasprintf("%s/%s", directory, name);
+	bool		exists = file_exists(path);
+
+	free(path);
+	return exists;
+}
+
+static Relation
+relation_here(const Rejoin *rejoin, const DataDir *dir, unsigned timeline)
+{
+	if (!dir->known)
+		return dir->startable || file_in(rejoin->place, "base") ? RELATION_UNKNOWN : RELATION_EMPTY;
+	return source_relation(&rejoin->source, rejoin->place, timeline, dir->newest_history);
+}
+
 /*
- * A server that is down and was neither sealed nor a standby may hold the only copy of
- * something.  Asked before the first way: each of them leaves a standby.signal.
+ * Where clients' writes end on the node's timeline: by its own seal, or, of a standby, by that of the run that moved
+ * the primary away from this timeline.
  */
 static bool
-safe_to_overwrite(Rejoin *rejoin)
+writes_end(const Rejoin *rejoin, unsigned timeline, bool sealed, unsigned long long seal_lsn)
 {
-	char	   *seal = data_path(rejoin->config, "pingpong.seal");
-	char	   *standby = data_path(rejoin->config, "standby.signal");
-	char	   *saved = xasprintf("%s/saved/complete", rejoin->config->state_dir);
-	bool		safe = rejoin->force || file_exists(seal) || file_exists(standby) || file_exists(saved);
+	unsigned long long fork = source_fork(&rejoin->source, timeline);
 
-	free(saved);
-	free(standby);
-	free(seal);
-	return safe;
+	if (!sealed && !rejoin->facts.primary && rejoin->seal_timeline == timeline)
+		seal_lsn = rejoin->seal_lsn;
+	return fork != 0 && seal_lsn != 0 && seal_lsn <= fork;
+}
+
+/*
+ * What a running standby has received past the fork does no harm until it is replayed. Of a running primary whose
+ * writes have their end it is no question of permission, and asked when it is stopped: until then it may write more.
+ */
+static PastFork
+past_fork(Rejoin *rejoin, PGconn *conn, unsigned timeline)
+{
+	unsigned long long fork = source_fork(&rejoin->source, timeline);
+	unsigned long long replayed = 0;
+	char	   *lsn;
+
+	if (rejoin->facts.relation != RELATION_ANCESTOR)
+		return PAST_FORK_NO;
+	if (conn && rejoin->facts.primary && rejoin->facts.writes_end_before_fork)
+		return PAST_FORK_UNKNOWN;
+	if (!conn || rejoin->facts.primary)
+		return source_past_fork(&rejoin->source, rejoin->config, rejoin->place, timeline);
+	lsn = pg_value(conn, "SELECT pg_catalog.pg_last_wal_replay_lsn()");
+	lsn_parse(lsn, &replayed);
+	free(lsn);
+	return replayed > fork ? PAST_FORK_YES : PAST_FORK_NO;
+}
+
+/* All that the rule wants to know. `conn`: of a running server, NULL if it does not run or does not answer. */
+static void
+look(Rejoin *rejoin, PGconn *conn)
+{
+	RejoinFacts *facts = &rejoin->facts;
+	DataDir		dir = datadir_look(rejoin->place);
+	char		ours[32];
+	char		run[80] = "";
+	unsigned long long seal_lsn = 0;
+	unsigned	timeline;
+
+	facts->primary = conn ? !is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()") :
+		dir.was_primary && !file_in(rejoin->place, "backup_label");
+	timeline = present_timeline(conn, &dir, facts->primary);
+	snprintf(ours, sizeof(ours), "%llu", (unsigned long long) dir.system);
+	facts->other_cluster = dir.known && strcmp(ours, rejoin->source.system) != 0;
+	facts->relation = relation_here(rejoin, &dir, timeline);
+	facts->sealed = conn ? facts->primary && ask_seal(rejoin, conn, run, sizeof(run), &seal_lsn) :
+		read_seal(rejoin->place, &dir, run, sizeof(run), &seal_lsn);
+	facts->writes_end_before_fork = writes_end(rejoin, timeline, facts->sealed, seal_lsn);
+	if (facts->relation == RELATION_SAME && strcmp(run, MANUAL_RUN) == 0)
+		facts->sealed = false;
+	facts->past_fork = past_fork(rejoin, conn, timeline);
+	rejoin->timeline = timeline;
+}
+
+/* ---- refusing ---- */
+
+static void
+explain_newer(Rejoin *rejoin)
+{
+	action_detail(rejoin->ctx, "It is on timeline %u, the server at %s:%s on timeline %u. What was written here since would be lost.",
+				  rejoin->timeline, rejoin->upstream.host, rejoin->upstream.port, rejoin->source.timeline);
+	action_hint(rejoin->ctx, "This node is the newer side. If it is the right one, stop the server at %s:%s and make that one a "
+				"standby of this one.", rejoin->upstream.host, rejoin->upstream.port);
+}
+
+static void
+explain_more(Rejoin *rejoin)
+{
+	unsigned long long fork = source_fork(&rejoin->source, rejoin->timeline);
+
+	action_detail(rejoin->ctx, "The server at %s:%s left timeline %u at %X/%X; WAL of this node from there on would be lost.",
+				  rejoin->upstream.host, rejoin->upstream.port, rejoin->timeline, (unsigned) (fork >> 32), (unsigned) fork);
+	action_hint(rejoin->ctx, "Save what clients wrote here. Then a superuser may give the risk => '%s'.", RISK_WORDS);
+}
+
+/* Which WAL would go, and which side is the older one; never the destructive way for the newer. */
+static int
+refuse(Rejoin *rejoin)
+{
+	RejoinVerdict verdict = rejoin->rule.verdict;
+	ActionContext *ctx = rejoin->ctx;
+
+	action_forget_error(ctx);
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" %s", rejoin->config->node, rejoin_verdict_text(verdict));
+	if (verdict == REJOIN_NEWER || (verdict == REJOIN_NOT_SEALED && rejoin->facts.relation == RELATION_AHEAD))
+		explain_newer(rejoin);
+	else if (verdict == REJOIN_HAS_MORE || verdict == REJOIN_MAYBE_MORE)
+		explain_more(rejoin);
+	else if (verdict == REJOIN_OTHER_CLUSTER)
+	{
+		action_detail(ctx, "The system identifier at %s:%s is %s.", rejoin->upstream.host, rejoin->upstream.port, rejoin->source.system);
+		action_hint(ctx, "To give this node to another cluster, empty its data directory first.");
+	}
+	else if (verdict == REJOIN_NO_SUCH_WAY)
+		action_hint(ctx, "Use the method \"auto\", or \"basebackup\".");
+	else
+	{
+		action_detail(ctx, "It is on timeline %u, the server at %s:%s on timeline %u.", rejoin->timeline, rejoin->upstream.host,
+					  rejoin->upstream.port, rejoin->source.timeline);
+		action_hint(ctx, "Find out which of the two has the right data, and stop or seal the other one.");
+	}
+	return -1;
+}
+
+static int
+judge(Rejoin *rejoin, PGconn *conn)
+{
+	look(rejoin, conn);
+	rejoin->rule = rejoin_rule(&rejoin->facts);
+	return rejoin->rule.verdict == REJOIN_ALLOWED ? 0 : refuse(rejoin);
 }
 
 /* ---- stopping ---- */
@@ -146,28 +323,45 @@ end_sessions(Rejoin *rejoin, PGconn *conn)
 		sleep_ms(1);
 }
 
-static int
-stop_server(Rejoin *rejoin, PGconn *conn, bool primary)
+/* A postmaster that was killed leaves children that take a moment to notice, and may still write there until then. */
+static void
+await_remains(Rejoin *rejoin)
 {
+	double		limit = earlier(rejoin->deadline, clock_monotonic_ms() + REMAINS_GO_MS);
+
+	while (postmaster_has_remains(rejoin->config->pg.data) && clock_monotonic_ms() < limit && !action_cancelled(rejoin->ctx))
+		sleep_ms(POLL_MS);
+}
+
+/* Down afterwards, whatever it was. */
+static int
+stop_server(Rejoin *rejoin)
+{
+	PGconn	   *conn;
 	char	   *lsn;
 
-	if (primary)
-		end_sessions(rejoin, conn);
-	lsn = primary ? pg_value(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()") : NULL;
-	if (lsn)
-		json_object_set_new(rejoin->result, "stop_lsn", json_string(lsn));
-	free(lsn);
-	action_progress(rejoin->ctx, -1, "stopping");
-	return control_stop(rejoin->ctx, true, STOP_TIMEOUT_MS);
+	if (control_running(rejoin->config))
+	{
+		conn = pg_local(rejoin->config, NULL, QUERY_TIMEOUT_MS, NULL, 0);
+		if (conn && rejoin->facts.primary)
+		{
+			end_sessions(rejoin, conn);
+			lsn = pg_value(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
+			if (lsn)
+				json_object_set_new(rejoin->result, "stop_lsn", json_string(lsn));
+			free(lsn);
+		}
+		PQfinish(conn);
+		action_progress(rejoin->ctx, -1, "stopping");
+		if (control_stop(rejoin->ctx, true, STOP_TIMEOUT_MS) < 0)
+			return -1;
+		json_object_set_new(rejoin->result, "stopped_ms", json_real(clock_realtime_ms()));
+	}
+	await_remains(rejoin);
+	return 0;
 }
 
 /* ---- starting ---- */
-
-static double
-earlier(double a, double b)
-{
-	return a < b ? a : b;
-}
 
 /* The seal has done its work when the server is a standby for certain: started as one, in recovery. */
 static void
@@ -180,30 +374,68 @@ remove_seal(Rejoin *rejoin)
 	free(path);
 }
 
+/*
+ * It runs and does not stream. Only if the source has not the WAL that it needs, a costlier way helps; a password or a
+ * network that is wrong would be as wrong for that, and intact data would be copied anew.
+ */
+static int
+no_stream(Rejoin *rejoin, PGconn *conn)
+{
+	char	   *lsn = pg_value(conn, "SELECT coalesce(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())");
+	unsigned long long from = 0;
+	DataDir		dir = datadir_look(rejoin->config->pg.data);
+	char	   *why = control_last_words(rejoin->config);
+
+	if (lsn_parse(lsn, &from) && source_can_serve(rejoin->ctx, &rejoin->source, dir.timeline, from))
+		rejoin->no_more = true;
+	free(lsn);
+	action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server does not stream from %s:%s%s%s", rejoin->upstream.host,
+				rejoin->upstream.port, why ? ": " : "", why ? why : "");
+	if (rejoin->no_more)
+		action_hint(rejoin->ctx, "The WAL that it needs is there: see primary_conninfo, pg_hba.conf and the passwords.");
+	free(why);
+	return -1;
+}
+
+/* What its last words say about data is a reason to go on; all else is about settings, ports, rights. */
+static bool
+data_is_at_fault(const Rejoin *rejoin)
+{
+	static const char *const signs[] = {"timeline", "checkpoint record", "WAL", "PANIC", "checksum", "control file", NULL};
+	char	   *words = control_last_words(rejoin->config);
+	bool		found = false;
+
+	for (int i = 0; words && signs[i]; i++)
+		found |= strstr(words, signs[i]) != NULL;
+	free(words);
+	return found;
+}
+
 static int
 start_and_stream(Rejoin *rejoin)
 {
-	double		limit = earlier(rejoin->deadline, clock_monotonic_ms() + STREAM_LIMIT_MS);
 	double		streaming = 0;
 	PGconn	   *conn;
+	int			rc = 0;
 
 	action_progress(rejoin->ctx, -1, "starting");
+	rejoin->no_more = true;		/* a start command that fails says nothing about the data */
 	if (control_start(rejoin->ctx) < 0)
 		return -1;
 	/* crash recovery of a large server takes its time: only the streaming has the short limit */
 	conn = control_wait_ready(rejoin->ctx, rejoin->deadline);
+	rejoin->no_more = !conn && !data_is_at_fault(rejoin);
 	if (!conn)
 		return -1;
 	action_progress(rejoin->ctx, -1, "waiting for WAL from %s:%s", rejoin->upstream.host, rejoin->upstream.port);
 	if (is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()"))
-	{
-		limit = earlier(rejoin->deadline, clock_monotonic_ms() + STREAM_LIMIT_MS);
-		streaming = standby_wait_streaming(rejoin->ctx, conn, &rejoin->upstream, limit);
-	}
-	PQfinish(conn);
+		streaming = standby_wait_streaming(rejoin->ctx, conn, &rejoin->upstream, &rejoin->goal,
+										   earlier(rejoin->deadline, clock_monotonic_ms() + STREAM_LIMIT_MS), rejoin->deadline);
 	if (streaming == 0)
-		return action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server does not stream from %s:%s",
-						   rejoin->upstream.host, rejoin->upstream.port);
+		rc = no_stream(rejoin, conn);
+	PQfinish(conn);
+	if (rc < 0)
+		return -1;
 	json_object_set_new(rejoin->result, "streaming_ms", json_real(streaming));
 	remove_seal(rejoin);
 	return 0;
@@ -211,224 +443,209 @@ start_and_stream(Rejoin *rejoin)
 
 /* ---- the ways ---- */
 
-/*
- * A postmaster that was killed leaves a process that nobody has reaped yet, and children
- * that take a moment to notice. As long as its pid is there, or a child is attached to its
- * shared memory, no server starts in the directory, and the children may still write there.
- * Line 1 of postmaster.pid is the pid, line 7 the key and the number of the memory.
- */
-static void
-await_orphans(Rejoin *rejoin)
-{
-	double		limit = earlier(rejoin->deadline, clock_monotonic_ms() + ORPHANS_GO_MS);
-	char	   *path = data_path(rejoin->config, "postmaster.pid");
-	char	   *text = file_read(path, 4096, NULL);
-	char	   *line = text;
-	struct shmid_ds shared;
-	pid_t		pid = text ? (pid_t) atoi(text) : 0;
-	int			id = -1;
-
-	for (int i = 1; line && i < 7; i++)
-	{
-		line = strchr(line, '\n');
-		line = line ? line + 1 : NULL;
-	}
-	if (line)
-		(void) sscanf(line, "%*u %d", &id);
-	while (((pid > 0 && kill(pid, 0) == 0) || (id >= 0 && shmctl(id, IPC_STAT, &shared) == 0 && shared.shm_nattch > 0)) &&
-		   clock_monotonic_ms() < limit && !action_cancelled(rejoin->ctx))
-		sleep_ms(POLL_MS);
-	free(text);
-	free(path);
-}
-
 static int
 by_direct(Rejoin *rejoin)
 {
+	if (stop_server(rejoin) < 0)
+		return -1;
 	return standby_configure_offline(rejoin->ctx, rejoin->config->pg.data, &rejoin->upstream);
 }
 
-typedef struct Way
+static int
+by_rewind(Rejoin *rejoin)
 {
-	const char *name;
-	int			(*prepare) (Rejoin *rejoin);
-	bool		overwrites;
-} Way;
-
-static const Way ways[] = {
-	{"direct", by_direct, false},
-	{"rewind", rejoin_by_rewind, true},
-	{"basebackup", rejoin_by_basebackup, true},
-};
+	return stop_server(rejoin) < 0 ? -1 : rejoin_by_rewind(rejoin);
+}
 
 static int
-try_way(Rejoin *rejoin, const Way *way)
+by_basebackup(Rejoin *rejoin)
 {
-	if (way->overwrites && !rejoin->may_overwrite)
-	{
-		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-					"this server is down, has diverged, and was not sealed");
-		action_hint(rejoin->ctx, "What it has and the new primary lacks would be lost; force the rebuild if it may.");
+	return rejoin_by_basebackup(rejoin, stop_server);
+}
+
+static int
+try_way(Rejoin *rejoin, WayNumber way)
+{
+	static int	(*const prepare[]) (Rejoin *rejoin) = {by_direct, by_rewind, by_basebackup};
+
+	json_array_append_new(rejoin->tried, json_string(way_name(way)));
+	rejoin->no_more = false;
+	if (prepare[way] (rejoin) < 0 || start_and_stream(rejoin) < 0)
 		return -1;
-	}
-	json_array_append_new(rejoin->tried, json_string(way->name));
-	if (control_stop(rejoin->ctx, true, STOP_TIMEOUT_MS) < 0)
-		return -1;
-	await_orphans(rejoin);
-	if (way->prepare(rejoin) < 0 || start_and_stream(rejoin) < 0)
-		return -1;
-	json_object_set_new(rejoin->result, "method", json_string(way->name));
+	json_object_set_new(rejoin->result, "method", json_string(way_name(way)));
 	return 0;
 }
 
-/*
- * pg_rewind first runs the server alone, to end its recovery, and that writes a checkpoint
- * behind the WAL that is there. On a standby which has not diverged this would be the first
- * record of its own, on the source's timeline or before the fork, where pg_rewind does not
- * look for it: a damaged copy. So rewind is for what has diverged, or was a primary until now.
- */
-static bool
-may_rewind(Rejoin *rejoin)
+/* Why it was not enough, for the report; and the error is that of the next one. */
+static void
+note_fallback(Rejoin *rejoin, WayNumber way)
 {
-	unsigned	tli = local_timeline(rejoin->config->pg.data);
+	const char *why = action_error_message(rejoin->ctx);
 
-	if (rejoin_half_rewound(rejoin))
-		return true;
-	return tli != 0 && tli != rejoin->source_tli && (rejoin->was_primary || source_diverged(rejoin, tli));
+	log_warning("rejoin: %s failed: %s", way_name(way), why);
+	action_output(rejoin->ctx, why, strlen(why));
+	action_output(rejoin->ctx, "\n", 1);
+	json_array_append_new(rejoin->fallbacks, json_sprintf("%s: %s", way_name(way), why));
+	action_forget_error(rejoin->ctx);
 }
 
 /* From the first way that can work, one after the other, each costlier than the one before. */
 static int
-try_ways(Rejoin *rejoin, size_t first, size_t last)
+try_ways(Rejoin *rejoin)
 {
 	int			rc = -1;
 
-	for (size_t i = first; rc < 0 && i <= last; i++)
+	for (int way = rejoin->rule.first; rc < 0 && way <= (int) rejoin->rule.last; way++)
 	{
-		if (ways[i].prepare == rejoin_by_rewind && first != last && !may_rewind(rejoin))
+		if (way == WAY_REWIND && !rejoin->rule.with_rewind)
 			continue;
-		if (i > first && json_array_size(rejoin->tried) > 0)
-		{
-			log_warning("rejoin: %s failed: %s", json_string_value(json_array_get(rejoin->tried, json_array_size(rejoin->tried) - 1)),
-						action_error_message(rejoin->ctx));
-			action_output(rejoin->ctx, action_error_message(rejoin->ctx), strlen(action_error_message(rejoin->ctx)));
-			action_output(rejoin->ctx, "\n", 1);
-			action_forget_error(rejoin->ctx);
-		}
-		rc = try_way(rejoin, &ways[i]);
-		if (rc < 0 && (action_cancelled(rejoin->ctx) || clock_monotonic_ms() > rejoin->deadline))
+		rc = try_way(rejoin, (WayNumber) way);
+		if (rc < 0 && (rejoin->no_more || action_cancelled(rejoin->ctx) || clock_monotonic_ms() > rejoin->deadline))
 			break;
+		if (rc < 0 && way < (int) rejoin->rule.last)
+			note_fallback(rejoin, (WayNumber) way);
 	}
 	return rc;
 }
 
-static int
-choose_and_try(Rejoin *rejoin)
-{
-	unsigned	tli = local_timeline(rejoin->config->pg.data);
-	bool		half = rejoin_half_rewound(rejoin);
-
-	rejoin->was_primary = local_was_primary(rejoin->config->pg.data);
-	rejoin->may_overwrite = safe_to_overwrite(rejoin);
-	if (half && strcmp(rejoin->method, "direct") == 0)
-		return action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "an earlier pg_rewind did not finish");
-	if (strcmp(rejoin->method, "rewind") == 0 && !may_rewind(rejoin))
-		return try_ways(rejoin, 0, 0);	/* nothing to rewind: what pg_rewind would leave is what is there */
-	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
-		if (strcmp(rejoin->method, ways[i].name) == 0)
-			return try_ways(rejoin, i, i);
-	/* auto; without any WAL (an interrupted rewind, an empty folder) there is nothing to start */
-	if (half || tli == 0 || source_diverged(rejoin, tli))
-		return try_ways(rejoin, 1, 2);
-	return try_ways(rejoin, 0, 2);
-}
-
 /* ---- a server that runs ---- */
 
-/* A standby may only need a new upstream. */
+/* A standby may only need a new upstream. `method` is "none" if it streams from there already. */
 static bool
 redirected(Rejoin *rejoin, PGconn *conn)
 {
 	double		limit = earlier(rejoin->deadline, clock_monotonic_ms() + REDIRECT_LIMIT_MS);
-	double		streaming;
-	const char *method = "none";
+	bool		there = standby_streams(conn, &rejoin->upstream);
+	double		streaming = 0;
 
-	if (strcmp(rejoin->method, "auto") != 0 && strcmp(rejoin->method, "direct") != 0)
-		return false;
-	streaming = standby_streams(conn, &rejoin->upstream) ? clock_realtime_ms() : 0;
-	if (streaming == 0)
-	{
-		method = "follow";
-		json_array_append_new(rejoin->tried, json_string(method));
-		if (standby_redirect(rejoin->ctx, conn, &rejoin->upstream) == 0)
-			streaming = standby_wait_streaming(rejoin->ctx, conn, &rejoin->upstream, limit);
-		action_forget_error(rejoin->ctx);
-	}
+	if (!there)
+		json_array_append_new(rejoin->tried, json_string("follow"));
+	if (there || standby_redirect(rejoin->ctx, conn, &rejoin->upstream) == 0)
+		streaming = standby_wait_streaming(rejoin->ctx, conn, &rejoin->upstream, &rejoin->goal, limit, rejoin->deadline);
 	if (streaming == 0)
 		return false;
-	json_object_set_new(rejoin->result, "method", json_string(method));
+	action_forget_error(rejoin->ctx);
+	json_object_set_new(rejoin->result, "method", json_string(there ? "none" : "follow"));
 	json_object_set_new(rejoin->result, "streaming_ms", json_real(streaming));
 	remove_seal(rejoin);
 	return true;
 }
 
-/* 1: it streams already; 0: it is stopped now; -1: the job failed */
+/* What the ways need is looked at while the server is still up; a way that cannot work is left out. */
+static int
+check_ways(Rejoin *rejoin)
+{
+	RejoinRule *rule = &rejoin->rule;
+
+	if (rejoin->facts.primary && rejoin->facts.sealed && rejoin->facts.method == METHOD_AUTO)
+		return 0;				/* it serves nobody; what can be tried is tried */
+	if (rule->last != WAY_BASEBACKUP || basebackup_feasible(rejoin) == 0)
+		return 0;
+	if (rule->first == WAY_BASEBACKUP)
+		return -1;
+	note_fallback(rejoin, WAY_BASEBACKUP);
+	rule->last = rule->with_rewind ? WAY_REWIND : WAY_DIRECT;
+	return 0;
+}
+
+/* Only a stopped primary tells whether it has written past the fork. */
+static int
+judge_stopped(Rejoin *rejoin)
+{
+	if (stop_server(rejoin) < 0)
+		return -1;
+	rejoin->facts.running = false;
+	return judge(rejoin, NULL);
+}
+
+/* 1: done, it follows already; 0: the ways may be tried; -1: the job failed, and the server is as it was */
 static int
 handle_running(Rejoin *rejoin)
 {
 	PGconn	   *conn = control_wait_ready(rejoin->ctx, earlier(rejoin->deadline, clock_monotonic_ms() + STREAM_LIMIT_MS));
-	char	   *standby_signal;
-	bool		primary;
 	int			rc;
 
-	if (!conn)
-	{
-		/* a standby that cannot become consistent accepts nobody; it may be stopped all the same */
-		standby_signal = data_path(rejoin->config, "standby.signal");
-		rc = file_exists(standby_signal) || control_postmaster(rejoin->config) == 0 ? 0 : -1;
-		free(standby_signal);
-		if (rc == 0)
-			action_forget_error(rejoin->ctx);
-		return rc < 0 ? -1 : control_stop(rejoin->ctx, true, STOP_TIMEOUT_MS);
-	}
-	primary = !is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()");
-	if (primary)
-		rc = require_seal(rejoin, conn);
-	else
-		rc = redirected(rejoin, conn) ? 1 : 0;
-	if (rc == 0)
-		rc = source_inspect(rejoin, local_timeline(rejoin->config->pg.data));
-	if (rc == 0)
-		rc = stop_server(rejoin, conn, primary);
-	if (rc == 0)
-		json_object_set_new(rejoin->result, "stopped_ms", json_real(clock_realtime_ms()));
+	/* a standby that cannot become consistent accepts nobody: its directory tells what it is */
+	action_forget_error(rejoin->ctx);
+	if (!conn && !file_in(rejoin->place, "standby.signal"))
+		return action_fail(rejoin->ctx, STATE_CONNECTION_FAILURE, "the server runs and does not answer");
+	rc = judge(rejoin, conn);
+	if (rc == 0 && rejoin->rule.follow && conn && redirected(rejoin, conn))
+		rc = 1;
 	PQfinish(conn);
+	if (rc == 0 && rejoin->follow_only)
+		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the standby does not stream from %s:%s",
+						 rejoin->upstream.host, rejoin->upstream.port);
+	if (rc == 0)
+		action_forget_error(rejoin->ctx);
+	if (rc == 0)
+		rc = check_ways(rejoin);
+	return rc == 0 && rejoin->facts.primary ? judge_stopped(rejoin) : rc;
+}
+
+/* Hidden, it lies elsewhere; whatever else was interrupted is finished first. */
+static int
+find_place(Rejoin *rejoin)
+{
+	char	   *hidden = layout_work(rejoin->config, "hidden");
+	LayoutPhase phase = layout_phase(rejoin->ctx);
+	int			rc = 0;
+
+	if (!rejoin->facts.running && phase != LAYOUT_WHOLE)
+	{
+		await_remains(rejoin);
+		rc = layout_repair(rejoin->ctx);
+		phase = rc == 0 ? layout_phase(rejoin->ctx) : phase;
+	}
+	rejoin->facts.half_rewound = !rejoin->facts.running && phase == LAYOUT_HIDDEN;
+	snprintf(rejoin->place, sizeof(rejoin->place), "%s", rejoin->facts.half_rewound ? hidden : rejoin->config->pg.data);
+	free(hidden);
 	return rc;
+}
+
+/* A standby that ran is not left down because it could not be helped. */
+static void
+start_again(Rejoin *rejoin)
+{
+	if (rejoin->facts.primary || control_running(rejoin->config) || layout_phase(rejoin->ctx) != LAYOUT_WHOLE)
+		return;
+	if (control_start(rejoin->ctx) == 0)
+		log_info("rejoin: the standby was started again as it was");
 }
 
 static int
 run_rejoin(Rejoin *rejoin)
 {
-	int			rc = rejoin_repair_folders(rejoin);
+	bool		was_standby;
+	int			rc;
 
-	if (rc == 0 && rejoin_half_rewound(rejoin))
-		rc = control_stop(rejoin->ctx, true, STOP_TIMEOUT_MS);
-	else if (rc == 0 && control_postmaster(rejoin->config) != 0)
-		rc = handle_running(rejoin);
+	rejoin->facts.running = control_running(rejoin->config);
+	rc = find_place(rejoin);
+	if (rc == 0)
+		rc = source_inspect(rejoin->ctx, &rejoin->source);
+	if (rc < 0)
+		return -1;
+	rejoin->goal = (Goal) {rejoin->source.timeline, rejoin->source.lsn};
+	rc = rejoin->facts.running ? handle_running(rejoin) : rejoin->follow_only ?
+		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "this server does not run") : judge(rejoin, NULL);
 	if (rc != 0)
 		return rc;
-	if (rejoin->source_tli == 0 && source_inspect(rejoin, local_timeline(rejoin->config->pg.data)) < 0)
-		return -1;
-	return choose_and_try(rejoin);
+	was_standby = rejoin->facts.running && !rejoin->facts.primary;
+	rc = try_ways(rejoin);
+	if (rc < 0 && was_standby)
+		start_again(rejoin);
+	return rc;
 }
 
-static bool
-method_valid(const char *method)
+/* ---- the actions ---- */
+
+static int
+method_from(const char *name)
 {
-	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
-		if (strcmp(method, ways[i].name) == 0)
-			return true;
-	return strcmp(method, "auto") == 0;
+	for (int way = 0; way < WAYS; way++)
+		if (strcmp(name, way_name((WayNumber) way)) == 0)
+			return way;
+	return strcmp(name, "auto") == 0 ? METHOD_AUTO : WAYS;
 }
 
 /* Two at a time would pull the directory from under each other. */
@@ -450,33 +667,68 @@ lock_server(Rejoin *rejoin)
 	return action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the primary has moved since this job was made");
 }
 
-int
-action_pg_rejoin(ActionContext *ctx, json_t *params, json_t *result)
+/* The order's time runs from when it was given: resumed days later, it must not be carried out. */
+static int
+read_order(Rejoin *rejoin, json_t *params)
 {
-	int			rc;
+	ActionContext *ctx = rejoin->ctx;
+	double		left = (double) param_int(params, "timeout_ms", REJOIN_TIMEOUT_MS) - ctx->age_ms;
+
+	if (left <= 0)
+		return action_fail(ctx, STATE_TIMED_OUT, "the order is %.0f s old, and its time is over", ctx->age_ms / 1000);
+	rejoin->deadline = clock_monotonic_ms() + left;
+	rejoin->source.deadline = rejoin->deadline;
+	rejoin->facts.method = method_from(param_string(params, "method", "auto"));
+	if (rejoin->facts.method == WAYS)
+		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"method\" must be auto, direct, rewind or basebackup");
+	rejoin->facts.risk = strcmp(param_string(params, "risk", ""), RISK_WORDS) == 0;
+	if (param_string(params, "seal_lsn", NULL) && !lsn_parse(param_string(params, "seal_lsn", ""), &rejoin->seal_lsn))
+		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"seal_lsn\" is not an LSN");
+	rejoin->seal_timeline = (unsigned) param_int(params, "seal_timeline", 0);
+	return upstream_read(ctx, params, &rejoin->upstream);
+}
+
+static int
+rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only)
+{
 	Rejoin		rejoin = {
 		.ctx = ctx,
 		.config = ctx->config,
-		.method = param_string(params, "method", "auto"),
-		.force = param_bool(params, "force", false),
-		.seal_epoch = param_int(params, "epoch", ctx->epoch),
 		.readers_grace_ms = (int) param_int(params, "readers_grace_ms", 0),
-		.deadline = clock_monotonic_ms() + param_int(params, "timeout_ms", REJOIN_TIMEOUT_MS),
 		.result = result,
 		.tried = json_array(),
+		.fallbacks = json_array(),
+		.follow_only = follow_only,
 	};
+	int			rc;
 
 	json_object_set_new(result, "tried", rejoin.tried);
-	if (!method_valid(rejoin.method))
-		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"method\" must be auto, direct, rewind or basebackup");
-	if (upstream_read(ctx, params, &rejoin.upstream) < 0 || lock_server(&rejoin) < 0)
+	json_object_set_new(result, "fallbacks", rejoin.fallbacks);
+	rejoin.source.upstream = &rejoin.upstream;
+	if (read_order(&rejoin, params) < 0 || lock_server(&rejoin) < 0)
 		return -1;
+	rejoin.options = postmaster_options(ctx->config->pg.data);
 	rc = run_rejoin(&rejoin);
 	if (rc >= 0)
 	{
-		rejoin_remove_leftovers(&rejoin);
-		settings_put_back(ctx);	/* of a run that was about a primary; nobody else may come to do it */
+		layout_clean_up(ctx);
+		if (!follow_only)
+			settings_put_back(ctx); /* of a run that was about a primary; nobody else may come to do it */
 	}
 	pthread_mutex_unlock(&server_lock);
+	text_free_list(rejoin.options);
 	return rc < 0 ? -1 : 0;
+}
+
+int
+action_pg_rejoin(ActionContext *ctx, json_t *params, json_t *result)
+{
+	return rejoin_node(ctx, params, result, false);
+}
+
+/* A running standby changes its upstream by reload; it is never stopped for it. */
+int
+action_pg_follow(ActionContext *ctx, json_t *params, json_t *result)
+{
+	return rejoin_node(ctx, params, result, true);
 }

@@ -1,28 +1,47 @@
 /*
  * saved.c
- *		The node's own files (settings, authentication, keys): saved before a rewind or a base
- *		backup, which bring the source's, and put back afterwards.
+ *		The node's own files (settings, authentication, keys): saved before a rewind or a base backup, which bring the
+ *		source's, and put back afterwards.
  *
- * They stand in state_dir/saved until the server streams.  A file "complete" tells that
- * all were saved: a resumed job must not save what the source has overwritten already.
+ * They stand in the work folder of the data directory, so that they go with it. While the directory is hidden they are
+ * not taken again: pg_rewind may have brought the source's by then.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/rejoin.h"
 
 static const char *const own_files[] = {
 	"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf",
-	"server.crt", "server.key", "root.crt", "root.crl", "pingpong.seal", NULL
+	"server.crt", "server.key", "root.crt", "root.crl", "postmaster.opts", NULL
 };
 
-static char *
-saved_directory(Rejoin *rejoin)
+/* A link stays a link: a key may lie where others find it, too. */
+static int
+copy_link(const char *source, const char *target)
 {
-	return xasprintf("%s/saved", rejoin->config->state_dir);
+	char		place[PATH_MAX];
+	ssize_t		len = readlink(source, place, sizeof(place) - 1);
+
+	if (len < 0)
+		return -1;
+	place[len] = '\0';
+	remove_tree(target);
+	return symlink(place, target);
+}
+
+static bool
+is_link(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
 }
 
 /* Copies from/name to to/name, making folders; a file that is not there is left out. */
@@ -38,7 +57,7 @@ copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name)
 	{
 		rc = make_directory(dirname(parent), 0700);
 		if (rc == 0)
-			rc = file_copy(source, target);
+			rc = is_link(source) ? copy_link(source, target) : file_copy(source, target);
 		if (rc < 0)
 			action_fail(rejoin->ctx, STATE_IO_ERROR, "could not copy \"%s\" to \"%s\": %s", source, target,
 						strerror(errno));
@@ -72,14 +91,13 @@ copy_folder(Rejoin *rejoin, const char *from, const char *to, const char *name)
 }
 
 static int
-copy_all(Rejoin *rejoin, const char *from, const char *to, bool with_seal)
+copy_own(Rejoin *rejoin, const char *from, const char *to)
 {
 	char	  **keep = rejoin->config->pg.keep;
 	int			rc = 0;
 
 	for (int i = 0; rc == 0 && own_files[i]; i++)
-		if (with_seal || strcmp(own_files[i], "pingpong.seal") != 0)
-			rc = copy_one(rejoin, from, to, own_files[i]);
+		rc = copy_one(rejoin, from, to, own_files[i]);
 	for (int i = 0; rc == 0 && keep && keep[i]; i++)
 		rc = copy_one(rejoin, from, to, keep[i]);
 	if (rc == 0)
@@ -88,44 +106,24 @@ copy_all(Rejoin *rejoin, const char *from, const char *to, bool with_seal)
 }
 
 int
-saved_take(Rejoin *rejoin, const char *data)
+saved_take(Rejoin *rejoin)
 {
-	char	   *directory = saved_directory(rejoin);
-	char	   *complete = xasprintf("%s/complete", directory);
-	int			rc = 0;
+	char	   *directory = layout_work(rejoin->config, "saved");
+	int			rc = layout_make_work(rejoin->ctx);
 
-	if (!file_exists(complete))
-	{
-		remove_tree(directory);
-		rc = copy_all(rejoin, data, directory, true);
-		if (rc == 0 && file_write_atomic(complete, "", 0, 0600, true) < 0)
-			rc = action_fail(rejoin->ctx, STATE_IO_ERROR, "could not write \"%s\": %s", complete, strerror(errno));
-	}
-	free(complete);
+	remove_tree(directory);
+	if (rc == 0)
+		rc = copy_own(rejoin, rejoin->config->pg.data, directory);
 	free(directory);
 	return rc;
 }
 
-/* Not the seal: a rewound directory lives on the source's timeline, where it says nothing. */
 int
 saved_put_back(Rejoin *rejoin, const char *data)
 {
-	char	   *directory = saved_directory(rejoin);
-	int			rc = copy_all(rejoin, directory, data, false);
+	char	   *directory = layout_work(rejoin->config, "saved");
+	int			rc = copy_own(rejoin, directory, data);
 
 	free(directory);
 	return rc;
-}
-
-void
-saved_forget(Rejoin *rejoin)
-{
-	char	   *directory = saved_directory(rejoin);
-	char	   *complete = xasprintf("%s/complete", directory);
-
-	/* this one first: half a set without it is made anew, half a set with it would be put back */
-	remove_tree(complete);
-	remove_tree(directory);
-	free(complete);
-	free(directory);
 }

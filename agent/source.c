@@ -1,9 +1,10 @@
 /*
  * source.c
- *		Where did the new primary's timeline leave ours, and did we write past that point?
+ *		The server that a node is to follow: who it is, where its timeline left ours, and whether we wrote past that
+ *		point.
  */
-#include <ctype.h>
 #include <dirent.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,306 +12,332 @@
 
 #include "agent/child.h"
 #include "agent/control.h"
-#include "agent/rejoin.h"
+#include "agent/source.h"
 #include "agent/text.h"
 
 #define RETRY_MS 50
 #define CONNECT_LIMIT_MS 10000
+#define SERVE_MS 1000			/* a missing segment is told at once */
+#define WALDUMP_MS 30000
+#define HISTORY_MAX (64 * 1024)
 
-/* Of pg_control on all majors: at 16 the state, at 48 the timeline of the last checkpoint. */
-static bool
-read_control(const char *data, int32_t *state, uint32_t *tli)
-{
-	char	   *path = xasprintf("%s/global/pg_control", data);
-	size_t		size = 0;
-	char	   *bytes = file_read(path, 65536, &size);
-	bool		whole = bytes && size >= 52;
+/* ---- asking ---- */
 
-	if (whole)
-	{
-		memcpy(state, bytes + 16, sizeof(*state));
-		memcpy(tli, bytes + 48, sizeof(*tli));
-	}
-	free(bytes);
-	free(path);
-	return whole;
-}
-
-/* The first eight bytes of pg_control, on all majors. */
-static bool
-local_system(const char *data, char *text, size_t size)
-{
-	char	   *path = xasprintf("%s/global/pg_control", data);
-	size_t		length = 0;
-	char	   *bytes = file_read(path, 65536, &length);
-	bool		known = bytes && length >= sizeof(uint64_t);
-	uint64_t	id;
-
-	if (known)
-	{
-		memcpy(&id, bytes, sizeof(id));
-		snprintf(text, size, "%llu", (unsigned long long) id);
-	}
-	free(bytes);
-	free(path);
-	return known;
-}
-
-bool
-local_was_primary(const char *data)
-{
-	enum {SHUTDOWNED = 1, SHUTDOWNING = 3, IN_CRASH_RECOVERY = 4, IN_PRODUCTION = 6};
-	int32_t		state;
-	uint32_t	tli;
-
-	return read_control(data, &state, &tli) &&
-		(state == SHUTDOWNED || state == SHUTDOWNING || state == IN_CRASH_RECOVERY || state == IN_PRODUCTION);
-}
-
-/* The newest timeline that a server was promoted to here, by its history file; segments may be left from a life before. */
-static unsigned
-newest_history(const char *data)
-{
-	char	   *path = xasprintf("%s/pg_wal", data);
-	DIR		   *dir = opendir(path);
-	struct dirent *entry;
-	unsigned	newest = 0;
-
-	while (dir && (entry = readdir(dir)))
-	{
-		unsigned	tli;
-
-		if (strspn(entry->d_name, "0123456789ABCDEF") == 8 && strcmp(entry->d_name + 8, ".history") == 0 &&
-			sscanf(entry->d_name, "%8X", &tli) == 1 && tli > newest)
-			newest = tli;
-	}
-	if (dir)
-		closedir(dir);
-	free(path);
-	return newest;
-}
-
-/*
- * A primary that was promoted a moment ago has made no checkpoint on its timeline yet; a
- * standby may be further than its control file says, which does no harm: what it has of
- * the source's timeline is the source's.
- */
-unsigned
-local_timeline(const char *data)
-{
-	int32_t		state;
-	uint32_t	tli;
-	unsigned	promoted;
-
-	if (!read_control(data, &state, &tli))
-		return 0;
-	promoted = local_was_primary(data) ? newest_history(data) : 0;
-	return promoted > tli ? promoted : tli;
-}
-
-/* The source was promoted a moment ago: the first attempts may come too early. */
+/* It was promoted a moment ago: the first attempts may come too early. */
 static PGconn *
-connect_source(Rejoin *rejoin, const char *conninfo, bool replication)
+connect_to(ActionContext *ctx, const Source *source, const char *conninfo, bool replication)
 {
+	const Upstream *upstream = source->upstream;
 	double		limit = clock_monotonic_ms() + CONNECT_LIMIT_MS;
 	char		error[512] = "";
 
-	while (clock_monotonic_ms() < limit && clock_monotonic_ms() < rejoin->deadline)
+	while (clock_monotonic_ms() < limit && clock_monotonic_ms() < source->deadline)
 	{
-		PGconn	   *conn = pg_remote(conninfo, rejoin->upstream.host, rejoin->upstream.port_number, replication,
-									 error, sizeof(error));
+		PGconn	   *conn = pg_remote(conninfo, upstream->host, upstream->port_number, replication, error, sizeof(error));
 
 		if (conn)
 			return conn;
-		if (action_cancelled(rejoin->ctx))
+		if (action_cancelled(ctx))
 			break;
 		sleep_ms(RETRY_MS);
 	}
-	action_fail(rejoin->ctx, STATE_CONNECTION_FAILURE, "could not connect to %s:%s: %s", rejoin->upstream.host,
-				rejoin->upstream.port, error);
+	action_fail(ctx, STATE_CONNECTION_FAILURE, "could not connect to %s:%s: %s", upstream->host, upstream->port, error);
 	return NULL;
 }
 
-/* A history file: a line "parent timeline <tab> LSN where it was left <tab> reason" for each ancestor. */
-static void
-read_history(Rejoin *rejoin, const char *text, unsigned local_tli)
+PGconn *
+source_connect(ActionContext *ctx, const Source *source)
 {
-	while (*text)
+	return connect_to(ctx, source, ctx->config->pg.rewind, false);
+}
+
+/* A history file: a line "timeline <tab> LSN where it was left <tab> reason" for each ancestor. */
+static int
+read_history(const char *text, HistoryEntry *entries, int max)
+{
+	int			n = 0;
+
+	while (*text && n < max)
 	{
 		unsigned	tli,
 					high,
 					low;
 
-		if (sscanf(text, "%u\t%X/%X", &tli, &high, &low) == 3 && tli == local_tli)
-		{
-			rejoin->fork_known = true;
-			rejoin->fork_lsn = (unsigned long long) high << 32 | low;
-		}
+		if (sscanf(text, "%u\t%X/%X", &tli, &high, &low) == 3)
+			entries[n++] = (HistoryEntry) {tli, (unsigned long long) high << 32 | low};
 		text += strcspn(text, "\n");
 		text += *text == '\n';
 	}
+	return n;
 }
 
 static int
-ask_history(Rejoin *rejoin, PGconn *conn, unsigned local_tli)
+ask_history(ActionContext *ctx, Source *source, PGconn *conn)
 {
 	char		sql[64];
 	PGresult   *res;
 
-	snprintf(sql, sizeof(sql), "TIMELINE_HISTORY %u", rejoin->source_tli);
-	res = pg_query_or_fail(rejoin->ctx, conn, sql, 0, NULL);
+	snprintf(sql, sizeof(sql), "TIMELINE_HISTORY %u", source->timeline);
+	res = pg_query_or_fail(ctx, conn, sql, 0, NULL);
 	if (!res)
 		return -1;
-	read_history(rejoin, PQgetvalue(res, 0, 1), local_tli);
+	source->n_history = read_history(PQgetvalue(res, 0, 1), source->history, SOURCE_HISTORY_MAX);
 	PQclear(res);
 	return 0;
 }
 
 /* A missing slot would only show as a standby that never streams. */
 static int
-ask_slot(Rejoin *rejoin, PGconn *conn)
+ask_slot(ActionContext *ctx, const Source *source, PGconn *conn)
 {
+	const Upstream *upstream = source->upstream;
 	char	   *sql;
 	PGresult   *res;
 	bool		missing;
 
-	if (!rejoin->upstream.slot)
+	if (!upstream->slot)
 		return 0;
-	sql = xasprintf("READ_REPLICATION_SLOT %s", rejoin->upstream.slot);
+	sql = xasprintf("READ_REPLICATION_SLOT %s", upstream->slot);
 	res = pg_query(conn, NULL, 0, sql, 0, NULL);
 	free(sql);
 	missing = res && PQntuples(res) == 1 && PQgetisnull(res, 0, 0);
 	PQclear(res);
 	if (missing)
-		return action_fail(rejoin->ctx, STATE_UNDEFINED_OBJECT, "%s:%s has no replication slot \"%s\"",
-						   rejoin->upstream.host, rejoin->upstream.port, rejoin->upstream.slot);
+		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "%s:%s has no replication slot \"%s\"", upstream->host,
+						   upstream->port, upstream->slot);
 	return 0;
 }
 
-/* Not even by force: what is here is another cluster, and whoever asked has mixed up two hosts. */
-static int
-check_same_cluster(Rejoin *rejoin)
-{
-	char		ours[32];
-
-	if (!local_system(rejoin->config->pg.data, ours, sizeof(ours)) || strcmp(ours, rejoin->source_system) == 0)
-		return 0;
-	action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "%s:%s is not of this server's cluster",
-				rejoin->upstream.host, rejoin->upstream.port);
-	action_detail(rejoin->ctx, "The system identifier is %s there, and %s here.", rejoin->source_system, ours);
-	action_hint(rejoin->ctx, "To give this node to another cluster, empty its data directory first.");
-	return -1;
-}
-
 int
-source_inspect(Rejoin *rejoin, unsigned local_tli)
+source_inspect(ActionContext *ctx, Source *source)
 {
-	PGconn	   *conn = connect_source(rejoin, rejoin->config->pg.replication, true);
-	PGresult   *res = conn ? pg_query_or_fail(rejoin->ctx, conn, "IDENTIFY_SYSTEM", 0, NULL) : NULL;
+	PGconn	   *conn = connect_to(ctx, source, ctx->config->pg.replication, true);
+	PGresult   *res = conn ? pg_query_or_fail(ctx, conn, "IDENTIFY_SYSTEM", 0, NULL) : NULL;
 	int			rc = res ? 0 : -1;
 
 	if (res)
 	{
-		snprintf(rejoin->source_system, sizeof(rejoin->source_system), "%s", PQgetvalue(res, 0, 0));
-		rejoin->source_tli = (unsigned) strtoul(PQgetvalue(res, 0, 1), NULL, 10);
-		rejoin->fork_known = rejoin->source_tli == local_tli;
-		rc = check_same_cluster(rejoin);
-		if (rc == 0 && rejoin->source_tli > 1 && !rejoin->fork_known)
-			rc = ask_history(rejoin, conn, local_tli);
+		snprintf(source->system, sizeof(source->system), "%s", PQgetvalue(res, 0, 0));
+		source->timeline = (unsigned) strtoul(PQgetvalue(res, 0, 1), NULL, 10);
+		lsn_parse(PQgetvalue(res, 0, 2), &source->lsn);
+		source->n_history = 0;
+		if (source->timeline > 1)
+			rc = ask_history(ctx, source, conn);
 	}
 	if (rc == 0)
-		rc = ask_slot(rejoin, conn);
+		rc = ask_slot(ctx, source, conn);
 	PQclear(res);
 	PQfinish(conn);
 	return rc;
 }
 
-/*
- * Is there a file in which WAL behind `lsn` would be? Asked first,
- * because pg_waldump waits five seconds for a segment that is missing.
- */
+/* ---- timelines ---- */
+
+unsigned long long
+source_fork(const Source *source, unsigned timeline)
+{
+	for (int i = 0; i < source->n_history; i++)
+		if (source->history[i].timeline == timeline)
+			return source->history[i].end;
+	return 0;
+}
+
+/* Does the node's own history file of `timeline` name the source's timeline as an ancestor? */
 static bool
-segment_exists(const char *wal, unsigned tli, unsigned long long lsn)
+comes_from_source(const Source *source, const char *data, unsigned timeline)
+{
+	char	   *path = xasprintf("%s/pg_wal/%08X.history", data, timeline);
+	char	   *text = file_read(path, HISTORY_MAX, NULL);
+	HistoryEntry entries[SOURCE_HISTORY_MAX];
+	int			n = text ? read_history(text, entries, SOURCE_HISTORY_MAX) : 0;
+	bool		found = false;
+
+	for (int i = 0; i < n; i++)
+		found |= entries[i].timeline == source->timeline;
+	free(text);
+	free(path);
+	return found;
+}
+
+static Relation
+relation_of(const Source *source, const char *data, unsigned timeline)
+{
+	if (timeline == source->timeline)
+		return RELATION_SAME;
+	if (source_fork(source, timeline) != 0)
+		return RELATION_ANCESTOR;
+	return timeline > source->timeline && comes_from_source(source, data, timeline) ? RELATION_AHEAD : RELATION_FORKED;
+}
+
+/* A standby's control file may tell an older timeline than the one it has begun to follow. */
+Relation
+source_relation(const Source *source, const char *data, unsigned timeline, unsigned newest_history)
+{
+	Relation	relation = relation_of(source, data, timeline);
+	Relation	newest;
+
+	if (newest_history <= timeline)
+		return relation;
+	newest = relation_of(source, data, newest_history);
+	return newest == RELATION_AHEAD || newest == RELATION_FORKED ? newest : relation;
+}
+
+/* ---- WAL past the fork ---- */
+
+/* The size of WAL segments, by one that is there; 0: none is. */
+static unsigned long long
+segment_size(const char *wal)
 {
 	DIR		   *dir = opendir(wal);
 	struct dirent *entry;
 	struct stat st = {0};
-	unsigned long long per_id;
-	char	   *path;
-	bool		exists;
 
 	while (dir && st.st_size == 0 && (entry = readdir(dir)) != NULL)
 		if (strlen(entry->d_name) == 24 && strspn(entry->d_name, "0123456789ABCDEF") == 24)
 		{
-			path = xasprintf("%s/%s", wal, entry->d_name);
+			char	   *path = xasprintf("%s/%s", wal, entry->d_name);
+
 			if (stat(path, &st) != 0)
 				st.st_size = 0;
 			free(path);
 		}
 	if (dir)
 		closedir(dir);
-	if (st.st_size == 0)
+	return (unsigned long long) st.st_size;
+}
+
+/*
+ * Is there a file in which WAL behind `lsn` would be? Asked first, because pg_waldump waits five seconds for a segment
+ * that is missing.
+ */
+static bool
+segment_exists(const char *wal, unsigned tli, unsigned long long lsn)
+{
+	unsigned long long size = segment_size(wal);
+	unsigned long long per_id = size ? 0x100000000ULL / size : 1;
+	char	   *path;
+	bool		exists;
+
+	if (size == 0)
 		return false;
-	per_id = 0x100000000ULL / (unsigned long long) st.st_size;
-	lsn /= (unsigned long long) st.st_size;
+	lsn /= size;
 	path = xasprintf("%s/%08X%08X%08X", wal, tli, (unsigned) (lsn / per_id), (unsigned) (lsn % per_id));
 	exists = file_exists(path);
 	free(path);
 	return exists;
 }
 
-/*
- * pg_waldump finds the first valid record at or after the fork: then we have diverged.
- * Finding none is an error to it.  When it cannot be run at all we say "not diverged":
- * a start as a standby finds the truth by itself, this only saves the attempt.
- */
-bool
-source_diverged(Rejoin *rejoin, unsigned local_tli)
+/* pg_waldump finds the first valid record at or after the fork; finding none is an error (1) to it. */
+PastFork
+source_past_fork(const Source *source, const AgentConfig *config, const char *data, unsigned timeline)
 {
-	char	   *program = bin_path(rejoin->config, "pg_waldump");
-	char	   *wal = data_path(rejoin->config, "pg_wal");
+	unsigned long long fork = source_fork(source, timeline);
+	char	   *program = bin_path(config, "pg_waldump");
+	char	   *wal = xasprintf("%s/pg_wal", data);
 	char		tli[16];
 	char		start[32];
 	char	   *argv[] = {program, "-p", wal, "-t", tli, "-s", start, "-n", "1", NULL};
-	bool		diverged = !rejoin->fork_known;
+	PastFork	found = PAST_FORK_NO;
 
-	if (rejoin->fork_known && rejoin->fork_lsn != 0)
+	if (fork != 0 && segment_exists(wal, timeline, fork))
 	{
-		snprintf(tli, sizeof(tli), "%u", local_tli);
-		snprintf(start, sizeof(start), "%X/%X", (unsigned) (rejoin->fork_lsn >> 32), (unsigned) rejoin->fork_lsn);
-		diverged = segment_exists(wal, local_tli, rejoin->fork_lsn) && child_run_quietly(argv, 30000) == 0;
+		int			rc;
+
+		snprintf(tli, sizeof(tli), "%u", timeline);
+		snprintf(start, sizeof(start), "%X/%X", (unsigned) (fork >> 32), (unsigned) fork);
+		rc = child_run_quietly(argv, WALDUMP_MS);
+		found = rc == 0 ? PAST_FORK_YES : rc == 1 ? PAST_FORK_NO : PAST_FORK_UNKNOWN;
 	}
 	free(wal);
 	free(program);
-	return diverged;
+	return found;
+}
+
+/* ---- serving ---- */
+
+/* Until the first byte, an error or the limit; true unless there was an error of the server's. */
+static bool
+wal_comes(PGconn *conn)
+{
+	double		deadline = clock_monotonic_ms() + SERVE_MS;
+	char	   *data = NULL;
+	int			n = 0;
+
+	while (n == 0 && clock_monotonic_ms() < deadline)
+	{
+		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
+
+		n = PQgetCopyData(conn, &data, 1);
+		if (n == 0 && (poll(&fd, 1, 100) < 0 || !PQconsumeInput(conn)))
+			break;
+	}
+	if (n > 0)
+		PQfreemem(data);
+	if (n == -1)
+	{
+		PGresult   *res = PQgetResult(conn);
+		bool		refused = PQresultStatus(res) == PGRES_FATAL_ERROR;
+
+		PQclear(res);
+		return !refused;
+	}
+	return true;
+}
+
+bool
+source_can_serve(ActionContext *ctx, const Source *source, unsigned timeline, unsigned long long lsn)
+{
+	PGconn	   *conn = connect_to(ctx, source, ctx->config->pg.replication, true);
+	char		sql[128];
+	PGresult   *res;
+	bool		serves = true;
+
+	if (!conn)
+	{
+		action_forget_error(ctx);	/* then that is the trouble, and the server's own attempts tell it */
+		return true;
+	}
+	snprintf(sql, sizeof(sql), "START_REPLICATION PHYSICAL %X/%X TIMELINE %u", (unsigned) (lsn >> 32), (unsigned) lsn, timeline);
+	res = pg_query(conn, NULL, 0, sql, 0, NULL);
+	if (res)
+		serves = wal_comes(conn);
+	else
+		serves = PQstatus(conn) != CONNECTION_OK;	/* a plain refusal: not in its history, or ahead of its end */
+	PQclear(res);
+	PQfinish(conn);
+	return serves;
 }
 
 int
-source_checkpoint(Rejoin *rejoin)
+source_checkpoint(ActionContext *ctx, const Source *source)
 {
-	PGconn	   *conn = connect_source(rejoin, rejoin->config->pg.rewind, false);
+	PGconn	   *conn = source_connect(ctx, source);
+	bool		ordered = false;
 	int			rc = -1;
 
 	if (!conn)
 		return -1;
-	action_progress(rejoin->ctx, -1, "checkpoint on %s:%s", rejoin->upstream.host, rejoin->upstream.port);
-	/* without the right to do it we wait for the one that every promotion begins */
-	PQclear(pg_query(conn, NULL, 0, "CHECKPOINT", 0, NULL));
-	while (rc < 0 && PQstatus(conn) == CONNECTION_OK && clock_monotonic_ms() < rejoin->deadline &&
-		   !action_cancelled(rejoin->ctx))
+	action_progress(ctx, -1, "checkpoint on %s:%s", source->upstream->host, source->upstream->port);
+	while (rc < 0 && PQstatus(conn) == CONNECTION_OK && clock_monotonic_ms() < source->deadline && !action_cancelled(ctx))
 	{
 		char	   *tli = pg_value(conn, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()");
 
 		if (!tli)
 			break;
-		if (strtoul(tli, NULL, 10) >= rejoin->source_tli)
+		if (strtoul(tli, NULL, 10) >= source->timeline)
 			rc = 0;
+		else if (!ordered)
+		{
+			/* without the right to do it we wait for the one that every promotion begins */
+			pg_set_limit(conn, (int) (source->deadline - clock_monotonic_ms()));
+			PQclear(pg_query(conn, NULL, 0, "CHECKPOINT", 0, NULL));
+			ordered = true;
+		}
 		else
 			sleep_ms(RETRY_MS);
 		free(tli);
 	}
 	PQfinish(conn);
-	return rc == 0 ? 0 : action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-									 "%s:%s has made no checkpoint on its timeline", rejoin->upstream.host,
-									 rejoin->upstream.port);
+	return rc == 0 ? 0 : action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "%s:%s has made no checkpoint on its timeline",
+									 source->upstream->host, source->upstream->port);
 }

@@ -1,6 +1,6 @@
 /*
  * standby.c
- *		An upstream and how a standby gets to it; pg.follow.
+ *		An upstream and how a standby gets to it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,10 +10,8 @@
 #include "agent/standby.h"
 #include "agent/text.h"
 
-#define SILENCE_MS 500
 #define POLL_MS 2
-#define QUERY_TIMEOUT_MS 5000
-#define FOLLOW_TIMEOUT_MS 30000
+#define STEADY_MS 2000
 #define AUTO_CONF_MAX (1024 * 1024)
 
 static bool
@@ -57,34 +55,57 @@ standby_streams(PGconn *conn, const Upstream *upstream)
 	return streams;
 }
 
-/*
- * A receiver calls itself streaming as soon as its order was accepted; that the WAL is no
- * longer there comes a moment later. The first message tells (until then both times are
- * that of the start), or, where nothing is written, that it stays so for a while.
- */
+/* Has it arrived, and how far is there to go? False: no answer. */
 static bool
-standby_heard(PGconn *conn)
+look_at_goal(PGconn *conn, const Goal *goal, bool *reached, unsigned long long *behind)
 {
-	char	   *value = pg_value(conn, "SELECT last_msg_send_time <> last_msg_receipt_time FROM pg_catalog.pg_stat_wal_receiver");
-	bool		heard = value && strcmp(value, "t") == 0;
+	static const char sql[] =
+		"SELECT received_tli >= $1::int AND w.lsn >= $2::pg_lsn, greatest(pg_catalog.pg_wal_lsn_diff($2::pg_lsn, w.lsn), 0)::bigint "
+		"FROM pg_catalog.pg_stat_wal_receiver, LATERAL (SELECT CASE "
+		"WHEN pg_catalog.pg_get_wal_replay_pause_state() <> 'not paused' OR pg_catalog.current_setting('recovery_min_apply_delay') <> '0' "
+		"THEN pg_catalog.pg_last_wal_receive_lsn() ELSE pg_catalog.pg_last_wal_replay_lsn() END) AS w (lsn)";
+	char		timeline[16];
+	char		lsn[32];
+	const char *values[] = {timeline, lsn};
+	PGresult   *res;
 
-	free(value);
-	return heard;
+	snprintf(timeline, sizeof(timeline), "%u", goal->timeline);
+	snprintf(lsn, sizeof(lsn), "%X/%X", (unsigned) (goal->lsn >> 32), (unsigned) goal->lsn);
+	res = pg_query(conn, NULL, 0, sql, 2, values);
+	*reached = res && PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "t") == 0;
+	*behind = res && PQntuples(res) == 1 ? strtoull(PQgetvalue(res, 0, 1), NULL, 10) : ~0ULL;
+	PQclear(res);
+	return res != NULL;
 }
 
+/*
+ * Where the WAL that it needs is gone, a receiver connects, calls itself streaming and ends, again and again. So it
+ * has more time only while it comes nearer, or has streamed without a break.
+ */
 double
-standby_wait_streaming(ActionContext *ctx, PGconn *conn, const Upstream *upstream, double deadline)
+standby_wait_streaming(ActionContext *ctx, PGconn *conn, const Upstream *upstream, const Goal *goal,
+					   double stream_deadline, double deadline)
 {
+	double		window = stream_deadline - clock_monotonic_ms();
+	double		last = stream_deadline;
 	double		since = 0;
+	unsigned long long nearest = ~0ULL;
 
-	while (clock_monotonic_ms() < deadline)
+	while (clock_monotonic_ms() < last && clock_monotonic_ms() < deadline)
 	{
-		if (!standby_streams(conn, upstream))
-			since = 0;
-		else if (since == 0)
-			since = clock_monotonic_ms();
-		if (since != 0 && (standby_heard(conn) || clock_monotonic_ms() > since + SILENCE_MS))
+		bool		streams = standby_streams(conn, upstream);
+		bool		reached = false;
+		unsigned long long behind = ~0ULL;
+
+		if (streams && look_at_goal(conn, goal, &reached, &behind) && reached)
 			return clock_realtime_ms();
+		since = !streams ? 0 : since == 0 ? clock_monotonic_ms() : since;
+		if (streams && (behind < nearest || clock_monotonic_ms() - since > STEADY_MS))
+		{
+			action_progress(ctx, -1, "streams from %s:%s, %llu kB to replay", upstream->host, upstream->port, behind / 1024);
+			nearest = behind < nearest ? behind : nearest;
+			last = clock_monotonic_ms() + window;
+		}
 		if (PQstatus(conn) != CONNECTION_OK || action_cancelled(ctx))
 			return 0;
 		sleep_ms(POLL_MS);
@@ -167,52 +188,5 @@ standby_configure_offline(ActionContext *ctx, const char *data, const Upstream *
 	free(text);
 	free(signal_path);
 	free(path);
-	return rc;
-}
-
-/* ---- pg.follow ---- */
-
-static int
-follow(ActionContext *ctx, PGconn *conn, const Upstream *upstream, double deadline, json_t *result)
-{
-	char	   *recovery = pg_value(conn, "SELECT pg_catalog.pg_is_in_recovery()");
-	bool		standby = recovery && strcmp(recovery, "t") == 0;
-	double		streaming;
-
-	free(recovery);
-	if (!standby)
-		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "this server is not a standby");
-	if (standby_redirect(ctx, conn, upstream) < 0)
-		return -1;
-	action_progress(ctx, -1, "waiting for WAL from %s:%s", upstream->host, upstream->port);
-	streaming = standby_wait_streaming(ctx, conn, upstream, deadline);
-	if (streaming > 0)
-	{
-		json_object_set_new(result, "streaming_ms", json_real(streaming));
-		return 0;
-	}
-	if (action_cancelled(ctx))
-		return action_fail(ctx, STATE_CANCELED, "the job was cancelled");
-	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the standby does not stream from %s:%s", upstream->host,
-				upstream->port);
-	action_hint(ctx, "See the standby's log; it can be rebuilt.");
-	return -1;
-}
-
-int
-action_pg_follow(ActionContext *ctx, json_t *params, json_t *result)
-{
-	double		deadline = clock_monotonic_ms() + param_int(params, "timeout_ms", FOLLOW_TIMEOUT_MS);
-	Upstream	upstream;
-	PGconn	   *conn;
-	int			rc;
-
-	if (upstream_read(ctx, params, &upstream) < 0)
-		return -1;
-	conn = pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
-	if (!conn)
-		return -1;
-	rc = follow(ctx, conn, &upstream, deadline, result);
-	PQfinish(conn);
 	return rc;
 }

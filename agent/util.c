@@ -26,6 +26,25 @@ clock_realtime_ms(void)
 }
 
 double
+clock_boottime_ms(void)
+{
+	return clock_ms(CLOCK_BOOTTIME);
+}
+
+void
+host_boot_id(char *to, size_t size)
+{
+	FILE	   *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	to[0] = '\0';
+	if (!file)
+		return;
+	if (fgets(to, (int) size, file))
+		to[strcspn(to, "\n")] = '\0';
+	fclose(file);
+}
+
+double
 clock_monotonic_ms(void)
 {
 	return clock_ms(CLOCK_MONOTONIC);

@@ -10,9 +10,19 @@ CREATE FUNCTION pingpong.fail(sqlstate text, message text, detail text DEFAULT N
 AS 'MODULE_PATHNAME', 'pingpong_fail' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION pingpong.fail(text, text, text, text) IS 'internal: raises an error';
 
+CREATE FUNCTION pingpong.probe(run text DEFAULT NULL, version text DEFAULT NULL) RETURNS text
+AS 'MODULE_PATHNAME', 'pingpong_probe' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION pingpong.probe(text, text) IS
+    'for the agent: what stands against this server''s worker taking a run over after a promotion; null: nothing. On a standby too';
+
 CREATE FUNCTION pingpong.wake(ms integer) RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_wake' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION pingpong.wake(integer) IS 'for the agent: the worker of this standby looks for a promotion every 2 ms, for ms milliseconds';
+
+CREATE FUNCTION pingpong.cancel(run bigint) RETURNS void
+AS 'MODULE_PATHNAME', 'pingpong_cancel' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION pingpong.cancel(bigint) IS
+    'give up a run: rolled back before the point of no return; behind it, what is tried again and again is given up and the run ends stuck';
 
 CREATE FUNCTION pingpong.node_name() RETURNS text
 AS 'MODULE_PATHNAME', 'pingpong_node_name' LANGUAGE C STRICT STABLE PARALLEL SAFE;
@@ -103,7 +113,7 @@ $$;
 COMMENT ON FUNCTION pingpong.switchover(text, interval, interval, text, interval, text, jsonb) IS
     'move the primary to another node; returns when writes flow there, the old primary comes back by itself';
 
-CREATE FUNCTION pingpong.rebuild(node text, method text DEFAULT 'auto',
+CREATE FUNCTION pingpong.rebuild(node text, method text DEFAULT 'auto', risk text DEFAULT NULL,
                                  OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -112,12 +122,18 @@ BEGIN
     IF method IS NULL OR method NOT IN ('auto', 'direct', 'rewind', 'basebackup') THEN
         PERFORM pingpong.fail('22023', 'parameter "method" must be "auto", "direct", "rewind" or "basebackup"');
     END IF;
+    IF risk IS NOT NULL AND NOT current_setting('is_superuser')::boolean THEN
+        PERFORM pingpong.fail('42501', 'must be superuser to take a risk');
+    END IF;
+    IF risk <> 'its own writes are lost' THEN
+        PERFORM pingpong.fail('22023', format('unknown risk "%s"', risk), NULL, 'The words are in the manual, and in what a rebuild says that needs them.');
+    END IF;
     SELECT r.run, r.state INTO rebuild.run, rebuild.state
-    FROM pingpong.request('run', node, jsonb_build_object('runbook', 'rebuild', 'method', method)::text) AS r;
+    FROM pingpong.request('run', node, jsonb_strip_nulls(jsonb_build_object('runbook', 'rebuild', 'method', method, 'risk', risk))::text) AS r;
 END
 $$;
-COMMENT ON FUNCTION pingpong.rebuild(text, text) IS
-    'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup';
+COMMENT ON FUNCTION pingpong.rebuild(text, text, text) IS
+    'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup; risk: words of a superuser, where it would lose what only the node has';
 
 CREATE FUNCTION pingpong.repoint(OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -7,7 +7,7 @@ BEGIN
     FOR f IN SELECT p.oid::regprocedure AS signature, p.proname FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pingpong'::pg_catalog.regnamespace
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
-        IF f.proname NOT IN ('seal', 'wake', 'add_node', 'add_router', 'drop_node', 'add_route', 'drop_route') THEN
+        IF f.proname NOT IN ('seal', 'wake', 'probe', 'add_node', 'add_router', 'drop_node', 'add_route', 'drop_route') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pingpong_operator', f.signature);
         END IF;
         IF f.proname IN ('fail', 'progress_rows', 'node_name', 'worker_pid', 'where_is_primary', 'plan', 'report', 'check_node', 'gate_status', 'wait_lag_zero') THEN

@@ -28,9 +28,9 @@ $own{'postgresql.conf'} or die;
 my $run = 0;
 sub rebuilt
 {
-	my ($what, $method, $took) = @_;
+	my ($what, $method, $took, $risk) = @_;
 	$run++;
-	my ($out, $err, $rc) = $lab->try_sql('chicago', "SELECT * FROM pingpong.rebuild('dallas', '$method')");
+	my ($out, $err, $rc) = $lab->try_sql('chicago', "SELECT * FROM pingpong.rebuild('dallas', '$method'" . ($risk ? ", risk => '$risk')" : ')'));
 	is($out, "$run|succeeded", "$what: rebuild returns its row") or diag($err);
 	is($lab->sql('chicago', "SELECT runbook, target, state, sentence FROM pingpong.run WHERE id = $run"), 'rebuild|dallas|succeeded|done', "$what: the row of the run");
 	is($lab->sql('chicago', "SELECT detail->>'method' FROM pingpong.step WHERE run = $run AND action = 'rejoin'"), $took, "$what: by $took");
@@ -43,7 +43,7 @@ sub rebuilt
 	is($lab->sql('dallas', q{SELECT current_setting('cluster_name'), current_setting('work_mem'), current_setting('maintenance_work_mem'), current_setting('port')}),
 		"dallas|7MB|77MB|" . $lab->env('PORT_dallas'), "$what: its own settings survive");
 	is(slurp("$data/$_"), $own{$_}, "$what: its own $_ survives") for sort keys %own;
-	is(scalar(grep { -e "$data/$_" } 'pingpong.seal', 'recovery.signal'), 0, "$what: no file is left over");
+	is(join(' ', grep { -e } glob("$data/pingpong.* $data/recovery.signal $data.*")), '', "$what: no file is left over");
 	is(join(' ', $lab->primary), 'chicago', "$what: one primary");
 	is($lab->sql('chicago', q{SELECT string_agg(slot_name || ' ' || active, ', ') FROM pg_replication_slots}), 'pingpong_dallas true', "$what: one slot");
 	return;
@@ -73,11 +73,12 @@ rebuilt('a standby whose slot is gone', 'auto', 'direct');
 # ---- promoted by hand, with rows of its own ----
 
 diverge(1000);
-rebuilt('promoted by hand', 'rewind', 'rewind');
+my $words = 'its own writes are lost';
+rebuilt('promoted by hand', 'rewind', 'rewind', $words);
 is($lab->sql('dallas', q{SELECT to_regclass('of_dallas') IS NULL}), 't', 'promoted by hand: what was written there is gone');
 diverge(10);
 $lab->kill9('postgres', 'dallas');
-rebuilt('promoted by hand and killed', 'auto', 'rewind');
+rebuilt('promoted by hand and killed', 'auto', 'rewind', $words);
 
 # ---- WAL that the primary no longer has; files that are gone ----
 
@@ -92,7 +93,7 @@ rebuilt('the primary has no WAL for it', 'auto', 'basebackup');
 rebuilt('a healthy standby, copied anew', 'basebackup', 'basebackup');
 $lab->kill9('postgres', 'dallas');
 unlink "$data/global/pg_control" or die;
-rebuilt('no pg_control', 'auto', 'basebackup');
+rebuilt('no pg_control', 'auto', 'basebackup', $words);
 
 # ---- what cannot be done ----
 

@@ -247,6 +247,46 @@ sub start_pg { my ($self, $node) = @_; return $self->_start('start-pg', $node); 
 sub start_agent { my ($self, $name) = @_; return $self->_start('start-agent', $name); }
 sub start_pgbouncer { my ($self, $k) = @_; return $self->_start('start-pgbouncer', $k); }
 
+# ---- agents ----
+
+sub agent_dir { my ($self, $name) = @_; return $self->{dir} . '/' . ($name =~ /^pooler(\d+)$/ ? "pgbouncer$1" : $name); }
+sub state_dir { my ($self, $name) = @_; return $self->agent_dir($name) . '/state'; }
+
+# A line "key = value" of the agent's configuration, in its last section; for the next start, or a reload.
+sub set_agent
+{
+	my ($self, $name, %value) = @_;
+	my $path = $self->agent_dir($name) . '/agent.ini';
+	open my $in, '<', $path or die "$path: $!";
+	my @lines = grep { my $line = $_; !grep { $line =~ /^$_ = / } keys %value } <$in>;
+	close $in;
+	open my $out, '>', $path or die "$path: $!";
+	print $out @lines, map { "$_ = $value{$_}\n" } sort keys %value;
+	close $out or die "$path: $!";
+	return;
+}
+
+# Talks to an agent: GET without a body; gives (status, answer).
+sub agent
+{
+	my ($self, $name, $path, $body) = @_;
+	require HTTP::Tiny;
+	open my $fh, '<', $self->{env}{TOKEN_FILE} or die "token: $!";
+	chomp(my $token = <$fh>);
+	my $response = HTTP::Tiny->new(timeout => 90)->request($body ? 'POST' : 'GET', $self->{env}{"AGENT_$name"} . $path,
+		{headers => {Authorization => "Bearer $token"}, $body ? (content => JSON::PP::encode_json($body)) : ()});
+	return ($response->{status}, eval { JSON::PP::decode_json($response->{content}) });
+}
+
+# One action as a job of its own; gives the ended job.
+sub act
+{
+	my ($self, $name, $run, $epoch, $action, $params, %more) = @_;
+	my ($status, $job) = $self->agent($name, '/v1/jobs', {run => "$run", step => $more{step} // 's' . ++$self->{acts}, epoch => $epoch + 0,
+			wait_ms => $more{wait_ms} // 60000, actions => [{action => $action, params => $params // {}}]});
+	return $job;
+}
+
 # ---- primaries and runs ----
 
 sub _takes_writes

@@ -62,6 +62,14 @@ step_release(Step *step)
 	step->call = NULL;
 }
 
+const char *
+json_text(json_t *object, const char *name)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+
+	return text ? text : "";
+}
+
 int
 run_option_int(Run *run, const char *name, int otherwise)
 {

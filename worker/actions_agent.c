@@ -11,12 +11,14 @@
 #include "access/xlog.h"
 #include "utils/guc.h"
 
+#include "common/names.h"
 #include "gate/gate.h"
 #include "worker/journal.h"
 #include "worker/run.h"
 
 #define LONG_POLL_MS	2000
 #define REPOST_US		(50 * 1000)
+#define TTL_MS			30000	/* of a promote token, beyond the permitted blackout */
 #define UNHEARD_US		(3 * 1000 * 1000)
 #define SYNC_MS			10000
 
@@ -50,9 +52,31 @@ job_result(json_t *job)
 	return json_array_get(json_object_get(job, "results"), 0);
 }
 
+/* Why a call gave no usable answer, for a sentence; the agent's own words where there are some. */
+const char *
+call_problem(AgentCall *call)
+{
+	static char problem[PP_TEXT_LEN];
+	json_t	   *error = json_object_get(call->body, "error");
+	const char *message = json_text(error, "message");
+
+	if (call->status == 401)
+		strlcpy(problem, "it refuses this server's token or certificate (401)", sizeof(problem));
+	else if (call->status == 409)
+		strlcpy(problem, "it knows a newer epoch than this server (409)", sizeof(problem));
+	else if (call->body == NULL)
+		strlcpy(problem, call->error[0] ? call->error : "no answer", sizeof(problem));
+	else if (message[0])
+		strlcpy(problem, message, sizeof(problem));
+	else
+		snprintf(problem, sizeof(problem), "status %d, and no words that are understood", call->status);
+	return problem;
+}
+
 static void
 post(Run *run, Step *step, const char *action, json_t *params)
 {
+	step->posting = true;
 	step->call = agents_post(step->url, "/v1/jobs", job_request(run, step->key, action, params, LONG_POLL_MS),
 							 LONG_POLL_MS + 3000);
 }
@@ -78,16 +102,30 @@ job_begin(Run *run, Step *step, const char *node, const char *action, json_t *pa
 }
 
 /*
+ * An order of which no byte was sent (connection refused) is not an order: there is nothing to be in doubt about. One
+ * attempt that may have arrived is enough for it to be one.
+ */
+static void
+order_may_be_out(Run *run, Step *step)
+{
+	if (step == run_promote_step(run) && !run->is_target && !step->sent)
+		run->ordered = false;
+}
+
+/*
  * No usable answer. A GET finds out whether the job arrived: 404 means that it
  * did not, and then the step is begun anew.
  */
 static ActionResult
 no_answer(Run *run, Step *step)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = now_us();
 
-	snprintf(step->message, sizeof(step->message), "no answer from the agent: %s", step->call->error);
+	snprintf(step->message, sizeof(step->message), "no answer from the agent: %s", call_problem(step->call));
 	step_release(step);
+	order_may_be_out(run, step);
+	if (step->given_up)
+		return step_fail(run, step, "57014", "given up: %s", pstrdup(step->message));
 	if (step->unheard == 0)
 		step->unheard = now;
 	if (!run->ordered && step->on_failure != FAIL_RETRY && now - step->unheard > UNHEARD_US)
@@ -105,8 +143,22 @@ ask_again(Run *run, Step *step)
 	char		path[256];
 
 	step->post_at = 0;
+	step->posting = false;
 	snprintf(path, sizeof(path), "/v1/jobs/%s/%s?wait_ms=%d", run->key, step->key, LONG_POLL_MS);
 	step->call = agents_get(step->url, path, LONG_POLL_MS + 3000);
+}
+
+/* The agent is told to end the job; its end is then seen as that of any other. */
+void
+job_cancel(Run *run, Step *step)
+{
+	char		path[256];
+
+	step_release(step);
+	step->posting = false;
+	step->post_at = 0;
+	snprintf(path, sizeof(path), "/v1/jobs/%s/%s/cancel", run->key, step->key);
+	step->call = agents_post(step->url, path, json_new(), 3000);
 }
 
 static void
@@ -121,15 +173,24 @@ note_progress(Step *step, json_t *job)
 		strlcpy(step->message, text, sizeof(step->message));
 }
 
+/* The agent's words: what failed, the facts, and, for the operator, the hint. */
 static ActionResult
 job_failed(Run *run, Step *step, json_t *error)
 {
-	const char *code = json_string_value(json_object_get(error, "code"));
-	const char *message = json_string_value(json_object_get(error, "message"));
-	const char *detail = json_string_value(json_object_get(error, "detail"));
+	const char *code = json_text(error, "code");
+	const char *message = json_text(error, "message");
+	const char *detail = json_text(error, "detail");
+	bool		first = run->verdict.sqlstate[0] == '\0';
 
-	return step_fail(run, step, code && strlen(code) == 5 ? code : "58000", "%s%s%s", message ? message : "the job failed",
-					 detail ? ": " : "", detail ? detail : "");
+	step_fail(run, step, strlen(code) == 5 ? code : "58000", "%s%s%s", message[0] ? message : "the job failed",
+			  detail[0] ? ": " : "", detail);
+	if (first)
+	{
+		strlcpy(run->verdict.message, message[0] ? message : "the job failed", sizeof(run->verdict.message));
+		strlcpy(run->verdict.detail, detail, sizeof(run->verdict.detail));
+		strlcpy(run->verdict.hint, json_text(error, "hint"), sizeof(run->verdict.hint));
+	}
+	return ACTION_FAILED;
 }
 
 static ActionResult
@@ -140,10 +201,19 @@ judge(Run *run, Step *step)
 	ActionResult result;
 
 	step->unheard = 0;
+	if (call->status == 404 && step->given_up)
+		return step_fail(run, step, "57014", "given up before the agent had begun");
 	if (call->status == 404)
 	{							/* the job never arrived: begin anew, same key */
 		step_release(step);
 		return step->action->begin(run, step);
+	}
+	if (call->status == 401 || call->status == 409)
+	{
+		/* nothing that is tried again would change it: the one who is to be ordered follows somebody else */
+		if (call->status == 409 && step->on_failure == FAIL_RETRY)
+			step->on_failure = FAIL_CONTINUE;
+		return step_fail(run, step, call->status == 401 ? "28000" : "55000", "the agent answers: %s", call_problem(call));
 	}
 	if (call->status != 200)
 		return call->status >= 500 || call->status == 0 ? no_answer(run, step) :
@@ -174,12 +244,13 @@ job_advance(Run *run, Step *step)
 {
 	if (step->post_at != 0)
 	{
-		if (GetCurrentTimestamp() >= step->post_at)
+		if (now_us() >= step->post_at)
 			ask_again(run, step);
 		return ACTION_WAIT;
 	}
 	if (!step->call->done)
 		return ACTION_WAIT;
+	step->sent |= step->posting && step->call->sent;
 	if (step->call->body == NULL)
 		return no_answer(run, step);
 	return judge(run, step);
@@ -398,6 +469,12 @@ wake_wal_begin(Run *run, Step *step)
 	return result;
 }
 
+int
+run_token_ttl_ms(Run *run)
+{
+	return run_option_int(run, "max_blackout_ms", 10000) + TTL_MS;
+}
+
 static ActionResult
 arm_begin(Run *run, Step *step)
 {
@@ -405,8 +482,24 @@ arm_begin(Run *run, Step *step)
 
 	snprintf(sysid, sizeof(sysid), UINT64_FORMAT, GetSystemIdentifier());
 	return job_begin(run, step, step->subject, "token.arm",
-					 json_pack("{s:i, s:s}", "ttl_ms", run_option_int(run, "max_blackout_ms", 10000) + 30000,
-							   "system_identifier", sysid));
+					 json_pack("{s:i, s:s, s:i, s:b, s:s}", "ttl_ms", run_token_ttl_ms(run), "system_identifier", sysid,
+							   "timeline", (int) GetWALInsertionTimeLine(), "prove", true, "version", PINGPONG_AGENT_VERSION));
+}
+
+/* Without a proof that the target's worker could go on there is no point in beginning. */
+static ActionResult
+arm_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+
+	if (result != ACTION_DONE)
+		return result;
+	run->armed_us = now_us();
+	if (!json_is_true(json_object_get(job_result(step->call->body), "woken")) ||
+		!json_is_true(json_object_get(job_result(step->call->body), "proved")) ||
+		json_text(job_result(step->call->body), "memory")[0] == '\0')
+		return step_fail(run, step, "55000", "the agent's answer lacks the proof that its server could take the run over");
+	return ACTION_DONE;
 }
 
 static ActionResult
@@ -571,27 +664,67 @@ stream_from(Run *run, Step *step, const char *node, RunNode *upstream, const cha
 	return job_begin(run, step, node, action, params);
 }
 
+/*
+ * What proves that a node's WAL past the fork holds nothing of clients: the seal of the run that left the timeline. A
+ * rebuild takes that of the last run that made this server the primary.
+ */
+static json_t *
+seal_params(Run *run)
+{
+	char		lsn[32];
+	int			timeline = (int) json_integer_value(json_object_get(run->notes, "timeline"));
+	XLogRecPtr	seal = run->seal_lsn;
+
+	if (!run->moves)
+		journal_last_seal(&timeline, &seal);
+	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(seal));
+	return json_pack("{s:s, s:i}", "seal_lsn", lsn, "seal_timeline", seal == InvalidXLogRecPtr ? 0 : timeline);
+}
+
 static ActionResult
 follow_begin(Run *run, Step *step)
 {
+	json_t	   *more = seal_params(run);
+
 	/* the second attempt of a standby that cannot follow is a rewind */
 	if (step->attempt > 1)
-		return stream_from(run, step, step->subject, run_node(run, run->target), "pg.rejoin",
-						   json_pack("{s:s}", "method", "auto"));
-	return stream_from(run, step, step->subject, run_node(run, run->target), "pg.follow", json_new());
+		json_object_set_new(more, "method", json_string("auto"));
+	return stream_from(run, step, step->subject, run_node(run, run->target), step->attempt > 1 ? "pg.rejoin" : "pg.follow", more);
 }
 
 static ActionResult
 rejoin_begin(Run *run, Step *step)
 {
-	bool		rebuild = strcmp(run->runbook, "rebuild") == 0;
-	char		lsn[32];
+	bool		rebuild = !run->moves;
+	json_t	   *more = seal_params(run);
 
-	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
-	return stream_from(run, step, step->subject, run_node(run, rebuild ? run->source : run->target), "pg.rejoin",
-					   json_pack("{s:s, s:s, s:I, s:i, s:b}", "method", run_option_text(run, "method", "auto"),
-								 "seal_lsn", lsn, "epoch", (json_int_t) run->epoch,
-								 "readers_grace_ms", run_option_int(run, "readers_grace_ms", 2000), "force", (int) rebuild));
+	json_object_set_new(more, "method", json_string(run_option_text(run, "method", "auto")));
+	json_object_set_new(more, "readers_grace_ms", json_integer(run_option_int(run, "readers_grace_ms", 2000)));
+	if (rebuild && run_option_text(run, "risk", "")[0])
+		json_object_set_new(more, "risk", json_string(run_option_text(run, "risk", "")));
+	return stream_from(run, step, step->subject, run_node(run, rebuild ? run->source : run->target), "pg.rejoin", more);
+}
+
+/* For the report: by which way, and why not by a cheaper one. */
+static ActionResult
+rejoin_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+	json_t	   *done = step->call && step->call->body ? job_result(step->call->body) : NULL;
+	json_t	   *why;
+	size_t		i;
+
+	if (result != ACTION_DONE)
+		return result;
+	snprintf(step->message, sizeof(step->message), "by %s", json_text(done, "method"));
+	json_array_foreach(json_object_get(done, "fallbacks"), i, why)
+	{
+		size_t		used = strlen(step->message);
+
+		if (json_is_string(why))
+			snprintf(step->message + used, sizeof(step->message) - used, "; not by %s", json_string_value(why));
+	}
+	return ACTION_DONE;
 }
 
 /* A standby needs no slots for nodes that stream from elsewhere: they would hold WAL for ever. */
@@ -649,15 +782,15 @@ const Action actions_of_agents[] = {
 	{"slow_wal", slow_wal_begin, job_advance, false},
 	{"calm_wal", calm_wal_begin, calm_wal_advance, false},
 	{"wake_wal", wake_wal_begin, job_advance, false},
-	{"arm", arm_begin, job_advance, false},
+	{"arm", arm_begin, arm_advance, false},
 	{"burn", burn_begin, job_advance, false},
 	{"prepare_route", prepare_route_begin, prepare_route_advance, false},
 	{"pause", pause_begin, pause_advance, true},
 	{"release", release_begin, job_advance, true},
 	{"repoint", repoint_begin, job_advance, true},
 	{"promote", promote_begin, job_advance, true},
-	{"follow", follow_begin, job_advance, false},
-	{"rejoin", rejoin_begin, job_advance, false},
+	{"follow", follow_begin, rejoin_advance, false},
+	{"rejoin", rejoin_begin, rejoin_advance, false},
 	{"tidy_slots", tidy_slots_begin, job_advance, false},
 	{NULL}
 };

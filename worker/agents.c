@@ -274,9 +274,12 @@ static void
 finish_call(AgentCall *call, CURLcode code)
 {
 	long		status = 0;
+	long		request_size = 0;
 	json_error_t err;
 
 	call->done = true;
+	curl_easy_getinfo((CURL *) call->easy, CURLINFO_REQUEST_SIZE, &request_size);
+	call->sent = code == CURLE_OK || request_size > 0;
 	if (code != CURLE_OK)
 	{
 		snprintf(call->error, sizeof(call->error), "%s",

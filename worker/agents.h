@@ -21,6 +21,7 @@ typedef struct AgentCall
 	int			status;			/* HTTP status; 0: there was no answer */
 	json_t	   *body;			/* owned by the call */
 	char		error[256];		/* what went wrong below HTTP, or with the JSON */
+	bool		sent;			/* the request may have reached the agent; false only if certain (done) */
 	/* private to agents.c */
 	void	   *easy;
 	void	   *headers;

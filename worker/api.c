@@ -81,6 +81,7 @@ post_request(const char *kind, const char *target, const char *options, uint64 *
 		worker_shared->cancel = false;
 		worker_shared->kind = request_kind(kind);
 		worker_shared->asker = MyProcPid;
+		worker_shared->superuser = superuser();
 		worker_shared->request++;
 		strlcpy(worker_shared->requested_by, role, NAMEDATALEN);
 		strlcpy(worker_shared->target, target, PP_NAME_LEN);

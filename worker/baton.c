@@ -1,8 +1,13 @@
 /*
  * baton.c - the promoted target takes the run over from the journal.
+ *
+ * Its own agent says whether it was this run that promoted the server: by the job of the promotion, or, where that did
+ * not survive (a power failure just behind the promotion), by the token, which was on disk before the order. Without
+ * its word nothing moves: somebody may have promoted us by hand, with the old primary still writable.
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -12,48 +17,69 @@
 
 #define ASK_US			(100 * 1000)
 
-static void
-take_timeline(json_t *promote)
+/* Milliseconds of the agent's wall clock, which is this host's. */
+static TimestampTz
+from_ms(double ms)
 {
-	json_t	   *result = job_result(promote);
-	json_t	   *timeline = json_object_get(result, "timeline");
-	double		received = json_number_value(json_object_get(promote, "received_ms"));
-	double		elapsed = json_number_value(json_object_get(timeline, "elapsed_ms"));
-	TimestampTz began = (TimestampTz) ((received - elapsed) * 1000) -
-		((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
-	const char *lsn = json_string_value(json_object_get(timeline, "seal_lsn"));
-	uint32		hi,
-				lo;
+	return (TimestampTz) (ms * 1000) - ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
+}
+
+/* ---- what the old primary measured ---- */
+
+static Step *
+step_of(json_t *was)
+{
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+
+		if (step->ordinal == json_integer_value(json_object_get(was, "ordinal")) &&
+			strcmp(step->name, json_text(was, "action")) == 0 && strcmp(step->subject, json_text(was, "node")) == 0)
+			return step;
+	}
+	return NULL;
+}
+
+static void
+take_steps(json_t *timeline, TimestampTz began)
+{
 	size_t		i;
 	json_t	   *was;
 
-	if (lsn && sscanf(lsn, "%X/%X", &hi, &lo) == 2)
-		run->seal_lsn = ((uint64) hi << 32) | lo;
 	json_array_foreach(json_object_get(timeline, "steps"), i, was)
-		for (int s = 0; s < run->nsteps; s++)
-		{
-			Step	   *step = &run->steps[s];
+	{
+		Step	   *step = step_of(was);
 
-			if (step->ordinal != json_integer_value(json_object_get(was, "ordinal")) ||
-				strcmp(step->name, json_string_value(json_object_get(was, "action"))) != 0 ||
-				strcmp(step->subject, json_string_value(json_object_get(was, "node"))) != 0)
-				continue;
-			step->state = STEP_SUCCEEDED;
-			step->attempt = 1;
-			step->ms = json_number_value(json_object_get(was, "ms"));
-			step->started = began + (TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
-			step->ended = step->started + (TimestampTz) (step->ms * 1000);
-			strlcpy(step->message, json_string_value(json_object_get(was, "message")), sizeof(step->message));
-		}
-	for (int s = 0; s < run->nsteps; s++)
-		if (strcmp(run->steps[s].name, "promote") == 0)
-		{
-			run->steps[s].state = STEP_SUCCEEDED;
-			run->steps[s].attempt = 1;
-			run->steps[s].started = began + (TimestampTz) (elapsed * 1000);
-			run->steps[s].ms = json_number_value(json_object_get(promote, "elapsed_ms"));
-			run->steps[s].ended = run->steps[s].started + (TimestampTz) (run->steps[s].ms * 1000);
-		}
+		if (step == NULL)
+			continue;
+		step->state = STEP_SUCCEEDED;
+		step->attempt = 1;
+		step->ms = json_number_value(json_object_get(was, "ms"));
+		step->started = began + (TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
+		step->ended = step->started + (TimestampTz) (step->ms * 1000);
+		strlcpy(step->message, json_text(was, "message"), sizeof(step->message));
+	}
+}
+
+/* `result`: of the promotion's job or of the token; `ordered` and `took`: of the order, in ms. */
+static void
+take_timeline(json_t *result, double ordered, double took)
+{
+	json_t	   *timeline = json_object_get(result, "timeline");
+	double		elapsed = json_number_value(json_object_get(timeline, "elapsed_ms"));
+	TimestampTz began = from_ms(ordered - elapsed);
+	Step	   *promote = run_promote_step(run);
+	uint32		hi,
+				lo;
+
+	if (sscanf(json_text(timeline, "seal_lsn"), "%X/%X", &hi, &lo) == 2)
+		run->seal_lsn = ((uint64) hi << 32) | lo;
+	take_steps(timeline, began);
+	promote->state = STEP_SUCCEEDED;
+	promote->attempt = Max(promote->attempt, 1);
+	promote->started = from_ms(ordered);
+	promote->ms = Max(took, 0);
+	promote->ended = promote->started + (TimestampTz) (promote->ms * 1000);
 	/* the clock of the blackout goes on here, from where the old primary's stood */
 	if (run->blackout_ms < 0)
 	{
@@ -64,56 +90,60 @@ take_timeline(json_t *promote)
 }
 
 /*
- * The job has failed because the server took too long to obey. Only the token
- * knows what came of it: had it been burned since, the old primary may be open
- * and somebody else has promoted us.
+ * This server crashed inside its promotion and came back on the timeline of the old primary: both may have different
+ * records at the same places, which no start and no pg_rewind would notice. It has all that was sealed and takes
+ * writes, so the routes come here; but who was a standby until now needs a copy.
  */
-static bool
-obeyed_late(json_t *job)
+static void
+forbid_following(void)
 {
-	const char *state = json_string_value(json_object_get(job, "state"));
-	const char *verdict = json_string_value(json_object_get(job_result(job), "verdict"));
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
 
-	return state && strcmp(state, "failed") == 0 && verdict && strcmp(verdict, "promoting") == 0;
+		if (!step->mine || (strcmp(step->name, "rejoin") != 0 && strcmp(step->name, "follow") != 0))
+			continue;
+		step->state = STEP_FAILED;
+		strlcpy(step->message, "the new primary crashed in its promotion and is on the old timeline; this node needs a base backup",
+				sizeof(step->message));
+	}
 }
 
+static void
+take_over(json_t *result, double ordered, double took)
+{
+	int			timeline = (int) json_integer_value(json_object_get(run->notes, "timeline"));
+
+	take_timeline(result, ordered, took);
+	if (json_is_true(json_object_get(result, "same_timeline")) || (timeline > 0 && (int) GetWALInsertionTimeLine() <= timeline))
+		forbid_following();
+	run->phase = RUN_FORWARD;
+	run->ordered = true;
+	ereport(LOG, (errmsg("taking over run " INT64_FORMAT " as the new primary", run->id)));
+}
+
+/* ---- asking ---- */
+
+static void
+ask_job(void)
+{
+	char		path[256];
+
+	snprintf(path, sizeof(path), "/v1/jobs/%s/%d.promote.%s?wait_ms=1000", run->key, run_promote_step(run)->ordinal, run->target);
+	run->ask = agents_get(job_url(run, run->target), path, 6000);
+}
+
+/* The answer to a server out of recovery is "promoted", or that the agent does not know; nothing is burned by it. */
 static void
 ask_token(void)
 {
 	char		key[64];
 
-	run->late_job = json_incref(run->ask->body);
+	run->token_asked = true;
 	agents_release(run->ask);
 	snprintf(key, sizeof(key), "baton:%d:%d", MyProcPid, ++run->asks);
 	run->ask = agents_post(job_url(run, run->target), "/v1/jobs",
 						   job_request(run, key, "token.burn", json_new(), 2000), 6000);
-}
-
-/* The job of the promotion if it was this run's, else NULL. */
-static json_t *
-promoting_job(void)
-{
-	json_t	   *body = run->ask->body;
-	const char *state = json_string_value(json_object_get(body, "state"));
-	const char *verdict = json_string_value(json_object_get(job_result(body), "verdict"));
-
-	if (run->late_job)
-		return verdict && strcmp(verdict, "promoted") == 0 ? run->late_job : NULL;
-	return state && (strcmp(state, "succeeded") == 0 ||
-					 (strcmp(state, "failed") == 0 && verdict && strcmp(verdict, "promoted") == 0)) ? body : NULL;
-}
-
-/* Says our agent plainly that it was not this run? */
-static bool
-not_ours(void)
-{
-	json_t	   *body = run->ask->body;
-	const char *state = json_string_value(json_object_get(body, "state"));
-	const char *verdict = json_string_value(json_object_get(job_result(body), "verdict"));
-
-	if (run->late_job)
-		return verdict && strcmp(verdict, "burned") == 0;
-	return run->ask->status == 404 || (state && strcmp(state, "running") != 0);
 }
 
 /* Says what it waits for, and ends the run when that has lasted too long. */
@@ -121,79 +151,98 @@ static bool
 heard_in_time(void)
 {
 	if (run->unheard == 0)
-		run->unheard = GetCurrentTimestamp();
-	if (run->ask->status == 200 || run->ask->status == 404)
+		run->unheard = now_us();
+	if (run->ask->body != NULL && (run->ask->status == 200 || run->ask->status == 404))
 	{
 		run->unheard = 0;
 		return true;
 	}
 	snprintf(run->sentence, sizeof(run->sentence),
-			 "promoted, but the agent of \"%s\" does not say whether by this run (status %d%s%s)", run->target, run->ask->status,
-			 run->ask->error[0] ? ", " : "", run->ask->error);
+			 "promoted, but the agent of \"%s\" does not say whether by this run (%s)", run->target, call_problem(run->ask));
 	run_publish();
 	if (!run->told_waiting)
 		ereport(LOG, (errmsg("run " INT64_FORMAT ": %s", run->id, run->sentence)));
 	run->told_waiting = true;
-	if (GetCurrentTimestamp() - run->unheard < worker_rejoin_timeout * INT64CONST(1000))
+	if (now_us() - run->unheard < worker_rejoin_timeout * INT64CONST(1000))
 		return true;
 	run_finish("stuck");
 	return false;
 }
 
-/*
- * Our own agent says whether it was this run that promoted us. Without its
- * word nothing moves: somebody may have promoted us by hand, with the old
- * primary still writable.
- */
+static void
+not_ours(const char *reason)
+{
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "This server was promoted, but not by this run%s%s. Make sure that \"%s\" takes no writes before you repoint anything.",
+			 reason[0] ? ": " : "", reason, run->source);
+	run_finish("stuck");
+}
+
+/* True: the run is decided. */
+static bool
+judge_job(void)
+{
+	json_t	   *job = run->ask->body;
+	json_t	   *result = job_result(job);
+
+	if (strcmp(json_text(job, "state"), "succeeded") != 0 && strcmp(json_text(result, "verdict"), "promoted") != 0)
+		return false;
+	take_over(result, json_number_value(json_object_get(job, "received_ms")), json_number_value(json_object_get(job, "elapsed_ms")));
+	return true;
+}
+
+static bool
+judge_token(void)
+{
+	json_t	   *result = job_result(run->ask->body);
+	const char *verdict = json_text(result, "verdict");
+	double		ordered = json_number_value(json_object_get(result, "ordered_ms"));
+	double		promoted = json_number_value(json_object_get(result, "promoted_ms"));
+
+	if (strcmp(verdict, "promoted") == 0 && json_is_true(json_object_get(result, "ordered")))
+		take_over(result, ordered, promoted > 0 ? promoted - ordered : 0);
+	else if (strcmp(verdict, "promoted") == 0 || strcmp(verdict, "burned") == 0 || strcmp(verdict, "unknown") == 0)
+		not_ours(json_text(result, "reason"));
+	else
+		return false;
+	return true;
+}
+
+/* No answer, or one that decides nothing: from the beginning. */
+static void
+begin_anew(void)
+{
+	agents_release(run->ask);
+	run->ask = NULL;
+	run->token_asked = false;
+	run->ask_at = now_us() + ASK_US;
+}
+
 long
 baton_advance(void)
 {
-	char		path[256];
-	json_t	   *job;
 	MemoryContext old;
+	bool		decided;
 
 	if (run->ask == NULL)
 	{
-		if (GetCurrentTimestamp() < run->ask_at)
+		if (now_us() < run->ask_at)
 			return 10;
-		snprintf(path, sizeof(path), "/v1/jobs/%s/%d.promote.%s?wait_ms=1000", run->key, run_promote_step(run)->ordinal, run->target);
-		run->ask = agents_get(job_url(run, run->target), path, 6000);
+		ask_job();
 		return 1;
 	}
 	if (!run->ask->done)
 		return 5;
 	if (!heard_in_time())
 		return 0;
-	if (!run->late_job && obeyed_late(run->ask->body))
-	{
-		ask_token();
-		return 1;
-	}
-	job = promoting_job();
 	old = MemoryContextSwitchTo(run_context);
-	if (job)
-	{
-		take_timeline(job);
-		run->phase = RUN_FORWARD;
-		run->ordered = true;
-		ereport(LOG, (errmsg("taking over run " INT64_FORMAT " as the new primary", run->id)));
-	}
-	else if (not_ours())
-	{
-		snprintf(run->sentence, sizeof(run->sentence),
-				 "This server was promoted, but not by this run. Make sure that \"%s\" takes no writes before you repoint anything.",
-				 run->source);
-		json_decref(run->late_job);
-		run->late_job = NULL;
-		MemoryContextSwitchTo(old);
-		run_finish("stuck");
-		return 0;
-	}
+	decided = run->token_asked ? judge_token() : judge_job();
 	MemoryContextSwitchTo(old);
-	agents_release(run->ask);
-	run->ask = NULL;
-	json_decref(run->late_job);
-	run->late_job = NULL;		/* no answer: from the beginning */
-	run->ask_at = GetCurrentTimestamp() + ASK_US;
-	return 0;
+	if (run == NULL)
+		return 0;				/* it was not ours */
+	if (decided || run->token_asked || strcmp(json_text(run->ask->body, "state"), "running") == 0 || run->ask->body == NULL)
+		begin_anew();
+	else
+		ask_token();
+	return decided ? 0 : 1;
 }

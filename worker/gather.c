@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
@@ -73,6 +74,7 @@ facts_are_in(void)
 			return;
 		}
 		mailbox_event("preflight passed");
+		json_object_set_new(run->notes, "timeline", json_integer(GetWALInsertionTimeLine()));
 		json_object_set_new(run->notes, "synchronous_standby_names",
 							json_string(GetConfigOption("synchronous_standby_names", false, false)));
 	}

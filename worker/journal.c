@@ -456,6 +456,24 @@ journal_synchronous(void)
 	return satisfied;
 }
 
+/* The seal behind which this server became the primary, and the timeline that it ended; unchanged if no run did that. */
+void
+journal_last_seal(int *timeline, XLogRecPtr *lsn)
+{
+	uint32		hi,
+				lo;
+
+	journal_begin();
+	if (journal_exec("SELECT seal_lsn, notes ->> 'timeline' FROM pingpong.run WHERE switched_at IS NOT NULL AND target = $1 "
+					 "AND seal_lsn IS NOT NULL AND notes ->> 'timeline' ~ '^[0-9]{1,9}$' ORDER BY id DESC LIMIT 1", 1, worker_self()) == 1 &&
+		sscanf(journal_text(0, 1), "%X/%X", &hi, &lo) == 2)
+	{
+		*lsn = ((uint64) hi << 32) | lo;
+		*timeline = atoi(journal_text(0, 2));
+	}
+	journal_end();
+}
+
 /*
  * A rebuild or repoint that succeeded may have mended what left an earlier run
  * stuck: when nothing of it is broken any more, it has ended well.

@@ -22,6 +22,7 @@ extern void journal_save_run(Run *run);
 extern bool journal_find_unfinished(Run *run);
 extern bool journal_synchronous(void);
 extern void journal_close_mended(Run *run);
+extern void journal_last_seal(int *timeline, XLogRecPtr *lsn);
 extern void journal_give_up(int64 id, const char *state, const char *sentence);
 extern void journal_store_fact(const char *node, bool ok, const char *error, const char *facts);
 extern int	journal_preflight(Run *run, Verdict *verdict);

@@ -121,6 +121,30 @@ mailbox_cancelled(void)
 	return cancel;
 }
 
+/* Whether a superuser has put the present request. */
+bool
+mailbox_of_superuser(void)
+{
+	bool		super;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	super = worker_shared->superuser;
+	LWLockRelease(worker_shared->lock);
+	return super;
+}
+
+/* Whether pingpong.cancel() was called for that run. */
+bool
+mailbox_cancel_wanted(int64 run)
+{
+	bool		cancel;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	cancel = run != 0 && worker_shared->cancel_run == run;
+	LWLockRelease(worker_shared->lock);
+	return cancel;
+}
+
 /* Gives the asking backend its answer; the work may go on afterwards. */
 void
 mailbox_answer(const Outcome *outcome, const Verdict *verdict)

@@ -12,6 +12,7 @@
 #include "portability/instr_time.h"
 
 #include "worker/agents.h"
+#include "worker/clock.h"
 #include "worker/worker.h"
 
 typedef struct Run Run;
@@ -70,10 +71,10 @@ struct Step
 	TimestampTz ended;
 	instr_time	clock;			/* when it was begun */
 	double		ms;
-	TimestampTz retry_at;
+	int64		retry_at;		/* now_us(); 0: not waiting to try again */
 	char	   *params;			/* of the runbook row: JSON text */
 	char	   *detail;			/* JSON text, or NULL */
-	TimestampTz unheard;		/* since when the agent gives no answer; 0: it does */
+	int64		unheard;		/* now_us() since when the agent gives no answer; 0: it does */
 	char		message[PP_TEXT_LEN];
 
 	int			phase;			/* an action's own */
@@ -84,7 +85,10 @@ struct Step
 	AgentCall  *call;
 	char		url[256];
 	char		key[128];
-	TimestampTz post_at;		/* try again then; 0: not waiting to */
+	int64		post_at;		/* now_us() to ask again; 0: not waiting to */
+	bool		posting;		/* the call gives the job, it does not only ask for it */
+	bool		sent;			/* the job may have reached the agent */
+	bool		given_up;		/* by the operator: the agent is told, and it is not tried again */
 };
 
 typedef struct RunNode
@@ -169,10 +173,14 @@ struct Run
 	AgentCall **calls;			/* one a node */
 	AgentCall  *ask;
 	int			asks;
-	TimestampTz ask_at;
-	json_t	   *late_job;		/* baton.c: a promotion that its agent gave up, until the token is asked */
+	int64		ask_at;			/* now_us() */
+	bool		token_asked;	/* baton.c: `ask` is to the token, not to the job */
 	bool		told_waiting;
-	TimestampTz unheard;		/* since when our own agent gives no answer */
+	char		told[PP_TEXT_LEN];	/* the last reason that was logged */
+	int64		unheard;		/* now_us() since when our own agent gives no answer; 0: it does */
+	int64		armed_us;		/* now_us() when the token was armed for certain: its time to live has run from then */
+	int			witness;		/* verdict.c: how far the second witness has been heard */
+	XLogRecPtr	witness_lsn;
 };
 
 /* options, in ms */
@@ -183,6 +191,8 @@ extern RunRoute *run_route(Run *run, const char *name);
 extern double run_blackout_so_far(Run *run);
 extern int	run_other_transactions(pid_t asker);
 extern ActionResult calm_walwriter(Step *step);
+extern void wal_pad(int bytes);
+extern int	run_token_ttl_ms(Run *run);
 extern Step *run_promote_step(Run *run);
 extern const char *step_state_name(StepState state);
 extern StepState step_state_from(const char *name);
@@ -194,7 +204,10 @@ extern const Action *action_find(const char *name);
 extern ActionResult step_fail(Run *run, Step *step, const char *sqlstate, const char *fmt,...) pg_attribute_printf(4, 5);
 extern ActionResult job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params);
 extern ActionResult job_advance(Run *run, Step *step);
+extern void job_cancel(Run *run, Step *step);
 extern json_t *job_result(json_t *job);
+extern const char *json_text(json_t *object, const char *name);	/* "" where there is none */
+extern const char *call_problem(AgentCall *call);	/* why it gave no usable answer, in one line */
 extern char *job_url(Run *run, const char *node);
 extern json_t *job_request(Run *run, const char *step, const char *action, json_t *params, int wait_ms);
 extern json_t *step_detail(Step *step);

@@ -26,6 +26,9 @@
 
 #define UNHEARD_US		(2 * 1000 * 1000)
 #define RETRY_US		(500 * 1000)
+#define RETRY_SHORT_US	(2 * 1000 * 1000)	/* longest pause of a step whose time is short */
+#define RETRY_LONG_US	(30 * 1000 * 1000)
+#define SHORT_MS		(2 * 60 * 1000)
 
 MemoryContext run_context;
 Run		   *run;
@@ -128,6 +131,12 @@ run_answer(const char *state)
 	mailbox_answer(&outcome, &run->verdict);
 }
 
+static bool
+ends_with(const char *text, char c)
+{
+	return text[0] != '\0' && text[strlen(text) - 1] == c;
+}
+
 /* The run ends here, with a row that says how. */
 void
 run_finish(const char *state)
@@ -136,8 +145,9 @@ run_finish(const char *state)
 	if (strcmp(state, "succeeded") == 0)
 		memset(&run->verdict, 0, sizeof(run->verdict));	/* of a step that may fail */
 	else if (run->verdict.sqlstate[0] && run->verdict.detail[0] == '\0')
-		snprintf(run->verdict.detail, sizeof(run->verdict.detail), "Run " INT64_FORMAT " was %s: %s.%s", run->id,
+		snprintf(run->verdict.detail, sizeof(run->verdict.detail), "Run " INT64_FORMAT " was %s: %s%s%s", run->id,
 				 strcmp(state, "stuck") == 0 ? "left stuck" : "rolled back", run->sentence,
+				 ends_with(run->sentence, '.') ? "" : ".",
 				 run->moves && strcmp(state, "rolled_back") == 0 ? " Writes go on here as before." : "");
 	journal_save_steps(run);
 	journal_save_run(run);
@@ -181,13 +191,28 @@ step_ended(Step *step, StepState state)
 		mailbox_event("%-13s %-12s failed: %s", step->name, step->subject, step->message);
 }
 
+static int
+time_limit_ms(Step *step)
+{
+	return strcmp(step->name, "rejoin") == 0 && step->on_failure == FAIL_RETRY ? worker_rejoin_timeout : step->timeout_ms;
+}
+
 static bool
 time_is_up(Step *step)
 {
-	int			limit = strcmp(step->name, "rejoin") == 0 && step->on_failure == FAIL_RETRY ?
-		worker_rejoin_timeout : step->timeout_ms;
+	return ms_since(step->clock) > time_limit_ms(step);
+}
 
-	return ms_since(step->clock) > limit;
+/*
+ * Twice as long from attempt to attempt: what fails at once would fail a hundred times a minute, and each attempt may
+ * cost the new primary a checkpoint.
+ */
+static int64
+retry_pause_us(Step *step)
+{
+	int64		longest = time_limit_ms(step) > SHORT_MS ? RETRY_LONG_US : RETRY_SHORT_US;
+
+	return Min(longest, (int64) RETRY_US << Min(Max(step->attempt - 1, 0), 10));
 }
 
 /* A step that failed, or whose time is up. `step->clock` of a retried step is that of its first attempt. */
@@ -197,11 +222,34 @@ step_failed(Step *step)
 	if (step->on_failure == FAIL_RETRY && !time_is_up(step))
 	{
 		step_release(step);
-		step->retry_at = GetCurrentTimestamp() + RETRY_US;
+		step->retry_at = now_us() + retry_pause_us(step);
 		step->post_at = 0;
 		return;
 	}
 	step_ended(step, STEP_FAILED);
+}
+
+/*
+ * The operator gives up a step that is tried again and again, or whose agent works for hours (pingpong.cancel). The
+ * agent is told, and the step ends when it has ended there.
+ */
+static void
+step_give_up(Step *step)
+{
+	if (step->given_up || step->state != STEP_RUNNING)
+		return;
+	step->given_up = true;
+	step->on_failure = FAIL_CONTINUE;
+	if (step->retry_at != 0 || step->key[0] == '\0')
+	{							/* nobody works on it now */
+		size_t		used = strlen(step->message);
+
+		snprintf(step->message + used, sizeof(step->message) - used, "%sgiven up by pingpong.cancel()", used ? "; " : "");
+		step->retry_at = 0;
+		step_ended(step, STEP_FAILED);
+	}
+	else
+		job_cancel(run, step);
 }
 
 void
@@ -216,7 +264,7 @@ step_move(Step *step)
 	}
 	else if (step->retry_at != 0)
 	{
-		if (GetCurrentTimestamp() < step->retry_at)
+		if (now_us() < step->retry_at)
 			return;
 		step->retry_at = 0;
 		step->attempt++;
@@ -428,6 +476,28 @@ run_in_doubt(void)
 	return 0;
 }
 
+/* By the one who waits for the run, or by pingpong.cancel(). */
+static bool
+cancelled(void)
+{
+	return mailbox_cancelled() || mailbox_cancel_wanted(run->id);
+}
+
+/* Gives up all that runs; true while something of it does. */
+static bool
+give_up_jobs(void)
+{
+	bool		running = false;
+
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
+		{
+			step_give_up(&run->steps[i]);
+			running |= run->steps[i].state == STEP_RUNNING;
+		}
+	return running;
+}
+
 /* Before the order: the caller's wish, the end of the permitted blackout, a failed step. */
 static bool
 must_undo(void)
@@ -442,10 +512,11 @@ must_undo(void)
 	}
 	if (run->ordered || run->is_target)
 		return false;
-	if (mailbox_cancelled())
+	if (cancelled() && !run->moves && give_up_jobs())
+		return false;			/* the agents are told; their jobs' ends are waited for */
+	if (cancelled())
 	{
-		strlcpy(run->sentence, run->moves ? "cancelled by the caller" :
-				"cancelled by the caller; an agent finishes what it has begun, see its jobs", sizeof(run->sentence));
+		strlcpy(run->sentence, "cancelled", sizeof(run->sentence));
 		verdict_set(&run->verdict, "57014", "the run was cancelled and rolled back");
 		return true;
 	}
@@ -476,7 +547,7 @@ order_overdue(void)
 	if (!run->ordered || run->is_target || promote == NULL || promote->state != STEP_RUNNING)
 		return false;
 	return run_blackout_so_far(run) > run_option_int(run, "max_blackout_ms", 10000) ||
-		(promote->unheard != 0 && GetCurrentTimestamp() - promote->unheard > UNHEARD_US);
+		(promote->unheard != 0 && now_us() - promote->unheard > UNHEARD_US);
 }
 
 /*
@@ -535,7 +606,9 @@ forward(void)
 		step_move(step);
 		changed |= step->state > STEP_RUNNING;
 	}
-	if (run->ordered && !run->switched && !run->is_target && mailbox_cancelled() && !run->told_waiting)
+	if (run->is_target && mailbox_cancel_wanted(run->id))
+		give_up_jobs();			/* what is done stays done; the run ends stuck, and says with what */
+	if (run->ordered && !run->switched && !run->is_target && cancelled() && !run->told_waiting)
 	{
 		mailbox_event("too late to cancel: promote was ordered, the run goes on");
 		run->told_waiting = true;
@@ -563,6 +636,14 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 	strlcpy(run->target, target, sizeof(run->target));
 	strlcpy(run->requested_by, requested_by, sizeof(run->requested_by));
 	strlcpy(run->runbook, run_option_text(run, "runbook", "switchover"), sizeof(run->runbook));
+	if (json_object_get(run->options, "risk") && !mailbox_of_superuser())
+	{
+		verdict_set(&run->verdict, "42501", "must be superuser to take a risk");
+		run_answer("refused");
+		run_forget();
+		MemoryContextSwitchTo(old);
+		return;
+	}
 	journal_load_topology(run);
 	gather_start();
 	MemoryContextSwitchTo(old);
@@ -627,6 +708,7 @@ runner_recover(void)
 	{
 		run->seal_lsn = seal.lsn;
 		run->ordered = true;
+		run->armed_us = now_us();
 		run_in_doubt();
 	}
 	else

@@ -1,9 +1,15 @@
 /*
- * verdict.c - promote was ordered and not answered: only the target's agent can
- * say what became of it. Until it does, this server stays sealed and asks.
+ * verdict.c - promote was ordered and not answered: who can say what became of it? Until somebody does, this server
+ * stays sealed and asks.
+ *
+ * The first witness is the target's agent. "promoted" ends the doubt, and so does "burned", if it is said by the
+ * memory that armed the token; "unknown", silence, and a refusal lift nothing. The second one is the target itself: if
+ * it still follows this server after the token's time to live is over for certain, it was not promoted. It is heard
+ * only when the first one cannot say.
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 
 #include "gate/gate.h"
@@ -11,6 +17,9 @@
 #include "worker/runner.h"
 
 #define ASK_US			(20 * 1000)
+#define ASK_LATER_US	(1000 * 1000)
+#define TTL_MARGIN_US	(5 * INT64CONST(1000000))
+#define WITNESS_BYTES	64
 
 static void
 ask_verdict(void)
@@ -20,8 +29,9 @@ ask_verdict(void)
 
 	snprintf(key, sizeof(key), "verdict:%d:%d", MyProcPid, ++run->asks);
 	run->ask = agents_post(url, "/v1/jobs", job_request(run, key, "token.burn", json_new(), 2000), 4000);
-	snprintf(run->sentence, sizeof(run->sentence),
-			 "sealed, waiting for the agent of \"%s\" to say whether it was promoted", run->target);
+	if (run->sentence[0] == '\0')
+		snprintf(run->sentence, sizeof(run->sentence),
+				 "sealed, waiting for the agent of \"%s\" to say whether it was promoted", run->target);
 }
 
 /* The verdict is in, so the step has its answer even if the first one was lost. */
@@ -65,10 +75,169 @@ verdict_burned(void)
 	undo_start();
 }
 
+/* ---- the second witness ---- */
+
+/*
+ * Since when the token's time to live has run for certain. After a restart of the server only our own start counts: a
+ * clock that others can set proves nothing.
+ */
+static int64
+ttl_over_at(void)
+{
+	return run->armed_us + run_token_ttl_ms(run) * INT64CONST(1000) + TTL_MARGIN_US;
+}
+
+/* WAL of no meaning, so that the target has something to replay. Past the fork, if there is one: it costs a rewind. */
+static XLogRecPtr
+write_mark(void)
+{
+	XLogRecPtr	lsn;
+
+	wal_pad(WITNESS_BYTES);
+	lsn = gate_insert_end();
+	XLogFlush(lsn);
+	return lsn;
+}
+
+/*
+ * The target replays what is written now, and then again what is written after it was seen to have replayed that: in
+ * between it had nothing to replay, and would have obeyed a promotion. Both lie behind the time to live, in which
+ * alone its agent could have ordered one. True: it was not promoted.
+ */
+static bool
+target_follows(void)
+{
+	LagStandby	lag;
+
+	if (now_us() < ttl_over_at() || !lag_standby(run->target, &lag) || strcmp(lag.state, "streaming") != 0)
+	{
+		run->witness = 0;
+		return false;
+	}
+	if (run->witness == 0)
+	{
+		run->witness_lsn = write_mark();
+		run->witness = 1;
+		return false;
+	}
+	if (lag.replay < run->witness_lsn)
+		return false;
+	if (run->witness == 1)
+	{
+		run->witness_lsn = write_mark();
+		run->witness = 2;
+		return false;
+	}
+	return true;
+}
+
+/* ---- answers ---- */
+
+/* The memory that armed the token, as the journal has it; "" if the answer was never seen. */
+static const char *
+armed_memory(json_t **detail)
+{
+	*detail = NULL;
+	for (int i = 0; i < run->nsteps && *detail == NULL; i++)
+		if (strcmp(run->steps[i].name, "arm") == 0)
+			*detail = step_detail(&run->steps[i]);
+	return json_text(*detail, "memory");
+}
+
+/*
+ * Only who armed the token can say that it was not used. Where the armed token's answer was not seen, there was no
+ * order either.
+ */
+static bool
+memory_is_right(json_t *result)
+{
+	json_t	   *detail;
+	const char *armed = armed_memory(&detail);
+	bool		right = armed[0] != '\0' && strcmp(armed, json_text(result, "memory")) == 0;
+
+	json_decref(detail);
+	return right;
+}
+
+static void
+tell(const char *reason)
+{
+	snprintf(run->sentence, sizeof(run->sentence), "sealed: the agent of \"%s\" does not say whether it was promoted (%s). "
+			 "Bring that agent and its server back; this server asks again.", run->target, reason);
+	if (strcmp(run->told, reason) == 0)
+		return;
+	strlcpy(run->told, reason, sizeof(run->told));
+	mailbox_event("no verdict yet from the agent of \"%s\" (%s); this server stays sealed and asks again", run->target, reason);
+	ereport(LOG, (errmsg("run " INT64_FORMAT ": no verdict yet from the agent of \"%s\": %s", run->id, run->target, reason)));
+}
+
+/*
+ * The target's agent has proof of a newer epoch: the primary has moved on without this server. Nothing can be written
+ * here, so the end stands in pingpong.progress only, and a restarted worker finds it again.
+ */
+static void
+moved_on(void)
+{
+	snprintf(run->sentence, sizeof(run->sentence), "The primary has moved on: the agent of \"%s\" knows a newer epoch than %lld. "
+			 "This server stays sealed. On the present primary run SELECT pingpong.rebuild('%s').", run->target,
+			 (long long) run->epoch, run->source);
+	verdict_set(&run->verdict, "55000", run->sentence);
+	ereport(LOG, (errmsg("run " INT64_FORMAT ": %s", run->id, run->sentence)));
+	mailbox_event("%s", run->sentence);
+	strlcpy(run->state, "stuck", sizeof(run->state));
+	run->phase = RUN_FORWARD;
+	run_publish();
+	run_answer("stuck");
+	run_forget();
+}
+
+/* True: the doubt has an end. */
+static bool
+judge_answer(void)
+{
+	AgentCall  *call = run->ask;
+	json_t	   *result = job_result(call->body);
+	const char *verdict = json_text(result, "verdict");
+
+	if (call->status == 409)
+		moved_on();
+	else if (strcmp(verdict, "promoted") == 0)
+		verdict_promoted();
+	else if (strcmp(verdict, "burned") == 0 && memory_is_right(result))
+		verdict_burned();
+	else
+	{
+		const char *reason = json_text(result, "reason");
+
+		if (strcmp(verdict, "burned") == 0)
+			tell("its state was lost or is another one since the run began");
+		else if (verdict[0])
+			tell(reason[0] ? reason : verdict);
+		else
+			tell(call_problem(call));
+		return false;
+	}
+	return true;
+}
+
+/* Not where the agent knows that the order is out: then only it can say when that has its end. */
+static bool
+judge_witness(void)
+{
+	if (strcmp(json_text(job_result(run->ask->body), "verdict"), "promoting") == 0 || !target_follows())
+		return false;
+	ereport(LOG, (errmsg("run " INT64_FORMAT ": \"%s\" still follows this server after the time to live of its promote token, so it was not promoted",
+						 run->id, run->target)));
+	if (run->verdict.sqlstate[0] == '\0')
+		verdict_set(&run->verdict, "55000", "the target was not promoted: it still follows this server, and its agent cannot say more");
+	verdict_burned();
+	return true;
+}
+
 long
 verdict_advance(void)
 {
-	const char *verdict;
+	bool		decided;
 
 	run_publish();
 	if (run_overruled())
@@ -78,26 +247,17 @@ verdict_advance(void)
 	}
 	if (run->ask == NULL)
 	{
-		if (GetCurrentTimestamp() >= run->ask_at)
+		if (now_us() >= run->ask_at)
 			ask_verdict();
 		return 10;
 	}
 	if (!run->ask->done)
 		return 5;
-	verdict = json_string_value(json_object_get(job_result(run->ask->body), "verdict"));
-	if (verdict && strcmp(verdict, "promoted") == 0)
-		verdict_promoted();
-	else if (verdict && strcmp(verdict, "burned") == 0)
-		verdict_burned();
-	else if (!run->told_waiting)
-	{
-		run->told_waiting = true;
-		mailbox_event("no verdict yet from the agent of \"%s\" (%s); this server stays sealed and asks again", run->target,
-					  verdict ? verdict : run->ask->error);
-		ereport(LOG, (errmsg("no verdict yet from the agent of \"%s\": %s", run->target, verdict ? verdict : run->ask->error)));
-	}
+	decided = judge_answer() || judge_witness();
+	if (run == NULL)
+		return 0;
 	agents_release(run->ask);
 	run->ask = NULL;
-	run->ask_at = GetCurrentTimestamp() + (run->asks > 50 ? 1000000 : ASK_US);
-	return 0;
+	run->ask_at = now_us() + (run->asks > 50 && run->witness == 0 ? ASK_LATER_US : ASK_US);
+	return decided ? 0 : 1;
 }

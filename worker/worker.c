@@ -127,6 +127,8 @@ set_own_settings(void)
 	SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("pingpong.bypass_gate", "on", PGC_SUSET, PGC_S_SESSION);
 	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("default_transaction_deferrable", "off", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("lock_timeout", "5s", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_SESSION);
 }
@@ -156,8 +158,9 @@ round_on_primary(bool *recovered)
 	return runner_busy() ? runner_advance() : worker_sample_interval;
 }
 
-static void
-report_error(MemoryContext loop_context)
+/* Reports the error and leaves its transaction; gives it, in the loop's context. */
+static ErrorData *
+clean_up_error(MemoryContext loop_context)
 {
 	ErrorData  *error;
 
@@ -169,7 +172,7 @@ report_error(MemoryContext loop_context)
 		AbortCurrentTransaction();
 	LWLockReleaseAll();
 	MemoryContextSwitchTo(loop_context);
-	runner_error(error);
+	return error;
 }
 
 static long
@@ -183,7 +186,27 @@ guarded_round(MemoryContext loop_context, bool *recovered)
 	}
 	PG_CATCH();
 	{
-		report_error(loop_context);
+		runner_error(clean_up_error(loop_context));
+	}
+	PG_END_TRY();
+	return nap;
+}
+
+/* The asking backend gets the error as what stands against it. */
+static long
+guarded_probe(MemoryContext loop_context, bool ready)
+{
+	volatile long nap = 0;
+
+	PG_TRY();
+	{
+		nap = probe_advance(ready);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = clean_up_error(loop_context);
+
+		probe_failed(error->message);
 	}
 	PG_END_TRY();
 	return nap;
@@ -236,6 +259,8 @@ pingpong_worker_main(Datum arg)
 			nap_ms = mailbox_awake() ? AWAKE_NAP_MS : worker_sample_interval;
 		else
 			nap_ms = guarded_round(loop_context, &recovered);
+		if (probe_wanted())
+			nap_ms = Min(nap_ms, guarded_probe(loop_context, ready));
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
 		agents_wait(nap_ms);

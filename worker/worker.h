@@ -49,6 +49,20 @@ typedef struct Event
 	char		text[256];
 } Event;
 
+/*
+ * A question to the worker whether it could take a run over, on a standby too (probe.c). Written by one asking backend
+ * at a time (`asker`), answered by the worker.
+ */
+typedef struct Probe
+{
+	uint64		asked;			/* number of the last question */
+	uint64		answered;
+	pid_t		asker;			/* 0: nobody waits */
+	char		run[PP_NAME_LEN];	/* key of the run; empty: no particular one */
+	char		version[16];	/* of the module that asks; empty: not told */
+	char		problem[PP_TEXT_LEN];	/* empty: it could */
+} Probe;
+
 /* One line of pingpong.progress. */
 typedef struct StepLine
 {
@@ -75,9 +89,11 @@ typedef struct WorkerShared
 	/* request */
 	bool		busy;			/* a request is waiting or being worked on */
 	bool		cancel;			/* the asking backend wants it undone */
+	int64		cancel_run;		/* an operator gives up the run of this number (any backend writes it); 0: none */
 	uint64		request;		/* number of the last request */
 	RequestKind kind;
 	pid_t		asker;			/* pid to wake; 0: nobody waits */
+	bool		superuser;		/* the asking role is one: it may take risks */
 	char		requested_by[NAMEDATALEN];
 	char		target[PP_NAME_LEN];
 	char		options[PP_OPTIONS_LEN];	/* jsonb text */
@@ -88,6 +104,8 @@ typedef struct WorkerShared
 	Verdict		verdict;
 	uint64		nevents;		/* ever; the ring holds the last PP_EVENTS */
 	Event		events[PP_EVENTS];
+
+	Probe		probe;
 
 	/* the present run, for pingpong.progress */
 	int64		run;
@@ -123,11 +141,19 @@ extern void mailbox_attach(void);
 extern void mailbox_detach(int code, Datum arg);
 extern bool mailbox_take(RequestKind *kind, char *target, char *options, char *requested_by);
 extern bool mailbox_cancelled(void);
+extern bool mailbox_of_superuser(void);
+extern bool mailbox_cancel_wanted(int64 run);
 extern void mailbox_answer(const Outcome *outcome, const Verdict *verdict);
 extern void mailbox_finish(void);
 extern void mailbox_event(const char *fmt,...) pg_attribute_printf(1, 2);
 extern bool mailbox_awake(void);
 extern pid_t worker_asker(void);
+
+/* probe.c */
+extern bool probe_wanted(void);
+extern long probe_advance(bool ready);
+extern void probe_failed(const char *problem);
+
 extern void verdict_set(Verdict *v, const char *sqlstate, const char *message);
 
 #endif

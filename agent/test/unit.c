@@ -12,6 +12,7 @@
 #include "agent/http.h"
 #include "agent/jobview.h"
 #include "agent/pg.h"
+#include "agent/rejoin_rule.h"
 #include "agent/text.h"
 #include "agent/token.h"
 
@@ -167,14 +168,15 @@ test_lsn(void)
 static TokenFacts
 standby_facts(void)
 {
-	return (TokenFacts) {.now_ms = 1000, .epoch = 7, .reachable = true, .in_recovery = true, .replayed = true,
-		.system_identifier = "4711", .server_start = "s1"};
+	return (TokenFacts) {.now_ms = 1000, .now_boot_ms = 100, .boot_id = "b1", .epoch = 7, .proved_epoch = 6,
+		.reachable = true, .in_recovery = true, .replayed = true, .system_identifier = "4711", .server_start = "s1"};
 }
 
 static Token
 token_in(TokenState state)
 {
-	return (Token) {.state = state, .epoch = 7, .deadline_ms = 2000, .system_identifier = "4711", .server_start = "s1"};
+	return (Token) {.state = state, .epoch = 7, .deadline_ms = 2000, .deadline_boot_ms = 200, .boot_id = "b1", .timeline = 3,
+		.ordered_ms = state > TOKEN_ARMED ? 900 : 0, .system_identifier = "4711", .server_start = "s1"};
 }
 
 static void
@@ -194,12 +196,19 @@ test_token_order(void)
 	Token		armed = token_in(TOKEN_ARMED);
 
 	is_order(armed, facts, TOKEN_PROMOTING, true, "order: an armed token promotes");
-	is_order(token_in(TOKEN_NONE), facts, TOKEN_BURNED, false, "order: never armed is refused for ever");
+	is_order(token_in(TOKEN_NONE), facts, TOKEN_UNKNOWN, false, "order: never armed is refused, and nothing is claimed");
 	is_order(token_in(TOKEN_BURNED), facts, TOKEN_BURNED, false, "order: a burned token is refused");
 	is_order(token_in(TOKEN_PROMOTED), facts, TOKEN_PROMOTED, false, "order: promoted already");
 	facts.now_ms = 2001;
 	is_order(armed, facts, TOKEN_BURNED, false, "order: an expired token is burned");
+	is_order(token_in(TOKEN_PROMOTING), facts, TOKEN_PROMOTING, false, "order: not again when it is too late, and no verdict");
+	facts = standby_facts();
 	is_order(token_in(TOKEN_PROMOTING), facts, TOKEN_PROMOTING, true, "order: what was ordered may be ordered again");
+	facts.now_boot_ms = 201;
+	is_order(armed, facts, TOKEN_BURNED, false, "order: expired, though the wall clock was set back");
+	facts = standby_facts();
+	strcpy(facts.boot_id, "b2");
+	is_order(armed, facts, TOKEN_BURNED, false, "order: not after a restart of the host");
 	facts = standby_facts();
 	facts.epoch = 8;
 	is_order(armed, facts, TOKEN_BURNED, false, "order: another epoch");
@@ -228,8 +237,13 @@ static void
 is_burn(TokenState from, TokenFacts facts, TokenState to, const char *name)
 {
 	Token		token = token_in(from);
+	TokenDecision decision = token_on_burn(&token, &facts);
 
-	ok(token_on_burn(&token, &facts).state == to && !token_on_burn(&token, &facts).order, name);
+	ok(decision.state == to && !decision.order, name);
+	if (decision.state != to)
+		printf("#      got: %s\n", token_state_name(decision.state));
+	if (decision.state == TOKEN_UNKNOWN && !decision.reason)
+		ok(false, "not knowing has a reason");
 }
 
 static void
@@ -237,22 +251,162 @@ test_token_burn(void)
 {
 	TokenFacts	facts = standby_facts();
 
-	is_burn(TOKEN_NONE, facts, TOKEN_BURNED, "burn: never armed");
-	is_burn(TOKEN_ARMED, facts, TOKEN_BURNED, "burn: armed");
+	is_burn(TOKEN_NONE, facts, TOKEN_UNKNOWN, "burn: who has never heard of the run does not know");
+	is_burn(TOKEN_ARMED, facts, TOKEN_BURNED, "burn: armed, and a standby");
 	is_burn(TOKEN_BURNED, facts, TOKEN_BURNED, "burn: twice");
 	is_burn(TOKEN_PROMOTED, facts, TOKEN_PROMOTED, "burn: promoted");
 	is_burn(TOKEN_PROMOTING, facts, TOKEN_PROMOTING, "burn: the order may still be carried out");
-	facts.in_recovery = false;
-	is_burn(TOKEN_PROMOTING, facts, TOKEN_PROMOTED, "burn: the order was carried out");
-	is_burn(TOKEN_ARMED, facts, TOKEN_PROMOTED, "burn: somebody else promoted the server");
-	facts = standby_facts();
 	strcpy(facts.server_start, "s2");
 	is_burn(TOKEN_PROMOTING, facts, TOKEN_BURNED, "burn: the order died with its postmaster");
+	facts = standby_facts();
+	facts.in_recovery = false;
+	is_burn(TOKEN_NONE, facts, TOKEN_UNKNOWN, "burn: out of recovery, and nothing is known");
+	is_burn(TOKEN_PROMOTING, facts, TOKEN_PROMOTED, "burn: the order was carried out");
+	is_burn(TOKEN_ARMED, facts, TOKEN_PROMOTED, "burn: somebody else promoted the server");
+	is_burn(TOKEN_BURNED, facts, TOKEN_PROMOTED, "burn: somebody promoted the server of a burned token");
+}
+
+/* What is not seen is not claimed. */
+static void
+test_token_evidence(void)
+{
+	TokenFacts	facts = standby_facts();
+
 	facts.reachable = false;
-	is_burn(TOKEN_PROMOTING, facts, TOKEN_PROMOTING, "burn: no answer is no verdict");
-	is_burn(TOKEN_ARMED, facts, TOKEN_BURNED, "burn: armed, and no answer needed");
-	ok(strcmp(token_verdict(TOKEN_PROMOTING), "promoting") == 0 && strcmp(token_verdict(TOKEN_NONE), "burned") == 0,
-	   "the verdicts' names");
+	is_burn(TOKEN_PROMOTING, facts, TOKEN_PROMOTING, "evidence: no answer is no verdict");
+	is_burn(TOKEN_ARMED, facts, TOKEN_UNKNOWN, "evidence: armed, no server and no directory to look at");
+	is_burn(TOKEN_BURNED, facts, TOKEN_UNKNOWN, "evidence: burned, no server and no directory to look at");
+	facts.standby_on_disk = true;
+	is_burn(TOKEN_ARMED, facts, TOKEN_BURNED, "evidence: armed, the server is down, the directory is a standby's");
+	is_burn(TOKEN_PROMOTING, facts, TOKEN_PROMOTING, "evidence: a directory says nothing of an order that is out");
+	facts = standby_facts();
+	strcpy(facts.system_identifier, "4712");
+	is_burn(TOKEN_ARMED, facts, TOKEN_UNKNOWN, "evidence: a server of another cluster in its place");
+	strcpy(facts.server_start, "s2");
+	is_burn(TOKEN_PROMOTING, facts, TOKEN_UNKNOWN, "evidence: another cluster's server says nothing of ours");
+	facts.in_recovery = false;
+	is_burn(TOKEN_ARMED, facts, TOKEN_UNKNOWN, "evidence: nor does another cluster's primary");
+	facts = standby_facts();
+	facts.proved_epoch = 7;
+	is_burn(TOKEN_ARMED, facts, TOKEN_PROMOTED, "evidence: an epoch that was proved is never burned");
+	is_burn(TOKEN_BURNED, facts, TOKEN_PROMOTED, "evidence: not even of a burned token");
+}
+
+static void
+test_token_timeline(void)
+{
+	Token		token = token_in(TOKEN_PROMOTING);
+	TokenFacts	facts = standby_facts();
+	TokenDecision unknown = {.state = TOKEN_UNKNOWN};
+	TokenDecision promoted = {.state = TOKEN_PROMOTED};
+	Token		burned = token_in(TOKEN_BURNED);
+
+	facts.in_recovery = false;
+	facts.timeline = 4;
+	ok(!token_same_timeline(&token, &facts), "timeline: a new one");
+	facts.timeline = 3;
+	ok(token_same_timeline(&token, &facts), "timeline: the old one, out of recovery");
+	facts.in_recovery = true;
+	ok(!token_same_timeline(&token, &facts), "timeline: in recovery it is no question");
+	ok(!token_changes(&token, &unknown), "not knowing changes nothing");
+	ok(token_changes(&token, &promoted) && !token_changes(&burned, &promoted), "a burned token stays burned on disk");
+}
+
+/* ---- may a node be made a standby? ---- */
+
+static RejoinFacts
+node_facts(Relation relation, bool primary, bool sealed)
+{
+	return (RejoinFacts) {.primary = primary, .sealed = sealed, .relation = relation, .method = METHOD_AUTO,
+		.writes_end_before_fork = sealed && relation == RELATION_ANCESTOR};
+}
+
+static void
+is_rule(RejoinFacts facts, RejoinVerdict verdict, int first, int last, bool with_rewind, const char *name)
+{
+	RejoinRule	rule = rejoin_rule(&facts);
+	bool		same = rule.verdict == verdict &&
+		(verdict != REJOIN_ALLOWED || ((int) rule.first == first && (int) rule.last == last && rule.with_rewind == with_rewind));
+
+	ok(same, name);
+	if (!same)
+		printf("#      got: %s, %s to %s, rewind %d\n", rejoin_verdict_text(rule.verdict), way_name(rule.first), way_name(rule.last),
+			   rule.with_rewind);
+}
+
+static void
+test_rejoin_refused(void)
+{
+	RejoinFacts facts = node_facts(RELATION_AHEAD, true, false);
+
+	facts.running = true;
+	is_rule(facts, REJOIN_NOT_SEALED, 0, 0, false, "rejoin: a running primary that is not sealed");
+	facts.running = false;
+	is_rule(facts, REJOIN_NEWER, 0, 0, false, "rejoin: the node is the newer side");
+	facts.sealed = true;
+	is_rule(facts, REJOIN_NEWER, 0, 0, false, "rejoin: the newer side, even sealed");
+	is_rule(node_facts(RELATION_AHEAD, false, false), REJOIN_NEWER, 0, 0, false, "rejoin: a standby of a newer primary");
+	is_rule(node_facts(RELATION_FORKED, true, true), REJOIN_FORKED, 0, 0, false, "rejoin: another branch");
+	is_rule(node_facts(RELATION_UNKNOWN, false, false), REJOIN_UNKNOWN, 0, 0, false, "rejoin: nobody knows what is here");
+	is_rule(node_facts(RELATION_SAME, true, false), REJOIN_TWO_OF_ONE, 0, 0, false, "rejoin: a second primary of one timeline");
+	facts = node_facts(RELATION_ANCESTOR, true, false);
+	facts.past_fork = PAST_FORK_YES;
+	is_rule(facts, REJOIN_HAS_MORE, 0, 0, false, "rejoin: an old primary that wrote past the fork and was not sealed");
+	facts.past_fork = PAST_FORK_UNKNOWN;
+	is_rule(facts, REJOIN_MAYBE_MORE, 0, 0, false, "rejoin: an old primary of which it cannot be told");
+	facts = node_facts(RELATION_ANCESTOR, false, false);
+	facts.past_fork = PAST_FORK_YES;
+	is_rule(facts, REJOIN_HAS_MORE, 0, 0, false, "rejoin: a standby that replayed more than the new primary had");
+	facts.sealed = true;
+	is_rule(facts, REJOIN_HAS_MORE, 0, 0, false, "rejoin: a seal behind the fork proves nothing");
+	facts = node_facts(RELATION_SAME, false, false);
+	facts.other_cluster = true;
+	facts.risk = true;
+	is_rule(facts, REJOIN_OTHER_CLUSTER, 0, 0, false, "rejoin: another cluster, not even with the words");
+}
+
+static void
+test_rejoin_ways(void)
+{
+	RejoinFacts facts = node_facts(RELATION_ANCESTOR, true, true);
+
+	is_rule(facts, REJOIN_ALLOWED, WAY_DIRECT, WAY_BASEBACKUP, true, "rejoin: a sealed primary without WAL past the fork");
+	facts.past_fork = PAST_FORK_YES;
+	is_rule(facts, REJOIN_ALLOWED, WAY_REWIND, WAY_BASEBACKUP, true, "rejoin: a sealed primary with hint bits past the fork");
+	facts.method = WAY_DIRECT;
+	is_rule(facts, REJOIN_NO_SUCH_WAY, 0, 0, false, "rejoin: what has diverged cannot simply be started");
+	facts.method = WAY_BASEBACKUP;
+	is_rule(facts, REJOIN_ALLOWED, WAY_BASEBACKUP, WAY_BASEBACKUP, false, "rejoin: a base backup when asked for");
+	is_rule(node_facts(RELATION_SAME, true, true), REJOIN_ALLOWED, WAY_BASEBACKUP, WAY_BASEBACKUP, false,
+			"rejoin: the target came back on the same timeline: only a copy");
+	is_rule(node_facts(RELATION_EMPTY, false, false), REJOIN_ALLOWED, WAY_BASEBACKUP, WAY_BASEBACKUP, false, "rejoin: an empty node");
+	is_rule(node_facts(RELATION_SAME, false, false), REJOIN_ALLOWED, WAY_DIRECT, WAY_BASEBACKUP, false,
+			"rejoin: a standby that has not diverged is never rewound");
+	is_rule(node_facts(RELATION_ANCESTOR, true, false), REJOIN_ALLOWED, WAY_DIRECT, WAY_BASEBACKUP, true,
+			"rejoin: a primary that crashed before it wrote anything past the fork");
+	facts = node_facts(RELATION_AHEAD, true, false);
+	facts.risk = facts.running = true;
+	is_rule(facts, REJOIN_ALLOWED, WAY_REWIND, WAY_BASEBACKUP, true, "rejoin: with the words, a newer primary is rewound");
+	facts = node_facts(RELATION_SAME, false, false);
+	facts.method = WAY_REWIND;
+	is_rule(facts, REJOIN_ALLOWED, WAY_DIRECT, WAY_DIRECT, false, "rejoin: nothing to rewind is no failure");
+	facts = node_facts(RELATION_FORKED, true, false);
+	facts.half_rewound = true;
+	is_rule(facts, REJOIN_ALLOWED, WAY_REWIND, WAY_BASEBACKUP, true, "rejoin: what was begun is gone on with");
+}
+
+static void
+test_rejoin_follow(void)
+{
+	RejoinFacts facts = node_facts(RELATION_ANCESTOR, false, false);
+
+	facts.running = true;
+	ok(rejoin_rule(&facts).follow, "rejoin: a running standby may only need another upstream");
+	facts.past_fork = PAST_FORK_YES;
+	facts.writes_end_before_fork = true;
+	ok(!rejoin_rule(&facts).follow, "rejoin: not when it replayed past the fork");
+	facts = node_facts(RELATION_SAME, false, false);
+	ok(!rejoin_rule(&facts).follow, "rejoin: not when it does not run");
 }
 
 /* ---- HTTP ---- */
@@ -431,6 +585,11 @@ main(void)
 	test_lsn();
 	test_token_order();
 	test_token_burn();
+	test_token_evidence();
+	test_token_timeline();
+	test_rejoin_refused();
+	test_rejoin_ways();
+	test_rejoin_follow();
 	test_listen();
 	test_config_good();
 	test_config_bad();

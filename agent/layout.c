@@ -1,0 +1,535 @@
+/*
+ * layout.c
+ *		Where a data directory lies; hiding it, exchanging it.
+ *
+ * A directory is hidden, and exchanged for another, entry by entry with renames inside its own folder. That is not one
+ * step, so a mark tells what was begun, durably and before the first rename; it can be gone on with from any point:
+ * an entry is either here or there. PG_VERSION goes first and comes last, and no server starts without it.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/layout.h"
+
+#define WORK "pingpong.rejoin"
+#define OURS "pingpong."		/* and pingpong.seal, which belongs to the server */
+#define VERSION_FILE "PG_VERSION"
+
+static const char *const phase_names[] = {"whole", "hiding", "hidden", "showing", "swap_out", "swap_in"};
+
+/* ---- where things lie ---- */
+
+static int
+add_part(ActionContext *ctx, const char *where, const char *link, Layout *layout)
+{
+	char	   *path = xasprintf("%s/%s", where, link);
+	struct stat st;
+	char	   *real;
+	int			rc = 0;
+
+	if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+	{
+		real = realpath(path, NULL);
+		if (!real)
+			rc = action_fail(ctx, STATE_IO_ERROR, "could not find where \"%s\" points to: %s", path, strerror(errno));
+		else if (layout->n_parts == LAYOUT_PARTS_MAX)
+		{
+			free(real);
+			rc = action_fail(ctx, "54000", "there are more than %d tablespaces", LAYOUT_PARTS_MAX - 1);
+		}
+		else
+			layout->parts[layout->n_parts++] = (LayoutPart) {xstrdup(link), real};
+	}
+	free(path);
+	return rc;
+}
+
+int
+layout_read(ActionContext *ctx, const char *where, Layout *layout)
+{
+	char	   *spaces = xasprintf("%s/pg_tblspc", where);
+	DIR		   *dir = opendir(spaces);
+	struct dirent *entry;
+	int			rc;
+
+	memset(layout, 0, sizeof(*layout));
+	layout->data = realpath(ctx->config->pg.data, NULL);
+	if (!layout->data)
+		layout->data = xstrdup(ctx->config->pg.data);
+	rc = add_part(ctx, where, "pg_wal", layout);
+	while (rc == 0 && dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+		{
+			char	   *link = xasprintf("pg_tblspc/%s", entry->d_name);
+
+			rc = add_part(ctx, where, link, layout);
+			free(link);
+		}
+	if (dir)
+		closedir(dir);
+	free(spaces);
+	if (rc < 0)
+		layout_free(layout);
+	return rc;
+}
+
+void
+layout_free(Layout *layout)
+{
+	for (int i = 0; i < layout->n_parts; i++)
+	{
+		free(layout->parts[i].link);
+		free(layout->parts[i].path);
+	}
+	free(layout->data);
+	memset(layout, 0, sizeof(*layout));
+}
+
+static char *
+unusable(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? NULL : xasprintf("\"%s\": %s", path, strerror(errno));
+	if (access(path, R_OK | W_OK | X_OK) < 0)
+		return xasprintf("the agent may not change \"%s\": %s", path, strerror(errno));
+	return NULL;
+}
+
+char *
+layout_problem(const AgentConfig *config)
+{
+	char	   *problem = unusable(config->pg.data);
+	char	   *spaces = xasprintf("%s/pg_tblspc", config->pg.data);
+	char	   *wal = xasprintf("%s/pg_wal", config->pg.data);
+	DIR		   *dir = opendir(spaces);
+	struct dirent *entry;
+
+	if (!problem)
+		problem = unusable(wal);
+	while (!problem && dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+		{
+			char	   *path = xasprintf("%s/%s", spaces, entry->d_name);
+
+			problem = unusable(path);
+			free(path);
+		}
+	if (dir)
+		closedir(dir);
+	free(wal);
+	free(spaces);
+	return problem;
+}
+
+char *
+layout_work(const AgentConfig *config, const char *name)
+{
+	return xasprintf("%s/" WORK "/%s", config->pg.data, name);
+}
+
+char *
+layout_part_work(const LayoutPart *part, const char *name)
+{
+	return xasprintf("%s/" OURS "%s", part->path, name);
+}
+
+/* With the mode of the data directory: pg_basebackup and the server insist on 0700 or 0750. */
+int
+layout_make_work(ActionContext *ctx)
+{
+	const char *data = ctx->config->pg.data;
+	char	   *work = layout_work(ctx->config, "");
+	struct stat st;
+	int			mode = stat(data, &st) == 0 && (st.st_mode & 0777) == 0750 ? 0750 : 0700;
+	int			rc = make_directory(data, 0700);
+
+	work[strlen(work) - 1] = '\0';
+	if (rc == 0)
+		rc = make_directory(work, mode);
+	if (rc == 0)
+		rc = chmod(work, mode);
+	if (rc == 0)
+		rc = file_fsync_path(data);
+	if (rc < 0)
+		action_fail(ctx, STATE_IO_ERROR, "could not create \"%s\": %s", work, strerror(errno));
+	free(work);
+	return rc;
+}
+
+/* ---- the mark ---- */
+
+/* A directory is known by its PG_VERSION, which a copy has anew; 0: there is none. */
+static json_int_t
+identity(const char *data)
+{
+	char	   *path = xasprintf("%s/" VERSION_FILE, data);
+	struct stat st;
+	json_int_t	id = lstat(path, &st) == 0 ? (json_int_t) st.st_ino : 0;
+
+	free(path);
+	return id;
+}
+
+static json_t *
+read_mark(const AgentConfig *config)
+{
+	char	   *path = layout_work(config, "phase");
+	char	   *text = file_read(path, 256 * 1024, NULL);
+	json_t	   *mark = text ? json_loads(text, 0, NULL) : NULL;
+
+	free(text);
+	free(path);
+	return mark;
+}
+
+static json_t *
+parts_json(const Layout *layout)
+{
+	json_t	   *parts = json_array();
+
+	for (int i = 0; i < layout->n_parts; i++)
+		json_array_append_new(parts, json_pack("{s:s, s:s}", "link", layout->parts[i].link, "path", layout->parts[i].path));
+	return parts;
+}
+
+static void
+parts_from(json_t *mark, const AgentConfig *config, Layout *layout)
+{
+	json_t	   *part;
+	size_t		i;
+
+	memset(layout, 0, sizeof(*layout));
+	layout->data = xstrdup(config->pg.data);
+	json_array_foreach(json_object_get(mark, "parts"), i, part)
+		if (i < LAYOUT_PARTS_MAX)
+			layout->parts[layout->n_parts++] =
+				(LayoutPart) {xstrdup(param_string(part, "link", "")), xstrdup(param_string(part, "path", "/nonexistent"))};
+}
+
+/* `coming` is the identity of the directory that will be in DATA at the end of the phase. */
+static int
+write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, json_int_t coming, json_t *parts)
+{
+	char	   *path = layout_work(ctx->config, "phase");
+	json_t	   *mark = json_pack("{s:s, s:s, s:I, s:I, s:o}", "phase", phase_names[phase], "run", ctx->run,
+								 "leaving", leaving, "coming", coming, "parts", parts);
+	char	   *text = json_dumps(mark, JSON_COMPACT);
+	int			rc = file_write_atomic(path, text, strlen(text), 0600, true);
+
+	if (rc < 0)
+		action_fail(ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, strerror(errno));
+	free(text);
+	json_decref(mark);
+	free(path);
+	return rc;
+}
+
+static void
+remove_mark(const AgentConfig *config)
+{
+	char	   *path = layout_work(config, "phase");
+	char	   *work = layout_work(config, "");
+
+	if (unlink(path) == 0)
+		file_fsync_path(work);
+	free(work);
+	free(path);
+}
+
+LayoutPhase
+layout_phase(ActionContext *ctx)
+{
+	const AgentConfig *config = ctx->config;
+	json_t	   *mark = read_mark(config);
+	const char *name = param_string(mark, "phase", "");
+	json_int_t	here = identity(config->pg.data);
+	json_int_t	leaving = param_int(mark, "leaving", 0);
+	json_int_t	coming = param_int(mark, "coming", 0);
+	LayoutPhase phase = LAYOUT_WHOLE;
+
+	for (LayoutPhase i = LAYOUT_HIDING; i <= LAYOUT_SWAP_IN; i++)
+		if (strcmp(name, phase_names[i]) == 0)
+			phase = i;
+	json_decref(mark);
+	if (phase == LAYOUT_WHOLE || here == 0 || here == coming || here == leaving)
+		return phase;
+	log_warning("the mark in \"%s/" WORK "\" is of another data directory than the one that is here now; it is removed",
+				config->pg.data);
+	layout_clean_up(ctx);
+	return LAYOUT_WHOLE;
+}
+
+/* ---- moving ---- */
+
+static int
+move_one(ActionContext *ctx, const char *from, const char *to, const char *name)
+{
+	char	   *source = xasprintf("%s/%s", from, name);
+	char	   *target = xasprintf("%s/%s", to, name);
+	int			rc = rename(source, target);
+
+	if (rc < 0 && errno == ENOENT && !file_exists(source))
+		rc = 0;					/* it was moved before */
+	if (rc < 0)
+		action_fail(ctx, STATE_IO_ERROR, "could not move \"%s\" to \"%s\": %s", source, target, strerror(errno));
+	free(target);
+	free(source);
+	return rc;
+}
+
+/* Our own folders stay, and what a file system has in its root. */
+static bool
+stays(const char *name)
+{
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lost+found") == 0 ||
+		strcmp(name, ".snapshot") == 0 || strcmp(name, ".zfs") == 0 || strcmp(name, VERSION_FILE) == 0 ||
+		strcmp(name, WORK) == 0 || strcmp(name, OURS "new") == 0 || strcmp(name, OURS "old") == 0;
+}
+
+/* One pass; the number that was moved, -1: the job failed. A folder that changes while it is read may hide an entry. */
+static int
+move_pass(ActionContext *ctx, const char *from, const char *to)
+{
+	DIR		   *dir = opendir(from);
+	struct dirent *entry;
+	int			moved = 0;
+
+	if (!dir)
+		return errno == ENOENT ? 0 : action_fail(ctx, STATE_IO_ERROR, "could not open \"%s\": %s", from, strerror(errno));
+	while (moved >= 0 && (entry = readdir(dir)))
+		if (!stays(entry->d_name))
+			moved = move_one(ctx, from, to, entry->d_name) < 0 ? -1 : moved + 1;
+	closedir(dir);
+	return moved;
+}
+
+static int
+move_all(ActionContext *ctx, const char *from, const char *to)
+{
+	int			rc;
+
+	do
+		rc = move_pass(ctx, from, to);
+	while (rc > 0);
+	if (rc == 0 && file_exists(from) && (file_fsync_path(to) < 0 || file_fsync_path(from) < 0))
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not sync \"%s\": %s", to, strerror(errno));
+	return rc;
+}
+
+/* From here on no server starts in `from`. */
+static int
+move_out(ActionContext *ctx, const char *from, const char *to)
+{
+	int			rc = make_directory(to, 0700);
+
+	if (rc < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "could not create \"%s\": %s", to, strerror(errno));
+	rc = move_one(ctx, from, to, VERSION_FILE);
+	if (rc == 0)
+		rc = file_fsync_path(from);
+	return rc == 0 ? move_all(ctx, from, to) : -1;
+}
+
+/* Only behind the last rename a server can start in `to`. */
+static int
+move_in(ActionContext *ctx, const char *from, const char *to)
+{
+	int			rc = move_all(ctx, from, to);
+
+	if (rc == 0)
+		rc = move_one(ctx, from, to, VERSION_FILE);
+	if (rc == 0)
+		rc = file_fsync_path(to);
+	return rc;
+}
+
+/* ---- the phases ---- */
+
+static int
+hide(ActionContext *ctx)
+{
+	char	   *hidden = layout_work(ctx->config, "hidden");
+	int			rc = move_out(ctx, ctx->config->pg.data, hidden);
+
+	if (rc == 0)
+		rc = write_mark(ctx, LAYOUT_HIDDEN, 0, identity(hidden), json_array());
+	free(hidden);
+	return rc;
+}
+
+static int
+show(ActionContext *ctx)
+{
+	char	   *hidden = layout_work(ctx->config, "hidden");
+	int			rc = move_in(ctx, hidden, ctx->config->pg.data);
+
+	if (rc == 0)
+	{
+		remove_mark(ctx->config);
+		remove_tree(hidden);
+	}
+	free(hidden);
+	return rc;
+}
+
+int
+layout_hide(ActionContext *ctx)
+{
+	json_int_t	id = identity(ctx->config->pg.data);
+
+	if (layout_make_work(ctx) < 0 || write_mark(ctx, LAYOUT_HIDING, id, id, json_array()) < 0)
+		return -1;
+	return hide(ctx);
+}
+
+int
+layout_show(ActionContext *ctx)
+{
+	char	   *hidden = layout_work(ctx->config, "hidden");
+	json_int_t	id = identity(hidden);
+
+	free(hidden);
+	return write_mark(ctx, LAYOUT_SHOWING, id, id, json_array()) < 0 ? -1 : show(ctx);
+}
+
+static int
+swap_part(ActionContext *ctx, const LayoutPart *part, bool in)
+{
+	char	   *place = layout_part_work(part, in ? "new" : "old");
+	int			rc = 0;
+
+	if (in)
+		rc = move_all(ctx, place, part->path);
+	else if (make_directory(place, 0700) < 0)
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not create \"%s\": %s", place, strerror(errno));
+	else
+		rc = move_all(ctx, part->path, place);
+	free(place);
+	return rc;
+}
+
+static int
+swap_out(ActionContext *ctx, const Layout *layout)
+{
+	char	   *old = layout_work(ctx->config, "old");
+	int			rc = move_out(ctx, ctx->config->pg.data, old);
+
+	for (int i = 0; rc == 0 && i < layout->n_parts; i++)
+		rc = swap_part(ctx, &layout->parts[i], false);
+	free(old);
+	return rc;
+}
+
+static int
+swap_in(ActionContext *ctx, const Layout *layout)
+{
+	char	   *fresh = layout_work(ctx->config, "new");
+	int			rc = 0;
+
+	for (int i = 0; rc == 0 && i < layout->n_parts; i++)
+		rc = swap_part(ctx, &layout->parts[i], true);
+	if (rc == 0)
+		rc = move_in(ctx, fresh, ctx->config->pg.data);
+	if (rc == 0)
+	{
+		remove_mark(ctx->config);
+		remove_tree(fresh);
+	}
+	free(fresh);
+	return rc;
+}
+
+static int
+swap_from(ActionContext *ctx, LayoutPhase phase, const Layout *layout)
+{
+	char	   *fresh = layout_work(ctx->config, "new");
+	json_int_t	coming = identity(fresh);
+	json_int_t	leaving = identity(ctx->config->pg.data);
+	int			rc = 0;
+
+	free(fresh);
+	if (phase == LAYOUT_SWAP_OUT)
+	{
+		rc = write_mark(ctx, LAYOUT_SWAP_OUT, leaving, coming, parts_json(layout));
+		if (rc == 0)
+			rc = swap_out(ctx, layout);
+		if (rc == 0)
+			rc = write_mark(ctx, LAYOUT_SWAP_IN, leaving, coming, parts_json(layout));
+	}
+	return rc == 0 ? swap_in(ctx, layout) : -1;
+}
+
+int
+layout_swap(ActionContext *ctx, const Layout *layout)
+{
+	return swap_from(ctx, LAYOUT_SWAP_OUT, layout);
+}
+
+/*
+ * Hiding is taken back: nothing was changed yet. What is hidden is not: pg_rewind may have begun, and whoever comes
+ * next has to go on with it.
+ */
+int
+layout_repair(ActionContext *ctx)
+{
+	LayoutPhase phase = layout_phase(ctx);
+	json_t	   *mark;
+	Layout		layout;
+	int			rc;
+
+	switch (phase)
+	{
+		case LAYOUT_WHOLE:
+		case LAYOUT_HIDDEN:
+			return 0;
+		case LAYOUT_HIDING:
+		case LAYOUT_SHOWING:
+			return show(ctx);
+		case LAYOUT_SWAP_OUT:
+		case LAYOUT_SWAP_IN:
+			break;
+	}
+	mark = read_mark(ctx->config);
+	parts_from(mark, ctx->config, &layout);
+	rc = swap_from(ctx, phase, &layout);
+	layout_free(&layout);
+	json_decref(mark);
+	return rc;
+}
+
+void
+layout_clean_up(ActionContext *ctx)
+{
+	char	   *work = layout_work(ctx->config, "");
+	Layout		layout;
+
+	if (layout_read(ctx, ctx->config->pg.data, &layout) == 0)
+	{
+		for (int i = 0; i < layout.n_parts; i++)
+		{
+			char	   *fresh = layout_part_work(&layout.parts[i], "new");
+			char	   *old = layout_part_work(&layout.parts[i], "old");
+
+			remove_tree(fresh);
+			remove_tree(old);
+			free(old);
+			free(fresh);
+		}
+		layout_free(&layout);
+	}
+	else
+		action_forget_error(ctx);
+	remove_mark(ctx->config);
+	work[strlen(work) - 1] = '\0';
+	if (remove_tree(work) < 0)
+		log_warning("could not remove \"%s\": %s", work, strerror(errno));
+	free(work);
+}

@@ -1,0 +1,21 @@
+/*
+ * clock.h - the worker's timers: microseconds that nobody can set back.
+ *
+ * TimestampTz is for what others read. A wall clock that is set back by an hour would make a sealed primary ask an hour
+ * later.
+ */
+#ifndef PINGPONG_CLOCK_H
+#define PINGPONG_CLOCK_H
+
+#include "portability/instr_time.h"
+
+static inline int64
+now_us(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
+#endif
