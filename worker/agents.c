@@ -183,6 +183,7 @@ call_failed_at_once(AgentCall *call, const char *why)
 {
 	strlcpy(call->error, why, sizeof(call->error));
 	call->done = true;
+	call->sent = false;
 	return call;
 }
 
@@ -196,6 +197,7 @@ start_call(const char *url, const char *path, char *body, int timeout_ms)
 	CURL	   *easy;
 
 	call->request = body;
+	call->has_token = worker_token_file && worker_token_file[0];
 	if (url == NULL)
 		return call_failed_at_once(call, "the node is not registered any more");
 	if (!read_token(token, sizeof(token), why, sizeof(why)))
@@ -204,6 +206,7 @@ start_call(const char *url, const char *path, char *body, int timeout_ms)
 	if (easy == NULL)
 		return call_failed_at_once(call, "out of memory");
 	call->easy = easy;
+	call->sent = true;			/* until the contrary is proved */
 	set_address(easy, url, path);
 	set_security(easy);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
@@ -270,21 +273,142 @@ agents_release(AgentCall *call)
 	pfree(call);
 }
 
+/*
+ * Has the request certainly not left? libcurl counts what it has written. That
+ * alone is not enough where the time was over: then the connection (with its
+ * handshake, if it has one) must not have been there yet, and not have been
+ * one that was used before.
+ */
+static bool
+certainly_unsent(CURL *easy, CURLcode code)
+{
+	char	   *url = NULL;
+	long		written = 1;
+	long		connects = 0;
+	curl_off_t	connected = 1;
+	curl_off_t	shook_hands = 1;
+
+	curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &written);
+	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connects);
+	curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
+	curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &shook_hands);
+	curl_easy_getinfo(easy, CURLINFO_EFFECTIVE_URL, &url);
+	if (written != 0)
+		return false;
+	switch (code)
+	{
+		case CURLE_URL_MALFORMAT:
+		case CURLE_COULDNT_RESOLVE_HOST:
+		case CURLE_COULDNT_CONNECT:
+		case CURLE_SSL_CONNECT_ERROR:
+		case CURLE_SSL_CERTPROBLEM:
+		case CURLE_SSL_CACERT_BADFILE:
+		case CURLE_PEER_FAILED_VERIFICATION:
+			return true;
+		case CURLE_OPERATION_TIMEDOUT:
+			return connects > 0 && shook_hands == 0 && (connected == 0 || (url && strncmp(url, "https:", 6) == 0));
+		default:
+			return false;
+	}
+}
+
+/* Why the agent's certificate was not accepted; the numbers are OpenSSL's. */
+static const char *
+certificate_fault(CURL *easy)
+{
+	long		result = 0;
+
+	curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &result);
+	switch (result)
+	{
+		case 9:
+			return "the agent's certificate is not valid yet";
+		case 10:
+			return "the agent's certificate has expired";
+		case 2:
+		case 18:
+		case 19:
+		case 20:
+		case 21:
+			return "the agent's certificate is not signed by a CA of \"pingpong.agent_ca_file\"";
+		case 26:
+			return "the agent's certificate is not for a server";
+		default:
+			return "the agent's certificate is not accepted";
+	}
+}
+
+static void
+describe_failure(AgentCall *call, CURLcode code)
+{
+	const char *detail = call->curl_error[0] ? call->curl_error : curl_easy_strerror(code);
+	const char *what = NULL;
+
+	switch (code)
+	{
+		case CURLE_WRITE_ERROR:
+			strlcpy(call->error, "the answer is too long", sizeof(call->error));
+			return;
+		case CURLE_PEER_FAILED_VERIFICATION:
+			what = strstr(detail, "subject name") ? "the agent's certificate is for another name than that in its URL" :
+				certificate_fault(call->easy);
+			break;
+		case CURLE_SSL_CACERT_BADFILE:
+			what = "the CA of \"pingpong.agent_ca_file\" cannot be used";
+			break;
+		case CURLE_SSL_CERTPROBLEM:
+			what = "the certificate of \"pingpong.agent_cert_file\" or its key cannot be used";
+			break;
+		case CURLE_SSL_CONNECT_ERROR:
+			what = "no TLS connection to the agent";
+			break;
+		case CURLE_UNSUPPORTED_PROTOCOL:
+		case CURLE_GOT_NOTHING:
+			what = "the agent does not answer in HTTP; does it want https?";
+			break;
+		default:
+			break;
+	}
+	if (what)
+		snprintf(call->error, sizeof(call->error), "%s: %s", what, detail);
+	else
+		strlcpy(call->error, detail, sizeof(call->error));
+}
+
+/* An answer that is not the one asked for: who refused, and in which words. */
+static void
+describe_refusal(AgentCall *call)
+{
+	json_t	   *error = json_object_get(call->body, "error");
+	const char *message = json_string_value(json_object_get(error, "message"));
+	const char *hint = json_string_value(json_object_get(error, "hint"));
+
+	if (message == NULL)
+		message = "without a reason";
+	if (call->status == 401)
+		snprintf(call->error, sizeof(call->error), "the agent refuses our %s (401): %s",
+				 strstr(message, "the certificate") ? "certificate" : call->has_token ? "token" : "call", message);
+	else if (call->status == 409)
+		snprintf(call->error, sizeof(call->error), "the agent refuses the order (409): %s%s%s", message, hint ? ". " : "",
+				 hint ? hint : "");
+	else
+		snprintf(call->error, sizeof(call->error), "the agent answers %d: %s", call->status, message);
+	for (char *p = call->error; *p; p++)
+		if ((unsigned char) *p < ' ')
+			*p = ' ';			/* it goes into one line of a log */
+}
+
 static void
 finish_call(AgentCall *call, CURLcode code)
 {
 	long		status = 0;
-	long		request_size = 0;
 	json_error_t err;
 
 	call->done = true;
-	curl_easy_getinfo((CURL *) call->easy, CURLINFO_REQUEST_SIZE, &request_size);
-	call->sent = code == CURLE_OK || request_size > 0;
 	if (code != CURLE_OK)
 	{
-		snprintf(call->error, sizeof(call->error), "%s",
-				 code == CURLE_WRITE_ERROR ? "the answer is too long" :
-				 call->curl_error[0] ? call->curl_error : curl_easy_strerror(code));
+		call->sent = !certainly_unsent((CURL *) call->easy, code);
+		describe_failure(call, code);
 		return;
 	}
 	curl_easy_getinfo((CURL *) call->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -296,6 +420,8 @@ finish_call(AgentCall *call, CURLcode code)
 		call->body = NULL;
 		snprintf(call->error, sizeof(call->error), "the answer (status %ld) is not a JSON object", status);
 	}
+	else if (status != 200)
+		describe_refusal(call);
 }
 
 /* Moves every transfer that can move. Never waits. */

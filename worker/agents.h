@@ -14,15 +14,19 @@
 #undef json_object
 #define json_new()	json_pack("{}")
 
-/* One call. `body` is set when the agent answered with JSON. */
+/*
+ * One call. `body` is set when the agent answered with JSON, `error` when the answer is not the one that was asked
+ * for: below HTTP, in the JSON, or a status other than 200. It is a short sentence without secrets.
+ */
 typedef struct AgentCall
 {
 	bool		done;
+	bool		sent;			/* false, when done: certainly no byte of the request has left this host */
 	int			status;			/* HTTP status; 0: there was no answer */
 	json_t	   *body;			/* owned by the call */
 	char		error[256];		/* what went wrong below HTTP, or with the JSON */
-	bool		sent;			/* the request may have reached the agent; false only if certain (done) */
 	/* private to agents.c */
+	bool		has_token;
 	void	   *easy;
 	void	   *headers;
 	char	   *request;

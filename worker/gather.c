@@ -42,7 +42,7 @@ store_fact(RunNode *node, AgentCall *call)
 	json_t	   *error = json_object_get(call->body, "error");
 	json_t	   *facts = job_result(call->body);
 	char	   *text = facts && state && strcmp(state, "succeeded") == 0 ? json_dumps(facts, JSON_COMPACT) : NULL;
-	const char *why = json_string_value(json_object_get(error, "message"));
+	const char *why = call->status == 200 ? json_string_value(json_object_get(error, "message")) : call->error;
 
 	if (text == NULL && why == NULL)
 		why = call->body == NULL ? call->error : "the agent did not finish in time";
