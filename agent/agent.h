@@ -72,6 +72,7 @@ typedef struct AgentConfig
 	char	   *tls_cert;
 	char	   *tls_key;
 	char	   *tls_client_ca;
+	char	  **tls_client_names;	/* whose certificates of that CA may control; NULL: any */
 	int			log_level;
 
 	PgConfig	pg;

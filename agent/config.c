@@ -37,6 +37,7 @@ static const ConfigOption agent_options[] = {
 	{"tls_cert", OPTION_STRING, offsetof(AgentConfig, tls_cert)},
 	{"tls_key", OPTION_STRING, offsetof(AgentConfig, tls_key)},
 	{"tls_client_ca", OPTION_STRING, offsetof(AgentConfig, tls_client_ca)},
+	{"tls_client_names", OPTION_LIST, offsetof(AgentConfig, tls_client_names)},
 	{"log_level", OPTION_LEVEL, offsetof(AgentConfig, log_level)},
 	{NULL}
 };
@@ -329,6 +330,8 @@ check_listen(ConfigParser *parser, const AgentConfig *config)
 		return refuse(parser, "options \"%s\" and \"%s\" need each other", "tls_cert", "tls_key");
 	if (config->tls_client_ca && !config->tls_cert)
 		return refuse(parser, "option \"%s\" needs \"%s\"", "tls_client_ca", "tls_cert");
+	if (config->tls_client_names && !config->tls_client_ca)
+		return refuse(parser, "option \"%s\" needs \"%s\"", "tls_client_names", "tls_client_ca");
 	if (!address.local && !config->tls_cert)
 		return refuse(parser, "listening on \"%s\" needs TLS (option \"%s\"): plain HTTP is for loopback and unix "
 					  "sockets only", config->listen, "tls_cert");

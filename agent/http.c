@@ -14,13 +14,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/certificate.h"
+#include "agent/door.h"
 #include "agent/http.h"
 #include "agent/jobs.h"
 #include "agent/text.h"
+#include "agent/tls.h"
 
-#define CONNECTIONS_MAX 64
-#define IDLE_TIMEOUT_S 300		/* of a connection that has shown the token */
-#define STRANGER_TIMEOUT_S 15	/* others may not hold the few connections that there are */
+#define CLIENT_CA_MAX (256 * 1024)
 
 typedef struct Request
 {
@@ -63,9 +64,7 @@ static const Route routes[] = {
 
 static struct MHD_Daemon *server;
 static char *unix_path;			/* to be removed at the end */
-static char *tls_cert;			/* contents; libmicrohttpd does not copy them */
-static char *tls_key;
-static char *tls_client_ca;
+static char *tls_client_ca;		/* contents; libmicrohttpd does not copy them */
 
 static unsigned int
 error_answer(json_t **answer, unsigned int status, const char *code, const char *hint, const char *format,...)
@@ -176,35 +175,39 @@ token_equal(const char *given, const char *expected)
 	return difference == 0;
 }
 
-/* A client certificate that our CA signed is as good as the token. */
-static bool
-certificate_verified(struct MHD_Connection *connection)
+/* A controller's certificate of our CA is as good as the token. */
+static ClientVerdict
+client_certificate(struct MHD_Connection *connection, const AgentConfig *config)
 {
-	const union MHD_ConnectionInfo *info;
-	unsigned int size = 0;
-	unsigned int status = ~0u;
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
 
-	if (!tls_client_ca)
-		return false;
-	info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-	return info && gnutls_certificate_get_peers(info->tls_session, &size) && size > 0 &&
-		gnutls_certificate_verify_peers2(info->tls_session, &status) == GNUTLS_E_SUCCESS && status == 0;
+	return tls_client_ca && info ? certificate_client(info->tls_session, config) : CLIENT_NONE;
 }
 
+/* Who was refused may know why: it tells nothing about the token, and a certificate is its own. */
 static bool
-authorized(struct MHD_Connection *connection, RouteAccess access)
+authorized(struct MHD_Connection *connection, RouteAccess access, char *why, size_t why_size)
 {
 	const char *header = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
 	AgentConfig *config;
+	ClientVerdict verdict = CLIENT_NONE;
 	bool		equal;
 
+	snprintf(why, why_size, "no or wrong token");
 	if (access != ACCESS_CONTROLLER)
 		return false;
 	config = config_current();
 	equal = config->token && header && strncasecmp(header, "Bearer ", 7) == 0 &&
 		token_equal(header + 7, config->token);
+	if (!equal)
+		verdict = client_certificate(connection, config);
+	if (verdict != CLIENT_NONE)
+		snprintf(why, why_size, "%sthe certificate %s", header ? "no or wrong token, and " : "", certificate_verdict_text(verdict));
+	else if (!header)
+		snprintf(why, why_size, "no %s%s%s", config->token ? "token" : "", config->token && tls_client_ca ? " and no " : "",
+				 tls_client_ca ? "certificate" : "");
 	config_release(config);
-	return equal || certificate_verified(connection);
+	return equal || verdict == CLIENT_ACCEPTED;
 }
 
 /* ---- routing ---- */
@@ -269,6 +272,11 @@ respond(struct MHD_Connection *connection, unsigned int status, json_t *answer)
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
 	if (status == MHD_HTTP_UNAUTHORIZED)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
+	if (status == MHD_HTTP_SERVICE_UNAVAILABLE)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+	if (status == MHD_HTTP_UNAUTHORIZED || status == MHD_HTTP_SERVICE_UNAVAILABLE)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+	door_answering(connection);
 	rc = MHD_queue_response(connection, status, response);
 	MHD_destroy_response(response);
 	return rc;
@@ -294,24 +302,27 @@ begin_request(struct MHD_Connection *connection, const char *path, const char *m
 	Request    *request = xalloc(sizeof(Request));
 	const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
 	bool		other_method;
+	char		why[128];
 	json_t	   *answer = NULL;
 	unsigned int status = 0;
+	DoorAnswer	door = DOOR_OPEN;
 
 	*state = request;
 	request->connection = connection;
 	request->route = route_find(method, path, request, &other_method);
-	if (!authorized(connection, request->route ? request->route->access : ACCESS_CONTROLLER))
-		status = error_answer(&answer, MHD_HTTP_UNAUTHORIZED, "28000", NULL, "no or wrong token");
+	if (!authorized(connection, request->route ? request->route->access : ACCESS_CONTROLLER, why, sizeof(why)))
+		status = error_answer(&answer, MHD_HTTP_UNAUTHORIZED, "28000", NULL, "%s", why);
+	else if ((door = door_admit(connection)) == DOOR_GONE)
+		return MHD_NO;
+	else if (door == DOOR_FULL)
+		status = error_answer(&answer, MHD_HTTP_SERVICE_UNAVAILABLE, "53300", NULL, "too many requests at a time");
 	else if (!request->route)
 		status = error_answer(&answer, other_method ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND,
 							  STATE_UNDEFINED_OBJECT, NULL, "no such resource");
 	else if (length && strtoull(length, NULL, 10) > PINGPONG_BODY_MAX)
 		status = error_answer(&answer, MHD_HTTP_CONTENT_TOO_LARGE, "54000", NULL, "the request is larger than 64 kB");
 	if (!status)
-	{
-		MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned int) IDLE_TIMEOUT_S);
 		return MHD_YES;
-	}
 	log_refusal(method, path, status);
 	return respond(connection, status, answer);
 }
@@ -337,6 +348,7 @@ handle(void *unused, struct MHD_Connection *connection, const char *path, const 
 	}
 	if (!request->route)
 		return MHD_NO;
+	door_working(connection);
 	if (request->too_large)
 		status = error_answer(&answer, MHD_HTTP_CONTENT_TOO_LARGE, "54000", NULL, "the request is larger than 64 kB");
 	else
@@ -349,6 +361,7 @@ completed(void *unused, struct MHD_Connection *connection, void **state, enum MH
 {
 	Request    *request = *state;
 
+	door_idle(connection);
 	if (!request)
 		return;
 	free(request->body.data);
@@ -358,24 +371,57 @@ completed(void *unused, struct MHD_Connection *connection, void **state, enum MH
 
 /* ---- start and stop ---- */
 
-static char *
-read_pem(const char *path, char *error, size_t error_size)
+/* Who may control is worth a line: a certificate that says nothing about its use passes, whoever has it. */
+static void
+log_client_rule(const AgentConfig *config)
 {
-	char	   *text = path ? file_read(path, 256 * 1024, NULL) : NULL;
-
-	if (path && !text && !error[0])
-		snprintf(error, error_size, "could not read \"%s\": %s", path, strerror(errno));
-	return text;
+	if (config->tls_client_ca && !config->tls_client_names)
+		log_warning("each certificate of \"%s\" that is for client authentication, or does not say what it is for, may "
+					"control this agent; \"tls_client_names\" names those who may", config->tls_client_ca);
+	if (config->tls_client_ca && certificate_serves_as_client(config))
+		log_warning("a certificate like the agent's own (\"%s\") would do: it is of that CA and does not say that it is for "
+					"a server", config->tls_cert);
 }
 
 static int
 load_tls(const AgentConfig *config, char *error, size_t error_size)
 {
-	error[0] = '\0';
-	tls_cert = read_pem(config->tls_cert, error, error_size);
-	tls_key = read_pem(config->tls_key, error, error_size);
-	tls_client_ca = read_pem(config->tls_client_ca, error, error_size);
-	return error[0] ? -1 : 0;
+	if (tls_load(config, error, error_size) < 0)
+		return -1;
+	if (!config->tls_client_ca)
+		return 0;
+	tls_client_ca = file_read(config->tls_client_ca, CLIENT_CA_MAX, NULL);
+	if (tls_client_ca)
+	{
+		log_client_rule(config);
+		return 0;
+	}
+	snprintf(error, error_size, "could not read \"%s\": %s", config->tls_client_ca, strerror(errno));
+	return -1;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+int
+http_reload(const AgentConfig *old, const AgentConfig *config, char *error, size_t error_size)
+{
+	char	   *authorities = config->tls_client_ca ? file_read(config->tls_client_ca, CLIENT_CA_MAX, NULL) : NULL;
+	bool		same_authorities = same_text(authorities, tls_client_ca);
+
+	free(authorities);
+	if (strcmp(config->listen, old->listen) != 0)
+		snprintf(error, error_size, "\"listen\" needs a restart");
+	else if (!config->tls_cert != !old->tls_cert)
+		snprintf(error, error_size, "TLS needs a restart");
+	else if (!same_authorities)
+		snprintf(error, error_size, "the contents of \"tls_client_ca\" need a restart");
+	else
+		return tls_load(config, error, error_size);
+	return -1;
 }
 
 static int
@@ -397,36 +443,42 @@ int
 http_start(char *error, size_t error_size)
 {
 	AgentConfig *config = config_current();
-	unsigned int flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL;
+	unsigned int flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
+		MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC;
 	struct MHD_OptionItem tls[4] = {{MHD_OPTION_END, 0, NULL}};
+	bool		with_tls = config->tls_cert != NULL;
 	int			n = 0;
 	int			fd = load_tls(config, error, error_size) < 0 ? -1 : open_socket(config, error, error_size);
 
 	config_release(config);
 	if (fd < 0)
 		return -1;
-	if (tls_cert)
+	if (with_tls)
 	{
 		flags |= MHD_USE_TLS;
-		tls[n++] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_CERT, 0, tls_cert};
-		tls[n++] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_KEY, 0, tls_key};
+		tls[n++] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *) tls_certificate};
 		if (tls_client_ca)
 			tls[n++] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_TRUST, 0, tls_client_ca};
 		tls[n] = (struct MHD_OptionItem) {MHD_OPTION_END, 0, NULL};
 	}
+	/* no time-out of the library's: it is one of idleness, and the door has its own */
 	server = MHD_start_daemon(flags, 0, NULL, NULL, handle, NULL,
-							  MHD_OPTION_LISTEN_SOCKET, fd,
 							  MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
-							  MHD_OPTION_CONNECTION_LIMIT, (unsigned int) CONNECTIONS_MAX,
-							  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int) STRANGER_TIMEOUT_S,
+							  MHD_OPTION_NOTIFY_CONNECTION, door_notify, NULL,
+							  MHD_OPTION_CONNECTION_LIMIT, (unsigned int) DOOR_CONNECTIONS_MAX,
 							  MHD_OPTION_THREAD_STACK_SIZE, (size_t) (512 * 1024),
 							  MHD_OPTION_ARRAY, tls,
 							  MHD_OPTION_END);
-	if (server)
+	if (!server)
+	{
+		close(fd);
+		snprintf(error, error_size, "could not start the HTTP server%s",
+				 tls_client_ca ? ": does \"tls_client_ca\" hold certificates?" : "");
+		return -1;
+	}
+	if (door_open(server, fd, with_tls) == 0)
 		return 0;
-	close(fd);
-	snprintf(error, error_size, "could not start the HTTP server%s",
-			 tls_cert ? ": is the certificate that of the key?" : "");
+	snprintf(error, error_size, "could not start a thread: %s", strerror(errno));
 	return -1;
 }
 
@@ -434,7 +486,10 @@ void
 http_stop(void)
 {
 	if (server)
+	{
+		door_close();
 		MHD_stop_daemon(server);
+	}
 	server = NULL;
 	if (unix_path)
 		unlink(unix_path);

@@ -118,7 +118,7 @@ listen_open(const ListenAddress *address)
 	mask = umask(0117);			/* a unix socket: owner and group */
 	rc = bind(fd, &address->address.any, address->size);
 	umask(mask);
-	if (rc < 0 || listen(fd, 64) < 0)
+	if (rc < 0 || listen(fd, SOMAXCONN) < 0)
 	{
 		int			save = errno;
 

@@ -59,9 +59,14 @@ reload(void)
 
 	if (!config)
 		log_error("configuration not reloaded: %s", error);
-	else if (strcmp(config->listen, old->listen) != 0 || strcmp(config->state_dir, old->state_dir) != 0)
+	else if (strcmp(config->state_dir, old->state_dir) != 0)
 	{
-		log_error("configuration not reloaded: \"listen\" and \"state_dir\" need a restart");
+		log_error("configuration not reloaded: \"state_dir\" needs a restart");
+		config_free(config);
+	}
+	else if (http_reload(old, config, error, sizeof(error)) < 0)
+	{
+		log_error("configuration not reloaded: %s", error);
 		config_free(config);
 	}
 	else

@@ -309,9 +309,7 @@ sub test_garbage_on_port
 		$socket->syswrite($text);
 		push @open, $socket if $round % 10 == 0;
 	}
-	my $start = time;
-	is((get('chicago', '/v1/ping'))[0], 200, 'served in between garbage');
-	cmp_ok(time - $start, '<', 2, 'and at once');
+	is((get('chicago', '/v1/ping'))[0], 200, 'served in between garbage');	# how quickly: t/021_agent_door.pl
 }
 
 # ---- jobs ----
