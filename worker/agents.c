@@ -273,26 +273,29 @@ agents_release(AgentCall *call)
 	pfree(call);
 }
 
+/* The time was over before there was a connection: libcurl says so in its message only. */
+static bool
+timed_out_connecting(const char *message)
+{
+	static const char *const before[] = {"Resolving timed out", "Connection time", "Failed to connect", "SSL connection timeout"};
+
+	for (int i = 0; i < lengthof(before); i++)
+		if (strncmp(message, before[i], strlen(before[i])) == 0)
+			return true;
+	return false;
+}
+
 /*
- * Has the request certainly not left? libcurl counts what it has written. That
- * alone is not enough where the time was over: then the connection (with its
- * handshake, if it has one) must not have been there yet, and not have been
- * one that was used before.
+ * Has the request certainly not left? libcurl counts what it has written, also
+ * over an attempt on a connection that turned out to be dead. What is not known
+ * to end before the request is written counts as sent.
  */
 static bool
-certainly_unsent(CURL *easy, CURLcode code)
+certainly_unsent(const AgentCall *call, CURLcode code)
 {
-	char	   *url = NULL;
 	long		written = 1;
-	long		connects = 0;
-	curl_off_t	connected = 1;
-	curl_off_t	shook_hands = 1;
 
-	curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &written);
-	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connects);
-	curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
-	curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &shook_hands);
-	curl_easy_getinfo(easy, CURLINFO_EFFECTIVE_URL, &url);
+	curl_easy_getinfo((CURL *) call->easy, CURLINFO_REQUEST_SIZE, &written);
 	if (written != 0)
 		return false;
 	switch (code)
@@ -306,7 +309,7 @@ certainly_unsent(CURL *easy, CURLcode code)
 		case CURLE_PEER_FAILED_VERIFICATION:
 			return true;
 		case CURLE_OPERATION_TIMEDOUT:
-			return connects > 0 && shook_hands == 0 && (connected == 0 || (url && strncmp(url, "https:", 6) == 0));
+			return timed_out_connecting(call->curl_error);
 		default:
 			return false;
 	}
@@ -407,7 +410,7 @@ finish_call(AgentCall *call, CURLcode code)
 	call->done = true;
 	if (code != CURLE_OK)
 	{
-		call->sent = !certainly_unsent((CURL *) call->easy, code);
+		call->sent = !certainly_unsent(call, code);
 		describe_failure(call, code);
 		return;
 	}
