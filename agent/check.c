@@ -1,149 +1,167 @@
 /*
  * check.c
  *		--check: the configuration and what it can reach, one line a thing.
+ *
+ * Everything that the configuration names is opened or tried, as the user that runs this: that of the agent.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "agent/child.h"
-#include "agent/control.h"
+#include "agent/check.h"
 #include "agent/endpoint.h"
 #include "agent/http.h"
+
+#define STATE_BYTES_MIN (16 << 20)	/* jobs, tokens, the node's own files during a rebuild */
 
 static int	failures;
 
 static void
-report(bool ok, const char *format,...)
+say(const char *word, const char *format, va_list args)
+{
+	printf("%-4s ", word);
+	vprintf(format, args);
+	printf("\n");
+}
+
+void
+check_say(bool ok, const char *format,...)
 {
 	va_list		args;
 
-	printf("%-4s ", ok ? "ok" : "FAIL");
 	va_start(args, format);
-	vprintf(format, args);
+	say(ok ? "ok" : "FAIL", format, args);
 	va_end(args);
-	printf("\n");
 	failures += !ok;
 }
 
-/* An agent that runs already holds the address: that is fine, if it is an agent. */
-static void
-check_listen_address(const AgentConfig *config)
+void
+check_warn(const char *format,...)
 {
-	ListenAddress address;
-	int			fd;
+	va_list		args;
 
-	listen_parse(config->listen, &address);
-	fd = listen_open(&address);
+	va_start(args, format);
+	say("warn", format, args);
+	va_end(args);
+}
+
+bool
+check_readable(const char *what, const char *path)
+{
+	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
 	if (fd < 0)
-		report(errno == EADDRINUSE, "listen %s: %s%s", config->listen, strerror(errno),
-			   errno == EADDRINUSE ? " (by the running agent?)" : "");
+		check_say(false, "%s %s cannot be read: %s", what, path, strerror(errno));
 	else
-		report(true, "listen %s%s", config->listen, config->tls_cert ? " with TLS" : "");
+		close(fd);
+	return fd >= 0;
+}
+
+static void
+check_user(void)
+{
+	struct passwd *entry = getpwuid(geteuid());
+
+	if (geteuid() == 0)
+		check_warn("checked as root, who may read everything: run this as the user of the agent");
+	else
+		check_say(true, "checked as user %s", entry ? entry->pw_name : "without a name");
+}
+
+/* ---- state_dir ---- */
+
+/* A running agent holds the lock of its folder. */
+static bool
+agent_runs(const AgentConfig *config)
+{
+	char	   *path = xasprintf("%s/lock", config->state_dir);
+	int			fd = open(path, O_RDWR | O_CLOEXEC);
+	bool		held = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+
 	if (fd >= 0)
 		close(fd);
-	if (fd >= 0 && address.address.any.sa_family == AF_UNIX)
-		unlink(address.address.unix_.sun_path);
+	free(path);
+	return held;
+}
+
+/* As a job is written: a new file, fsync, rename, fsync of the folder. */
+static void
+check_state_write(const AgentConfig *config)
+{
+	char	   *path = xasprintf("%s/check.%d", config->state_dir, (int) getpid());
+	int			rc = file_write_atomic(path, "check\n", 6, 0600, true);
+
+	check_say(rc == 0, "state_dir %s can be written%s%s", config->state_dir, rc ? ": " : "", rc ? strerror(errno) : "");
+	unlink(path);
+	free(path);
+}
+
+static void
+check_state_room(const AgentConfig *config)
+{
+	struct statvfs fs;
+	unsigned long long room;
+
+	if (statvfs(config->state_dir, &fs) < 0)
+		return;
+	room = (unsigned long long) fs.f_bavail * fs.f_frsize;
+	check_say(room >= STATE_BYTES_MIN && (fs.f_files == 0 || fs.f_favail > 100), "state_dir %s has room (%llu MB)", config->state_dir, room >> 20);
 }
 
 static void
 check_state(const AgentConfig *config)
 {
 	struct stat st;
-	bool		made = make_directory(config->state_dir, 0700) == 0;
+	char	   *parent = xstrdup(config->state_dir);
 
-	report(made && access(config->state_dir, W_OK | X_OK) == 0, "state_dir %s is writable", config->state_dir);
-	if (made && stat(config->state_dir, &st) == 0)
-		report((st.st_mode & 022) == 0, "state_dir %s is writable by its owner alone", config->state_dir);
-	if (config->tls_key && stat(config->tls_key, &st) == 0)
-		report((st.st_mode & 077) == 0, "tls_key %s is readable by its owner alone", config->tls_key);
-}
-
-static void
-check_program(const char *path)
-{
-	report(access(path, X_OK) == 0, "program %s", path);
-}
-
-static void
-check_binaries(const AgentConfig *config)
-{
-	static const char *const names[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", NULL};
-
-	for (int i = 0; names[i]; i++)
+	if (stat(config->state_dir, &st) < 0 && errno == ENOENT)
+		check_say(access(dirname(parent), W_OK | X_OK) == 0, "state_dir %s does not exist, and can be made", config->state_dir);
+	else if (stat(config->state_dir, &st) < 0 || !S_ISDIR(st.st_mode))
+		check_say(false, "state_dir %s is a folder", config->state_dir);
+	else
 	{
-		char	   *path = bin_path(config, names[i]);
-
-		check_program(path);
-		free(path);
+		check_say(st.st_uid == geteuid(), "state_dir %s belongs to this user", config->state_dir);
+		check_say((st.st_mode & 022) == 0, "state_dir %s is writable by its owner alone", config->state_dir);
+		check_state_write(config);
+		check_state_room(config);
 	}
-	switch (config->pg.control)
-	{
-		case PG_CONTROL_PG_CTL:
-			break;
-		case PG_CONTROL_PG_CTLCLUSTER:
-			check_program("/usr/bin/pg_ctlcluster");
-			break;
-		case PG_CONTROL_SYSTEMCTL:
-			check_program("/usr/bin/systemctl");
-			break;
-		case PG_CONTROL_COMMAND:
-			check_program(config->pg.start_command[0]);
-			check_program(config->pg.stop_command[0]);
-			break;
-	}
+	free(parent);
 }
 
-/* "systemctl show" and "pg_ctl status" change nothing and prove that the server can be named. */
-static void
-check_control(const AgentConfig *config)
-{
-	char	   *pg_ctl = bin_path(config, "pg_ctl");
-	char	   *by_pg_ctl[] = {pg_ctl, "status", "-D", config->pg.data, NULL};
-	char	   *by_systemctl[] = {"/usr/bin/systemctl", "cat", config->pg.unit, NULL};
-	int			rc = 0;
-
-	if (config->pg.control == PG_CONTROL_SYSTEMCTL)
-		rc = child_run_quietly(by_systemctl, 10000);
-	else if (config->pg.control == PG_CONTROL_PG_CTL)
-		rc = child_run_quietly(by_pg_ctl, 10000);
-	report(rc == 0, "control of the server in %s", config->pg.data);
-	free(pg_ctl);
-}
+/* ---- listen ---- */
 
 static void
-check_postgres(const AgentConfig *config)
+check_listen_address(const AgentConfig *config)
 {
-	char		error[256];
-	struct stat st;
-	PGconn	   *conn;
-	char	   *super;
-	char	   *data;
+	ListenAddress address;
+	int			fd;
+	int			why;
 
-	if (!config->pg.present)
-		return;
-	report(stat(config->pg.data, &st) == 0 && st.st_uid == geteuid(), "data directory %s belongs to this user",
-		   config->pg.data);
-	check_binaries(config);
-	check_control(config);
-	conn = pg_local(config, NULL, 5000, error, sizeof(error));
-	report(conn != NULL, "connection to PostgreSQL, port %d%s%s", config->pg.port, conn ? "" : ": ", conn ? "" : error);
-	if (!conn)
-		return;
-	super = pg_value(conn, "SELECT pg_catalog.current_setting('is_superuser')");
-	report(super && strcmp(super, "on") == 0, "user %s is a superuser", config->pg.superuser);
-	data = pg_value(conn, "SELECT pg_catalog.current_setting('data_directory')");
-	report(data && strcmp(data, config->pg.data) == 0, "the server on port %d serves %s", config->pg.port,
-		   config->pg.data);
-	free(data);
-	free(super);
-	PQfinish(conn);
+	listen_parse(config->listen, &address);
+	fd = listen_open(&address);
+	why = errno;
+	if (fd >= 0)
+		check_say(true, "listen %s%s", config->listen, config->tls_cert ? " with TLS" : "");
+	else if (why == EADDRINUSE && agent_runs(config))
+		check_say(true, "listen %s: by the agent that runs", config->listen);
+	else
+		check_say(false, "listen %s: %s", config->listen, strerror(why));
+	if (fd >= 0)
+		close(fd);
+	if (fd >= 0 && address.address.any.sa_family == AF_UNIX)
+		unlink(address.address.unix_.sun_path);
 }
+
+/* ---- the others ---- */
 
 static void
 check_bouncer(const BouncerConfig *bouncer)
@@ -153,9 +171,10 @@ check_bouncer(const BouncerConfig *bouncer)
 	PGresult   *res = conn ? admin_query(conn, "SHOW VERSION", ADMIN_TIMEOUT_MS, error, sizeof(error)) : NULL;
 	char	   *folder = xstrdup(bouncer->file);
 
-	report(res != NULL, "console of PgBouncer %s%s%s", bouncer->name, res ? "" : ": ", res ? "" : error);
-	report(file_exists(bouncer->file) && access(bouncer->file, R_OK | W_OK) == 0 && access(dirname(folder), W_OK) == 0,
+	check_say(res != NULL, "console of PgBouncer %s%s%s", bouncer->name, res ? "" : ": ", res ? "" : error);
+	check_say(file_exists(bouncer->file) && access(bouncer->file, R_OK | W_OK) == 0 && access(dirname(folder), W_OK) == 0,
 		   "file %s and its folder are writable", bouncer->file);
+	check_conninfo("admin", bouncer->admin);
 	free(folder);
 	PQclear(res);
 	PQfinish(conn);
@@ -165,13 +184,18 @@ check_bouncer(const BouncerConfig *bouncer)
 static void
 check_hook(const HookConfig *hook)
 {
+	char	   *copy = xstrdup(hook->argv[0]);
 	struct stat st;
+	struct stat folder;
 	bool		found = stat(hook->argv[0], &st) == 0;
 
-	report(found && access(hook->argv[0], X_OK) == 0, "hook %s: %s can be executed", hook->name, hook->argv[0]);
-	if (found)
-		report((st.st_uid == 0 || st.st_uid == geteuid()) && (st.st_mode & 022) == 0,
-			   "hook %s: %s can be changed by root or this user alone", hook->name, hook->argv[0]);
+	check_say(found && S_ISREG(st.st_mode) && access(hook->argv[0], X_OK) == 0, "hook %s: %s can be executed", hook->name,
+			  hook->argv[0]);
+	if (found && stat(dirname(copy), &folder) == 0)
+		check_say((st.st_uid == 0 || st.st_uid == geteuid()) && (st.st_mode & 022) == 0 &&
+				  (folder.st_uid == 0 || folder.st_uid == geteuid()) && (folder.st_mode & 022) == 0,
+				  "hook %s: %s can be changed by root or this user alone", hook->name, hook->argv[0]);
+	free(copy);
 }
 
 int
@@ -180,10 +204,14 @@ check_run(const char *path)
 	char		error[512];
 	AgentConfig *config = config_read(path, error, sizeof(error));
 
-	report(config != NULL, "configuration %s%s%s", path, config ? "" : ": ", config ? "" : error);
+	check_user();
+	check_say(config != NULL, "configuration %s%s%s", path, config ? "" : ": ", config ? "" : error);
 	if (!config)
 		return 1;
 	log_set_level(LOG_LEVEL_ERROR);
+	if (config->token_file)
+		check_say(true, "token_file %s", config->token_file);	/* was read, or the configuration would have failed */
+	check_tls(config);
 	check_state(config);
 	check_listen_address(config);
 	check_postgres(config);

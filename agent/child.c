@@ -269,17 +269,45 @@ child_run_or_fail(ActionContext *ctx, char *const *argv, const ChildOptions *opt
 	return rc;
 }
 
-int
-child_run_quietly(char *const *argv, int timeout_ms)
+typedef struct Capture
 {
-	ChildOptions options = {.timeout_ms = timeout_ms};
+	char	   *text;
+	size_t		size;
+	size_t		len;
+} Capture;
+
+static void
+capture(void *argument, const char *data, size_t size)
+{
+	Capture    *capture = argument;
+	size_t		room = capture->size - 1 - capture->len;
+
+	size = size < room ? size : room;
+	memcpy(capture->text + capture->len, data, size);
+	capture->len += size;
+	capture->text[capture->len] = '\0';
+}
+
+int
+child_run_text(char *const *argv, int timeout_ms, char *text, size_t size)
+{
+	Capture		argument = {text, size, 0};
+	ChildOptions options = {.timeout_ms = timeout_ms, .on_output = text ? capture : NULL, .argument = &argument};
 	Child		child = {0};
 	const char *reason;
 	int			status;
 
+	if (text)
+		text[0] = '\0';
 	if (child_start(&child, argv, &options) < 0)
 		return -1;
 	reason = child_watch(NULL, &child, &options);
 	status = child_reap(NULL, &child, &options);
 	return reason ? -1 : status;
+}
+
+int
+child_run_quietly(char *const *argv, int timeout_ms)
+{
+	return child_run_text(argv, timeout_ms, NULL, 0);
 }

@@ -30,4 +30,7 @@ extern int	child_run_or_fail(ActionContext *ctx, char *const *argv, const ChildO
 /* The same, without a job: for --check.  The output is dropped. */
 extern int	child_run_quietly(char *const *argv, int timeout_ms);
 
+/* The same with the beginning of its output, which is text. */
+extern int	child_run_text(char *const *argv, int timeout_ms, char *text, size_t size);
+
 #endif							/* PINGPONG_AGENT_CHILD_H */

@@ -39,7 +39,7 @@ action_facts(ActionContext *ctx, json_t *params, json_t *result)
 	if (config->pg.present)
 	{
 		json_object_set_new(result, "disks", facts_disks(&config->pg));
-		json_object_set_new(result, "service", facts_service(&config->pg));
+		json_object_set_new(result, "service", facts_service(config));
 		json_object_set_new(result, "postgres", facts_postgres(config));
 	}
 	json_object_set_new(result, "routers", facts_routers(config));

@@ -15,7 +15,7 @@
 extern json_t *facts_host(void);	/* names, clock, memory */
 extern json_t *facts_disks(const PgConfig *pg);
 extern json_t *facts_ha_managers(void);
-extern json_t *facts_service(const PgConfig *pg);
+extern json_t *facts_service(const AgentConfig *config);
 
 /* facts_postgres.c */
 extern json_t *facts_postgres(const AgentConfig *config);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "agent/facts.h"
+#include "agent/rights.h"
 #include "agent/text.h"
 
 /* Takes the lines of /proc/meminfo that we name; their values are kB or a count. */
@@ -225,10 +226,12 @@ path_problem(const char *program)
 	return xasprintf("there is no %s", program);
 }
 
-/* Can we start and stop our server?  Nothing is run, only looked at. */
+/* Can we start and stop our server?  Nothing is stopped; the manager is asked whether we might. */
 json_t *
-facts_service(const PgConfig *pg)
+facts_service(const AgentConfig *config)
 {
+	const PgConfig *pg = &config->pg;
+	char		why[1024];
 	static const char *const tools[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_controldata"};
 	const char *method = "pg_ctl";
 	char	   *problem = postmaster_problem(pg);
@@ -263,6 +266,8 @@ facts_service(const PgConfig *pg)
 			}
 			break;
 	}
+	if (!problem && rights_of_control(config, why, sizeof(why)) == RIGHTS_NO)
+		problem = xstrdup(why);
 	object = json_pack("{s:s, s:b, s:s?}", "method", method, "ok", problem == NULL, "detail", problem);
 	free(problem);
 	return object;

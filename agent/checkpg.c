@@ -1,0 +1,250 @@
+/*
+ * checkpg.c
+ *		--check: the server, its programs, who may stop it, and the files that connection strings name.
+ */
+#include <errno.h>
+#include <libgen.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/check.h"
+#include "agent/control.h"
+#include "agent/pg.h"
+#include "agent/rights.h"
+#include "agent/text.h"
+
+#define PASSFILE_MAX (1024 * 1024)
+
+static void
+check_program(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		check_say(false, "program %s: %s", path, strerror(errno));
+	else
+		check_say(S_ISREG(st.st_mode) && access(path, X_OK) == 0, "program %s can be executed", path);
+}
+
+static void
+check_programs(const PgConfig *pg, const AgentConfig *config)
+{
+	static const char *const names[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", NULL};
+
+	for (int i = 0; names[i]; i++)
+	{
+		char	   *path = bin_path(config, names[i]);
+
+		check_program(path);
+		free(path);
+	}
+	switch (pg->control)
+	{
+		case PG_CONTROL_PG_CTL:
+			break;
+		case PG_CONTROL_PG_CTLCLUSTER:
+			check_program("/usr/bin/pg_ctlcluster");
+			break;
+		case PG_CONTROL_SYSTEMCTL:
+			check_program("/usr/bin/systemctl");
+			break;
+		case PG_CONTROL_COMMAND:
+			check_program(pg->start_command[0]);
+			check_program(pg->stop_command[0]);
+			break;
+	}
+}
+
+static void
+check_control(const AgentConfig *config)
+{
+	static const char *const names[] = {"pg_ctl", "pg_ctlcluster", "systemctl", "command"};
+	char		why[1024];
+	RightsVerdict verdict = rights_of_control(config, why, sizeof(why));
+
+	if (verdict == RIGHTS_UNKNOWN)
+		check_warn("control = %s: not proved that the server can be stopped and started: %s", names[config->pg.control], why);
+	else
+		check_say(verdict == RIGHTS_YES, "control = %s: %s", names[config->pg.control], why);
+}
+
+/* ---- the files of a connection string ---- */
+
+/* The next field of a password file's line; a backslash keeps a colon. */
+static char *
+next_field(char **rest)
+{
+	char	   *field = *rest;
+	char	   *to = field;
+	char	   *from = field;
+
+	for (; *from && *from != ':'; from++)
+	{
+		if (*from == '\\' && from[1])
+			from++;
+		*to++ = *from;
+	}
+	*rest = *from ? from + 1 : from;
+	*to = '\0';
+	return field;
+}
+
+/* Host, port and database come with an order; the user is known. */
+static bool
+has_entry(char *text, const char *user)
+{
+	char	   *line;
+
+	while ((line = strsep(&text, "\n")))
+	{
+		char	   *rest = line;
+		char	   *field = NULL;
+
+		if (line[0] == '#')
+			continue;
+		for (int i = 0; i < 4; i++)
+			field = next_field(&rest);
+		if ((strcmp(field, "*") == 0 || strcmp(field, user) == 0) && *rest)
+			return true;
+	}
+	return false;
+}
+
+static void
+check_passfile(const char *what, const char *path, const char *user)
+{
+	struct stat st;
+	char	   *text;
+
+	if (!check_readable("passfile", path) || stat(path, &st) < 0)
+		return;
+	if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
+	{
+		check_say(false, "passfile %s of \"%s\" must be a file with mode 0600, or libpq ignores it", path, what);
+		return;
+	}
+	text = file_read(path, PASSFILE_MAX, NULL);
+	if (!text)
+		check_say(false, "passfile %s: %s", path, strerror(errno));
+	else
+	{
+		char	   *copy = xstrdup(text);
+
+		check_say(has_entry(copy, user), "passfile %s has an entry for user %s (\"%s\")", path, user, what);
+		explicit_bzero(text, strlen(text));
+		free(copy);
+	}
+	free(text);
+}
+
+static char *
+own_name(void)
+{
+	struct passwd *entry = getpwuid(geteuid());
+
+	return xstrdup(entry ? entry->pw_name : "postgres");
+}
+
+void
+check_conninfo(const char *what, const char *conninfo)
+{
+	static const char *const files[] = {"sslrootcert", "sslcert", "sslkey", "sslcrl", NULL};
+	char	   *user = conninfo_get(conninfo, "user");
+	char	   *passfile = conninfo_get(conninfo, "passfile");
+	struct stat st;
+
+	for (int i = 0; files[i]; i++)
+	{
+		char	   *path = conninfo_get(conninfo, files[i]);
+
+		if (path && *path && strcmp(path, "system") != 0 && check_readable(files[i], path) &&
+			strcmp(files[i], "sslkey") == 0 && stat(path, &st) == 0)
+			check_say((st.st_mode & (st.st_uid == 0 ? 037 : 077)) == 0, "sslkey %s of \"%s\" is readable by its owner alone", path, what);
+		free(path);
+	}
+	if (!user || !*user)
+	{
+		free(user);
+		user = own_name();
+	}
+	if (passfile && *passfile)
+		check_passfile(what, passfile, user);
+	free(passfile);
+	free(user);
+}
+
+/* ---- the server ---- */
+
+static void
+check_data(const PgConfig *pg)
+{
+	struct stat st;
+
+	if (stat(pg->data, &st) < 0)
+		check_say(false, "data directory %s: %s", pg->data, strerror(errno));
+	else
+		check_say(st.st_uid == geteuid(), "data directory %s belongs to this user", pg->data);
+}
+
+static void
+check_log(const PgConfig *pg)
+{
+	char	   *copy = xstrdup(pg->log);
+	bool		exists = access(pg->log, F_OK) == 0;
+
+	if (pg->control == PG_CONTROL_PG_CTL)
+		check_say(access(exists ? pg->log : dirname(copy), W_OK) == 0, "log %s can be written", pg->log);
+	free(copy);
+}
+
+static bool
+setting_is(PGconn *conn, const char *name, const char *expected)
+{
+	char	   *sql = xasprintf("SELECT pg_catalog.current_setting('%s')", name);
+	char	   *value = pg_value(conn, sql);
+	bool		same = value && strcmp(value, expected) == 0;
+
+	free(value);
+	free(sql);
+	return same;
+}
+
+static void
+check_connection(const AgentConfig *config)
+{
+	const PgConfig *pg = &config->pg;
+	char		error[256];
+	PGconn	   *conn = pg_local(config, NULL, 5000, error, sizeof(error));
+	char	   *libraries;
+
+	check_say(conn != NULL, "connection to PostgreSQL, port %d%s%s", pg->port, conn ? "" : ": ", conn ? "" : error);
+	if (!conn)
+		return;
+	check_say(setting_is(conn, "is_superuser", "on"), "user %s is a superuser", pg->superuser);
+	check_say(setting_is(conn, "data_directory", pg->data), "the server on port %d serves %s", pg->port, pg->data);
+	libraries = pg_value(conn, "SELECT pg_catalog.current_setting('shared_preload_libraries')");
+	if (!libraries || !strstr(libraries, "pg_pingpong"))
+		check_warn("pg_pingpong is not in shared_preload_libraries: no seal holds on this server");
+	free(libraries);
+	PQfinish(conn);
+}
+
+void
+check_postgres(const AgentConfig *config)
+{
+	const PgConfig *pg = &config->pg;
+
+	if (!pg->present)
+		return;
+	check_data(pg);
+	check_programs(pg, config);
+	check_log(pg);
+	check_control(config);
+	check_connection(config);
+	check_conninfo("replication", pg->replication);
+	check_conninfo("rewind", pg->rewind);
+}
