@@ -4,7 +4,8 @@
  * Whoever writes holds an XID, so one pass over the proc array answers the
  * question. Left out: prepared transactions (no process; they travel in the
  * WAL), autovacuum (its commit fails after the seal and nothing is lost by
- * that), and ourselves.
+ * that), and ourselves. Logical replication workers count whether they write
+ * or not: they may commit what others have prepared (see appliers.c).
  */
 #include "postgres.h"
 
@@ -119,6 +120,14 @@ describe_holder(const Holder *holder, GateHolder *out)
 			sizeof(out->application));
 }
 
+static void
+describe_applier(int pid, GateHolder *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->pid = pid;
+	strlcpy(out->state, "logical replication worker", sizeof(out->state));
+}
+
 /* No commit passes any more, so that ending a session is a definite answer. */
 static void
 stop_commits(void)
@@ -155,26 +164,45 @@ cancel_holders(const Holder *holders, int n)
 	}
 }
 
+/* Again and again: one that was just starting may have missed the signal. */
+static void
+end_appliers(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(last, now, CANCEL_PAUSE_MS))
+		return;
+	last = now;
+	gate_end_appliers();
+}
+
 int
 gate_drain(DrainHow how, GateHolder *first)
 {
 	Holder		holders[64];
+	int			appliers;
+	int			applier = gate_appliers(&appliers);
 	int			n;
 
 	if (how == DRAIN_CANCEL)
 		stop_commits();
+	if (appliers > 0)
+		end_appliers();
 
 	n = find_holders(holders, lengthof(holders));
-	if (n == 0 || (how == DRAIN_LOOK && first == NULL))
-		return n;
+	if (n + appliers == 0 || (how == DRAIN_LOOK && first == NULL))
+		return n + appliers;
 
 	pgstat_clear_backend_activity_snapshot();
-	if (first)
+	if (first && n > 0)
 		describe_holder(&holders[0], first);
+	else if (first)
+		describe_applier(applier, first);
 	if (how == DRAIN_CANCEL)
 		cancel_holders(holders, Min(n, (int) lengthof(holders)));
 	pgstat_clear_backend_activity_snapshot();
-	return n;
+	return n + appliers;
 }
 
 /* A client's session, that is: neither ours, nor an agent's, nor replication. */

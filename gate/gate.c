@@ -47,10 +47,16 @@ gate_init(void)
 	gate_install_hooks();
 }
 
+static Size
+shared_size(void)
+{
+	return offsetof(GateShared, appliers) + gate_appliers_max() * sizeof(pg_atomic_uint32);
+}
+
 void
 gate_shmem_request(void)
 {
-	RequestAddinShmemSpace(MAXALIGN(sizeof(GateShared)));
+	RequestAddinShmemSpace(MAXALIGN(shared_size()));
 	RequestNamedLWLockTranche(GATE_TRANCHE, 1);
 }
 
@@ -88,14 +94,16 @@ gate_shmem_startup(void)
 	bool		found;
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	gate_shared = ShmemInitStruct("pg_pingpong gate", sizeof(GateShared), &found);
+	gate_shared = ShmemInitStruct("pg_pingpong gate", shared_size(), &found);
 	if (!found)
 	{
-		memset(gate_shared, 0, sizeof(GateShared));
+		memset(gate_shared, 0, shared_size());
 		gate_shared->lock = &GetNamedLWLockTranche(GATE_TRANCHE)->lock;
 		pg_atomic_init_u32(&gate_shared->state, GATE_OPEN);
 		pg_atomic_init_u32(&gate_shared->held, 0);
 		pg_atomic_init_u32(&gate_shared->end_held, 0);
+		for (int i = 0; i < gate_appliers_max(); i++)
+			pg_atomic_init_u32(&gate_shared->appliers[i], 0);
 		ConditionVariableInit(&gate_shared->changed);
 		load_seal();
 	}
@@ -288,6 +296,7 @@ gate_close(GateState mode, TimestampTz deadline, const char *reason)
 	become_owner(reason, deadline);
 	pg_atomic_write_u32(&gate_shared->end_held, 0);
 	set_state(mode);
+	gate_end_appliers();
 	LWLockRelease(gate_shared->lock);
 }
 

@@ -84,6 +84,9 @@ typedef struct GateShared
 	TimestampTz since;
 	TimestampTz deadline;		/* opens by itself then, unless sealed */
 	GateSeal	seal;			/* valid while sealed */
+
+	/* pids of logical replication workers, 0: free; each writes its own */
+	pg_atomic_uint32 appliers[FLEXIBLE_ARRAY_MEMBER];
 } GateShared;
 
 extern GateShared *gate_shared;
@@ -151,9 +154,20 @@ extern bool gate_get_seal(GateSeal *out);
 extern void gate_remove_void_seal(void);
 
 /*
- * drain.c: one look, without waiting, at the processes that hold an XID;
- * returns their number. `first` (may be NULL; costs a copy of the activity
- * array) gets the facts of one of them. DRAIN_CANCEL also cancels the active
+ * appliers.c: logical replication workers. commits: to be called before a
+ * commit or prepare; FATAL if this is one and the gate is closed. appliers:
+ * the pid of one of them, 0 if there is none. end: SIGTERM for all.
+ */
+extern int	gate_appliers_max(void);
+extern void gate_applier_commits(void);
+extern int	gate_appliers(int *n);
+extern void gate_end_appliers(void);
+
+/*
+ * drain.c: one look, without waiting, at the processes that hold an XID and at
+ * logical replication workers (which are told to end); returns their number.
+ * `first` (may be NULL; costs a copy of the activity array) gets the facts of
+ * one of them. DRAIN_CANCEL also cancels the active
  * and ends the idle, and moves GATE_HOLD to GATE_SEALING first, so that an
  * idle session that is ended cannot be in the middle of its COMMIT.
  */

@@ -26,6 +26,8 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parsetree.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
 #include "utils/guc.h"
@@ -52,6 +54,9 @@ static ClientAuthentication_hook_type previous_client_authentication = NULL;
 
 /* This transaction sends notifications, for which PostgreSQL takes an XID late. */
 static bool xid_due_at_commit = false;
+
+/* This session has a temporary table that is emptied at each commit, for which PostgreSQL takes an XID late. */
+static bool empties_at_commit = false;
 
 /* The XID was there before sealing began: the sealer is bound to wait for us. */
 static bool commit_is_awaited = false;
@@ -281,6 +286,20 @@ locks_rows(const PlannedStmt *plan)
 	return false;
 }
 
+/* Does it read a temporary table in a session that empties one at each commit? */
+static bool
+empties_afterwards(const PlannedStmt *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, empties_at_commit ? plan->relationOids : NIL)
+	{
+		if (isTempNamespace(get_rel_namespace(lfirst_oid(lc))))
+			return true;
+	}
+	return false;
+}
+
 /*
  * Writing to temporary tables is reading in a read-only transaction; in hold
  * it is not, since it takes an XID. EXPLAIN ANALYZE of CREATE TABLE AS comes
@@ -290,15 +309,14 @@ static Intent
 plan_intent(QueryDesc *query)
 {
 	PlannedStmt *plan = query->plannedstmt;
+	bool		temporary_is_read = gate_state() == GATE_READ_ONLY;
 
 	if (query->dest && (query->dest->mydest == DestIntoRel ||
 						query->dest->mydest == DestTransientRel))
 		return MAY_WRITE;
 	if (query->operation == CMD_SELECT && !plan->hasModifyingCTE && !locks_rows(plan))
-		return MAY_READ;
-	if (gate_state() == GATE_READ_ONLY && only_temporary(plan))
-		return MAY_READ;
-	return MAY_WRITE;
+		return temporary_is_read || !empties_afterwards(plan) ? MAY_READ : MAY_WRITE;
+	return temporary_is_read && only_temporary(plan) ? MAY_READ : MAY_WRITE;
 }
 
 static void
@@ -370,15 +388,18 @@ utility_intent(Node *stmt)
 	}
 }
 
-/* Does it change files or other transactions, whatever becomes of its own? */
+/* Does it change files, other transactions or another server, whatever becomes of its own? */
 static bool
 outside_transaction(Node *stmt)
 {
 	switch (nodeTag(stmt))
 	{
 		case T_AlterDatabaseStmt:
+		case T_AlterSubscriptionStmt:
+		case T_CreateSubscriptionStmt:
 		case T_CreateTableSpaceStmt:
 		case T_CreatedbStmt:
+		case T_DropSubscriptionStmt:
 		case T_DropTableSpaceStmt:
 		case T_DropdbStmt:
 			return true;
@@ -389,10 +410,19 @@ outside_transaction(Node *stmt)
 	}
 }
 
+static bool
+makes_table_to_empty(Node *stmt)
+{
+	if (IsA(stmt, CreateStmt))
+		return ((CreateStmt *) stmt)->oncommit == ONCOMMIT_DELETE_ROWS;
+	return IsA(stmt, CreateTableAsStmt) && ((CreateTableAsStmt *) stmt)->into->onCommit == ONCOMMIT_DELETE_ROWS;
+}
+
 /* Statements that need an XID earlier than PostgreSQL would give them one. */
 static void
 give_xid(Node *stmt)
 {
+	empties_at_commit |= makes_table_to_empty(stmt);
 	if (IsA(stmt, NotifyStmt))
 		xid_due_at_commit = true;
 	else if (IsA(stmt, TransactionStmt) &&
@@ -516,6 +546,14 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 
 /* ---- transactions ---- */
 
+/* Will PostgreSQL take an XID behind this check, for what the transaction has still to do? */
+static bool
+xid_is_due(void)
+{
+	return xid_due_at_commit ||
+		(empties_at_commit && (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0);
+}
+
 /*
  * The last check. The XID is taken (under a lock) before the state is read;
  * the sealer sets the state before it looks for XIDs.
@@ -523,15 +561,23 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 static void
 check_commit(void)
 {
-	if (unlikely(xid_due_at_commit) && gate_applies() && !IsInParallelMode())
+	if (unlikely(xid_is_due()) && gate_applies() && !IsInParallelMode())
 		(void) GetCurrentTransactionId();
 	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return;
 	pg_memory_barrier();
 	if (likely(pg_atomic_read_u32(&gate_shared->state) < GATE_SEALING))
 		return;
-	if (gate_state() >= GATE_SEALING && !commit_is_awaited)
-		refuse(gate_state());
+	if (gate_state() < GATE_SEALING || commit_is_awaited)
+		return;
+
+	/*
+	 * A session that ends drops its temporary tables. They stay, as after a
+	 * crash; its client has nothing to hear about that.
+	 */
+	if (proc_exit_inprogress)
+		proc_exit(1);
+	refuse(gate_state());
 }
 
 static void
@@ -549,6 +595,8 @@ transaction_event(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
+			if (unlikely(MyBgworkerEntry != NULL))
+				gate_applier_commits();
 			check_commit();
 			break;
 		case XACT_EVENT_COMMIT:
