@@ -14,6 +14,7 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
@@ -123,7 +124,7 @@ check_still_closed(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the write gate was opened while transactions were ending"),
-				 errdetail("It opens by itself after \"pingpong.hold_timeout\" (%d ms).", gate_hold_timeout)));
+				 errdetail("Another session opened it, or \"pingpong.hold_timeout\" (%d ms) was over.", gate_hold_timeout)));
 }
 
 static void
@@ -202,6 +203,26 @@ pingpong_seal(PG_FUNCTION_ARGS)
 
 /* ---- resume ---- */
 
+/* Sealed, but not by hand: what an operator has to find out before the seal may go. */
+static void
+refuse_to_unseal(const GateSeal *seal)
+{
+	if (seal->target[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this server is sealed by run \"%s\"", seal->run),
+				 errdetail("The seal file cannot be read: which run sealed it, and where the primary was moved, is not known."),
+				 errhint("Make sure that no other server is, or may yet become, the primary. Then: "
+						 "SELECT pingpong.resume(risk => '%s').", RISK)));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("this server is sealed by run \"%s\", which moves the primary to node \"%s\"",
+					seal->run, seal->target),
+			 errdetail("The target may have been promoted, or may yet be."),
+			 errhint("Ask the agent of node \"%s\" for the verdict of the run first. If it can never be promoted: "
+					 "SELECT pingpong.resume(risk => '%s').", seal->target, RISK)));
+}
+
 static void
 resume_sealed(const GateSeal *seal, const char *risk)
 {
@@ -212,16 +233,11 @@ resume_sealed(const GateSeal *seal, const char *risk)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser to remove a seal")));
 	if (!manual && (risk == NULL || strcmp(risk, RISK) != 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this server is sealed by run \"%s\", which moves the primary to node \"%s\"",
-						seal->run, seal->target),
-				 errdetail("The target may have been promoted, or may yet be."),
-				 errhint("Ask the agent of node \"%s\" for the verdict of the run first. If it can never be promoted: "
-						 "SELECT pingpong.resume(risk => '%s').", seal->target, RISK)));
-	gate_unseal();
-	ereport(manual ? LOG : WARNING,
-			(errmsg("the seal of run \"%s\" was removed by hand", seal->run)));
+		refuse_to_unseal(seal);
+	if (gate_unseal(psprintf("by hand, by \"%s\" (process %d, application \"%s\")",
+							 GetUserNameFromId(GetSessionUserId(), false), MyProcPid, application_name)) && !manual)
+		ereport(WARNING,
+				(errmsg("the seal of run \"%s\" was removed by hand", seal->run)));
 }
 
 Datum

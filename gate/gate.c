@@ -417,16 +417,25 @@ gate_seal_try(const GateSeal *info, XLogRecPtr *lsn)
  * Durably gone first, open then: a crash in between finds either the seal, or
  * no seal and no commit behind it.
  */
-void
-gate_unseal(void)
+bool
+gate_unseal(const char *why)
 {
+	GateSeal	seal;
+	bool		sealed;
+
 	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
-	if (raw_state() == GATE_SEALED)
+	sealed = raw_state() == GATE_SEALED;
+	if (sealed)
 	{
+		seal = gate_shared->seal;
 		seal_remove(ERROR);
 		open_locked(NULL);
 	}
 	LWLockRelease(gate_shared->lock);
+	if (sealed)
+		ereport(LOG,
+				(errmsg("the seal of run \"%s\" at %X/%X was lifted: %s", seal.run, LSN_FORMAT_ARGS(seal.lsn), why)));
+	return sealed;
 }
 
 bool
@@ -454,6 +463,10 @@ gate_remove_void_seal(void)
 	gate_lock_and_settle();
 	if (raw_state() == GATE_OPEN && seal_read(&seal) != SEAL_NONE &&
 		(seal.sysid != GetSystemIdentifier() || seal.tli < present_timeline()))
+	{
 		seal_remove(LOG);
+		ereport(LOG,
+				(errmsg("the seal file of run \"%s\" was removed: it is void on timeline %u", seal.run, present_timeline())));
+	}
 	LWLockRelease(gate_shared->lock);
 }

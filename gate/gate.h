@@ -144,8 +144,11 @@ extern int	gate_held_count(void);
  */
 extern bool gate_seal_try(const GateSeal *info, XLogRecPtr *lsn);
 
-/* Remove the seal durably, then open. Does nothing unless sealed. */
-extern void gate_unseal(void);
+/*
+ * Remove the seal durably, then open; the log tells why. False: it was not
+ * sealed. ERROR if the file cannot be removed; then it is sealed as before.
+ */
+extern bool gate_unseal(const char *why);
 
 /* Copy the seal in force; false if there is none. */
 extern bool gate_get_seal(GateSeal *out);
@@ -191,6 +194,16 @@ extern bool lag_standby(const char *name, LagStandby *out);
 
 /* Position behind the last WAL record, as XLogFlush and standbys count it. */
 extern XLogRecPtr gate_insert_end(void);
+
+/*
+ * refuse.c: what a client is told. refuse: ERROR 25006; may_commit: the
+ * transaction may be committed even so, if it gets over this. end_session:
+ * FATAL 57P01 for a statement that waits at the gate. note_commit: to be called
+ * when a transaction was committed or prepared.
+ */
+extern void gate_refuse(GateState state, bool may_commit);
+extern void gate_end_session(void);
+extern void gate_note_commit(void);
 
 /* hooks.c, called by gate_init */
 extern void gate_install_hooks(void);

@@ -78,38 +78,7 @@ gate_is_closed(void)
 static void
 refuse(GateState state)
 {
-	const char *action = "SELECT pingpong.resume()";
-
-	if (gate_is_mine())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot write: this session closed the write gate"),
-				 errdetail("The state of the gate is \"%s\".", gate_state_name(state)),
-				 errhint("Open it with \"%s\".", action)));
-	if (state >= GATE_SEALING)
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot write: the primary is moving to another server"),
-				 errdetail("The state of the write gate is \"%s\", for \"%s\".",
-						   gate_state_name(state), gate_shared->reason),
-				 errhint("Nothing of this transaction was kept. Reconnect and try again.")));
-	ereport(ERROR,
-			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-			 errmsg("cannot write: the write gate is closed"),
-			 errdetail("Process %d (%s) closed it for writes at %s.",
-					   gate_shared->owner_pid, gate_shared->owner_name,
-					   timestamptz_to_str(gate_shared->since)),
-			 errhint("Try again later, or open it with \"%s\".", action)));
-}
-
-static void
-end_session(void)
-{
-	ereport(FATAL,
-			(errcode(ERRCODE_ADMIN_SHUTDOWN),
-			 errmsg("terminating connection: the primary has moved"),
-			 errdetail("Nothing of the waiting statement was done."),
-			 errhint("Reconnect to reach the new primary.")));
+	gate_refuse(state, commit_is_awaited);
 }
 
 static void
@@ -144,7 +113,7 @@ wait_at_gate(void)
 		while ((state = gate_state()) != GATE_OPEN && state != GATE_READ_ONLY)
 		{
 			if (pg_atomic_read_u32(&gate_shared->end_held) != 0)
-				end_session();
+				gate_end_session();
 			CHECK_FOR_INTERRUPTS();
 			ConditionVariableTimedSleep(&gate_shared->changed, NAP_MS, wait_event());
 		}
@@ -600,8 +569,11 @@ transaction_event(XactEvent event, void *arg)
 			check_commit();
 			break;
 		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
+			gate_note_commit();
+			forget_transaction();
+			break;
+		case XACT_EVENT_ABORT:
 			forget_transaction();
 			break;
 		default:
