@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/rmgr.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xloginsert.h"
@@ -21,6 +22,7 @@
 
 /* A segment with less than this behind the last record is ended at the seal. */
 #define ALIGN_MARGIN	(512 * 1024)
+#define PADDING_PIECE	(64 * 1024)
 #define SETTLE_MS		100
 #define SETTLE_QUIET_MS	20
 #define ALIGN_LARGEST	(64 * 1024 * 1024)
@@ -67,16 +69,25 @@ bytes_to_segment_end(void)
 	return wal_segment_size - XLogSegmentOffset(gate_insert_end(), wal_segment_size);
 }
 
-/* WAL that says nothing: no XID, decoded by nobody. */
+/*
+ * WAL that says nothing to anybody: replay and logical decoding pass over no-op
+ * records. (Messages of pg_logical_emit_message() are delivered by decoding
+ * plugins.) Unimportant: they call for no checkpoint and no list of running
+ * transactions. In pieces, as an insert keeps others from theirs.
+ */
 void
 wal_pad(int bytes)
 {
-	char	   *zeros = palloc0(bytes);
+	char	   *nothing = palloc0(PADDING_PIECE);
 
-	XLogBeginInsert();
-	XLogRegisterData(zeros, bytes);
-	(void) XLogInsert(RM_XLOG_ID, XLOG_NOOP);
-	pfree(zeros);
+	for (int left = bytes; left > 0; left -= PADDING_PIECE)
+	{
+		XLogBeginInsert();
+		XLogRegisterData(nothing, Min(left, PADDING_PIECE));
+		XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);
+		XLogInsert(RM_XLOG_ID, XLOG_NOOP);
+	}
+	pfree(nothing);
 }
 
 static void
@@ -119,8 +130,8 @@ calm_walwriter(Step *step)
  * wal_align: a promoted server copies the segment in which the old timeline
  * ends, zeros included (16 MB, a third of the blackout). If the seal falls on
  * the end of a segment there is nothing to copy. So the present segment is
- * filled beforehand, while clients still write, and the seal ends it. Plain
- * messages that nobody decodes; no XID, nothing to wait for.
+ * filled beforehand, while clients still write, and the seal ends it. No XID,
+ * nothing to wait for.
  */
 static ActionResult
 wal_align_advance(Run *run, Step *step)
