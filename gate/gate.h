@@ -205,6 +205,18 @@ extern void gate_refuse(GateState state, bool may_commit);
 extern void gate_end_session(void);
 extern void gate_note_commit(void);
 
+/*
+ * login.c: sessions that logged in while sealed. read_only_login: this is one,
+ * and read-only by default for that reason. writes_again: undoes that for the
+ * present transaction if the gate is open; to be called before each statement
+ * of such a session, behind the gate. commits, ended: to be called before each
+ * commit and after each transaction.
+ */
+extern bool gate_read_only_login;
+extern void gate_login_writes_again(void);
+extern void gate_login_commits(void);
+extern void gate_login_ended(bool committed);
+
 /* hooks.c, called by gate_init */
 extern void gate_install_hooks(void);
 

@@ -9,12 +9,6 @@
  */
 #include "postgres.h"
 
-/*
- * libpq-be.h would want the Kerberos headers for the type behind one pointer
- * in Port; the offsets are kept the same without them, for extensions.
- */
-#undef ENABLE_GSS
-
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -22,7 +16,6 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
-#include "libpq/auth.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parsetree.h"
@@ -50,7 +43,6 @@ typedef enum Intent
 static ExecutorStart_hook_type previous_executor_start = NULL;
 static ProcessUtility_hook_type previous_process_utility = NULL;
 static object_access_hook_type previous_object_access = NULL;
-static ClientAuthentication_hook_type previous_client_authentication = NULL;
 
 /* This transaction sends notifications, for which PostgreSQL takes an XID late. */
 static bool xid_due_at_commit = false;
@@ -63,9 +55,6 @@ static bool commit_is_awaited = false;
 
 /* This backend is counted in gate_shared->held. */
 static bool counted_as_held = false;
-
-/* Connected while the server was sealed, hence read-only by default. */
-static bool read_only_by_seal = false;
 
 static inline bool
 gate_is_closed(void)
@@ -212,17 +201,6 @@ take_xid_first(bool outside)
 		commit_is_awaited = true;
 }
 
-/* Undo what client_authentication() did, once the server is open again. */
-static void
-forget_read_only(void)
-{
-	if (!read_only_by_seal || IsTransactionBlock() || gate_state() != GATE_OPEN)
-		return;
-	read_only_by_seal = false;
-	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
-	XactReadOnly = false;
-}
-
 /* ---- ExecutorStart ---- */
 
 static bool
@@ -291,10 +269,10 @@ plan_intent(QueryDesc *query)
 static void
 executor_start(QueryDesc *query, int eflags)
 {
-	if (unlikely(read_only_by_seal))
-		forget_read_only();
 	if (gate_is_closed() && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
 		pass_gate(plan_intent(query));
+	if (unlikely(gate_read_only_login))
+		gate_login_writes_again();
 
 	if (previous_executor_start)
 		previous_executor_start(query, eflags);
@@ -406,10 +384,10 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *query_env, DestReceiver *dest, QueryCompletion *qc)
 {
-	if (unlikely(read_only_by_seal))
-		forget_read_only();
 	if (gate_is_closed() && !IsAbortedTransactionBlockState())
 		pass_gate(utility_intent(pstmt->utilityStmt));
+	if (unlikely(gate_read_only_login) && !IsAbortedTransactionBlockState())
+		gate_login_writes_again();
 	give_xid(pstmt->utilityStmt);
 
 	if (previous_process_utility)
@@ -498,6 +476,8 @@ function_executes(Oid function)
 		if (intent != MAY_READ)
 			pass_gate(intent);
 	}
+	if (unlikely(gate_read_only_login))
+		gate_login_writes_again();
 	if (function == F_PG_NOTIFY)
 		xid_due_at_commit = true;
 	else if (function == COMPAT_F_EMIT_MESSAGE_TEXT || function == COMPAT_F_EMIT_MESSAGE_BYTEA)
@@ -566,39 +546,22 @@ transaction_event(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_PREPARE:
 			if (unlikely(MyBgworkerEntry != NULL))
 				gate_applier_commits();
+			gate_login_commits();
 			check_commit();
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
 			gate_note_commit();
+			gate_login_ended(true);
 			forget_transaction();
 			break;
 		case XACT_EVENT_ABORT:
+			gate_login_ended(false);
 			forget_transaction();
 			break;
 		default:
 			break;
 	}
-}
-
-/* ---- connections ---- */
-
-/*
- * A sealed server presents itself as read-only, so that libpq's
- * target_session_attrs=read-write goes on to the next host.
- */
-static void
-client_authentication(Port *port, int status)
-{
-	if (previous_client_authentication)
-		previous_client_authentication(port, status);
-	if (status != STATUS_OK || !gate_is_closed() || RecoveryInProgress() ||
-		gate_state() != GATE_SEALED)
-		return;
-	if (port->application_name && strcmp(port->application_name, GATE_AGENT_APPLICATION) == 0)
-		return;
-	SetConfigOption("default_transaction_read_only", "on", PGC_SUSET, PGC_S_OVERRIDE);
-	read_only_by_seal = true;
 }
 
 void
@@ -610,7 +573,5 @@ gate_install_hooks(void)
 	ProcessUtility_hook = process_utility;
 	previous_object_access = object_access_hook;
 	object_access_hook = object_access;
-	previous_client_authentication = ClientAuthentication_hook;
-	ClientAuthentication_hook = client_authentication;
 	RegisterXactCallback(transaction_event, NULL);
 }

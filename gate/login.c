@@ -1,0 +1,98 @@
+/*
+ * login.c - sessions that log in at a sealed server.
+ *
+ * It presents itself as read-only to them, so that libpq's
+ * target_session_attrs=read-write goes on to the next host. That must leave no
+ * trace when the seal is lifted: the setting goes back to what the role, the
+ * database or the client's options had made of it, a client's own SET counts
+ * for more, and a transaction that began meanwhile may write again.
+ *
+ * The setting has a source of its own, above the defaults and below SET. So
+ * PostgreSQL itself ignores us where the client has said something.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+
+#include "gate/gate.h"
+#include "pg_compat.h"
+
+#define SETTING		"default_transaction_read_only"
+#define OUR_SOURCE	PGC_S_INTERACTIVE
+
+bool		gate_read_only_login = false;
+
+/* This transaction takes it back for good, if it commits. */
+static bool taken_back = false;
+
+/* At the end of the transaction that connects a session: all its settings are in place, none is reported yet. */
+static void
+log_in(void)
+{
+	static bool looked = false;
+
+	if (looked)
+		return;
+	looked = true;
+	if (MyBackendType != B_BACKEND || MyProcPort == NULL || DefaultXactReadOnly ||
+		pg_atomic_read_u32(&gate_shared->state) == GATE_OPEN || gate_state() != GATE_SEALED ||
+		(application_name && strcmp(application_name, GATE_AGENT_APPLICATION) == 0))
+		return;
+	SetConfigOption(SETTING, "on", PGC_USERSET, OUR_SOURCE);
+	gate_read_only_login = true;
+}
+
+static void
+take_back(void)
+{
+	SetConfigOption(SETTING, NULL, PGC_USERSET, OUR_SOURCE);
+}
+
+/* Has the client itself made this transaction read-only? Then its word has a higher source, and ours is ignored. */
+static bool
+read_only_by_client(void)
+{
+	return set_config_option("transaction_read_only", "on", PGC_USERSET, OUR_SOURCE, GUC_ACTION_SET, true, 0, false) < 0;
+}
+
+/* A serializable one that began to read as read-only keeps no account of conflicts. */
+static bool
+must_stay_read_only(void)
+{
+	return (IsolationIsSerializable() && FirstSnapshotSet) || read_only_by_client();
+}
+
+/*
+ * May run in a subtransaction that is rolled back, and then runs again; what
+ * counts is done before the commit.
+ */
+void
+gate_login_writes_again(void)
+{
+	if (IsInParallelMode() || gate_state() != GATE_OPEN)
+		return;
+	take_back();
+	if (XactReadOnly && !DefaultXactReadOnly && !must_stay_read_only())
+		XactReadOnly = false;
+}
+
+void
+gate_login_commits(void)
+{
+	log_in();
+	if (!gate_read_only_login || gate_state() != GATE_OPEN)
+		return;
+	take_back();
+	taken_back = true;
+}
+
+void
+gate_login_ended(bool committed)
+{
+	if (taken_back && committed)
+		gate_read_only_login = false;
+	taken_back = false;
+}
