@@ -130,13 +130,12 @@ check_still_closed(void)
 static void
 drain_within(int64 grace_ms, bool abort)
 {
-	TimestampTz start = GetCurrentTimestamp();
-	TimestampTz grace_end = TimestampTzPlusMilliseconds(start, grace_ms);
-	TimestampTz limit = TimestampTzPlusMilliseconds(grace_end, CANCEL_LIMIT_MS);
+	int64		grace_end = gate_clock() + grace_ms * 1000;
+	int64		limit = grace_end + CANCEL_LIMIT_MS * 1000;
 
 	for (;;)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		int64		now = gate_clock();
 
 		check_still_closed();
 		if (gate_drain(now < grace_end || abort ? DRAIN_LOOK : DRAIN_CANCEL, NULL) == 0)
@@ -160,8 +159,7 @@ pingpong_quiesce(PG_FUNCTION_ARGS)
 	refuse_in_recovery("pingpong.quiesce()");
 	refuse_with_xid("pingpong.quiesce()");
 
-	gate_close(mode, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), gate_hold_timeout),
-			   "quiesce");
+	gate_close(mode, gate_hold_timeout, "quiesce");
 	PG_TRY();
 	{
 		drain_within(grace_ms, abort);
@@ -278,7 +276,7 @@ put_closed(Datum *values, bool *nulls, const GateShared *gate, GateState state)
 	}
 	else
 	{
-		values[6] = TimestampTzGetDatum(gate->deadline);
+		values[6] = TimestampTzGetDatum(GetCurrentTimestamp() + (gate->deadline - gate_clock()));
 		nulls[6] = false;
 	}
 }

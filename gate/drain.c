@@ -17,19 +17,31 @@
 #include "replication/syncrep.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "utils/timestamp.h"
+#include "storage/procarray.h"
+#include "utils/memutils.h"
 
 #include "gate/gate.h"
 #include "pg_compat.h"
 
-#define CANCEL_PAUSE_MS		20	/* give a cancelled backend time to abort */
+#define CANCEL_PAUSE_US		(20 * 1000)	/* give a cancelled backend time to abort */
+#define STUBBORN_US			(500 * 1000)	/* by then a cancel has had its effect, or will have none */
 
 typedef struct Holder
 {
 	int			pid;
 	TransactionId xid;
 	bool		waits_for_standby;
+	bool		waits_for_client;
+	int64		since;			/* gate_clock() when it was first told to stop */
 } Holder;
+
+static bool
+waits_for_client(const PGPROC *proc)
+{
+	uint32		event = *(volatile const uint32 *) &proc->wait_event_info;
+
+	return event == WAIT_EVENT_CLIENT_READ || event == WAIT_EVENT_CLIENT_WRITE;
+}
 
 /*
  * Collect up to max holders, return how many there are. PGPROC entries are
@@ -54,12 +66,16 @@ find_holders(Holder *holders, int max)
 			holders[n].pid = proc->pid;
 			holders[n].xid = xid;
 			holders[n].waits_for_standby = proc->syncRepState != SYNC_REP_NOT_WAITING;
+			holders[n].waits_for_client = waits_for_client(proc);
+			holders[n].since = 0;
 		}
 		n++;
 	}
 	LWLockRelease(ProcArrayLock);
 	return n;
 }
+
+/* ---- what a process does ---- */
 
 /* Our own copy of what process pid does; NULL if it is gone. */
 static PgBackendStatus *
@@ -77,16 +93,28 @@ find_activity(int pid)
 	return NULL;
 }
 
+/*
+ * Without track_activities a session does not tell. One that waits for the
+ * next word of its client is idle then; that may be in the middle of a COPY.
+ */
 static bool
-is_idle(const PgBackendStatus *activity)
+is_idle(const PgBackendStatus *activity, bool waiting_for_client)
 {
-	return activity->st_state == STATE_IDLE ||
-		activity->st_state == STATE_IDLEINTRANSACTION ||
-		activity->st_state == STATE_IDLEINTRANSACTION_ABORTED;
+	switch (activity->st_state)
+	{
+		case STATE_IDLE:
+		case STATE_IDLEINTRANSACTION:
+		case STATE_IDLEINTRANSACTION_ABORTED:
+			return true;
+		case STATE_DISABLED:
+			return waiting_for_client;
+		default:
+			return false;
+	}
 }
 
 static const char *
-activity_state_name(const PgBackendStatus *activity)
+activity_state_name(const PgBackendStatus *activity, bool waiting_for_client)
 {
 	if (activity == NULL)
 		return "gone";
@@ -100,8 +128,10 @@ activity_state_name(const PgBackendStatus *activity)
 			return "idle in transaction (aborted)";
 		case STATE_FASTPATH:
 			return "fastpath function call";
+		case STATE_DISABLED:
+			return waiting_for_client ? "waits for its client" : "not tracked";
 		default:
-			return "active";
+			return waiting_for_client ? "active, waits for its client" : "active";
 	}
 }
 
@@ -112,7 +142,7 @@ describe_holder(const Holder *holder, GateHolder *out)
 
 	out->pid = holder->pid;
 	out->xid = holder->xid;
-	strlcpy(out->state, activity_state_name(activity), sizeof(out->state));
+	strlcpy(out->state, activity_state_name(activity, holder->waits_for_client), sizeof(out->state));
 	if (holder->waits_for_standby)
 		strlcpy(out->state, "waits for a standby", sizeof(out->state));
 	strlcpy(out->application,
@@ -128,6 +158,8 @@ describe_applier(int pid, GateHolder *out)
 	strlcpy(out->state, "logical replication worker", sizeof(out->state));
 }
 
+/* ---- telling them to stop ---- */
+
 /* No commit passes any more, so that ending a session is a definite answer. */
 static void
 stop_commits(void)
@@ -138,72 +170,109 @@ stop_commits(void)
 	LWLockRelease(gate_shared->lock);
 }
 
-/*
- * Cancel the active, end the idle (a cancel does not reach them). One that
- * waits for a synchronous standby has committed already: cancelling would
- * acknowledge what no standby has.
- */
-static void
-cancel_holders(const Holder *holders, int n)
+/* The holders that were told to stop when we last looked, to know since when. */
+static Holder *told = NULL;
+static int	ntold = 0;
+
+static int64
+told_since(const Holder *holder, int64 now)
 {
-	static TimestampTz last_cancel = 0;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (!TimestampDifferenceExceeds(last_cancel, now, CANCEL_PAUSE_MS))
-		return;
-	last_cancel = now;
-
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < ntold; i++)
 	{
-		PgBackendStatus *activity = find_activity(holders[i].pid);
-
-		if (activity == NULL || holders[i].waits_for_standby)
-			continue;
-		if (kill(holders[i].pid, is_idle(activity) ? SIGTERM : SIGINT) != 0)
-			elog(DEBUG1, "could not signal process %d: %m", holders[i].pid);
+		if (told[i].pid == holder->pid && told[i].xid == holder->xid)
+			return told[i].since;
 	}
+	return now;
 }
 
-/* Again and again: one that was just starting may have missed the signal. */
-static void
-end_appliers(void)
+/*
+ * A cancel keeps the session. It does not reach the idle, nor one that waits
+ * in the middle of a statement for a client that neither sends nor reads; and
+ * code that catches it goes on. Those are ended: SIGTERM reaches all but a
+ * process that does not run, or that waits without ever looking.
+ */
+static int
+signal_for(const Holder *holder, int64 now)
 {
-	static TimestampTz last = 0;
-	TimestampTz now = GetCurrentTimestamp();
+	PgBackendStatus *activity = find_activity(holder->pid);
 
-	if (!TimestampDifferenceExceeds(last, now, CANCEL_PAUSE_MS))
-		return;
-	last = now;
-	gate_end_appliers();
+	if (activity && is_idle(activity, holder->waits_for_client))
+		return SIGTERM;
+	if (holder->waits_for_client && holder->since < now)
+		return SIGTERM;
+	return now - holder->since > STUBBORN_US ? SIGTERM : SIGINT;
+}
+
+/*
+ * One that waits for a synchronous standby has committed already: stopping it
+ * would acknowledge what no standby has.
+ */
+static void
+stop_holders(Holder *holders, int n, int64 now)
+{
+	for (int i = 0; i < n; i++)
+	{
+		holders[i].since = told_since(&holders[i], now);
+		if (holders[i].waits_for_standby)
+			continue;
+		if (kill(holders[i].pid, signal_for(&holders[i], now)) != 0)
+			elog(DEBUG1, "could not signal process %d: %m", holders[i].pid);
+	}
+	if (told == NULL)
+		told = MemoryContextAlloc(TopMemoryContext, ProcGlobal->allProcCount * sizeof(Holder));
+	memcpy(told, holders, n * sizeof(Holder));
+	ntold = n;
+}
+
+/* Is it time to tell them, again? */
+static bool
+pause_is_over(int64 *last)
+{
+	int64		now = gate_clock();
+
+	if (now - *last < CANCEL_PAUSE_US)
+		return false;
+	*last = now;
+	return true;
+}
+
+/* More than a number is wanted of the holders. */
+static int
+look_closely(DrainHow how, GateHolder *first)
+{
+	static int64 last = 0;
+	Holder	   *holders = palloc(ProcGlobal->allProcCount * sizeof(Holder));
+	int			n = find_holders(holders, ProcGlobal->allProcCount);
+
+	pgstat_clear_backend_activity_snapshot();
+	if (n > 0 && how == DRAIN_CANCEL && pause_is_over(&last))
+		stop_holders(holders, n, last);
+	if (n > 0 && first)
+		describe_holder(&holders[0], first);
+	pgstat_clear_backend_activity_snapshot();
+	pfree(holders);
+	return n;
 }
 
 int
 gate_drain(DrainHow how, GateHolder *first)
 {
-	Holder		holders[64];
+	static int64 last = 0;
 	int			appliers;
 	int			applier = gate_appliers(&appliers);
 	int			n;
 
 	if (how == DRAIN_CANCEL)
 		stop_commits();
-	if (appliers > 0)
-		end_appliers();
-
-	n = find_holders(holders, lengthof(holders));
-	if (n + appliers == 0 || (how == DRAIN_LOOK && first == NULL))
-		return n + appliers;
-
-	pgstat_clear_backend_activity_snapshot();
-	if (first && n > 0)
-		describe_holder(&holders[0], first);
-	else if (first)
+	if (appliers > 0 && pause_is_over(&last))
+		gate_end_appliers();
+	n = how == DRAIN_CANCEL || first ? look_closely(how, first) : find_holders(NULL, 0);
+	if (n == 0 && appliers > 0 && first)
 		describe_applier(applier, first);
-	if (how == DRAIN_CANCEL)
-		cancel_holders(holders, Min(n, (int) lengthof(holders)));
-	pgstat_clear_backend_activity_snapshot();
 	return n + appliers;
 }
+
+/* ---- sessions ---- */
 
 /* A client's session, that is: neither ours, nor an agent's, nor replication. */
 static bool
@@ -235,6 +304,14 @@ gate_client_sessions(void)
 	return clients;
 }
 
+static bool
+client_is_waited_for(int pid)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+
+	return proc != NULL && waits_for_client(proc);
+}
+
 int
 gate_end_sessions(bool idle_only, int except_pid)
 {
@@ -251,7 +328,7 @@ gate_end_sessions(bool idle_only, int except_pid)
 		if (activity == NULL || !is_client(activity, except_pid))
 			continue;
 		remaining++;
-		if (!idle_only || is_idle(activity))
+		if (!idle_only || is_idle(activity, client_is_waited_for(activity->st_procpid)))
 			(void) kill(activity->st_procpid, SIGTERM);
 	}
 	pgstat_clear_backend_activity_snapshot();

@@ -15,6 +15,7 @@
 #include "access/xlogrecovery.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
@@ -122,6 +123,15 @@ gate_require_shmem(void)
 
 /* ---- state ---- */
 
+int64
+gate_clock(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
 static GateState
 raw_state(void)
 {
@@ -182,7 +192,7 @@ reason_to_open(GateState state)
 	}
 	if (owner_is_gone())
 		return "its owner is gone";
-	if (GetCurrentTimestamp() >= gate_shared->deadline)
+	if (gate_clock() >= gate_shared->deadline)
 		return "its time is up";
 	return NULL;
 }
@@ -257,7 +267,7 @@ open_at_exit(int code, Datum arg)
 }
 
 static void
-become_owner(const char *reason, TimestampTz deadline)
+become_owner(const char *reason, int64 limit_ms)
 {
 	static bool at_exit = false;
 
@@ -272,11 +282,11 @@ become_owner(const char *reason, TimestampTz deadline)
 			sizeof(gate_shared->owner_name));
 	strlcpy(gate_shared->reason, reason, sizeof(gate_shared->reason));
 	gate_shared->since = GetCurrentTimestamp();
-	gate_shared->deadline = deadline;
+	gate_shared->deadline = gate_clock() + limit_ms * 1000;
 }
 
 void
-gate_close(GateState mode, TimestampTz deadline, const char *reason)
+gate_close(GateState mode, int64 limit_ms, const char *reason)
 {
 	Assert(mode == GATE_HOLD || mode == GATE_READ_ONLY);
 
@@ -293,7 +303,7 @@ gate_close(GateState mode, TimestampTz deadline, const char *reason)
 				 errdetail("Its state is \"%s\", its owner is process %d.", gate_state_name(state), pid),
 				 errhint("See the view pingpong.gate.")));
 	}
-	become_owner(reason, deadline);
+	become_owner(reason, limit_ms);
 	pg_atomic_write_u32(&gate_shared->end_held, 0);
 	set_state(mode);
 	gate_end_appliers();

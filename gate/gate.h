@@ -82,7 +82,7 @@ typedef struct GateShared
 	char		owner_name[NAMEDATALEN];
 	char		reason[GATE_REASON_LEN];
 	TimestampTz since;
-	TimestampTz deadline;		/* opens by itself then, unless sealed */
+	int64		deadline;		/* gate_clock() when it opens by itself, unless sealed */
 	GateSeal	seal;			/* valid while sealed */
 
 	/* pids of logical replication workers, 0: free; each writes its own */
@@ -111,10 +111,16 @@ extern GateState gate_state(void);
 extern const char *gate_state_name(GateState state);
 
 /*
- * Close the gate (GATE_HOLD or GATE_READ_ONLY); the calling process becomes
- * the owner. ERROR 55006 if another one has closed it.
+ * Microseconds of a clock that nobody sets, the same in all processes of the
+ * host: for whatever must end in time.
  */
-extern void gate_close(GateState mode, TimestampTz deadline, const char *reason);
+extern int64 gate_clock(void);
+
+/*
+ * Close the gate (GATE_HOLD or GATE_READ_ONLY), for limit_ms at most; the
+ * calling process becomes the owner. ERROR 55006 if another one has closed it.
+ */
+extern void gate_close(GateState mode, int64 limit_ms, const char *reason);
 
 /*
  * Open the gate from any state but sealed, whoever closed it, and let the held

@@ -38,7 +38,7 @@ typedef struct Walsender
 
 static Walsender walsenders[MAX_STANDBYS];
 static int	nwalsenders = 0;
-static TimestampTz looked_up_at = 0;
+static int64 looked_up_at = 0;	/* gate_clock() */
 
 PG_FUNCTION_INFO_V1(pingpong_wait_lag_zero);
 
@@ -129,7 +129,7 @@ look_up_walsenders(void)
 			nwalsenders++;
 	}
 	pgstat_clear_backend_activity_snapshot();
-	looked_up_at = GetCurrentTimestamp();
+	looked_up_at = gate_clock();
 }
 
 /*
@@ -158,7 +158,7 @@ read_furthest(const char *name, LagStandby *out)
 static bool
 map_is_older_than(int ms)
 {
-	return TimestampDifferenceExceeds(looked_up_at, GetCurrentTimestamp(), ms);
+	return gate_clock() - looked_up_at >= ms * 1000;
 }
 
 bool
@@ -186,9 +186,9 @@ typedef struct Awaited
 } Awaited;
 
 static double
-ms_since(TimestampTz start)
+ms_since(int64 start)
 {
-	return (GetCurrentTimestamp() - start) / 1000.0;
+	return (gate_clock() - start) / 1000.0;
 }
 
 static void
@@ -244,7 +244,7 @@ list_awaited(const char *node, Awaited *awaited)
 
 /* Look once at each; returns one that is not there yet, or NULL. */
 static const Awaited *
-look_at_standbys(Awaited *awaited, int n, XLogRecPtr lsn, TimestampTz start)
+look_at_standbys(Awaited *awaited, int n, XLogRecPtr lsn, int64 start)
 {
 	const Awaited *behind = NULL;
 
@@ -269,7 +269,7 @@ look_at_standbys(Awaited *awaited, int n, XLogRecPtr lsn, TimestampTz start)
 static void
 wait_for_standbys(Awaited *awaited, int n, XLogRecPtr lsn, int64 timeout_ms)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = gate_clock();
 	const Awaited *behind;
 
 	while ((behind = look_at_standbys(awaited, n, lsn, start)) != NULL)
@@ -284,7 +284,7 @@ wait_for_standbys(Awaited *awaited, int n, XLogRecPtr lsn, int64 timeout_ms)
 static void
 wait_for_replay(Awaited *self, XLogRecPtr lsn, int64 timeout_ms)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = gate_clock();
 
 	strlcpy(self->name, cluster_name, NAMEDATALEN);
 	while ((self->replay = GetXLogReplayRecPtr(NULL)) < lsn)

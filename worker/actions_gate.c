@@ -168,7 +168,7 @@ hold_begin(Run *run, Step *step)
 {
 	int			limit = run_option_int(run, "max_blackout_ms", 10000);
 
-	gate_close(GATE_HOLD, GetCurrentTimestamp() + (limit + 5000) * INT64CONST(1000), "switchover");
+	gate_close(GATE_HOLD, limit + INT64CONST(5000), "switchover");
 	return ACTION_DONE;
 }
 
@@ -186,8 +186,9 @@ seal_grace_ended(Run *run, Step *step)
 
 	if (strcmp(run_option_text(run, "on_grace_end", "cancel"), "cancel") == 0)
 	{
-		if (gate_drain(DRAIN_CANCEL, NULL) > 0)
-			return ACTION_WAIT;
+		if (gate_drain(DRAIN_CANCEL, &holder) > 0)
+			snprintf(step->message, sizeof(step->message), "process %d (%s, application \"%s\") was told to stop and has not ended yet",
+					 holder.pid, holder.state, holder.application);
 		return ACTION_WAIT;
 	}
 	if (gate_drain(DRAIN_LOOK, &holder) == 0)
