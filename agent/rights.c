@@ -14,6 +14,7 @@
 
 #include "agent/child.h"
 #include "agent/control.h"
+#include "agent/postmaster.h"
 #include "agent/rights.h"
 
 #define ASK_TIMEOUT_MS 3000		/* the first of them that is over ends the questions */
@@ -110,7 +111,7 @@ look_at_unit(const AgentConfig *config, const char *unit, char *why, size_t size
 	int			rc = child_run_text(argv, ASK_TIMEOUT_MS, text, sizeof(text));
 	char	   *load = property(text, "LoadState");
 	char	   *restart = property(text, "Restart");
-	pid_t		pid = control_postmaster(config);
+	pid_t		pid = postmaster_pid(config->pg.data);
 	char	   *actual = pid ? rights_unit_of(pid) : NULL;
 	RightsVerdict verdict = RIGHTS_NO;
 
@@ -153,7 +154,7 @@ rights_systemctl(const AgentConfig *config, char *why, size_t size)
 static RightsVerdict
 rights_of_signal(const AgentConfig *config, char *why, size_t size)
 {
-	pid_t		pid = control_postmaster(config);
+	pid_t		pid = postmaster_pid(config->pg.data);
 	char	   *unit = pid ? rights_unit_of(pid) : NULL;
 	char	   *own = rights_unit_of(getpid());
 	struct stat st;
