@@ -134,6 +134,7 @@ extern int	file_write_atomic(const char *path, const char *data, size_t size, in
  */
 extern int	file_reserve(const char *reserve, size_t size, int mode);
 extern int	file_write_reserved(const char *path, const char *reserve, const char *data, size_t size, int mode);
+extern int	file_write_all(int fd, const char *data, size_t size);
 extern char *file_read(const char *path, size_t limit, size_t *size);	/* malloc'd, NUL behind it; or NULL */
 extern char *file_tail(const char *path, size_t limit);	/* its last bytes, of any size of file; malloc'd or NULL */
 extern int	file_fsync_path(const char *path);

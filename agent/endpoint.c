@@ -67,6 +67,15 @@ endpoint_add_pause(Endpoint *endpoint, const char *run, json_t *databases)
 }
 
 void
+endpoint_close_pausers(Endpoint *endpoint)
+{
+	while (endpoint->n_pausers > 0)
+		PQfinish(endpoint->pausers[--endpoint->n_pausers]);
+	free(endpoint->pausers_run);
+	endpoint->pausers_run = NULL;
+}
+
+void
 endpoint_note_ended(Endpoint *endpoint, const char *run, json_t *databases)
 {
 	if (!endpoint->ended_run || strcmp(endpoint->ended_run, run) != 0)
@@ -90,6 +99,12 @@ endpoint_has_ended(Endpoint *endpoint, const char *run, json_t *databases)
 			if (json_object_get(endpoint->ended, name))
 				return true;
 	return false;
+}
+
+int
+admin_timeout_ms(const BouncerConfig *bouncer)
+{
+	return bouncer->query_timeout_ms > 0 ? bouncer->query_timeout_ms : ADMIN_TIMEOUT_MS;
 }
 
 PGconn *
@@ -146,13 +161,17 @@ admin_control(Endpoint *endpoint, const BouncerConfig *bouncer, const char *sql,
 	for (;;)
 	{
 		PGresult   *res;
-		double		left = deadline - clock_monotonic_ms();
 
 		if (!endpoint->control)
 			endpoint->control = admin_connect(bouncer, error, error_size);
 		if (endpoint->control)
 		{
-			res = admin_query(endpoint->control, sql, left > 100 ? (int) left : 100, error, error_size);
+			double		left = deadline - clock_monotonic_ms();
+			int			limit = left > 100 ? (int) left : 100;
+
+			if (limit > admin_timeout_ms(bouncer))
+				limit = admin_timeout_ms(bouncer);
+			res = admin_query(endpoint->control, sql, limit, error, error_size);
 			if (res)
 				return res;
 			if (PQstatus(endpoint->control) == CONNECTION_OK && PQtransactionStatus(endpoint->control) == PQTRANS_IDLE)

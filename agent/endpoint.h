@@ -9,8 +9,19 @@
 
 #include "agent/pg.h"
 
-#define ENDPOINT_PAUSERS_MAX 16
-#define ADMIN_TIMEOUT_MS 5000
+#define ENDPOINT_DATABASES_MAX 500	/* in one order */
+#define ENDPOINT_PAUSERS_MAX 64	/* consoles kept open for PAUSE */
+#define ADMIN_TIMEOUT_MS 5000	/* "query_timeout_ms" of the endpoint, where that is not set */
+
+/* The version of the file that a run is going to need, made beforehand */
+typedef struct Stage
+{
+	char	   *run;			/* NULL: nothing is staged */
+	char	   *host;
+	int			port;
+	char	   *base;			/* the text that it was made from */
+	json_t	   *databases;		/* of all routes of the run that were prepared here */
+} Stage;
 
 /* Lives as long as the process, one for each name ever used.  All fields but name: under lock. */
 typedef struct Endpoint
@@ -22,6 +33,11 @@ typedef struct Endpoint
 	PGconn	   *control;		/* for everything that answers at once */
 	PGconn	   *pausers[ENDPOINT_PAUSERS_MAX];	/* opened by prepare; a pause takes them away */
 	int			n_pausers;
+	char	   *pausers_run;	/* whose prepare opened them */
+	Stage		stage;
+	bool		probed;			/* until its next RELOAD, PgBouncer remembers a database that was a probe */
+	double		proved_ms;		/* CLOCK_REALTIME of the last proof, 0: none since the start of the agent */
+	char	   *proof_error;	/* why it failed, NULL: it did not */
 	unsigned	generation;		/* grows when a pause is over: commit, release, deadline, next pause */
 	int			wake_fd;		/* of the pause that waits, -1: none */
 	char	   *pause_run;		/* of the pause that is on; two orders of one run are one pause */
@@ -41,9 +57,15 @@ extern void endpoint_end_pause(Endpoint *endpoint);
 /* More databases are paused, for that run (NULL: not known).  The lock is held. */
 extern void endpoint_add_pause(Endpoint *endpoint, const char *run, json_t *databases);
 
+/* The consoles of a former run.  The lock is held. */
+extern void endpoint_close_pausers(Endpoint *endpoint);
+
 /* A run will not pause these any more; was it so?  The lock is held. */
 extern void endpoint_note_ended(Endpoint *endpoint, const char *run, json_t *databases);
 extern bool endpoint_has_ended(Endpoint *endpoint, const char *run, json_t *databases);
+
+/* How long a console may take for an answer */
+extern int	admin_timeout_ms(const BouncerConfig *bouncer);
 
 /* Opens an admin connection; NULL with error set. */
 extern PGconn *admin_connect(const BouncerConfig *bouncer, char *error, size_t error_size);
@@ -66,6 +88,26 @@ extern char *admin_command(const char *verb, const char *database);
 extern int	pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *databases, double deadline_ms);
 extern void pause_clear(const AgentConfig *config, Endpoint *endpoint);
 extern void pause_guard(Endpoint *endpoint, json_t *databases, double deadline_ms);	/* the lock is held */
+
+/*
+ * proof.c: what PgBouncer says of itself.  Errors in one line.
+ *
+ * Do all databases lead to host:port, and to the database that their settings name?  `shown` is SHOW DATABASES.
+ */
+extern int	proof_leads(PGresult *shown, json_t *databases, const char *host, int port, char *why, size_t why_size);
+
+/* The row of a database, or -1; a column of it, or NULL (also where this version has no such column). */
+extern int	proof_row(PGresult *shown, const char *database);
+extern const char *proof_column(PGresult *res, int row, const char *column);
+
+/*
+ * Is the file one that PgBouncer reads, and does RELOAD take effect?  Tried: a database that leads nowhere is written
+ * to the file, looked for, and taken out again.  `text` gets the file without it, malloc'd.  The lock is held.
+ */
+extern int	proof_try(Endpoint *endpoint, const BouncerConfig *bouncer, double deadline, char **text, char *why, size_t why_size);
+
+/* Takes out of the file what a proof that was cut off has left there. */
+extern int	proof_clean(const BouncerConfig *bouncer, char *why, size_t why_size);
 
 /* retry.c: for some seconds, a failed login does not make clients wait.  Takes the lock, in another thread. */
 extern void retry_soon(Endpoint *endpoint);

@@ -47,8 +47,8 @@ fsync_parent(const char *path)
 	return rc;
 }
 
-static int
-write_all(int fd, const char *data, size_t size)
+int
+file_write_all(int fd, const char *data, size_t size)
 {
 	while (size > 0)
 	{
@@ -80,7 +80,7 @@ file_write_atomic(const char *path, const char *data, size_t size, int mode, boo
 	{
 		rc = fchmod(fd, mode);	/* whatever the umask says */
 		if (rc == 0)
-			rc = write_all(fd, data, size);
+			rc = file_write_all(fd, data, size);
 		if (rc == 0 && durable)
 			rc = fsync(fd);
 		if (close(fd) < 0)

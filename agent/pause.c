@@ -14,9 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/bouncerfile.h"
+#include "agent/bouncerini.h"
 #include "agent/endpoint.h"
 #include "agent/pgbouncer.h"
-#include "agent/text.h"
 
 #define BACKEND_WAIT_MS 5000
 #define RESUME_TIMEOUT_MS 10000
@@ -75,9 +76,9 @@ backend_of_file(const BouncerConfig *bouncer, json_t *databases)
 
 	json_object_foreach(databases, name, unused)
 	{
-		char	   *line = text && !conninfo ? bouncer_line(text, name) : NULL;
-		char	   *host = line ? conninfo_get(line, "host") : NULL;
-		char	   *port = line ? conninfo_get(line, "port") : NULL;
+		char	   *line = text && !conninfo ? bouncer_entry(text, name) : NULL;
+		char	   *host = line ? bouncer_value(line, "host") : NULL;
+		char	   *port = line ? bouncer_value(line, "port") : NULL;
 
 		if (host)
 			conninfo = conninfo_merge("connect_timeout=1", NULL, host, port ? port : "5432", NULL);
@@ -208,6 +209,21 @@ load_mark(const AgentConfig *config, const char *name)
 	free(path);
 }
 
+/* Of a run that was cut off in its preparations. */
+static void
+clean_file(const BouncerConfig *bouncer)
+{
+	Endpoint   *endpoint = endpoint_get(bouncer->name);
+	char		why[512];
+
+	pthread_mutex_lock(&endpoint->lock);
+	if (!endpoint->stage.run)	/* else a resumed job has been faster */
+		bouncer_file_discard(bouncer->file);
+	if (proof_clean(bouncer, why, sizeof(why)) < 0)
+		log_warning("PgBouncer \"%s\": %s", bouncer->name, why);
+	pthread_mutex_unlock(&endpoint->lock);
+}
+
 void
 pgbouncer_start(void)
 {
@@ -216,6 +232,8 @@ pgbouncer_start(void)
 	DIR		   *dir = opendir(directory);
 	struct dirent *entry;
 
+	for (int i = 0; i < config->n_bouncers; i++)
+		clean_file(&config->bouncers[i]);
 	while (dir && (entry = readdir(dir)))
 	{
 		size_t		len = strlen(entry->d_name);

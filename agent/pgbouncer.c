@@ -1,38 +1,43 @@
 /*
  * pgbouncer.c
- *		pgbouncer.prepare, .pause, .commit, .release.
+ *		pgbouncer.pause, .commit, .release; what all orders to a PgBouncer begin with.
  *
  * PAUSE returns when the last transaction (transaction pooling) or client (session
- * pooling) has gone, so it has connections of its own, one a database: a console
- * executes nothing else while a PAUSE is outstanding.  RESUME from the control connection
- * does not wake a waiting PAUSE; those connections are closed then.  KILL is never used.
+ * pooling) has gone, so it has connections of its own: a console executes nothing else
+ * while a PAUSE is outstanding.  RESUME from the control connection does not wake a
+ * waiting PAUSE; those connections are closed then.  KILL is never used.
  */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <libgen.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "agent/endpoint.h"
-#include "agent/text.h"
+#include "agent/bouncerfile.h"
+#include "agent/bouncerini.h"
+#include "agent/bouncerorder.h"
+#include "agent/pgbouncer.h"
 
-#define FILE_MAX (1024 * 1024)
 #define RESUME_AFTER_MS 30000
-
-/* What each of the four actions begins with */
-typedef struct Order
-{
-	const BouncerConfig *bouncer;
-	Endpoint   *endpoint;
-	json_t	   *databases;
-	double		deadline;		/* monotonic, of the action */
-} Order;
+#define EFFECT_MS 1000			/* for PgBouncer to say that it is paused */
+#define ANSWER_MS 2				/* PAUSE of a database without server connections returns sooner */
+#define RELOAD_AGAIN_MS 50
 
 static int
-read_order(ActionContext *ctx, json_t *params, Order *order)
+database_fails(ActionContext *ctx, const char *name, json_t *extra)
+{
+	if (!bouncer_name_valid(name) || !json_is_string(extra) || !bouncer_text_valid(json_string_value(extra)))
+		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"databases\" must map names to connection settings");
+	if (!bouncer_extra_valid(json_string_value(extra)))
+		return action_fail(ctx, STATE_INVALID_PARAMETER,
+						   "a connection setting of database \"%s\" is not one that a route may have", name);
+	return 0;
+}
+
+int
+order_read(ActionContext *ctx, json_t *params, Order *order)
 {
 	const char *name = param_string(params, "endpoint", "");
 	const char *database;
@@ -40,26 +45,34 @@ read_order(ActionContext *ctx, json_t *params, Order *order)
 
 	order->bouncer = config_bouncer(ctx->config, name);
 	order->databases = json_object_get(params, "databases");
-	order->deadline = clock_monotonic_ms() + param_int(params, "timeout_ms", ADMIN_TIMEOUT_MS);
 	if (!order->bouncer)
 		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no PgBouncer \"%s\" is configured", name);
+	order->deadline = clock_monotonic_ms() + param_int(params, "timeout_ms", admin_timeout_ms(order->bouncer));
 	if (!json_is_object(order->databases) || json_object_size(order->databases) == 0 ||
-		json_object_size(order->databases) > ENDPOINT_PAUSERS_MAX)
+		json_object_size(order->databases) > ENDPOINT_DATABASES_MAX)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"databases\" must name 1 to %d databases",
-						   ENDPOINT_PAUSERS_MAX);
+						   ENDPOINT_DATABASES_MAX);
 	json_object_foreach(order->databases, database, extra)
-		if (!*database || !bouncer_text_valid(database) || strpbrk(database, "'\\") ||
-			!json_is_string(extra) || !bouncer_text_valid(json_string_value(extra)))
-			return action_fail(ctx, STATE_INVALID_PARAMETER, "\"databases\" must map names to connection settings");
-		else if (!bouncer_extra_valid(json_string_value(extra)))
-			return action_fail(ctx, STATE_INVALID_PARAMETER,
-							   "a connection setting of database \"%s\" is not one that a route may have", database);
+		if (database_fails(ctx, database, extra) < 0)
+			return -1;
 	order->endpoint = endpoint_get(name);
 	return 0;
 }
 
-static PGresult *
-control(ActionContext *ctx, Order *order, const char *sql)
+/* The host goes into a line of the file. */
+bool
+order_place(json_t *params, const char **host, int *port)
+{
+	int64_t		number = param_int(params, "port", 0);
+
+	*host = param_string(params, "host", "");
+	*port = (int) number;
+	return **host && strlen(*host) < 256 && bouncer_text_valid(*host) && !strpbrk(*host, " '\\;#=,") &&
+		number >= 1 && number <= 65535;
+}
+
+PGresult *
+order_control(ActionContext *ctx, Order *order, const char *sql)
 {
 	char		error[256];
 	PGresult   *res = admin_control(order->endpoint, order->bouncer, sql, order->deadline, error, sizeof(error));
@@ -69,211 +82,98 @@ control(ActionContext *ctx, Order *order, const char *sql)
 	return res;
 }
 
-/* ---- pgbouncer.prepare ---- */
-
-static const char *
-column(PGresult *res, int row, const char *name)
-{
-	int			number = PQfnumber(res, name);
-
-	return number < 0 || PQgetisnull(res, row, number) ? NULL : PQgetvalue(res, row, number);
-}
-
-static const char *
-config_value(PGresult *config, const char *key)
-{
-	for (int i = 0; i < PQntuples(config); i++)
-		if (strcmp(PQgetvalue(config, i, 0), key) == 0)
-			return PQgetvalue(config, i, 1);
-	return NULL;
-}
-
-static int
-clients_of(PGresult *pools, const char *database)
-{
-	int			n = 0;
-
-	for (int i = 0; i < PQntuples(pools); i++)
-	{
-		const char *active = column(pools, i, "cl_active");
-
-		if (strcmp(PQgetvalue(pools, i, 0), database) == 0 && active)
-			n += atoi(active);
-	}
-	return n;
-}
-
-static void
-describe_database(PGresult *databases, int row, PGresult *pools, const char *default_mode, json_t *result)
-{
-	const char *name = PQgetvalue(databases, row, 0);
-	const char *host = column(databases, row, "host");
-	const char *port = column(databases, row, "port");
-	const char *mode = column(databases, row, "pool_mode");
-	const char *paused = column(databases, row, "paused");
-	const char *disabled = column(databases, row, "disabled");
-
-	if (!mode)
-		mode = default_mode;
-	json_object_set_new(json_object_get(result, "pool_mode"), name, json_string(mode));
-	json_object_set_new(json_object_get(result, "databases"), name,
-						json_pack("{s:s, s:s, s:i, s:b, s:b, s:i}", "pool_mode", mode, "host", host ? host : "",
-								  "port", port ? atoi(port) : 0, "paused", paused && atoi(paused),
-								  "disabled", disabled && atoi(disabled), "cl_active", clients_of(pools, name)));
-}
-
-static void
-describe_settings(PGresult *config, json_t *result)
-{
-	static const char *const keys[] = {"query_wait_timeout", "query_timeout", "server_login_retry", NULL};
-
-	for (int i = 0; keys[i]; i++)
-	{
-		const char *value = config_value(config, keys[i]);
-
-		json_object_set_new(result, keys[i], value ? json_real(atof(value)) : json_null());
-	}
-}
-
-/* The PostgreSQL processes that a client of our databases holds right now. */
-static json_t *
-linked_servers(Order *order, PGresult *servers)
-{
-	json_t	   *pids = json_array();
-
-	for (int i = 0; servers && i < PQntuples(servers); i++)
-	{
-		const char *database = column(servers, i, "database");
-		const char *link = column(servers, i, "link");
-		const char *pid = column(servers, i, "remote_pid");
-
-		if (database && link && link[0] && pid && json_object_get(order->databases, database))
-			json_array_append_new(pids, json_integer(atoi(pid)));
-	}
-	return pids;
-}
-
-static int
-describe(ActionContext *ctx, Order *order, json_t *result)
-{
-	PGresult   *version = control(ctx, order, "SHOW VERSION");
-	PGresult   *config = version ? control(ctx, order, "SHOW CONFIG") : NULL;
-	PGresult   *databases = config ? control(ctx, order, "SHOW DATABASES") : NULL;
-	PGresult   *pools = databases ? control(ctx, order, "SHOW POOLS") : NULL;
-	PGresult   *servers = pools ? control(ctx, order, "SHOW SERVERS") : NULL;
-	const char *name;
-	json_t	   *unused;
-	int			rc = servers ? 0 : -1;
-
-	if (servers)
-	{
-		const char *mode = config_value(config, "pool_mode");
-		json_t	   *known = json_object();
-
-		json_object_set_new(result, "version", json_string(PQgetvalue(version, 0, 0)));
-		json_object_set_new(result, "pool_mode", json_object());
-		json_object_set_new(result, "databases", known);
-		json_object_set_new(result, "server_pids", linked_servers(order, servers));
-		describe_settings(config, result);
-		for (int i = 0; i < PQntuples(databases); i++)
-			if (json_object_get(order->databases, PQgetvalue(databases, i, 0)))
-				describe_database(databases, i, pools, mode ? mode : "session", result);
-		json_object_foreach(order->databases, name, unused)
-			if (rc == 0 && !json_object_get(known, name))
-				rc = action_fail(ctx, "3D000", "PgBouncer \"%s\" has no database \"%s\"", order->bouncer->name, name);
-	}
-	PQclear(servers);
-	PQclear(pools);
-	PQclear(databases);
-	PQclear(config);
-	PQclear(version);
-	return rc;
-}
-
-static bool
-file_writable(const char *path)
-{
-	char	   *copy = xstrdup(path);
-	bool		writable = access(dirname(copy), W_OK) == 0;
-
-	free(copy);
-	return writable && (!file_exists(path) || access(path, W_OK) == 0);
-}
-
-/* Does our file name each database, and the place that PgBouncer has for it? */
-static bool
-file_matches(Order *order, json_t *result)
-{
-	char	   *text = file_read(order->bouncer->file, FILE_MAX, NULL);
-	bool		matches = text != NULL;
-	const char *name;
-	json_t	   *unused;
-
-	json_object_foreach(order->databases, name, unused)
-	{
-		char	   *line = text ? bouncer_line(text, name) : NULL;
-		char	   *host = line ? conninfo_get(line, "host") : NULL;
-		json_t	   *known = json_object_get(json_object_get(result, "databases"), name);
-
-		if (!host || strcmp(host, param_string(known, "host", "")) != 0)
-			matches = false;
-		free(host);
-		free(line);
-	}
-	free(text);
-	return matches;
-}
-
-/* The lock is held. */
-static int
-open_pausers(ActionContext *ctx, Order *order)
-{
-	Endpoint   *endpoint = order->endpoint;
-	int			wanted = (int) json_object_size(order->databases);
-	char		error[256];
-
-	for (int i = 0; i < endpoint->n_pausers; i++)
-		PQfinish(endpoint->pausers[i]);
-	endpoint->n_pausers = 0;
-	while (endpoint->n_pausers < wanted)
-	{
-		PGconn	   *conn = admin_connect(order->bouncer, error, sizeof(error));
-
-		if (!conn)
-			return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
-		endpoint->pausers[endpoint->n_pausers++] = conn;
-	}
-	return 0;
-}
-
-int
-action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result)
-{
-	Order		order;
-	int			rc;
-
-	if (read_order(ctx, params, &order) < 0)
-		return -1;
-	pthread_mutex_lock(&order.endpoint->lock);
-	rc = describe(ctx, &order, result);
-	if (rc == 0)
-		rc = open_pausers(ctx, &order);
-	pthread_mutex_unlock(&order.endpoint->lock);
-	json_object_set_new(result, "file_writable", json_boolean(file_writable(order.bouncer->file)));
-	json_object_set_new(result, "file_matches", json_boolean(rc == 0 && file_matches(&order, result)));
-	return rc;
-}
-
 /* ---- pgbouncer.pause ---- */
 
 typedef struct Pause
 {
-	PGconn	   *conns[ENDPOINT_PAUSERS_MAX];
-	bool		returned[ENDPOINT_PAUSERS_MAX];
+	PGconn	   *conns[ENDPOINT_DATABASES_MAX];
+	bool		returned[ENDPOINT_DATABASES_MAX];	/* that console has answered, and is free */
 	int			n;
+	double		sent_ms;		/* monotonic */
 	int			wake_fd;
 	unsigned	generation;
 } Pause;
+
+/* Reads what came on one console; an error fails the job. */
+static int
+read_pause(ActionContext *ctx, Order *order, Pause *pause, int i)
+{
+	PGconn	   *conn = pause->conns[i];
+	bool		alive = PQconsumeInput(conn);
+	PGresult   *res;
+	int			rc = 0;
+
+	if (alive && PQisBusy(conn))
+		return 0;
+	pause->returned[i] = true;
+	if (!alive)
+		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\" closed the connection of a PAUSE",
+						   order->bouncer->name);
+	while ((res = PQgetResult(conn)))
+	{
+		const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+		if (PQresultStatus(res) == PGRES_FATAL_ERROR)
+			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" refused to pause: %s",
+							 order->bouncer->name, message ? message : "connection lost");
+		PQclear(res);
+	}
+	return rc;
+}
+
+/* Waits for an answer on any console, or on wake_fd (-1: none), and reads what came. */
+static int
+read_pauses(ActionContext *ctx, Order *order, Pause *pause, int wake_fd, int timeout_ms)
+{
+	struct pollfd fds[ENDPOINT_DATABASES_MAX + 1];
+	int			rc = 0;
+
+	for (int i = 0; i < pause->n; i++)
+		fds[i] = (struct pollfd) {pause->returned[i] ? -1 : PQsocket(pause->conns[i]), POLLIN, 0};
+	fds[pause->n] = (struct pollfd) {wake_fd, POLLIN, 0};
+	poll(fds, pause->n + 1, timeout_ms);
+	for (int i = 0; i < pause->n && rc == 0; i++)
+		if (fds[i].fd >= 0 && fds[i].revents)
+			rc = read_pause(ctx, order, pause, i);
+	return rc;
+}
+
+static int
+free_console(const Pause *pause)
+{
+	for (int i = 0; i < pause->n; i++)
+		if (pause->returned[i])
+			return i;
+	return -1;
+}
+
+/*
+ * The console for the next PAUSE: one that has answered, one that prepare has opened, or after a moment a new one.
+ * -1: the job has failed.
+ */
+static int
+next_console(ActionContext *ctx, Order *order, Pause *pause)
+{
+	Endpoint   *endpoint = order->endpoint;
+	char		error[256];
+	int			i = free_console(pause);
+
+	if (i < 0 && endpoint->n_pausers == 0 && pause->n > 0)
+	{
+		if (read_pauses(ctx, order, pause, -1, ANSWER_MS) < 0)
+			return -1;
+		i = free_console(pause);
+	}
+	if (i >= 0)
+		return i;
+	i = pause->n;
+	pause->conns[i] = endpoint->n_pausers > 0 ? endpoint->pausers[--endpoint->n_pausers] :
+		admin_connect(order->bouncer, error, sizeof(error));
+	if (!pause->conns[i])
+		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
+	pause->n++;
+	return i;
+}
 
 /* A connection of prepare may have died with its PgBouncer: then a new one, once. */
 static int
@@ -281,23 +181,21 @@ send_one(ActionContext *ctx, Order *order, Pause *pause, const char *database)
 {
 	char	   *sql = admin_command("PAUSE", database);
 	char		error[256] = "could not send";
-	Endpoint   *endpoint = order->endpoint;
-	PGconn	   *conn = endpoint->n_pausers > 0 ? endpoint->pausers[--endpoint->n_pausers] : NULL;
-	bool		sent = conn && PQsendQuery(conn, sql);
+	int			i = next_console(ctx, order, pause);
+	bool		sent = i >= 0 && PQsendQuery(pause->conns[i], sql);
 
-	if (!sent)
+	if (i >= 0 && !sent)
 	{
-		PQfinish(conn);
-		conn = admin_connect(order->bouncer, error, sizeof(error));
-		sent = conn && PQsendQuery(conn, sql);
+		PQfinish(pause->conns[i]);
+		pause->conns[i] = admin_connect(order->bouncer, error, sizeof(error));
+		sent = pause->conns[i] && PQsendQuery(pause->conns[i], sql);
 	}
 	free(sql);
+	if (i < 0)
+		return -1;
+	pause->returned[i] = !sent;
 	if (!sent)
-	{
-		PQfinish(conn);
 		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
-	}
-	pause->conns[pause->n++] = conn;
 	return 0;
 }
 
@@ -319,6 +217,50 @@ begin_pause(ActionContext *ctx, Order *order)
 	json_decref(former);
 }
 
+/* The first database that PgBouncer does not call paused, or NULL. */
+static const char *
+not_paused(Order *order, PGresult *shown)
+{
+	const char *name;
+	json_t	   *unused;
+
+	json_object_foreach(order->databases, name, unused)
+	{
+		int			row = proof_row(shown, name);
+		const char *paused = row < 0 ? NULL : proof_column(shown, row, "paused");
+
+		if (!paused || atoi(paused) == 0)
+			return name;
+	}
+	return NULL;
+}
+
+/*
+ * PgBouncer itself says that it lets nobody at a server any more.  It reads our PAUSE and this question from
+ * different connections, in any order.
+ */
+static int
+await_effect(ActionContext *ctx, Order *order)
+{
+	double		limit = clock_monotonic_ms() + EFFECT_MS;
+
+	for (;;)
+	{
+		PGresult   *shown = order_control(ctx, order, "SHOW DATABASES");
+		const char *open = shown ? not_paused(order, shown) : NULL;
+
+		PQclear(shown);
+		if (!shown)
+			return -1;
+		if (!open)
+			return 0;
+		if (clock_monotonic_ms() > limit)
+			return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" has not paused database \"%s\"",
+							   order->bouncer->name, open);
+		sleep_ms(1);
+	}
+}
+
 /* The lock is held: a commit comes before all of this, or after it. */
 static int
 send_all(ActionContext *ctx, Order *order, Pause *pause, double deadline_ms)
@@ -335,38 +277,12 @@ send_all(ActionContext *ctx, Order *order, Pause *pause, double deadline_ms)
 	pause->generation = endpoint->generation;
 	pause->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (endpoint->wake_fd < 0)
-		endpoint->wake_fd = pause->wake_fd;	/* a second one notices the end by its polls */
+		endpoint->wake_fd = pause->wake_fd; /* a second one notices the end by its polls */
 	json_object_foreach(order->databases, name, unused)
 		if (rc == 0)
 			rc = send_one(ctx, order, pause, name);
-	return rc;
-}
-
-/* Reads what came on one connection; an error other than "already paused" fails the job. */
-static int
-read_pause(ActionContext *ctx, Order *order, Pause *pause, int i)
-{
-	PGconn	   *conn = pause->conns[i];
-	bool		alive = PQconsumeInput(conn);
-	PGresult   *res;
-	int			rc = 0;
-
-	if (alive && PQisBusy(conn))
-		return 0;
-	pause->returned[i] = true;
-	if (!alive)
-		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\" closed the connection of a PAUSE",
-						   order->bouncer->name);
-	while ((res = PQgetResult(conn)))
-	{
-		const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-
-		if (PQresultStatus(res) == PGRES_FATAL_ERROR && !(message && strstr(message, "already")))
-			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" refused to pause: %s",
-							 order->bouncer->name, message ? message : "connection lost");
-		PQclear(res);
-	}
-	return rc;
+	pause->sent_ms = clock_monotonic_ms();
+	return rc == 0 ? await_effect(ctx, order) : rc;
 }
 
 static int
@@ -397,22 +313,19 @@ pause_over(Order *order, const Pause *pause)
 	return over;
 }
 
+/* Until all have returned, somebody has ended the pause, or the asker's patience is over. */
 static int
-wait_pauses(ActionContext *ctx, Order *order, Pause *pause)
+wait_pauses(ActionContext *ctx, Order *order, Pause *pause, int64_t patience_ms)
 {
 	int			rc = 0;
 
 	while (rc == 0 && pauses_left(pause) > 0 && !pause_over(order, pause))
 	{
-		struct pollfd fds[ENDPOINT_PAUSERS_MAX + 1];
+		double		left = pause->sent_ms + (double) patience_ms - clock_monotonic_ms();
 
-		for (int i = 0; i < pause->n; i++)
-			fds[i] = (struct pollfd) {pause->returned[i] ? -1 : PQsocket(pause->conns[i]), POLLIN, 0};
-		fds[pause->n] = (struct pollfd) {pause->wake_fd, POLLIN, 0};
-		poll(fds, pause->n + 1, 100);	/* the limit: a cancelled job is noticed */
-		for (int i = 0; i < pause->n && rc == 0; i++)
-			if (fds[i].fd >= 0 && fds[i].revents)
-				rc = read_pause(ctx, order, pause, i);
+		if (left <= 0)
+			return 0;
+		rc = read_pauses(ctx, order, pause, pause->wake_fd, left < 100 ? (int) left + 1 : 100);
 		if (rc == 0 && action_cancelled(ctx))
 			rc = action_fail(ctx, STATE_CANCELED, "the job was cancelled");
 	}
@@ -478,6 +391,7 @@ int
 action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 {
 	int64_t		resume_after = param_int(params, "resume_after_ms", RESUME_AFTER_MS);
+	int64_t		patience = param_int(params, "patience_ms", 3600000);
 	double		start = clock_monotonic_ms();
 	Pause		pause = {.wake_fd = -1};
 	Order		order;
@@ -486,7 +400,7 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 
 	if (resume_after <= 0 || resume_after > 3600000)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"resume_after_ms\" must be between 1 and 3600000");
-	if (read_order(ctx, params, &order) < 0)
+	if (order_read(ctx, params, &order) < 0)
 		return -1;
 	if (ctx->resumed)
 		return 0;				/* the guard of the first life has its end; nobody needs more of it now */
@@ -503,8 +417,7 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 	}
 	action_progress(ctx, -1, "PAUSE sent");
 	if (rc == 0)
-		rc = wait_pauses(ctx, &order, &pause);
-	json_object_set_new(result, "paused", json_integer(pause.n - pauses_left(&pause)));
+		rc = wait_pauses(ctx, &order, &pause, patience);
 	json_object_set_new(result, "complete", json_boolean(rc == 0 && pauses_left(&pause) == 0));
 	json_object_set_new(result, "pause_ms", json_real(clock_monotonic_ms() - start));
 	finish_pause(ctx, &order, &pause, rc);
@@ -513,42 +426,94 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 
 /* ---- pgbouncer.commit, pgbouncer.release ---- */
 
-/* Not fsynced here: that is done when the clients go on. */
+/* The file leads to the new place.  Not durable yet: that is done when the clients go on. */
 static int
-write_file(ActionContext *ctx, Order *order, const char *host, int port)
+write_file(Order *order, const char *host, int port, char *why, size_t why_size)
 {
-	char	   *text = file_read(order->bouncer->file, FILE_MAX, NULL);
-	const char *name;
-	json_t	   *extra;
+	char	   *text;
+	char	   *next = NULL;
+	int			rc = bouncer_file_read(order->bouncer->file, &text, why, why_size);
+
+	if (rc < 0)
+		return rc;
+	if (!stage_use(order, text, host, port))
+	{
+		next = stage_text(order->databases, text, host, port, why, why_size);
+		if (!next)
+			rc = -1;
+		else if (strcmp(next, text) != 0)
+			rc = bouncer_file_replace(order->bouncer->file, next, why, why_size);
+	}
+	free(next);
+	free(text);
+	return rc;
+}
+
+/*
+ * RELOAD, and what PgBouncer says of it.  What counts is where the databases lead: a RELOAD that was refused may have
+ * come as far as them, and one that was answered with OK need not have.
+ */
+static int
+reload_once(Order *order, const char *host, int port, char *why, size_t why_size)
+{
+	char		refusal[256] = "";
+	PGresult   *res = admin_control(order->endpoint, order->bouncer, "RELOAD", order->deadline, refusal, sizeof(refusal));
+	PGresult   *shown;
+	size_t		len;
 	int			rc;
 
-	if (!text && errno != ENOENT)
-		return action_fail(ctx, STATE_IO_ERROR, "could not read \"%s\": %s", order->bouncer->file, strerror(errno));
-	json_object_foreach(order->databases, name, extra)
-	{
-		char	   *changed = bouncer_rewrite(text ? text : "", name, host, port, json_string_value(extra));
+	if (res)
+		order->endpoint->probed = false;
+	PQclear(res);
+	shown = admin_control(order->endpoint, order->bouncer, "SHOW DATABASES", order->deadline, why, why_size);
+	rc = shown ? proof_leads(shown, order->databases, host, port, why, why_size) : -1;
+	PQclear(shown);
+	if (rc == 0 && !res)
+		log_warning("PgBouncer \"%s\" has taken over its databases, but said to RELOAD: %s", order->bouncer->name, refusal);
+	len = strlen(why);
+	if (rc < 0 && !res)
+		snprintf(why + len, why_size - len, "; RELOAD: %s", refusal);
+	return rc;
+}
 
-		free(text);
-		text = changed;
+/* File and RELOAD, again and again while there is time: behind the promotion nothing else helps. */
+static int
+lead_to(ActionContext *ctx, Order *order, const char *host, int port)
+{
+	char		why[512] = "";
+	int			rc;
+
+	for (;;)
+	{
+		rc = write_file(order, host, port, why, sizeof(why));
+		if (rc == 0)
+			rc = reload_once(order, host, port, why, sizeof(why));
+		if (rc == 0 || clock_monotonic_ms() + RELOAD_AGAIN_MS > order->deadline || action_cancelled(ctx))
+			break;
+		sleep_ms(RELOAD_AGAIN_MS);
 	}
-	rc = file_write_atomic(order->bouncer->file, text, strlen(text), 0644, false);
-	free(text);
-	if (rc < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "could not write \"%s\": %s", order->bouncer->file, strerror(errno));
-	return 0;
+	if (rc == 0)
+		return 0;
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not lead to %s:%d: %s", order->bouncer->name,
+				host, port, why);
+	action_hint(ctx, "PgBouncer's log says what stops its RELOAD.  It must read \"%s\".", order->bouncer->file);
+	return -1;
 }
 
 static void
 sync_file(ActionContext *ctx, json_t *params)
 {
 	const BouncerConfig *bouncer = config_bouncer(ctx->config, param_string(params, "endpoint", ""));
-	const char *path = bouncer->file;
-	char	   *copy = xstrdup(path);
+	Endpoint   *endpoint = endpoint_get(bouncer->name);
+	char		why[512];
 
-	if (file_fsync_path(path) < 0 || file_fsync_path(dirname(copy)) < 0)
-		log_warning("could not fsync \"%s\": %s", path, strerror(errno));
-	free(copy);
-	retry_soon(endpoint_get(bouncer->name));
+	if (bouncer_file_sync(bouncer->file, why, sizeof(why)) < 0)
+		log_warning("PgBouncer \"%s\": %s", bouncer->name, why);
+	pthread_mutex_lock(&endpoint->lock);
+	if (!endpoint->paused)
+		endpoint_close_pausers(endpoint);
+	pthread_mutex_unlock(&endpoint->lock);
+	retry_soon(endpoint);
 }
 
 /* The lock is held. */
@@ -556,14 +521,9 @@ static int
 commit(ActionContext *ctx, Order *order, const char *host, int port, json_t *result)
 {
 	char		error[256];
-	PGresult   *res;
 
-	if (write_file(ctx, order, host, port) < 0)
+	if (lead_to(ctx, order, host, port) < 0)
 		return -1;
-	res = control(ctx, order, "RELOAD");
-	if (!res)
-		return -1;
-	PQclear(res);
 	if (release(ctx->config, order, error, sizeof(error)) < 0)
 		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
 	json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
@@ -573,22 +533,47 @@ commit(ActionContext *ctx, Order *order, const char *host, int port, json_t *res
 int
 action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const char *host = param_string(params, "host", "");
-	int64_t		port = param_int(params, "port", 0);
+	const char *host;
+	int			port;
 	Order		order;
 	int			rc;
 
-	if (!*host || !bouncer_text_valid(host) || strpbrk(host, " '\\;#=") || port < 1 || port > 65535)
+	if (!order_place(params, &host, &port))
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new primary");
-	if (read_order(ctx, params, &order) < 0)
+	if (order_read(ctx, params, &order) < 0)
 		return -1;
 	pthread_mutex_lock(&order.endpoint->lock);
 	endpoint_note_ended(order.endpoint, ctx->run, order.databases);
-	rc = commit(ctx, &order, host, (int) port, result);
+	rc = commit(ctx, &order, host, port, result);
 	pthread_mutex_unlock(&order.endpoint->lock);
 	if (rc == 0)
 		action_afterwards(ctx, sync_file, params);
 	return rc;
+}
+
+/* What prepare has left, when the run does not come to its commit. */
+static void
+tidy_up(ActionContext *ctx, json_t *params)
+{
+	const BouncerConfig *bouncer = config_bouncer(ctx->config, param_string(params, "endpoint", ""));
+	Endpoint   *endpoint = endpoint_get(bouncer->name);
+	char		error[256];
+
+	pthread_mutex_lock(&endpoint->lock);
+	if (!endpoint->paused)
+		endpoint_close_pausers(endpoint);
+	if (!endpoint->stage.run || strcmp(endpoint->stage.run, ctx->run) == 0)
+		stage_drop(endpoint, bouncer);
+	if (endpoint->probed)
+	{
+		PGresult   *res = admin_control(endpoint, bouncer, "RELOAD", clock_monotonic_ms() + admin_timeout_ms(bouncer), error,
+										sizeof(error));
+
+		endpoint->probed = res == NULL;
+		PQclear(res);
+	}
+	pthread_mutex_unlock(&endpoint->lock);
+	retry_soon(endpoint);
 }
 
 int
@@ -598,7 +583,7 @@ action_pgbouncer_release(ActionContext *ctx, json_t *params, json_t *result)
 	Order		order;
 	int			rc;
 
-	if (read_order(ctx, params, &order) < 0)
+	if (order_read(ctx, params, &order) < 0)
 		return -1;
 	pthread_mutex_lock(&order.endpoint->lock);
 	endpoint_note_ended(order.endpoint, ctx->run, order.databases);
@@ -607,6 +592,6 @@ action_pgbouncer_release(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc < 0)
 		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order.bouncer->name, error);
 	json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
-	retry_soon(order.endpoint);
+	action_afterwards(ctx, tidy_up, params);
 	return 0;
 }

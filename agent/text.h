@@ -35,12 +35,6 @@ typedef struct ConfSetting
 extern char *conf_rewrite(const char *text, const ConfSetting *settings, int n);	/* malloc'd */
 extern char *conf_value(const char *text, const char *name);	/* the last one, unquoted, malloc'd; or NULL */
 
-/* PgBouncer's [databases] file: one line a database, others stay as they are */
-extern char *bouncer_rewrite(const char *text, const char *name, const char *host, int port, const char *extra);
-extern char *bouncer_line(const char *text, const char *name);	/* what is right of "name =", malloc'd; or NULL */
-extern bool bouncer_extra_valid(const char *text);	/* key=value, only keys that lead nowhere else */
-extern bool bouncer_text_valid(const char *text);	/* nothing that would break out of a line */
-
 /* PostgreSQL's LSN */
 extern bool lsn_parse(const char *text, unsigned long long *lsn);
 

@@ -1,0 +1,331 @@
+/*
+ * bouncerprepare.c
+ *		pgbouncer.prepare: what a switchover needs of a pooler, found out while nothing has changed yet.
+ *
+ * It is proved that PgBouncer reads our file and that RELOAD takes effect, the next version of the file is on disk,
+ * and consoles for the PAUSE are open.  Whatever stands against the move ends the run here.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/bouncerchain.h"
+#include "agent/bouncerfile.h"
+#include "agent/bouncerini.h"
+#include "agent/bouncerorder.h"
+
+#define SPARE_PAUSERS 4			/* for databases without server connections: PAUSE returns at once */
+
+/* What the console says, one answer a question */
+typedef struct Console
+{
+	PGresult   *version;
+	PGresult   *config;
+	PGresult   *databases;
+	PGresult   *pools;
+} Console;
+
+static void
+console_clear(Console *console)
+{
+	PQclear(console->version);
+	PQclear(console->config);
+	PQclear(console->databases);
+	PQclear(console->pools);
+}
+
+static int
+console_ask(ActionContext *ctx, Order *order, Console *console)
+{
+	memset(console, 0, sizeof(*console));
+	console->version = order_control(ctx, order, "SHOW VERSION");
+	console->config = console->version ? order_control(ctx, order, "SHOW CONFIG") : NULL;
+	console->databases = console->config ? order_control(ctx, order, "SHOW DATABASES") : NULL;
+	console->pools = console->databases ? order_control(ctx, order, "SHOW POOLS") : NULL;
+	return console->pools ? 0 : -1;
+}
+
+static const char *
+setting(PGresult *config, const char *key)
+{
+	for (int i = 0; i < PQntuples(config); i++)
+		if (strcmp(PQgetvalue(config, i, 0), key) == 0)
+			return PQgetvalue(config, i, 1);
+	return NULL;
+}
+
+/* ---- the report ---- */
+
+/* A pool's mode may be its user's; that of the database holds for who comes next. */
+static const char *
+pool_mode_of(Console *console, int row)
+{
+	const char *name = PQgetvalue(console->databases, row, 0);
+	const char *mode = proof_column(console->databases, row, "pool_mode");
+
+	if (!mode)
+		mode = setting(console->config, "pool_mode");
+	if (!mode)
+		mode = "session";
+	for (int i = 0; i < PQntuples(console->pools); i++)
+	{
+		const char *of_pool = proof_column(console->pools, i, "pool_mode");
+
+		if (of_pool && strcmp(PQgetvalue(console->pools, i, 0), name) == 0 && strcmp(of_pool, mode) != 0)
+			return "mixed";
+	}
+	return mode;
+}
+
+static int
+count_of(Console *console, const char *database, const char *const *columns)
+{
+	int			n = 0;
+
+	for (int i = 0; i < PQntuples(console->pools); i++)
+		for (int c = 0; columns[c] && strcmp(PQgetvalue(console->pools, i, 0), database) == 0; c++)
+		{
+			const char *value = proof_column(console->pools, i, columns[c]);
+
+			n += value ? atoi(value) : 0;
+		}
+	return n;
+}
+
+static void
+report_database(Console *console, int row, json_t *result)
+{
+	static const char *const clients[] = {"cl_active", NULL};
+	const char *name = PQgetvalue(console->databases, row, 0);
+	const char *host = proof_column(console->databases, row, "host");
+	const char *port = proof_column(console->databases, row, "port");
+	const char *paused = proof_column(console->databases, row, "paused");
+	const char *disabled = proof_column(console->databases, row, "disabled");
+	const char *mode = pool_mode_of(console, row);
+
+	json_object_set_new(json_object_get(result, "pool_mode"), name, json_string(mode));
+	json_object_set_new(json_object_get(result, "databases"), name,
+						json_pack("{s:s, s:s, s:i, s:b, s:b, s:i}", "pool_mode", mode, "host", host ? host : "",
+								  "port", port ? atoi(port) : 0, "paused", paused && atoi(paused),
+								  "disabled", disabled && atoi(disabled), "cl_active", count_of(console, name, clients)));
+}
+
+static void
+report(Console *console, json_t *databases, json_t *result)
+{
+	static const char *const keys[] = {"query_wait_timeout", "query_timeout", "server_login_retry", NULL};
+
+	json_object_set_new(result, "version", json_string(PQgetvalue(console->version, 0, 0)));
+	json_object_set_new(result, "pool_mode", json_object());
+	json_object_set_new(result, "databases", json_object());
+	for (int i = 0; keys[i]; i++)
+	{
+		const char *value = setting(console->config, keys[i]);
+
+		json_object_set_new(result, keys[i], value ? json_real(atof(value)) : json_null());
+	}
+	for (int i = 0; i < PQntuples(console->databases); i++)
+		if (json_object_get(databases, PQgetvalue(console->databases, i, 0)))
+			report_database(console, i, result);
+}
+
+/* ---- the file ---- */
+
+/* A line that we add where another file has one would win over it, or lose, by the order of the files. */
+static int
+check_lines(ActionContext *ctx, Order *order, Console *console, const char *text)
+{
+	const char *name;
+	json_t	   *unused;
+	char	   *star = bouncer_entry(text, "*");
+	int			rc = 0;
+
+	json_object_foreach(order->databases, name, unused)
+	{
+		char	   *entry = rc == 0 ? bouncer_entry(text, name) : NULL;
+		bool		known = proof_row(console->databases, name) >= 0;
+
+		if (rc == 0 && !entry && !star)
+		{
+			rc = known ? action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" has no line for database \"%s\" of PgBouncer \"%s\"",
+									 order->bouncer->file, name, order->bouncer->name) :
+				action_fail(ctx, "3D000", "PgBouncer \"%s\" has no database \"%s\"", order->bouncer->name, name);
+			action_hint(ctx, "Move the line of the database into that file.");
+		}
+		free(entry);
+	}
+	free(star);
+	return rc;
+}
+
+/* Says PgBouncer of our databases what our file says?  Else another line for one of them is read behind ours. */
+static int
+check_matches(ActionContext *ctx, Order *order, PGresult *shown, const char *text)
+{
+	const char *name;
+	json_t	   *extra;
+	int			rc = 0;
+
+	json_object_foreach(order->databases, name, extra)
+	{
+		char	   *entry = bouncer_entry(text, name);
+		char	   *host = entry ? bouncer_value(entry, "host") : NULL;
+		char	   *port = entry ? bouncer_value(entry, "port") : NULL;
+		json_t	   *one = json_pack("{s:O}", name, extra);
+		char		why[512];
+
+		if (rc == 0 && entry &&
+			proof_leads(shown, one, host ? host : "", port ? atoi(port) : BOUNCER_DEFAULT_PORT, why, sizeof(why)) < 0)
+		{
+			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not say what \"%s\" says: %s",
+							 order->bouncer->name, order->bouncer->file, why);
+			action_hint(ctx, "Another file may have a line for the same database, or the route names another dbname.");
+		}
+		json_decref(one);
+		free(port);
+		free(host);
+		free(entry);
+	}
+	return rc;
+}
+
+static void
+explain(ActionContext *ctx, Order *order, Console *console)
+{
+	const char *main_file = setting(console->config, "conffile");
+	BouncerChain chain;
+
+	if (!main_file)
+		return;
+	bouncer_chain_look(main_file, order->bouncer->file, &chain);
+	if (chain.trouble[0])
+		action_detail(ctx, "%s", chain.trouble);
+	bouncer_chain_free(&chain);
+	action_hint(ctx, "PgBouncer's log says what stops its RELOAD; its configuration (\"%s\") must include \"%s\".", main_file,
+				order->bouncer->file);
+}
+
+/* The lock is held; text as in proof_try(). */
+static int
+prove(ActionContext *ctx, Order *order, Console *console, char **text)
+{
+	Endpoint   *endpoint = order->endpoint;
+	char		why[512];
+	int			rc = proof_try(endpoint, order->bouncer, order->deadline, text, why, sizeof(why));
+
+	endpoint->proved_ms = clock_realtime_ms();
+	free(endpoint->proof_error);
+	endpoint->proof_error = rc < 0 ? xstrdup(why) : NULL;
+	if (rc < 0)
+	{
+		action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not take over its file: %s",
+					order->bouncer->name, why);
+		explain(ctx, order, console);
+	}
+	return rc;
+}
+
+static int
+prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
+{
+	const char *host;
+	int			port;
+	char		why[512];
+	char	   *text = NULL;
+	PGresult   *shown = NULL;
+	int			rc;
+
+	if (bouncer_file_check(order->bouncer->file, why, sizeof(why)) < 0)
+	{
+		action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be replaced: %s", order->bouncer->name, why);
+		action_hint(ctx, "The agent's user needs to own the file and to write to its folder.");
+		return -1;
+	}
+	if (bouncer_file_read(order->bouncer->file, &text, why, sizeof(why)) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "%s", why);
+	rc = check_lines(ctx, order, console, text);
+	free(text);
+	text = NULL;
+	if (rc == 0)
+		rc = prove(ctx, order, console, &text);
+	if (rc == 0 && !(shown = order_control(ctx, order, "SHOW DATABASES")))
+		rc = -1;
+	if (rc == 0)
+		rc = check_matches(ctx, order, shown, text);
+	if (rc == 0 && order_place(params, &host, &port) &&
+		stage_make(order, ctx->run, text, host, port, why, sizeof(why)) < 0)
+		rc = action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be prepared: %s", order->bouncer->name, why);
+	PQclear(shown);
+	free(text);
+	return rc;
+}
+
+/* ---- consoles ---- */
+
+/*
+ * A console is blocked while its PAUSE is outstanding, and a client's place less: so as many as there are databases
+ * with server connections, whose PAUSE does not return at once, and a few more.  Others are opened when needed.
+ */
+static int
+open_pausers(ActionContext *ctx, Order *order, Console *console)
+{
+	static const char *const servers[] = {"sv_active", "sv_idle", "sv_used", "sv_tested", "sv_login", NULL};
+	Endpoint   *endpoint = order->endpoint;
+	int			all = 0;
+	int			wanted = SPARE_PAUSERS;
+	char		error[256];
+
+	for (int i = 0; i < PQntuples(console->databases); i++)
+	{
+		const char *name = PQgetvalue(console->databases, i, 0);
+
+		if (!json_object_get(order->databases, name) || strcmp(pool_mode_of(console, i), "session") == 0)
+			continue;
+		all++;
+		wanted += count_of(console, name, servers) > 0;
+	}
+	wanted = wanted < all ? wanted : all;
+	if (!endpoint->pausers_run || strcmp(endpoint->pausers_run, ctx->run) != 0)
+	{
+		endpoint_close_pausers(endpoint);
+		endpoint->pausers_run = xstrdup(ctx->run);
+	}
+	else
+		wanted += endpoint->n_pausers;	/* another route of the run */
+	while (endpoint->n_pausers < wanted && endpoint->n_pausers < ENDPOINT_PAUSERS_MAX)
+	{
+		PGconn	   *conn = admin_connect(order->bouncer, error, sizeof(error));
+
+		if (!conn)
+			return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
+		endpoint->pausers[endpoint->n_pausers++] = conn;
+	}
+	return 0;
+}
+
+int
+action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result)
+{
+	Order		order;
+	Console		console;
+	int			rc;
+
+	if (order_read(ctx, params, &order) < 0)
+		return -1;
+	pthread_mutex_lock(&order.endpoint->lock);
+	rc = console_ask(ctx, &order, &console);
+	if (rc == 0)
+	{
+		report(&console, order.databases, result);
+		rc = prepare_file(ctx, &order, &console, params);
+		json_object_set_new(result, "file_writable", json_boolean(rc == 0));
+		json_object_set_new(result, "file_matches", json_boolean(rc == 0));
+	}
+	if (rc == 0)
+		rc = open_pausers(ctx, &order, &console);
+	pthread_mutex_unlock(&order.endpoint->lock);
+	console_clear(&console);
+	if (order.endpoint->probed)
+		retry_soon(order.endpoint); /* a login that the RELOAD has broken off */
+	return rc;
+}
