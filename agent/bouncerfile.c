@@ -228,8 +228,6 @@ bouncer_file_replace(const char *path, const char *text, char *why, size_t why_s
 		fail(why, why_size, "replace", real);
 		unlink(temporary);
 	}
-	if (rc == 0)
-		rc = bouncer_file_sync(path, why, why_size);
 	free(temporary);
 	free(real);
 	return rc;

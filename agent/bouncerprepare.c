@@ -158,9 +158,12 @@ check_lines(ActionContext *ctx, Order *order, Console *console, const char *text
 	return rc;
 }
 
-/* Says PgBouncer of our databases what our file says?  Else another line for one of them is read behind ours. */
+/*
+ * Says PgBouncer of our databases what our file says?  Else a RELOAD would move clients now (an edit that nobody has
+ * loaded), or, after one, another line for the database is read behind ours.
+ */
 static int
-check_matches(ActionContext *ctx, Order *order, PGresult *shown, const char *text)
+check_matches(ActionContext *ctx, Order *order, PGresult *shown, const char *text, const char *hint)
 {
 	const char *name;
 	json_t	   *extra;
@@ -179,7 +182,7 @@ check_matches(ActionContext *ctx, Order *order, PGresult *shown, const char *tex
 		{
 			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not say what \"%s\" says: %s",
 							 order->bouncer->name, order->bouncer->file, why);
-			action_hint(ctx, "Another file may have a line for the same database, or the route names another dbname.");
+			action_hint(ctx, "%s", hint);
 		}
 		json_decref(one);
 		free(port);
@@ -198,11 +201,10 @@ explain(ActionContext *ctx, Order *order, Console *console)
 	if (!main_file)
 		return;
 	bouncer_chain_look(main_file, order->bouncer->file, &chain);
-	if (chain.trouble[0])
-		action_detail(ctx, "%s", chain.trouble);
+	action_detail(ctx, "%s", chain.trouble[0] ? chain.trouble : "PgBouncer's log tells what its RELOAD could not read");
 	bouncer_chain_free(&chain);
-	action_hint(ctx, "PgBouncer's log says what stops its RELOAD; its configuration (\"%s\") must include \"%s\".", main_file,
-				order->bouncer->file);
+	action_hint(ctx, "Mend the configuration of PgBouncer (\"%s\"), which must include \"%s\"; RELOAD, and look into its log.",
+				main_file, order->bouncer->file);
 }
 
 /* The lock is held; text as in proof_try(). */
@@ -244,6 +246,9 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 	if (bouncer_file_read(order->bouncer->file, &text, why, sizeof(why)) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "%s", why);
 	rc = check_lines(ctx, order, console, text);
+	if (rc == 0)
+		rc = check_matches(ctx, order, console->databases, text, "A RELOAD now would move its clients: mend the file, or the "
+						   "route's dbname, or let PgBouncer RELOAD first.");
 	free(text);
 	text = NULL;
 	if (rc == 0)
@@ -251,7 +256,7 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 	if (rc == 0 && !(shown = order_control(ctx, order, "SHOW DATABASES")))
 		rc = -1;
 	if (rc == 0)
-		rc = check_matches(ctx, order, shown, text);
+		rc = check_matches(ctx, order, shown, text, "Another file has a line for the same database, behind this one.");
 	if (rc == 0 && order_place(params, &host, &port) &&
 		stage_make(order, ctx->run, text, host, port, why, sizeof(why)) < 0)
 		rc = action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be prepared: %s", order->bouncer->name, why);

@@ -17,6 +17,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "agent/bouncerchain.h"
+#include "agent/bouncerfile.h"
 #include "agent/check.h"
 #include "agent/endpoint.h"
 #include "agent/http.h"
@@ -163,19 +165,41 @@ check_listen_address(const AgentConfig *config)
 
 /* ---- the others ---- */
 
+/* The configuration is looked at as far as we may read it; that RELOAD takes effect is tried by each run. */
+static void
+check_bouncer_file(const BouncerConfig *bouncer, const char *main_file)
+{
+	char		why[512];
+	BouncerChain chain;
+	bool		replaceable = bouncer_file_check(bouncer->file, why, sizeof(why)) == 0;
+
+	check_say(replaceable, "file %s can be replaced%s%s", bouncer->file, replaceable ? "" : ": ", replaceable ? "" : why);
+	if (!main_file)
+		return;
+	bouncer_chain_look(main_file, bouncer->file, &chain);
+	if (chain.included || chain.complete || chain.broken)
+		check_say(chain.included && !chain.broken, "PgBouncer's %s includes %s%s%s", main_file, bouncer->file,
+			   chain.broken || !chain.included ? ": " : "", chain.broken || !chain.included ? chain.trouble : "");
+	bouncer_chain_free(&chain);
+}
+
 static void
 check_bouncer(const BouncerConfig *bouncer)
 {
 	char		error[256];
 	PGconn	   *conn = admin_connect(bouncer, error, sizeof(error));
-	PGresult   *res = conn ? admin_query(conn, "SHOW VERSION", ADMIN_TIMEOUT_MS, error, sizeof(error)) : NULL;
-	char	   *folder = xstrdup(bouncer->file);
+	PGresult   *res = conn ? admin_query(conn, "SHOW CONFIG", admin_timeout_ms(bouncer), error, sizeof(error)) : NULL;
+	char	   *main_file = NULL;
 
 	check_say(res != NULL, "console of PgBouncer %s%s%s", bouncer->name, res ? "" : ": ", res ? "" : error);
-	check_say(file_exists(bouncer->file) && access(bouncer->file, R_OK | W_OK) == 0 && access(dirname(folder), W_OK) == 0,
-		   "file %s and its folder are writable", bouncer->file);
+	if (!conn)
+		printf("     \"admin\" needs a user of PgBouncer's admin_users, or over the unix socket user=pgbouncer where the agent "
+			   "runs as PgBouncer's own user\n");
+	for (int i = 0; res && i < PQntuples(res); i++)
+		if (strcmp(PQgetvalue(res, i, 0), "conffile") == 0)
+			main_file = PQgetvalue(res, i, 1);
+	check_bouncer_file(bouncer, main_file);
 	check_conninfo("admin", bouncer->admin);
-	free(folder);
 	PQclear(res);
 	PQfinish(conn);
 }

@@ -20,8 +20,10 @@ extern json_t *facts_service(const AgentConfig *config);
 /* facts_postgres.c */
 extern json_t *facts_postgres(const AgentConfig *config);
 
-/* facts_network.c */
+/* facts_pooler.c */
 extern json_t *facts_routers(const AgentConfig *config);
+
+/* facts_network.c */
 extern json_t *facts_connect(const AgentConfig *config, json_t *wanted);
 
 /* facts.c: {"error": ...} */

@@ -1,11 +1,8 @@
 /*
  * facts_network.c
- *		Facts about others: the poolers that we administer, and connections that are
- *		tried for real because a move will need them.
+ *		Facts about others: connections that are tried for real because a move will need them.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -17,10 +14,10 @@
 #include "agent/facts.h"
 #include "agent/pg.h"
 
-#define PATIENCE_MS 2000		/* for one answer of a pooler or a walsender */
+#define PATIENCE_MS 2000		/* for one answer of a walsender */
 #define MAX_CONNECTS 8
 
-/* PQexec() that gives up: a pooler that hangs must not hang us. */
+/* PQexec() that gives up: a server that hangs must not hang us. */
 static PGresult *
 ask(PGconn *conn, const char *sql, char *error, size_t error_size)
 {
@@ -57,116 +54,6 @@ ask(PGconn *conn, const char *sql, char *error, size_t error_size)
 	error[strcspn(error, "\n")] = '\0';
 	PQclear(res);
 	return NULL;
-}
-
-/* The columns that we want, of all rows; a column that this version lacks is left out. */
-static json_t *
-rows_of(const PGresult *res, const char *const *columns)
-{
-	json_t	   *rows = json_array();
-
-	for (int row = 0; row < PQntuples(res); row++)
-	{
-		json_t	   *object = json_object();
-
-		for (const char *const *column = columns; *column; column++)
-		{
-			int			field = PQfnumber(res, *column);
-
-			if (field >= 0)
-				json_object_set_new(object, *column, PQgetisnull(res, row, field) ? json_null() :
-									json_string(PQgetvalue(res, row, field)));
-		}
-		json_array_append_new(rows, object);
-	}
-	return rows;
-}
-
-static const char *const database_columns[] = {"name", "host", "port", "database", "pool_mode", "pool_size",
-	"max_connections", "current_connections", "paused", "disabled", NULL};
-static const char *const pool_columns[] = {"database", "user", "cl_active", "cl_waiting", "sv_active", "sv_idle",
-	"maxwait", "pool_mode", NULL};
-static const char *const config_names[] = {"pool_mode", "query_wait_timeout", "query_timeout", "server_login_retry",
-	"server_connect_timeout", "dns_max_ttl", "max_client_conn", "so_reuseport", "conffile", NULL};
-
-/* SHOW CONFIG has one row a setting */
-static json_t *
-settings_of(const PGresult *res)
-{
-	json_t	   *object = json_object();
-	int			key = PQfnumber(res, "key");
-	int			value = PQfnumber(res, "value");
-
-	for (int row = 0; key >= 0 && value >= 0 && row < PQntuples(res); row++)
-		for (const char *const *name = config_names; *name; name++)
-			if (strcmp(PQgetvalue(res, row, key), *name) == 0)
-				json_object_set_new(object, *name, json_string(PQgetvalue(res, row, value)));
-	return object;
-}
-
-/* We replace the file by rename(), so the folder counts. */
-static json_t *
-backend_file(const char *path)
-{
-	char	   *copy = xstrdup(path);
-	const char *problem = NULL;
-	json_t	   *object;
-
-	if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) < 0 && errno != ENOENT)
-		problem = strerror(errno);
-	else if (faccessat(AT_FDCWD, dirname(copy), W_OK | X_OK, AT_EACCESS) < 0)
-		problem = strerror(errno);
-	object = json_pack("{s:s, s:b, s:s?}", "path", path, "writable", problem == NULL, "error", problem);
-	free(copy);
-	return object;
-}
-
-static int
-look_at_pooler(PGconn *conn, json_t *facts, char *error, size_t error_size)
-{
-	PGresult   *res;
-
-	if (!(res = ask(conn, "SHOW VERSION", error, error_size)))
-		return -1;
-	/* versions before 1.13 or so answered with a notice only */
-	json_object_set_new(facts, "version", json_string(PQntuples(res) > 0 ? PQgetvalue(res, 0, 0) : "PgBouncer"));
-	PQclear(res);
-	if (!(res = ask(conn, "SHOW DATABASES", error, error_size)))
-		return -1;
-	json_object_set_new(facts, "databases", rows_of(res, database_columns));
-	PQclear(res);
-	if (!(res = ask(conn, "SHOW CONFIG", error, error_size)))
-		return -1;
-	json_object_set_new(facts, "config", settings_of(res));
-	PQclear(res);
-	if (!(res = ask(conn, "SHOW POOLS", error, error_size)))
-		return -1;
-	json_object_set_new(facts, "pools", rows_of(res, pool_columns));
-	PQclear(res);
-	return 0;
-}
-
-static json_t *
-pooler(const BouncerConfig *bouncer)
-{
-	char		error[512] = "";
-	json_t	   *facts = json_pack("{s:s, s:o}", "endpoint", bouncer->name, "file", backend_file(bouncer->file));
-	PGconn	   *conn = pg_remote(bouncer->admin, NULL, 0, false, error, sizeof(error));
-
-	if (!conn || look_at_pooler(conn, facts, error, sizeof(error)) < 0)
-		json_object_set_new(facts, "error", json_string(error));
-	PQfinish(conn);
-	return facts;
-}
-
-json_t *
-facts_routers(const AgentConfig *config)
-{
-	json_t	   *rows = json_array();
-
-	for (int i = 0; i < config->n_bouncers; i++)
-		json_array_append_new(rows, pooler(&config->bouncers[i]));
-	return rows;
 }
 
 /* A walsender connection with our own credentials: what a standby needs. */

@@ -130,7 +130,7 @@ fill_reserve(const char *reserve, const char *data, size_t size)
 
 		memset(all, ' ', st.st_size);
 		memcpy(all, data, size);
-		rc = write_all(fd, all, st.st_size);
+		rc = file_write_all(fd, all, st.st_size);
 		free(all);
 	}
 	if (rc == 0)

@@ -10,7 +10,7 @@ VALUES
     ('switchover', 20, 'sync_relax', 'target', 'source', 'none', $$r.options->>'synchronous' = 'relax'$$, 'sync_restore', '10s', 'undo', 'writes on the new primary must not wait for a standby that is not back yet'),
     ('switchover', 20, 'fast_wal', 'target', 'source', 'none', NULL, 'slow_wal', '10s', 'continue', 'new WAL segments are not filled with zeros while the target is promoted'),
     ('switchover', 20, 'calm_wal', 'source', 'source', 'none', NULL, 'wake_wal', '10s', 'continue', 'hint bits that readers write after the seal are not flushed, so that the old primary needs no rewind'),
-    ('switchover', 20, 'prepare_route', 'rw_routes', 'source', 'none', NULL, NULL, '10s', 'undo', 'connections to the routers open, backend file writable'),
+    ('switchover', 20, 'prepare_route', 'rw_routes', 'source', 'none', NULL, 'release', '10s', 'undo', 'proved that the routers read their file and reload; its next version is on disk, connections are open'),
     ('switchover', 20, 'arm', 'target', 'source', 'none', NULL, 'burn', '10s', 'undo', 'the promote token (run, epoch, time to live) goes to the target''s agent'),
     ('switchover', 25, 'warm', 'source', 'source', 'none', NULL, NULL, '10s', 'continue', 'what the rejoin will read on the old primary is read now, with its hint bits'),
     ('switchover', 28, 'wal_align', 'source', 'source', 'none', NULL, NULL, '5s', 'continue', 'moves the WAL close to the end of its segment, so that the promotion has no segment to copy'),

@@ -69,13 +69,19 @@ $$;
 -- Routes
 --
 
+INSERT INTO pingpong.preflight_check (number, name, topic, builtin, comment)
+VALUES
+    (59, 'pooler_file',               'routes',    true, 'each pooler reads the file that its agent changes, and that file can be replaced'),
+    (60, 'pooler_databases',          'routes',    true, 'databases of the poolers that lead to this primary and that no route covers'),
+    (60, 'pooler_long_reads',         'routes',    true, 'long reads through a pooler, which are ended after the move');
+
 -- Each route with what its router's agent saw; db is null where the pooler does not know the database. A route that no
 -- run has set yet: rw belongs to this primary, ro to whatever node it points to.
 CREATE VIEW pingpong.preflight_route AS
-SELECT r.name, r.kind, r.router, r.endpoint, n.name AS node, d.database, n.host, n.port, e.e AS endpoint_facts, b.db,
+SELECT r.name, r.kind, r.router, r.endpoint, n.name AS node, d.database, d.settings, n.host, n.port, e.e AS endpoint_facts, b.db,
        coalesce(b.db ->> 'pool_mode', e.e #>> '{config,pool_mode}') AS pool_mode
 FROM pingpong.route r
-     CROSS JOIN LATERAL jsonb_object_keys(r.databases) d (database)
+     CROSS JOIN LATERAL jsonb_each_text(r.databases) d (database, settings)
      LEFT JOIN pingpong.preflight_node p ON p.name = r.router
      LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(p.facts -> 'routers') x WHERE x ->> 'endpoint' = r.endpoint LIMIT 1) e (e) ON true
      LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(e.e -> 'databases') x WHERE x ->> 'name' = d.database LIMIT 1) b (db) ON true
@@ -86,6 +92,13 @@ FROM pingpong.route r
                                    ELSE m.host = b.db ->> 'host' AND m.port::text = b.db ->> 'port' END
                         ORDER BY m.name LIMIT 1) n ON true;
 COMMENT ON VIEW pingpong.preflight_route IS 'routes and their databases with what the agent of the router saw';
+
+-- Each pooler that an agent administers, whether a route leads through it or not.
+CREATE VIEW pingpong.preflight_pooler AS
+SELECT p.name AS router, e.e ->> 'endpoint' AS endpoint, e.e AS facts,
+       (SELECT bool_or(r.kind = 'rw') FROM pingpong.route r WHERE r.router = p.name AND r.endpoint = e.e ->> 'endpoint') AS rw
+FROM pingpong.preflight_node p CROSS JOIN LATERAL jsonb_array_elements(p.facts -> 'routers') e (e);
+COMMENT ON VIEW pingpong.preflight_pooler IS 'poolers as their agents saw them; rw: null without a route, else whether a rw route leads through it';
 
 CREATE FUNCTION pingpong.check_routes_observed(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
@@ -102,30 +115,123 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    format('Add [pgbouncer.%s] to its configuration, or correct the route.', r.endpoint), 'routers')
     FROM (SELECT DISTINCT router, endpoint FROM preflight_route WHERE endpoint_facts IS NULL) r JOIN preflight_node p ON p.name = r.router
     UNION ALL
-    -- it points where the table says
+    -- it points where the table says; a database that only "*" serves is not shown while nobody uses it
     SELECT finding(r.router, coalesce(db ->> 'port' = r.port::text AND db ->> 'host' = r.host, false),
-                   CASE WHEN r.kind = 'ro' OR db ->> 'port' = r.port::text THEN 'warn' ELSE 'fail' END,
+                   CASE WHEN r.kind = 'ro' OR db ->> 'port' = r.port::text OR (db IS NULL AND endpoint_facts -> 'star' IS NOT NULL) THEN 'warn' ELSE 'fail' END,
                    CASE WHEN r.node IS NULL AND db IS NOT NULL
                         THEN format('route "%s", database "%s": points to %s:%s, which is no node', r.name, r.database, coalesce(db ->> 'host', 'local socket'), db ->> 'port')
-                        WHEN db IS NULL THEN format('route "%s": the pooler has no database "%s"', r.name, r.database)
+                        WHEN db IS NULL THEN format('route "%s": the pooler has no database "%s"%s', r.name, r.database,
+                                                    CASE WHEN endpoint_facts -> 'star' IS NOT NULL THEN ' of its own, only "*"' ELSE '' END)
                         ELSE format('route "%s", database "%s": points to %s:%s, node "%s" is %s:%s', r.name, r.database,
                                     coalesce(db ->> 'host', 'local socket'), db ->> 'port', r.node, r.host, r.port) END,
                    'Repair the backend file of the pooler, or the table pingpong.route: one of them is wrong.', 'routers')
     FROM preflight_route r WHERE endpoint_facts ->> 'error' IS NULL AND endpoint_facts IS NOT NULL
     UNION ALL
+    -- the line in the pooler's file counts, not what the route says of it
+    SELECT finding(r.router, false, 'fail',
+                   format('route "%s", database "%s": leads to the database "%s", the route says "%s"', r.name, r.database, db ->> 'database', said),
+                   'What stands in the pooler''s file counts: correct the line there, or the route.', 'routers')
+    FROM preflight_route r, LATERAL (SELECT replace(coalesce(m[1], m[2]), $q$''$q$, $q$'$q$)
+                                     FROM regexp_match(r.settings, $q$(?:^|\s)dbname\s*=\s*(?:'((?:[^']|'')*)'|([^'\s]+))$q$) m) x (said)
+    WHERE r.db ->> 'database' <> said
+    UNION ALL
     SELECT finding(r.router, r.node = node_name(), 'fail', format('rw route "%s" belongs to node "%s"', r.name, coalesce(r.node, 'none')),
-                   'A rw route belongs to the primary: correct pingpong.route.', 'routers')
+                   'A rw route belongs to the primary: pingpong.repoint() leads it here.', 'routers')
     FROM (SELECT DISTINCT name, router, node FROM preflight_route WHERE kind = 'rw') r
     WHERE r.node IS DISTINCT FROM node_name()
     UNION ALL
-    -- and it can be changed
-    SELECT finding(r.router, (f ->> 'writable')::boolean, 'fail', format('endpoint "%s": %s is %swritable%s', r.endpoint, f ->> 'path',
-                   CASE WHEN (f ->> 'writable')::boolean THEN '' ELSE 'not ' END, coalesce(' (' || (f ->> 'error') || ')', '')),
-                   'The agent replaces this file: it needs to write to its folder.', 'routers', 'file')
-    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts IS NOT NULL) r, LATERAL (SELECT r.endpoint_facts -> 'file') x (f)
-    UNION ALL
     SELECT ROW(node_name(), 'info', 'there is no rw route', 'Clients must find the new primary by themselves, or pingpong.add_route() it.')::finding
     WHERE NOT EXISTS (SELECT FROM route WHERE kind = 'rw')
+$$;
+
+CREATE FUNCTION pingpong.check_pooler_file(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- it can be replaced
+    SELECT finding(p.router, (f ->> 'writable')::boolean, 'fail',
+                   format('endpoint "%s": %s can %sbe replaced%s', p.endpoint, f ->> 'path',
+                          CASE WHEN (f ->> 'writable')::boolean THEN '' ELSE 'not ' END, coalesce(' (' || (f ->> 'error') || ')', '')),
+                   'The agent''s user needs to own this file and to write to its folder.', 'routers', 'file')
+    FROM preflight_pooler p, LATERAL (SELECT p.facts -> 'file') x (f) WHERE p.rw IS NOT NULL
+    UNION ALL
+    -- it is one that the pooler reads: what can be seen, and what was proved last; a run proves it before its blackout
+    SELECT finding(p.router, CASE WHEN p.facts -> 'config' IS NOT NULL THEN
+                       NOT coalesce((f ->> 'broken')::boolean, false) AND p.facts #>> '{proof,error}' IS NULL
+                       AND ((f ->> 'included')::boolean IS NOT FALSE OR p.facts #>> '{proof,at_ms}' IS NOT NULL) END, 'warn',
+                   format('endpoint "%s": %s', p.endpoint,
+                          CASE WHEN (f ->> 'broken')::boolean OR (f ->> 'included') = 'false' AND p.facts #>> '{proof,at_ms}' IS NULL THEN f ->> 'trouble'
+                               WHEN p.facts #>> '{proof,error}' IS NOT NULL THEN 'at the last run, ' || (p.facts #>> '{proof,error}')
+                               WHEN p.facts #>> '{proof,at_ms}' IS NOT NULL
+                               THEN 'RELOAD took the file over at ' || to_char(to_timestamp((p.facts #>> '{proof,at_ms}')::float8 / 1000), 'YYYY-MM-DD HH24:MI:SS TZ')
+                               WHEN (f ->> 'included')::boolean THEN format('%s includes the file', p.facts #>> '{config,conffile}')
+                               ELSE coalesce(f ->> 'trouble', 'it cannot be seen from here what the pooler reads') END),
+                   'A run proves it before its blackout and would end there: mend the pooler''s configuration, RELOAD, look into its log.', 'routers', 'config')
+    FROM preflight_pooler p, LATERAL (SELECT p.facts -> 'file') x (f) WHERE p.rw IS NOT NULL
+    UNION ALL
+    -- what the next RELOAD will change besides
+    SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM preflight_route r WHERE r.router = p.router AND r.endpoint = p.endpoint AND r.kind = 'rw'
+                                                      AND r.database = w ->> 'name') THEN 'fail' ELSE 'warn' END,
+                   format('endpoint "%s": the file leads database "%s" to %s:%s, the pooler does not', p.endpoint, w ->> 'name',
+                          coalesce(nullif(w ->> 'host', ''), 'its socket'), w ->> 'port'),
+                   'A run reloads the pooler, which moves this database: correct the file, or RELOAD now.', 'routers', 'file')
+    FROM preflight_pooler p, jsonb_array_elements(p.facts #> '{file,pending}') w WHERE p.rw IS NOT NULL
+    UNION ALL
+    SELECT ROW(node_name(), 'ok', 'there is no route', NULL)::finding WHERE NOT EXISTS (SELECT FROM preflight_pooler p WHERE p.rw IS NOT NULL)
+$$;
+
+CREATE FUNCTION pingpong.check_pooler_databases(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    WITH here AS (
+        SELECT n.host, n.port FROM node n WHERE n.name = node_name()
+    ), led AS (
+        -- by its address, or, under another name of this host, because the pooler holds a session here
+        SELECT p.router, p.endpoint, d ->> 'name' AS database
+        FROM preflight_pooler p, jsonb_array_elements(p.facts -> 'databases') d, here h
+        WHERE (d ->> 'host' = h.host AND d ->> 'port' = h.port::text)
+           OR EXISTS (SELECT FROM jsonb_array_elements(p.facts -> 'servers') s JOIN pg_stat_activity a ON a.pid = (s ->> 'pid')::integer
+                      WHERE s ->> 'database' = d ->> 'name' AND a.datname = d ->> 'database' AND a.usename = s ->> 'user')
+        UNION ALL
+        SELECT p.router, p.endpoint, '*' FROM preflight_pooler p, here h
+        WHERE p.facts #>> '{star,host}' = h.host AND p.facts #>> '{star,port}' = h.port::text
+    ), uncovered AS (
+        SELECT l.router, l.endpoint, array_agg(l.database ORDER BY l.database) AS databases
+        FROM led l
+        WHERE l.database NOT LIKE 'pingpong\_probe\_%'
+          AND NOT EXISTS (SELECT FROM route r WHERE r.router = l.router AND r.endpoint = l.endpoint AND r.databases ? l.database)
+        GROUP BY 1, 2
+    )
+    SELECT finding(u.router, false, 'warn',
+                   format('endpoint "%s": %s lead to this primary and no route covers them', u.endpoint,
+                          array_to_string(u.databases[1:20], ', ') || CASE WHEN n > 20 THEN format(' and %s more', n - 20) ELSE '' END),
+                   'They stay at the old primary, which becomes a standby: add them to a route, or see to it that nobody writes there.', 'routers')
+    FROM uncovered u, LATERAL (SELECT cardinality(u.databases)) c (n)
+    UNION ALL
+    SELECT finding(p.router, CASE WHEN p.facts -> 'databases' IS NOT NULL THEN true END, 'warn',
+                   format('endpoint "%s": all databases that lead to this primary are covered', p.endpoint), NULL, 'routers')
+    FROM preflight_pooler p WHERE NOT EXISTS (SELECT FROM uncovered u WHERE u.router = p.router AND u.endpoint = p.endpoint)
+    UNION ALL
+    SELECT ROW(node_name(), 'ok', 'there is no pooler', NULL)::finding WHERE NOT EXISTS (SELECT FROM preflight_pooler)
+$$;
+
+CREATE FUNCTION pingpong.check_pooler_long_reads(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    WITH reads AS (
+        SELECT p.router, p.endpoint, s ->> 'database' AS database, a.pid, a.usename, a.application_name, clock_timestamp() - a.xact_start AS age
+        FROM preflight_pooler p, jsonb_array_elements(p.facts -> 'servers') s JOIN pg_stat_activity a ON a.pid = (s ->> 'pid')::integer
+        WHERE (s ->> 'linked')::boolean AND a.usename = s ->> 'user' AND a.backend_xid IS NULL AND a.pid <> pg_backend_pid()
+          AND a.xact_start < clock_timestamp() - interval '1 s'
+          AND EXISTS (SELECT FROM jsonb_array_elements(p.facts -> 'databases') d
+                      WHERE d ->> 'name' = s ->> 'database' AND d ->> 'database' = a.datname)
+    )
+    SELECT finding(r.router, false, 'warn',
+                   format('endpoint "%s", database "%s": a read runs for %s s (process %s, user %s, application "%s")', r.endpoint, r.database,
+                          round(extract(epoch FROM r.age), 1), r.pid, r.usename, r.application_name),
+                   'PAUSE does not wait for it. It goes on at the old primary, and is ended there when readers_grace is over.', 'routers')
+    FROM reads r
+    UNION ALL
+    SELECT finding(p.router, CASE WHEN p.facts -> 'servers' IS NOT NULL THEN true END, 'warn', format('endpoint "%s": none', p.endpoint), NULL, 'routers')
+    FROM preflight_pooler p WHERE NOT EXISTS (SELECT FROM reads r WHERE r.router = p.router AND r.endpoint = p.endpoint)
+    UNION ALL
+    SELECT ROW(node_name(), 'ok', 'there is no pooler', NULL)::finding WHERE NOT EXISTS (SELECT FROM preflight_pooler)
 $$;
 
 CREATE FUNCTION pingpong.check_pooler_settings(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -146,6 +252,27 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT ROW(r.router, 'info', format('database "%s" is in session pooling', r.database),
                'PAUSE cannot return while a session lives, so the sessions are ended after the seal: each client sees one disconnect.')::finding
     FROM preflight_route r WHERE r.db IS NOT NULL AND r.pool_mode = 'session' AND r.kind = 'rw'
+    UNION ALL
+    -- a user's own pool mode
+    SELECT ROW(r.router, 'info', format('database "%s": user "%s" is in session pooling, the database is not', r.database, o ->> 'user'),
+               'The clients of this user are not waited for: each sees one disconnect after the seal.')::finding
+    FROM preflight_route r, jsonb_array_elements(r.endpoint_facts -> 'pools') o
+    WHERE r.kind = 'rw' AND o ->> 'database' = r.database AND o ->> 'pool_mode' = 'session' AND r.pool_mode <> 'session'
+    UNION ALL
+    -- consoles are let in at max_client_conn, but then others are not
+    SELECT finding(r.router, n.room >= n.consoles, 'warn',
+                   format('endpoint "%s": max_client_conn = %s, %s in use, the run needs up to %s for its consoles', r.endpoint, n.room + n.clients, n.clients, n.consoles),
+                   'Raise max_client_conn: while the run is on, new clients could be refused.', 'routers', 'config')
+    FROM (SELECT router, endpoint, endpoint_facts, count(*) AS databases FROM preflight_route
+          WHERE endpoint_facts -> 'config' IS NOT NULL AND kind = 'rw' GROUP BY 1, 2, 3) r,
+         LATERAL (SELECT coalesce(sum((o ->> 'cl_active')::integer + (o ->> 'cl_waiting')::integer), 0) AS clients
+                  FROM jsonb_array_elements(r.endpoint_facts -> 'pools') o) c,
+         LATERAL (SELECT c.clients, (r.endpoint_facts #>> '{config,max_client_conn}')::integer - c.clients AS room,
+                         least(r.databases, 4 + (SELECT count(DISTINCT s ->> 'database') FROM jsonb_array_elements(r.endpoint_facts -> 'servers') s), 64) + 1 AS consoles) n
+    UNION ALL
+    SELECT ROW(r.router, 'warn', format('endpoint "%s": so_reuseport is on, several PgBouncers may share its port', r.endpoint),
+               'Each is an endpoint of its own, with a route of its own and an "admin" that leads to its own unix socket: else only one of them is moved.')::finding
+    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts #>> '{config,so_reuseport}' = '1') r
     UNION ALL
     SELECT finding(r.router, ttl <= 15, 'warn', format('endpoint "%s": dns_max_ttl = %s s, and the target is known by the name "%s"', r.endpoint, ttl, t.host),
                    'Register nodes by address, or lower dns_max_ttl.', 'routers', 'config')

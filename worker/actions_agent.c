@@ -21,6 +21,7 @@
 #define TTL_MS			30000	/* of a promote token, beyond the permitted blackout */
 #define UNHEARD_US		(3 * 1000 * 1000)
 #define SYNC_MS			10000
+#define PAUSE_PATIENCE_MS	5
 
 static double
 ms_since_step(Step *step)
@@ -534,46 +535,48 @@ route_job(Run *run, Step *step, const char *action, json_t *more)
 	return job_begin(run, step, route->router, action, params);
 }
 
+/* Where the route will lead: RW routes to the new primary, RO routes to the old one. */
+static RunNode *
+route_place(Run *run, Step *step)
+{
+	RunRoute   *route = run_route(run, step->subject);
+
+	return run_node(run, route && strcmp(route->kind, "ro") == 0 ? run->source : run->target);
+}
+
+/* A job that needs to know the place. */
+static ActionResult
+place_job(Run *run, Step *step, const char *action)
+{
+	RunNode    *to = route_place(run, step);
+
+	if (to == NULL)
+		return step_fail(run, step, "42704", "node \"%s\" does not exist", run->target);
+	return route_job(run, step, action, json_pack("{s:s, s:i}", "host", to->host, "port", to->port));
+}
+
 static ActionResult
 prepare_route_begin(Run *run, Step *step)
 {
-	return route_job(run, step, "pgbouncer.prepare", NULL);
-}
-
-static void
-note_route(RunRoute *route, json_t *result)
-{
-	const char *database;
-	json_t	   *mode;
-	json_t	   *pid;
-	size_t		i;
-
-	json_object_foreach(json_object_get(result, "pool_mode"), database, mode)
-		if (json_is_string(mode) && strcmp(json_string_value(mode), "session") == 0 && route->nsession < PP_DATABASES)
-			strlcpy(route->session[route->nsession++], database, PP_NAME_LEN);
-	json_array_foreach(json_object_get(result, "server_pids"), i, pid)
-		if (route->npids < PP_PIDS)
-			route->pids[route->npids++] = (int) json_integer_value(pid);
+	run_note_transactions(run);
+	return place_job(run, step, "pgbouncer.prepare");
 }
 
 static ActionResult
 prepare_route_advance(Run *run, Step *step)
 {
 	ActionResult result = job_advance(run, step);
+	RunRoute   *route = run_route(run, step->subject);
 
-	if (result == ACTION_DONE)
-		note_route(run_route(run, step->subject), job_result(step->call->body));
+	if (result == ACTION_DONE && route)
+	{
+		json_t	   *modes = json_object_get(job_result(step->call->body), "pool_mode");
+		char	   *text = modes ? json_dumps(modes, JSON_COMPACT) : NULL;
+
+		route->pool_modes = text ? pstrdup(text) : NULL;
+		free(text);
+	}
 	return result;
-}
-
-/* Does this process serve a client of the route's pooler? */
-static bool
-serves(RunRoute *route, pid_t pid)
-{
-	for (int i = 0; i < route->npids; i++)
-		if (route->pids[i] == pid)
-			return true;
-	return false;
 }
 
 /*
@@ -581,7 +584,9 @@ serves(RunRoute *route, pid_t pid)
  * cannot return while a client is there, and it is a trap: a client that logs
  * in between RELOAD and RESUME makes PgBouncer begin a login at the new
  * primary, which the pause then breaks off, and that counts as a failed login
- * (server_login_retry). There the gate does the holding.
+ * (server_login_retry). There the gate does the holding. A database that has
+ * pools of both kinds is paused: that spares the clients in transaction
+ * pooling an error, and the others are not waited for.
  *
  * The pooler ends the pause by itself should nobody else do it.
  */
@@ -589,14 +594,20 @@ static ActionResult
 pause_begin(Run *run, Step *step)
 {
 	RunRoute   *route = run_route(run, step->subject);
-	json_t	   *databases;
 	json_error_t err;
+	json_t	   *databases;
+	json_t	   *modes;
+	json_t	   *mode;
+	const char *name;
 
 	if (route == NULL)
 		return step_fail(run, step, "42704", "route \"%s\" does not exist", step->subject);
 	databases = json_loads(route->databases, 0, &err);
-	for (int i = 0; i < route->nsession; i++)
-		json_object_del(databases, route->session[i]);
+	modes = route->pool_modes ? json_loads(route->pool_modes, 0, &err) : NULL;
+	json_object_foreach(modes, name, mode)
+		if (json_is_string(mode) && strcmp(json_string_value(mode), "session") == 0)
+			json_object_del(databases, name);
+	json_decref(modes);
 	if (json_object_size(databases) == 0)
 	{
 		json_decref(databases);
@@ -604,28 +615,36 @@ pause_begin(Run *run, Step *step)
 		return ACTION_DONE;
 	}
 	return route_job(run, step, "pgbouncer.pause",
-					 json_pack("{s:i, s:o}", "resume_after_ms", run_option_int(run, "max_blackout_ms", 10000) + 10000,
-							   "databases", databases));
+					 json_pack("{s:i, s:i, s:o}", "resume_after_ms", run_option_int(run, "max_blackout_ms", 10000) + 10000,
+							   "patience_ms", PAUSE_PATIENCE_MS, "databases", databases));
 }
 
 /*
- * PAUSE returns when the transactions in flight are through, and waiting for
- * it spares clients an error at the gate. It cannot return while the caller of
- * switchover() is behind the pooler himself: then nobody but him is in a
- * transaction, and we go on.
+ * The agent answers when the pause is in effect: all transactions are through,
+ * or it has waited a moment for those that are not. The latter are looked at
+ * here: one that has just begun spares its client an error at the gate by
+ * ending first. One that runs for longer, a report say, is left to the gate,
+ * which stops it when it writes, and to the grace of readers. So is the
+ * caller's own, who may be behind the pooler.
  */
 static ActionResult
 pause_advance(Run *run, Step *step)
 {
-	RunRoute   *route = run_route(run, step->subject);
+	ActionResult result;
 
-	if (step->post_at != 0 || (step->call && step->call->done))
-		return job_advance(run, step);
-	if (serves(route, worker_asker()) && run_blackout_so_far(run) > 5 && run_other_transactions(worker_asker()) == 0)
-		return ACTION_DONE;
-	if (run_blackout_so_far(run) > run_option_int(run, "grace_ms", 5000))
-		return ACTION_DONE;
-	return ACTION_WAIT;
+	if (step->phase == 0)
+	{
+		result = job_advance(run, step);
+		if (result != ACTION_DONE)
+			return result;
+		if (json_is_true(json_object_get(job_result(step->call->body), "complete")))
+			return ACTION_DONE;
+		step->phase = 1;
+	}
+	if (run_young_transactions(run, step, worker_asker()) > 0)
+		return ACTION_WAIT;
+	strlcpy(step->message, "transactions that run for longer are not waited for", sizeof(step->message));
+	return ACTION_DONE;
 }
 
 static ActionResult
@@ -634,16 +653,10 @@ release_begin(Run *run, Step *step)
 	return route_job(run, step, "pgbouncer.release", NULL);
 }
 
-/* RW routes go to the new primary, RO routes to the old one. */
 static ActionResult
 repoint_begin(Run *run, Step *step)
 {
-	RunRoute   *route = run_route(run, step->subject);
-	RunNode    *to = run_node(run, route && strcmp(route->kind, "ro") == 0 ? run->source : run->target);
-
-	if (to == NULL)
-		return step_fail(run, step, "42704", "node \"%s\" does not exist", run->target);
-	return route_job(run, step, "pgbouncer.commit", json_pack("{s:s, s:i}", "host", to->host, "port", to->port));
+	return place_job(run, step, "pgbouncer.commit");
 }
 
 static ActionResult

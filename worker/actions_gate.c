@@ -23,6 +23,7 @@
 /* A segment with less than this behind the last record is ended at the seal. */
 #define ALIGN_MARGIN	(512 * 1024)
 #define PADDING_PIECE	(64 * 1024)
+#define LONG_TRANSACTION_MS 250
 #define SETTLE_MS		100
 #define SETTLE_QUIET_MS	20
 #define ALIGN_LARGEST	(64 * 1024 * 1024)
@@ -44,22 +45,58 @@ run_blackout_so_far(Run *run)
 	return run->blackout ? ms_since(run->blackout_began) : 0;
 }
 
-/* Client sessions in a transaction, the asking one aside. */
-int
-run_other_transactions(pid_t asker)
+/* Does the process serve a client, in a transaction? */
+static bool
+in_transaction(PGPROC *proc)
 {
-	int			n = 0;
+	return proc->pid != 0 && proc->pid != MyProcPid && proc->databaseId != InvalidOid &&
+		LocalTransactionIdIsValid(compat_proc_lxid(proc)) && !(proc->statusFlags & PROC_IS_AUTOVACUUM);
+}
 
+/* Remembers which transactions run now, and for those seen before since when. */
+void
+run_note_transactions(Run *run)
+{
+	if (run->transactions == NULL)
+		run->transactions = palloc0(ProcGlobal->allProcCount * sizeof(TransactionNote));
 	LWLockAcquire(ProcArrayLock, LW_SHARED);
 	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
 	{
 		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		TransactionNote *note = &run->transactions[i];
+		LocalTransactionId lxid = in_transaction(proc) ? compat_proc_lxid(proc) : InvalidLocalTransactionId;
 
-		if (proc->pid != 0 && proc->pid != asker && proc->pid != MyProcPid && proc->databaseId != InvalidOid &&
-			LocalTransactionIdIsValid(compat_proc_lxid(proc)) && !(proc->statusFlags & PROC_IS_AUTOVACUUM))
-			n++;
+		if (note->lxid == lxid && note->pid == proc->pid)
+			continue;
+		note->lxid = lxid;
+		note->pid = proc->pid;
+		note->awaited = false;
+		INSTR_TIME_SET_CURRENT(note->seen);
 	}
 	LWLockRelease(ProcArrayLock);
+}
+
+/*
+ * How many of the transactions that were there at the step's first call are
+ * still there and have begun less than LONG_TRANSACTION_MS ago; the asking
+ * session aside. What comes later does not come from a pooler that is paused.
+ */
+int
+run_young_transactions(Run *run, Step *step, pid_t asker)
+{
+	int			n = 0;
+
+	run_note_transactions(run);
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		TransactionNote *note = &run->transactions[i];
+
+		if (step->phase == 1)
+			note->awaited |= LocalTransactionIdIsValid(note->lxid);
+		n += note->awaited && note->pid != asker && LocalTransactionIdIsValid(note->lxid) &&
+			ms_since(note->seen) < LONG_TRANSACTION_MS;
+	}
+	step->phase = 2;
 	return n;
 }
 

@@ -102,9 +102,6 @@ typedef struct RunNode
 	char		upstream[PP_NAME_LEN];
 } RunNode;
 
-#define PP_PIDS		256
-#define PP_DATABASES 64
-
 typedef struct RunRoute
 {
 	char		name[PP_NAME_LEN];
@@ -113,11 +110,17 @@ typedef struct RunRoute
 	char		endpoint[PP_NAME_LEN];
 	char	   *databases;		/* JSON text */
 	char		node[PP_NAME_LEN];
-	int			nsession;		/* its databases in session pooling */
-	char		session[PP_DATABASES][PP_NAME_LEN];
-	int			npids;			/* server processes that its clients held when it was prepared */
-	int			pids[PP_PIDS];
+	char	   *pool_modes;		/* of its databases, as prepared: JSON text; NULL: not known */
 } RunRoute;
+
+/* A transaction that was seen in a process, and since when (at least) it runs */
+typedef struct TransactionNote
+{
+	LocalTransactionId lxid;	/* invalid: none was seen */
+	int			pid;
+	instr_time	seen;
+	bool		awaited;		/* it was there when the routes were closed */
+} TransactionNote;
 
 typedef enum RunPhase
 {
@@ -169,6 +172,8 @@ struct Run
 	Verdict		verdict;
 	json_t	   *notes;
 
+	TransactionNote *transactions;	/* one a process, see run_note_transactions() */
+
 	/* gathering, asking for the verdict, taking over */
 	AgentCall **calls;			/* one a node */
 	AgentCall  *ask;
@@ -189,7 +194,8 @@ extern const char *run_option_text(Run *run, const char *name, const char *other
 extern RunNode *run_node(Run *run, const char *name);
 extern RunRoute *run_route(Run *run, const char *name);
 extern double run_blackout_so_far(Run *run);
-extern int	run_other_transactions(pid_t asker);
+extern void run_note_transactions(Run *run);
+extern int	run_young_transactions(Run *run, Step *step, pid_t asker);
 extern ActionResult calm_walwriter(Step *step);
 extern void wal_pad(int bytes);
 extern int	run_token_ttl_ms(Run *run);
