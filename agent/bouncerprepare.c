@@ -218,6 +218,8 @@ prove(ActionContext *ctx, Order *order, Console *console, char **text)
 	endpoint->proved_ms = clock_realtime_ms();
 	free(endpoint->proof_error);
 	endpoint->proof_error = rc < 0 ? xstrdup(why) : NULL;
+	free(endpoint->proved_run);
+	endpoint->proved_run = rc < 0 ? NULL : xstrdup(ctx->run);
 	if (rc < 0)
 	{
 		action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not take over its file: %s",

@@ -38,6 +38,7 @@ typedef struct Endpoint
 	bool		probed;			/* until its next RELOAD, PgBouncer remembers a database that was a probe */
 	double		proved_ms;		/* CLOCK_REALTIME of the last proof, 0: none since the start of the agent */
 	char	   *proof_error;	/* why it failed, NULL: it did not */
+	char	   *proved_run;		/* the run whose proof succeeded last */
 	unsigned	generation;		/* grows when a pause is over: commit, release, deadline, next pause */
 	int			wake_fd;		/* of the pause that waits, -1: none */
 	char	   *pause_run;		/* of the pause that is on; two orders of one run are one pause */
@@ -109,7 +110,14 @@ extern int	proof_try(Endpoint *endpoint, const BouncerConfig *bouncer, double de
 /* Takes out of the file what a proof that was cut off has left there. */
 extern int	proof_clean(const BouncerConfig *bouncer, char *why, size_t why_size);
 
-/* retry.c: for some seconds, a failed login does not make clients wait.  Takes the lock, in another thread. */
+/*
+ * retry.c: for some seconds, a failed login does not make clients wait.  retry_soon() does it in another thread, which
+ * takes the lock, and puts the setting back; retry_lower() at once, with the lock held, and retry_soon() must follow.
+ */
 extern void retry_soon(Endpoint *endpoint);
+extern bool retry_lower(Endpoint *endpoint, const BouncerConfig *bouncer);
+
+/* Waits a moment until no login to a server is under way (in these databases; NULL: in any).  The lock is held. */
+extern void retry_await_logins(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, int limit_ms);
 
 #endif							/* PINGPONG_AGENT_ENDPOINT_H */

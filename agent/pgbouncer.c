@@ -22,6 +22,8 @@
 
 #define RESUME_AFTER_MS 30000
 #define EFFECT_MS 1000			/* for PgBouncer to say that it is paused */
+#define LOGINS_MS 20
+#define LOOK_MS 5				/* for PAUSE to return, before the console is asked what it waits for */
 #define ANSWER_MS 2				/* PAUSE of a database without server connections returns sooner */
 #define RELOAD_AGAIN_MS 50
 
@@ -270,6 +272,7 @@ send_all(ActionContext *ctx, Order *order, Pause *pause, double deadline_ms)
 	json_t	   *unused;
 	int			rc = 0;
 
+	retry_await_logins(endpoint, order->bouncer, order->databases, LOGINS_MS);
 	begin_pause(ctx, order);
 	if (pause_mark(ctx->config, endpoint, endpoint->paused, deadline_ms) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not note the pause: %s", strerror(errno));
@@ -313,19 +316,94 @@ pause_over(Order *order, const Pause *pause)
 	return over;
 }
 
-/* Until all have returned, somebody has ended the pause, or the asker's patience is over. */
-static int
-wait_pauses(ActionContext *ctx, Order *order, Pause *pause, int64_t patience_ms)
+static bool
+in_list(json_t *list, int number)
 {
+	json_t	   *one;
+	size_t		i;
+
+	json_array_foreach(list, i, one)
+		if (json_integer_value(one) == number)
+			return true;
+	return false;
+}
+
+static bool
+is_session_pool(PGresult *pools, const char *database, const char *user)
+{
+	for (int i = 0; i < PQntuples(pools); i++)
+	{
+		const char *mode = proof_column(pools, i, "pool_mode");
+
+		if (mode && strcmp(mode, "session") == 0 && strcmp(PQgetvalue(pools, i, 0), database) == 0 &&
+			strcmp(PQgetvalue(pools, i, 1), user) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Does this server connection keep a statement or a transaction that is to be waited for? */
+static bool
+holds_up(Order *order, PGresult *servers, int row, PGresult *pools, json_t *ignore)
+{
+	const char *database = proof_column(servers, row, "database");
+	const char *user = proof_column(servers, row, "user");
+	const char *link = proof_column(servers, row, "link");
+	const char *pid = proof_column(servers, row, "remote_pid");
+
+	return database && user && link && link[0] && json_object_get(order->databases, database) &&
+		!is_session_pool(pools, database, user) && !in_list(ignore, pid ? atoi(pid) : 0);
+}
+
+/*
+ * Are those that PAUSE still waits for all such that the asker does not wait for?  The pooler knows it best: a client
+ * keeps its server from the moment that its statement leaves for it.  1: yes, 0: no, -1: the job has failed.
+ */
+static int
+only_ignored(ActionContext *ctx, Order *order, json_t *ignore)
+{
+	PGresult   *servers;
+	PGresult   *pools;
+	int			rc = -1;
+
+	pthread_mutex_lock(&order->endpoint->lock);
+	servers = order_control(ctx, order, "SHOW SERVERS");
+	pools = servers ? order_control(ctx, order, "SHOW POOLS") : NULL;
+	pthread_mutex_unlock(&order->endpoint->lock);
+	if (pools)
+	{
+		rc = 1;
+		for (int i = 0; i < PQntuples(servers) && rc == 1; i++)
+			rc = !holds_up(order, servers, i, pools, ignore);
+	}
+	PQclear(pools);
+	PQclear(servers);
+	return rc;
+}
+
+/*
+ * Until all have returned, somebody has ended the pause, or the asker's patience is over: with `ignore` (a list of
+ * server processes), when only those and clients in session pooling are left.
+ */
+static int
+wait_pauses(ActionContext *ctx, Order *order, Pause *pause, int64_t patience_ms, json_t *ignore)
+{
+	int			step_ms = json_is_array(ignore) ? LOOK_MS : 100;
 	int			rc = 0;
 
 	while (rc == 0 && pauses_left(pause) > 0 && !pause_over(order, pause))
 	{
-		double		left = pause->sent_ms + (double) patience_ms - clock_monotonic_ms();
+		double		waited = clock_monotonic_ms() - pause->sent_ms;
 
-		if (left <= 0)
+		if (waited >= (double) patience_ms)
 			return 0;
-		rc = read_pauses(ctx, order, pause, pause->wake_fd, left < 100 ? (int) left + 1 : 100);
+		if (json_is_array(ignore) && waited >= LOOK_MS)
+		{
+			rc = only_ignored(ctx, order, ignore);
+			if (rc != 0)
+				return rc < 0 ? rc : 0;
+		}
+		rc = read_pauses(ctx, order, pause, pause->wake_fd, step_ms);
 		if (rc == 0 && action_cancelled(ctx))
 			rc = action_fail(ctx, STATE_CANCELED, "the job was cancelled");
 	}
@@ -417,7 +495,7 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 	}
 	action_progress(ctx, -1, "PAUSE sent");
 	if (rc == 0)
-		rc = wait_pauses(ctx, &order, &pause, patience);
+		rc = wait_pauses(ctx, &order, &pause, patience, json_object_get(params, "ignore"));
 	json_object_set_new(result, "complete", json_boolean(rc == 0 && pauses_left(&pause) == 0));
 	json_object_set_new(result, "pause_ms", json_real(clock_monotonic_ms() - start));
 	finish_pause(ctx, &order, &pause, rc);
@@ -449,37 +527,65 @@ write_file(Order *order, const char *host, int port, char *why, size_t why_size)
 	return rc;
 }
 
-/*
- * RELOAD, and what PgBouncer says of it.  What counts is where the databases lead: a RELOAD that was refused may have
- * come as far as them, and one that was answered with OK need not have.
- */
-static int
-reload_once(Order *order, const char *host, int port, char *why, size_t why_size)
+/* RELOAD; a refusal (from 1.24 on) is kept in its place for the error. */
+static bool
+reload(Order *order, char *refusal, size_t size)
 {
-	char		refusal[256] = "";
-	PGresult   *res = admin_control(order->endpoint, order->bouncer, "RELOAD", order->deadline, refusal, sizeof(refusal));
-	PGresult   *shown;
-	size_t		len;
-	int			rc;
+	PGresult   *res = admin_control(order->endpoint, order->bouncer, "RELOAD", order->deadline, refusal, size);
+	bool		answered = res != NULL;
 
-	if (res)
+	if (answered)
+	{
 		order->endpoint->probed = false;
+		refusal[0] = '\0';
+	}
 	PQclear(res);
-	shown = admin_control(order->endpoint, order->bouncer, "SHOW DATABASES", order->deadline, why, why_size);
-	rc = shown ? proof_leads(shown, order->databases, host, port, why, why_size) : -1;
+	return answered;
+}
+
+/* What counts is where PgBouncer says that its databases lead, whatever became of the RELOAD. */
+static int
+look(Order *order, const char *host, int port, const char *refusal, char *why, size_t why_size)
+{
+	PGresult   *shown = admin_control(order->endpoint, order->bouncer, "SHOW DATABASES", order->deadline, why, why_size);
+	int			rc = shown ? proof_leads(shown, order->databases, host, port, why, why_size) : -1;
+	size_t		len = strlen(why);
+
 	PQclear(shown);
-	if (rc == 0 && !res)
+	if (rc == 0 && refusal[0])
 		log_warning("PgBouncer \"%s\" has taken over its databases, but said to RELOAD: %s", order->bouncer->name, refusal);
-	len = strlen(why);
-	if (rc < 0 && !res)
+	if (rc < 0 && refusal[0])
 		snprintf(why + len, why_size - len, "; RELOAD: %s", refusal);
 	return rc;
 }
 
-/* File and RELOAD, again and again while there is time: behind the promotion nothing else helps. */
+/*
+ * The clients go on.  A client that logs in between RELOAD and RESUME makes PgBouncer begin a login at the new place
+ * which the pause breaks off, and for that it refuses others: nothing may stand between the two.  So where this run
+ * has proved a moment ago that a RELOAD takes effect, PgBouncer is asked right behind the RESUME; else in between.
+ */
 static int
-lead_to(ActionContext *ctx, Order *order, const char *host, int port)
+switch_over(const AgentConfig *config, Order *order, const char *host, int port, bool proved, json_t *result,
+			char *why, size_t why_size)
 {
+	char		refusal[256];
+	bool		reloaded = reload(order, refusal, sizeof(refusal));
+	bool		first = proved && reloaded;
+
+	if (!first && look(order, host, port, refusal, why, why_size) < 0)
+		return -1;
+	if (release(config, order, why, why_size) < 0)
+		return -1;
+	json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
+	return first ? look(order, host, port, refusal, why, why_size) : 0;
+}
+
+/* Again and again while there is time: behind the promotion nothing else helps. */
+static int
+lead_to(ActionContext *ctx, Order *order, const char *host, int port, json_t *result)
+{
+	const char *proved_run = order->endpoint->proved_run;
+	bool		proved = proved_run && strcmp(proved_run, ctx->run) == 0;
 	char		why[512] = "";
 	int			rc;
 
@@ -487,13 +593,15 @@ lead_to(ActionContext *ctx, Order *order, const char *host, int port)
 	{
 		rc = write_file(order, host, port, why, sizeof(why));
 		if (rc == 0)
-			rc = reload_once(order, host, port, why, sizeof(why));
+			rc = switch_over(ctx->config, order, host, port, proved, result, why, sizeof(why));
+		proved = false;
 		if (rc == 0 || clock_monotonic_ms() + RELOAD_AGAIN_MS > order->deadline || action_cancelled(ctx))
 			break;
 		sleep_ms(RELOAD_AGAIN_MS);
 	}
 	if (rc == 0)
 		return 0;
+	json_object_del(result, "resumed_ms");
 	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not lead to %s:%d: %s", order->bouncer->name,
 				host, port, why);
 	action_hint(ctx, "PgBouncer's log says what stops its RELOAD.  It must read \"%s\".", order->bouncer->file);
@@ -507,27 +615,13 @@ sync_file(ActionContext *ctx, json_t *params)
 	Endpoint   *endpoint = endpoint_get(bouncer->name);
 	char		why[512];
 
+	retry_soon(endpoint);
 	if (bouncer_file_sync(bouncer->file, why, sizeof(why)) < 0)
 		log_warning("PgBouncer \"%s\": %s", bouncer->name, why);
 	pthread_mutex_lock(&endpoint->lock);
 	if (!endpoint->paused)
 		endpoint_close_pausers(endpoint);
 	pthread_mutex_unlock(&endpoint->lock);
-	retry_soon(endpoint);
-}
-
-/* The lock is held. */
-static int
-commit(ActionContext *ctx, Order *order, const char *host, int port, json_t *result)
-{
-	char		error[256];
-
-	if (lead_to(ctx, order, host, port) < 0)
-		return -1;
-	if (release(ctx->config, order, error, sizeof(error)) < 0)
-		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
-	json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
-	return 0;
 }
 
 int
@@ -544,7 +638,7 @@ action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result)
 		return -1;
 	pthread_mutex_lock(&order.endpoint->lock);
 	endpoint_note_ended(order.endpoint, ctx->run, order.databases);
-	rc = commit(ctx, &order, host, port, result);
+	rc = lead_to(ctx, &order, host, port, result);
 	pthread_mutex_unlock(&order.endpoint->lock);
 	if (rc == 0)
 		action_afterwards(ctx, sync_file, params);

@@ -4,7 +4,7 @@
  *
  * PgBouncer before 1.24 answers RELOAD with OK whatever became of it, and no version says which files it has read.
  * So a change is made that only its console can see.  It costs one RELOAD: before 1.24 that makes PgBouncer connect
- * anew to its servers where TLS to them is on, as every RELOAD does.  The probe leaves PgBouncer's memory with the
+ * anew to its servers where TLS to them may be used, as every RELOAD does.  The probe leaves PgBouncer's memory with the
  * next RELOAD, that of the commit or of the release; the file is rid of it before we return.
  */
 #include <stdio.h>
@@ -19,6 +19,7 @@
 
 #define APPEARS_MS 500
 #define LOOK_AGAIN_MS 20
+#define LOGINS_MS 200
 
 const char *
 proof_column(PGresult *res, int row, const char *column)
@@ -127,11 +128,16 @@ static int
 reload_with(Endpoint *endpoint, const BouncerConfig *bouncer, const char *probe, double deadline, char *why, size_t why_size)
 {
 	char		error[256];
-	PGresult   *res = admin_control(endpoint, bouncer, "RELOAD", deadline, error, sizeof(error));
-	bool		answered = res != NULL;
+	PGresult   *res;
+	bool		answered;
+
+	retry_await_logins(endpoint, bouncer, NULL, LOGINS_MS);
+	res = admin_control(endpoint, bouncer, "RELOAD", deadline, error, sizeof(error));
+	answered = res != NULL;
 
 	endpoint->probed = true;
 	PQclear(res);
+	retry_lower(endpoint, bouncer); /* for a login that the RELOAD has broken off */
 	if (answered)
 		return wait_for_probe(endpoint, bouncer, probe, deadline, why, why_size);
 	snprintf(why, why_size, "RELOAD: %s", error);

@@ -2,9 +2,9 @@
  * retry.c
  *		PgBouncer's pause after a failed login, shortened for the time behind a run.
  *
- * One login that failed (a server that was killed, or a RELOAD in the middle of it) and
- * PgBouncer lets a pool's clients wait for server_login_retry, 15 s by default; neither
- * RELOAD nor RESUME ends that.  A shorter setting does, so it is lowered when clients are
+ * One login that failed (a server that was killed, or a RELOAD or PAUSE in the middle of it) and
+ * PgBouncer lets a pool's clients wait for server_login_retry, 15 s by default, or refuses
+ * them; neither RELOAD nor RESUME ends that.  A shorter setting does, so it is lowered when clients are
  * let go on, and put back when they have had the time to come through.  An agent that dies
  * in between leaves the low setting until PgBouncer's next RELOAD.
  */
@@ -13,9 +13,8 @@
 #include <string.h>
 
 #include "agent/endpoint.h"
-#include "agent/text.h"
 
-#define SHORT_RETRY "0.1"
+#define SHORT_RETRY "0.02"
 #define SHORT_FOR_MS 3000
 
 /* The lock is held. */
@@ -49,9 +48,9 @@ get_retry(Endpoint *endpoint, const BouncerConfig *bouncer)
 	return value && strspn(value, "0123456789.") == strlen(value) ? value : (free(value), NULL);
 }
 
-/* The lock is held.  A RELOAD since the last time has put the setting of the file back. */
-static bool
-lower(Endpoint *endpoint, const BouncerConfig *bouncer)
+/* A RELOAD since the last time has put the setting of the file back. */
+bool
+retry_lower(Endpoint *endpoint, const BouncerConfig *bouncer)
 {
 	char	   *now = get_retry(endpoint, bouncer);
 
@@ -67,6 +66,40 @@ lower(Endpoint *endpoint, const BouncerConfig *bouncer)
 	return endpoint->login_retry && set_retry(endpoint, bouncer, SHORT_RETRY);
 }
 
+static int
+logins(PGresult *pools, json_t *databases)
+{
+	int			n = 0;
+
+	for (int i = 0; i < PQntuples(pools); i++)
+	{
+		const char *of_pool = proof_column(pools, i, "sv_login");
+
+		if (of_pool && (!databases || json_object_get(databases, PQgetvalue(pools, i, 0))))
+			n += atoi(of_pool);
+	}
+	return n;
+}
+
+/* PAUSE breaks a login off, and so may RELOAD; what is better avoided than mended. */
+void
+retry_await_logins(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, int limit_ms)
+{
+	double		limit = clock_monotonic_ms() + limit_ms;
+
+	for (;;)
+	{
+		char		error[256];
+		PGresult   *pools = admin_control(endpoint, bouncer, "SHOW POOLS", limit, error, sizeof(error));
+		bool		calm = !pools || logins(pools, databases) == 0;
+
+		PQclear(pools);
+		if (calm || clock_monotonic_ms() > limit)
+			return;
+		sleep_ms(1);
+	}
+}
+
 static void *
 retry_main(void *argument)
 {
@@ -78,7 +111,7 @@ retry_main(void *argument)
 
 	pthread_mutex_lock(&endpoint->lock);
 	turn = ++endpoint->retry_turn;
-	lowered = bouncer && lower(endpoint, bouncer);
+	lowered = bouncer && retry_lower(endpoint, bouncer);
 	pthread_mutex_unlock(&endpoint->lock);
 	if (lowered)
 		sleep_ms(SHORT_FOR_MS);

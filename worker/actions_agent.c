@@ -21,7 +21,7 @@
 #define TTL_MS			30000	/* of a promote token, beyond the permitted blackout */
 #define UNHEARD_US		(3 * 1000 * 1000)
 #define SYNC_MS			10000
-#define PAUSE_PATIENCE_MS	5
+#define PAUSE_PATIENCE_MS	250 /* a transaction that takes longer is long */
 
 static double
 ms_since_step(Step *step)
@@ -558,7 +558,6 @@ place_job(Run *run, Step *step, const char *action)
 static ActionResult
 prepare_route_begin(Run *run, Step *step)
 {
-	run_note_transactions(run);
 	return place_job(run, step, "pgbouncer.prepare");
 }
 
@@ -588,6 +587,11 @@ prepare_route_advance(Run *run, Step *step)
  * pools of both kinds is paused: that spares the clients in transaction
  * pooling an error, and the others are not waited for.
  *
+ * PAUSE returns when the transactions in flight are through. One that runs for
+ * long already, a report say, is not waited for: it is left to the gate, which
+ * stops it when it writes, and to the grace of readers. Nor is that of the
+ * caller, who may be behind the pooler.
+ *
  * The pooler ends the pause by itself should nobody else do it.
  */
 static ActionResult
@@ -598,6 +602,7 @@ pause_begin(Run *run, Step *step)
 	json_t	   *databases;
 	json_t	   *modes;
 	json_t	   *mode;
+	json_t	   *ignore;
 	const char *name;
 
 	if (route == NULL)
@@ -614,37 +619,21 @@ pause_begin(Run *run, Step *step)
 		strlcpy(step->message, "session pooling: the gate holds", sizeof(step->message));
 		return ACTION_DONE;
 	}
+	ignore = run_long_transactions(PAUSE_PATIENCE_MS);
+	json_array_append_new(ignore, json_integer(worker_asker()));
 	return route_job(run, step, "pgbouncer.pause",
-					 json_pack("{s:i, s:i, s:o}", "resume_after_ms", run_option_int(run, "max_blackout_ms", 10000) + 10000,
-							   "patience_ms", PAUSE_PATIENCE_MS, "databases", databases));
+					 json_pack("{s:i, s:i, s:o, s:o}", "resume_after_ms", run_option_int(run, "max_blackout_ms", 10000) + 10000,
+							   "patience_ms", PAUSE_PATIENCE_MS, "ignore", ignore, "databases", databases));
 }
 
-/*
- * The agent answers when the pause is in effect: all transactions are through,
- * or it has waited a moment for those that are not. The latter are looked at
- * here: one that has just begun spares its client an error at the gate by
- * ending first. One that runs for longer, a report say, is left to the gate,
- * which stops it when it writes, and to the grace of readers. So is the
- * caller's own, who may be behind the pooler.
- */
 static ActionResult
 pause_advance(Run *run, Step *step)
 {
-	ActionResult result;
+	ActionResult result = job_advance(run, step);
 
-	if (step->phase == 0)
-	{
-		result = job_advance(run, step);
-		if (result != ACTION_DONE)
-			return result;
-		if (json_is_true(json_object_get(job_result(step->call->body), "complete")))
-			return ACTION_DONE;
-		step->phase = 1;
-	}
-	if (run_young_transactions(run, step, worker_asker()) > 0)
-		return ACTION_WAIT;
-	strlcpy(step->message, "transactions that run for longer are not waited for", sizeof(step->message));
-	return ACTION_DONE;
+	if (result == ACTION_DONE && !json_is_true(json_object_get(job_result(step->call->body), "complete")))
+		strlcpy(step->message, "long transactions were not waited for", sizeof(step->message));
+	return result;
 }
 
 static ActionResult

@@ -13,6 +13,7 @@
 #include "storage/proc.h"
 #include "storage/latch.h"
 #include "storage/procarray.h"
+#include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
 #include "gate/gate.h"
@@ -23,7 +24,6 @@
 /* A segment with less than this behind the last record is ended at the seal. */
 #define ALIGN_MARGIN	(512 * 1024)
 #define PADDING_PIECE	(64 * 1024)
-#define LONG_TRANSACTION_MS 250
 #define SETTLE_MS		100
 #define SETTLE_QUIET_MS	20
 #define ALIGN_LARGEST	(64 * 1024 * 1024)
@@ -45,59 +45,29 @@ run_blackout_so_far(Run *run)
 	return run->blackout ? ms_since(run->blackout_began) : 0;
 }
 
-/* Does the process serve a client, in a transaction? */
-static bool
-in_transaction(PGPROC *proc)
-{
-	return proc->pid != 0 && proc->pid != MyProcPid && proc->databaseId != InvalidOid &&
-		LocalTransactionIdIsValid(compat_proc_lxid(proc)) && !(proc->statusFlags & PROC_IS_AUTOVACUUM);
-}
-
-/* Remembers which transactions run now, and for those seen before since when. */
-void
-run_note_transactions(Run *run)
-{
-	if (run->transactions == NULL)
-		run->transactions = palloc0(ProcGlobal->allProcCount * sizeof(TransactionNote));
-	LWLockAcquire(ProcArrayLock, LW_SHARED);
-	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
-	{
-		PGPROC	   *proc = &ProcGlobal->allProcs[i];
-		TransactionNote *note = &run->transactions[i];
-		LocalTransactionId lxid = in_transaction(proc) ? compat_proc_lxid(proc) : InvalidLocalTransactionId;
-
-		if (note->lxid == lxid && note->pid == proc->pid)
-			continue;
-		note->lxid = lxid;
-		note->pid = proc->pid;
-		note->awaited = false;
-		INSTR_TIME_SET_CURRENT(note->seen);
-	}
-	LWLockRelease(ProcArrayLock);
-}
-
 /*
- * How many of the transactions that were there at the step's first call are
- * still there and have begun less than LONG_TRANSACTION_MS ago; the asking
- * session aside. What comes later does not come from a pooler that is paused.
+ * The processes of clients whose transaction has lasted for so long. Without
+ * track_activities nobody knows how long, and none is named.
  */
-int
-run_young_transactions(Run *run, Step *step, pid_t asker)
+json_t *
+run_long_transactions(int ms)
 {
-	int			n = 0;
+	json_t	   *pids = json_array();
+	TimestampTz now = GetCurrentTimestamp();
+	int			n;
 
-	run_note_transactions(run);
-	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	pgstat_clear_backend_activity_snapshot();
+	n = pgstat_fetch_stat_numbackends();
+	for (int i = 1; i <= n; i++)
 	{
-		TransactionNote *note = &run->transactions[i];
+		PgBackendStatus *backend = &compat_local_beentry(i)->backendStatus;
 
-		if (step->phase == 1)
-			note->awaited |= LocalTransactionIdIsValid(note->lxid);
-		n += note->awaited && note->pid != asker && LocalTransactionIdIsValid(note->lxid) &&
-			ms_since(note->seen) < LONG_TRANSACTION_MS;
+		if (backend->st_procpid != 0 && backend->st_backendType == B_BACKEND && backend->st_xact_start_timestamp != 0 &&
+			TimestampDifferenceExceeds(backend->st_xact_start_timestamp, now, ms))
+			json_array_append_new(pids, json_integer(backend->st_procpid));
 	}
-	step->phase = 2;
-	return n;
+	pgstat_clear_backend_activity_snapshot();
+	return pids;
 }
 
 static uint64

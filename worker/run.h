@@ -113,15 +113,6 @@ typedef struct RunRoute
 	char	   *pool_modes;		/* of its databases, as prepared: JSON text; NULL: not known */
 } RunRoute;
 
-/* A transaction that was seen in a process, and since when (at least) it runs */
-typedef struct TransactionNote
-{
-	LocalTransactionId lxid;	/* invalid: none was seen */
-	int			pid;
-	instr_time	seen;
-	bool		awaited;		/* it was there when the routes were closed */
-} TransactionNote;
-
 typedef enum RunPhase
 {
 	RUN_GATHERING,				/* the agents are asked for facts; there is no run yet */
@@ -172,8 +163,6 @@ struct Run
 	Verdict		verdict;
 	json_t	   *notes;
 
-	TransactionNote *transactions;	/* one a process, see run_note_transactions() */
-
 	/* gathering, asking for the verdict, taking over */
 	AgentCall **calls;			/* one a node */
 	AgentCall  *ask;
@@ -194,8 +183,7 @@ extern const char *run_option_text(Run *run, const char *name, const char *other
 extern RunNode *run_node(Run *run, const char *name);
 extern RunRoute *run_route(Run *run, const char *name);
 extern double run_blackout_so_far(Run *run);
-extern void run_note_transactions(Run *run);
-extern int	run_young_transactions(Run *run, Step *step, pid_t asker);
+extern json_t *run_long_transactions(int ms);
 extern ActionResult calm_walwriter(Step *step);
 extern void wal_pad(int bytes);
 extern int	run_token_ttl_ms(Run *run);
