@@ -38,18 +38,6 @@ CREATE FUNCTION pingpong.progress_rows(OUT run bigint, OUT run_state text, OUT o
                                        OUT sentence text) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pingpong_progress' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 
--- ms of an interval argument, or an error that names it
-CREATE FUNCTION pingpong.option_ms(value interval, argument text) RETURNS bigint
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
-BEGIN
-    IF value IS NULL OR value < '0' OR value > '24 days' THEN
-        PERFORM pingpong.fail('22023', format('parameter "%s" must be between 0 and 24 days', argument));
-    END IF;
-    RETURN (extract(epoch FROM value) * 1000)::bigint;
-END
-$$;
-
 -- Refuses what cannot be a target, before anything is asked of anybody.
 CREATE FUNCTION pingpong.check_node(wanted text, purpose text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -84,21 +72,21 @@ $$;
 
 CREATE FUNCTION pingpong.switchover(target text, grace interval DEFAULT '5s', max_blackout interval DEFAULT '10s',
                                     on_grace_end text DEFAULT 'cancel', readers_grace interval DEFAULT '2s',
-                                    synchronous text DEFAULT 'relax', options jsonb DEFAULT '{}',
+                                    synchronous text DEFAULT 'relax', old_primary text DEFAULT 'rejoin',
+                                    options jsonb DEFAULT '{}',
                                     OUT run bigint, OUT state text, OUT blackout_ms double precision,
                                     OUT seal_lsn pg_lsn, OUT new_primary text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
+DECLARE
+    twice   text;
 BEGIN
     PERFORM pingpong.check_node(target, 'switchover');
-    IF on_grace_end IS NULL OR on_grace_end NOT IN ('cancel', 'abort') THEN
-        PERFORM pingpong.fail('22023', 'parameter "on_grace_end" must be "cancel" or "abort"');
-    END IF;
-    IF options IS NULL OR jsonb_typeof(options) <> 'object' THEN
-        PERFORM pingpong.fail('22023', 'the options must be a JSON object', NULL, 'For instance: {"allow_unlogged": true}.');
-    END IF;
-    IF synchronous IS NULL OR synchronous NOT IN ('relax', 'strict') THEN
-        PERFORM pingpong.fail('22023', 'parameter "synchronous" must be "relax" or "strict"');
+    PERFORM pingpong.validate_options('switchover', options);
+    SELECT o.argument INTO twice FROM pingpong.run_option o WHERE options ? o.name AND o.argument IS NOT NULL ORDER BY o.name LIMIT 1;
+    IF FOUND THEN
+        PERFORM pingpong.fail('22023', format('"%s" is a parameter of switchover(), not one of its options', twice), NULL,
+                              format('For instance: pingpong.switchover(%L, %s => ...).', target, twice));
     END IF;
     SELECT r.run, r.state, r.blackout_ms, r.seal_lsn, r.new_primary
     INTO switchover.run, switchover.state, switchover.blackout_ms, switchover.seal_lsn, switchover.new_primary
@@ -107,10 +95,11 @@ BEGIN
         'max_blackout_ms', pingpong.option_ms(max_blackout, 'max_blackout'),
         'on_grace_end', on_grace_end,
         'readers_grace_ms', pingpong.option_ms(readers_grace, 'readers_grace'),
-        'synchronous', synchronous))::text) AS r;
+        'synchronous', synchronous,
+        'old_primary', old_primary))::text) AS r;
 END
 $$;
-COMMENT ON FUNCTION pingpong.switchover(text, interval, interval, text, interval, text, jsonb) IS
+COMMENT ON FUNCTION pingpong.switchover(text, interval, interval, text, interval, text, text, jsonb) IS
     'move the primary to another node; returns when writes flow there, the old primary comes back by itself';
 
 CREATE FUNCTION pingpong.rebuild(node text, method text DEFAULT 'auto', risk text DEFAULT NULL,
@@ -119,21 +108,13 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     PERFORM pingpong.check_node(node, 'rebuild');
-    IF method IS NULL OR method NOT IN ('auto', 'direct', 'rewind', 'basebackup') THEN
-        PERFORM pingpong.fail('22023', 'parameter "method" must be "auto", "direct", "rewind" or "basebackup"');
-    END IF;
-    IF risk IS NOT NULL AND NOT current_setting('is_superuser')::boolean THEN
-        PERFORM pingpong.fail('42501', 'must be superuser to take a risk');
-    END IF;
-    IF risk <> 'its own writes are lost' THEN
-        PERFORM pingpong.fail('22023', format('unknown risk "%s"', risk), NULL, 'The words are in the manual, and in what a rebuild says that needs them.');
-    END IF;
     SELECT r.run, r.state INTO rebuild.run, rebuild.state
-    FROM pingpong.request('run', node, jsonb_strip_nulls(jsonb_build_object('runbook', 'rebuild', 'method', method, 'risk', risk))::text) AS r;
+    FROM pingpong.request('run', node, (jsonb_build_object('runbook', 'rebuild', 'method', method)
+                                        || CASE WHEN risk IS NULL THEN '{}' ELSE jsonb_build_object('risk', risk) END)::text) AS r;
 END
 $$;
 COMMENT ON FUNCTION pingpong.rebuild(text, text, text) IS
-    'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup; risk: words of a superuser, where it would lose what only the node has';
+    'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup; what it wrote itself is only given up for a risk in words, by a superuser';
 
 CREATE FUNCTION pingpong.repoint(OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -149,7 +130,14 @@ CREATE FUNCTION pingpong.preflight(target text, options jsonb DEFAULT '{}')
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+    -- the answers of the agents are read from a table, and an older snapshot would show older ones
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        PERFORM pingpong.fail('25001', 'preflight cannot be made in this transaction',
+                              format('Its isolation level is "%s": it would show what the agents told before it began.', current_setting('transaction_isolation')),
+                              'Call it in READ COMMITTED, for instance behind BEGIN ISOLATION LEVEL READ COMMITTED.');
+    END IF;
     PERFORM pingpong.check_node(target, 'preflight');
+    PERFORM pingpong.validate_options('switchover', options);
     PERFORM FROM pingpong.request('facts', target, '{}');
     RETURN QUERY SELECT c.number, c.name, c.node, c.status, c.detail, c.hint
                  FROM pingpong.preflight_checks(target, options) AS c

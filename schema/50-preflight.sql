@@ -2,11 +2,12 @@
 --
 -- The worker asks the agent of every node for its `facts` and stores the answers in node_fact. A check is a function
 -- check_NAME(target, options) that compares those answers with the local catalogs; it can be called alone. The table
--- preflight_check lists them, and a site may add rows (and functions) of its own. preflight_checks() runs them all, and
--- one that fails with an error becomes a warning and leaves the others alone.
+-- preflight_check lists them, and a site may add rows (and functions) of its own. preflight_checks() runs them all; one
+-- that ends with an error is a fail and leaves the others alone.
 --
 -- status is ok, info (for the report), warn, or fail (stops a switchover). What could not be looked at is a warn that
--- says why, never an ok: finding() sees to that by taking the verdict as a boolean that may be null.
+-- says why, never an ok: finding() sees to that by taking the verdict as a boolean that may be null. What must be known
+-- before anybody is promoted (role, cluster and timeline of the target) is a fail then: required().
 
 CREATE TABLE pingpong.preflight_check
 (
@@ -117,6 +118,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
         WHEN NOT fine THEN ROW(node, bad, detail, hint)::finding
         ELSE ROW(node, 'warn', why_unknown(node, VARIADIC part),
                  'Make its agent answer, then repeat preflight; or make sure by hand.')::finding END
+$$;
+
+-- The same for what a move cannot do without: not to know it is as bad as to know that it is wrong.
+CREATE FUNCTION pingpong.required(node text, fine boolean, bad text, detail text, hint text, VARIADIC part text[])
+RETURNS pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    SELECT CASE WHEN fine IS NOT NULL THEN finding(node, fine, bad, detail, hint, VARIADIC part)
+                ELSE ROW(node, bad, why_unknown(node, VARIADIC part), 'Make its agent answer, then repeat preflight.')::finding END
 $$;
 
 -- A number of milliseconds among the options.

@@ -14,6 +14,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM pg_stat_activity a
     WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
       AND a.xact_start < clock_timestamp() - preflight_ms($2, 'grace_ms', 5000) * interval '1 ms'
+    UNION ALL
+    SELECT ROW(node_name(), 'info', format('the grace of %s ms is not shorter than the permitted blackout of %s ms', grace, blackout),
+               'A writer that does not end is not cancelled: the run is rolled back.')::finding
+    FROM (SELECT preflight_ms($2, 'grace_ms', 5000), preflight_ms($2, 'max_blackout_ms', 10000)) m (grace, blackout) WHERE grace >= blackout
 $$;
 
 CREATE FUNCTION pingpong.check_idle_in_transaction(target text, options jsonb) RETURNS SETOF pingpong.finding

@@ -122,7 +122,7 @@ is(sql('chicago', q{SELECT status FROM pingpong.check_agent_reachable('dallas', 
 like(sql('chicago', q{SELECT status || ': ' || detail FROM pingpong.check_no_apply_delay('dallas', '{}')}),
 	qr/^warn: not checked: .*did not answer \(connection refused\)/, 'a check without facts is a warning with the reason');
 sql('chicago', q{INSERT INTO pingpong.preflight_check VALUES (101, 'of_the_site', 'site', false, 'has no function')});
-is(sql('chicago', q{SELECT status FROM pingpong.preflight_checks('dallas') WHERE name = 'of_the_site'}), 'warn', 'a broken check leaves the others alone');
+is(sql('chicago', q{SELECT status FROM pingpong.preflight_checks('dallas') WHERE name = 'of_the_site'}), 'fail', 'a broken check is a fail, and leaves the others alone');
 sql('chicago', q{DELETE FROM pingpong.preflight_check WHERE NOT builtin});
 
 # ---- and healthy again ----

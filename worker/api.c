@@ -6,6 +6,8 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -210,6 +212,30 @@ outcome_row(FunctionCallInfo fcinfo, const Outcome *o)
 }
 
 /*
+ * Has the request checked, with the rights of who asks: pingpong.validate_request()
+ * raises what is wrong with it. Gives the options as the worker is to read them.
+ */
+static char *
+validated_options(Datum kind, Datum target, Datum options)
+{
+	Oid			types[3] = {TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[3] = {kind, target, options};
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *text;
+
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT pingpong.validate_request($1, $2, $3)", 3, types, values, NULL, true, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "the request could not be checked");
+	text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	text = text ? MemoryContextStrdup(caller, text) : NULL;
+	SPI_finish();
+	if (text == NULL)
+		elog(ERROR, "the request could not be checked");
+	return text;
+}
+
+/*
  * request(kind, target, options): hands it to the worker, shows its events,
  * returns its answer or raises it as an error.
  */
@@ -218,7 +244,7 @@ pingpong_request(PG_FUNCTION_ARGS)
 {
 	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char	   *target = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	char	   *options = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	char	   *options;
 	Outcome		outcome;
 	Verdict		verdict;
 	uint64		seen;
@@ -226,6 +252,7 @@ pingpong_request(PG_FUNCTION_ARGS)
 	ErrorContextCallback *context = error_context_stack;
 
 	error_context_stack = NULL;	/* the lines of our own SQL functions tell the user nothing */
+	options = validated_options(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2));
 	require_worker();
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),

@@ -1,0 +1,184 @@
+-- The options of a run: what may be given, of which type and within which limits. One table, so that a site's own checks
+-- may have options too, and one function that refuses everything else before anything is asked or touched. A request is
+-- checked where it enters (pingpong.request()), so nobody gets past it.
+
+CREATE TABLE pingpong.run_option
+(
+    name      text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,40}$'),
+    type      text NOT NULL CHECK (type IN ('boolean', 'integer', 'number', 'word', 'words', 'text')),
+    kinds     text[] NOT NULL DEFAULT '{switchover}' CHECK (kinds <@ '{switchover,run}'),
+    argument  text,
+    least     numeric,
+    most      numeric,
+    allowed   text[],
+    otherwise jsonb,
+    builtin   boolean NOT NULL DEFAULT false,
+    comment   text NOT NULL,
+    CHECK (type <> 'word' OR coalesce(cardinality(allowed), 0) > 0)
+);
+COMMENT ON TABLE pingpong.run_option IS
+    'the options that switchover(), preflight() and other runs take; a site may add those of its own checks (builtin false)';
+COMMENT ON COLUMN pingpong.run_option.type IS
+    'boolean, integer, number, word (one of "allowed"), words (a list; of "allowed", or any when that is null) or text';
+COMMENT ON COLUMN pingpong.run_option.kinds IS 'switchover (and its preflight), run (runbooks that leave the primary where it is)';
+COMMENT ON COLUMN pingpong.run_option.argument IS 'the argument of the function that sets it; null: it is given in "options"';
+COMMENT ON COLUMN pingpong.run_option.least IS 'of an integer or number, inclusive';
+COMMENT ON COLUMN pingpong.run_option.most IS 'of an integer or number, inclusive';
+COMMENT ON COLUMN pingpong.run_option.otherwise IS 'what counts when it is not given';
+
+-- max_blackout_ms: the promote token lives 30 s longer, at most an hour, and PgBouncer's pause ends 10 s later.
+INSERT INTO pingpong.run_option (name, type, kinds, argument, least, most, allowed, otherwise, builtin, comment)
+VALUES
+    ('grace_ms', 'integer', '{switchover}', 'grace', 0, 1800000, NULL, '5000', true, 'how long transactions that have written may go on'),
+    ('max_blackout_ms', 'integer', '{switchover}', 'max_blackout', 1, 1800000, NULL, '10000', true, 'longest time without writes before the promotion is ordered'),
+    ('readers_grace_ms', 'integer', '{switchover}', 'readers_grace', 0, 3600000, NULL, '2000', true, 'how long reads on the old primary may go on after the move'),
+    ('on_grace_end', 'word', '{switchover}', 'on_grace_end', NULL, NULL, '{cancel,abort}', '"cancel"', true, 'what becomes of writers at the end of the grace'),
+    ('synchronous', 'word', '{switchover}', 'synchronous', NULL, NULL, '{relax,strict}', '"relax"', true, 'whether commits on the new primary wait for a standby from the first moment'),
+    ('old_primary', 'word', '{switchover}', 'old_primary', NULL, NULL, '{rejoin,leave}', '"rejoin"', true, 'whether the old primary comes back as a standby, or is let go'),
+    ('runbook', 'text', '{switchover,run}', NULL, NULL, NULL, NULL, '"switchover"', true, 'the runbook; for a switchover one that moves the primary'),
+    ('method', 'word', '{switchover,run}', NULL, NULL, NULL, '{auto,direct,rewind,basebackup}', '"auto"', true, 'how a node becomes a standby'),
+    ('risk', 'text', '{run}', NULL, NULL, NULL, NULL, NULL, true, 'for rebuild(): the words that say what may be lost; superusers only'),
+    ('allow_unlogged', 'boolean', '{switchover}', NULL, NULL, NULL, NULL, 'false', true, 'unlogged tables, which the promotion empties, are a warning'),
+    ('allow_logical_slot_loss', 'boolean', '{switchover}', NULL, NULL, NULL, NULL, 'false', true, 'logical slots that the target does not have are a warning'),
+    ('allow_archiver_failure', 'boolean', '{switchover}', NULL, NULL, NULL, NULL, 'false', true, 'a failing archiver is a warning'),
+    ('on_long_transactions', 'word', '{switchover}', NULL, NULL, NULL, '{warn,fail}', '"warn"', true, 'what transactions older than the grace are'),
+    ('on_idle_in_transaction', 'word', '{switchover}', NULL, NULL, NULL, '{warn,fail}', '"warn"', true, 'what sessions are that sit idle in a transaction'),
+    ('replay_mb_per_s', 'number', '{switchover}', NULL, 0.1, 10000, NULL, '20', true, 'what the target can replay, to estimate the catching up'),
+    ('rebuild_hours', 'number', '{switchover}', NULL, 0.1, 1000, NULL, '1', true, 'time that a rebuild takes, for the WAL that must fit on the disk'),
+    ('ha_managers', 'words', '{switchover}', NULL, NULL, NULL, NULL, '[]', true, 'other HA managers that are known and paused');
+
+SELECT pg_extension_config_dump('pingpong.run_option', 'WHERE NOT builtin');
+
+-- What a value of the option must be, in words.
+CREATE FUNCTION pingpong.option_wanted(o pingpong.run_option) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN o.type = 'boolean' THEN 'true or false'
+        WHEN o.type IN ('integer', 'number') THEN
+            CASE o.type WHEN 'integer' THEN 'a whole number' ELSE 'a number' END
+            || coalesce(' from ' || o.least, '') || coalesce(' to ' || o.most, '')
+        WHEN o.type = 'words' AND o.allowed IS NULL THEN 'a list of names'
+        WHEN o.type = 'text' THEN 'a string'
+        ELSE CASE o.type WHEN 'words' THEN 'a list of ' ELSE '' END
+            || concat_ws(' or ', nullif('"' || array_to_string(trim_array(o.allowed, 1), '", "') || '"', '""'),
+                         '"' || o.allowed[cardinality(o.allowed)] || '"') END
+$$;
+
+CREATE FUNCTION pingpong.option_fits(o pingpong.run_option, value jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(CASE o.type
+        WHEN 'boolean' THEN jsonb_typeof(value) = 'boolean'
+        WHEN 'text' THEN jsonb_typeof(value) = 'string'
+        WHEN 'word' THEN jsonb_typeof(value) = 'string' AND value #>> '{}' = ANY (o.allowed)
+        WHEN 'words' THEN CASE WHEN jsonb_typeof(value) = 'array' THEN
+            NOT EXISTS (SELECT FROM jsonb_array_elements(value) w (w)
+                        WHERE jsonb_typeof(w) <> 'string' OR w = '""' OR NOT coalesce(w #>> '{}' = ANY (o.allowed), true)) END
+        ELSE CASE WHEN jsonb_typeof(value) = 'number' THEN
+            value::numeric BETWEEN coalesce(o.least, '-Infinity') AND coalesce(o.most, 'Infinity')
+            AND (o.type = 'number' OR value::text ~ '^-?[0-9]+$') END
+        END, false)
+$$;
+
+-- Refuses (22023, 42704; 42501 for a risk) what is no option of such a run, or has not the right type, or is out of its limits.
+-- kind: switchover (also for its preflight), run or facts.
+CREATE FUNCTION pingpong.validate_options(kind text, options jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    o       pingpong.run_option;
+    given   record;
+BEGIN
+    IF options IS NULL OR jsonb_typeof(options) <> 'object' THEN
+        PERFORM pingpong.fail('22023', 'the options must be a JSON object', NULL, 'For instance: {"allow_unlogged": true}.');
+    END IF;
+    FOR given IN SELECT key, value FROM jsonb_each(options) LOOP
+        SELECT * INTO o FROM pingpong.run_option r WHERE r.name = given.key AND kind = ANY (r.kinds);
+        IF NOT FOUND THEN
+            PERFORM pingpong.fail('22023', format('unknown option "%s"', given.key), NULL,
+                                  'Known options: ' || coalesce((SELECT string_agg(r.name, ', ' ORDER BY r.name) FROM pingpong.run_option r
+                                                                 WHERE kind = ANY (r.kinds) AND r.argument IS NULL), 'none') || '.');
+        END IF;
+        IF NOT pingpong.option_fits(o, given.value) THEN
+            PERFORM pingpong.fail('22023', format('"%s" must be %s', coalesce(o.argument, o.name), pingpong.option_wanted(o)),
+                                  format('It is %s.', left(given.value::text, 100)));
+        END IF;
+    END LOOP;
+    IF options ? 'runbook' AND NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = options ->> 'runbook') THEN
+        PERFORM pingpong.fail('42704', format('runbook "%s" does not exist', options ->> 'runbook'));
+    END IF;
+    IF kind IN ('switchover', 'run')
+       AND (kind = 'switchover') <> EXISTS (SELECT FROM pingpong.runbook_step s
+                                            WHERE s.runbook = coalesce(options ->> 'runbook', 'switchover') AND s.action = 'promote') THEN
+        PERFORM pingpong.fail('22023', format('runbook "%s" cannot be used for this', coalesce(options ->> 'runbook', 'switchover')),
+                              'Only a runbook with the action "promote" is a switchover.');
+    END IF;
+    IF options ? 'risk' THEN
+        PERFORM pingpong.validate_risk(options ->> 'risk');
+    END IF;
+    IF (options ->> 'readers_grace_ms')::bigint >= extract(epoch FROM current_setting('pingpong.rejoin_timeout', true)::interval) * 1000 THEN
+        PERFORM pingpong.fail('22023', format('"readers_grace" must be shorter than "pingpong.rejoin_timeout" (%s)', current_setting('pingpong.rejoin_timeout')),
+                              'The old primary would not be back before the run gives it up.', 'Give a shorter grace, or raise the setting on both nodes.');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pingpong.validate_options(text, jsonb) IS 'internal: refuses options that are unknown, of a wrong type or out of their limits';
+
+-- What a rebuild may destroy is for superusers to risk, in these words.
+CREATE FUNCTION pingpong.validate_risk(risk text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+        PERFORM pingpong.fail('42501', 'must be superuser to risk what a node has written');
+    END IF;
+    IF risk IS DISTINCT FROM 'its own writes are lost' THEN
+        PERFORM pingpong.fail('22023', '"risk" does not say what is risked', NULL,
+                              'If what the node wrote itself may be lost, say it: risk => ''its own writes are lost''.');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pingpong.validate_risk(text) IS 'internal: refuses a risk that is not said in its words (22023), or by a superuser (42501)';
+
+-- A request as a whole, before the worker has it; gives the options as it is to read them.
+CREATE FUNCTION pingpong.validate_request(kind text, target text, options text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    o       jsonb := options;
+BEGIN
+    IF kind NOT IN ('switchover', 'run', 'facts') THEN
+        PERFORM pingpong.fail('22023', format('unknown request "%s"', kind));
+    END IF;
+    -- a runbook that leads the rw routes somewhere and promotes nobody can only lead them to this primary
+    IF kind = 'run' AND EXISTS (SELECT FROM pingpong.runbook_step s
+                                WHERE s.runbook = o ->> 'runbook' AND s.action = 'repoint' AND s.node = 'rw_routes') THEN
+        IF target IS DISTINCT FROM pingpong.node_name() THEN
+            PERFORM pingpong.fail('22023', format('the routes cannot be led to "%s"', target), NULL,
+                                  format('Routes are led to the primary, "%s"; pingpong.switchover() moves it.', pingpong.node_name()));
+        END IF;
+    ELSE
+        PERFORM pingpong.check_node(target, CASE kind WHEN 'facts' THEN 'preflight' WHEN 'run' THEN coalesce(o ->> 'runbook', 'run') ELSE kind END);
+    END IF;
+    PERFORM pingpong.validate_options(kind, o);
+    RETURN o::text;
+END
+$$;
+COMMENT ON FUNCTION pingpong.validate_request(text, text, text) IS 'internal: refuses a request that must not reach the worker';
+
+-- ms of an interval argument, or an error that names it
+CREATE FUNCTION pingpong.option_ms(value interval, argument text) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    ms      numeric := extract(epoch FROM value) * 1000;
+    o       pingpong.run_option;
+BEGIN
+    SELECT * INTO STRICT o FROM pingpong.run_option r WHERE r.name = argument || '_ms';
+    IF ms IS NULL OR ms NOT BETWEEN o.least AND o.most THEN
+        PERFORM pingpong.fail('22023', format('"%s" must be between %s and %s seconds', argument,
+                                              trim_scale(o.least / 1000), trim_scale(o.most / 1000)));
+    END IF;
+    RETURN ms;
+END
+$$;
+COMMENT ON FUNCTION pingpong.option_ms(interval, text) IS 'internal: an interval argument in ms, or an error (22023) when it is out of its limits';

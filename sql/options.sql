@@ -1,0 +1,117 @@
+-- The options of a run are checked before anything is asked or touched: names, types, limits, and what is for superusers.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_pingpong;
+CREATE ROLE pp_operator IN ROLE pingpong_operator;
+RESET client_min_messages;
+\set SHOW_CONTEXT never
+CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    d text;
+    h text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
+    RETURN sqlstate || ': ' || sqlerrm || coalesce(E'\n  detail: ' || nullif(d, ''), '') || coalesce(E'\n  hint: ' || nullif(h, ''), '');
+END
+$$;
+CREATE FUNCTION pg_temp.options(options text) RETURNS text LANGUAGE sql AS $$
+    SELECT pg_temp.try(format('SELECT pingpong.switchover(''dallas'', options => %L)', options))
+$$;
+CREATE FUNCTION pg_temp.arguments(arguments text) RETURNS text LANGUAGE sql AS $$
+    SELECT pg_temp.try(format('SELECT pingpong.switchover(''dallas'', %s)', arguments))
+$$;
+\pset format unaligned
+\pset tuples_only on
+SELECT pingpong.add_node('dallas', '10.0.0.2', 5432, 'https://10.0.0.2:7070');
+SELECT pingpong.add_node('regress', '10.0.0.1', 5432, 'https://10.0.0.1:7070');
+
+-- what there is
+SELECT name, type, array_to_string(kinds, '+'), argument, least, most, array_to_string(allowed, ','), otherwise FROM pingpong.run_option ORDER BY name COLLATE "C";
+SELECT name || ' has a default that it would not take' FROM pingpong.run_option o WHERE otherwise IS NOT NULL AND NOT pingpong.option_fits(o, otherwise);
+SELECT name || ' says nothing' FROM pingpong.run_option WHERE btrim(comment) = '' OR NOT builtin;
+
+-- unknown names
+SELECT pg_temp.options('{"allow_unloged": true}');
+SELECT pg_temp.options('{"run": 7}');
+SELECT pg_temp.options('{"": 1}');
+SELECT pg_temp.try($$SELECT * FROM pingpong.preflight('dallas', '{"allow_unloged": true}')$$);
+SELECT pg_temp.try($$SELECT * FROM pingpong.preflight('dallas', NULL)$$);
+SELECT pg_temp.options(NULL);
+SELECT pg_temp.options('[]');
+SELECT pg_temp.options('"allow_unlogged"');
+SELECT pg_temp.options('null');
+-- arguments have a name of their own
+SELECT pg_temp.options('{"grace_ms": 100}');
+SELECT pg_temp.options('{"synchronous": "strict"}');
+
+-- wrong types, limits, words: all that would switch a check off
+SELECT pg_temp.options(o) FROM unnest(ARRAY['{"allow_unlogged": "never"}', '{"allow_unlogged": "true"}', '{"allow_unlogged": 1}', '{"allow_unlogged": null}',
+    '{"allow_logical_slot_loss": []}', '{"allow_archiver_failure": "on"}',
+    '{"replay_mb_per_s": 0}', '{"replay_mb_per_s": -20}', '{"replay_mb_per_s": "20"}', '{"replay_mb_per_s": 1e9}', '{"replay_mb_per_s": true}',
+    '{"rebuild_hours": 0}', '{"rebuild_hours": 1e300}', '{"rebuild_hours": {}}',
+    '{"method": "foo"}', '{"method": 1}', '{"on_long_transactions": "ok"}', '{"on_idle_in_transaction": "FAIL"}',
+    '{"ha_managers": "patroni"}', '{"ha_managers": [1]}', '{"ha_managers": [""]}', '{"ha_managers": {"patroni": 1}}', '{"ha_managers": [["patroni"]]}',
+    '{"runbook": 1}', '{"runbook": "nowhere"}', '{"runbook": "rebuild"}', '{"risk": "its own writes are lost"}']) AS o;
+
+-- the parameters
+SELECT a, pg_temp.arguments(a) FROM unnest(ARRAY['grace => ''-1 s''', 'grace => NULL', 'grace => ''31 min''', 'grace => ''1 month''', 'grace => ''-1 month 31 days 1 hour''',
+    'max_blackout => ''0''', 'max_blackout => ''0.0001 s''', 'max_blackout => ''-1 s''', 'max_blackout => NULL', 'max_blackout => ''30 min 1 ms''', 'max_blackout => ''59 min 31 s''',
+    'readers_grace => ''2 hours''', 'readers_grace => NULL', 'readers_grace => ''10 min''',
+    'on_grace_end => ''kill''', 'on_grace_end => NULL', 'synchronous => ''maybe''', 'synchronous => NULL', 'old_primary => ''burn''', 'old_primary => NULL']) AS a;
+SELECT pingpong.option_ms('0', 'grace'), pingpong.option_ms('1.5 s', 'grace'), pingpong.option_ms('30 min', 'max_blackout');
+
+-- rebuild, and what it may destroy
+SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', 'magic')$$);
+SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', NULL)$$);
+SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', risk => 'whatever')$$);
+SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', risk => '')$$);
+SET ROLE pp_operator;
+SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', risk => 'its own writes are lost')$$);
+SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', risk => 'whatever')$$);
+
+-- who asks the worker directly gets no further
+SELECT pg_temp.try(format('SELECT pingpong.request(%L, %L, %L)', kind, target, options)) FROM (VALUES
+    ('switchover', 'dallas', '{"allow_unlogged": "never"}'), ('switchover', 'dallas', '{"run": 1}'), ('switchover', 'dallas', '{"max_blackout_ms": 3570001}'),
+    ('switchover', 'dallas', '{"grace_ms": 5000.0}'), ('switchover', 'dallas', '{"on_grace_end": "never"}'), ('switchover', 'dallas', '{'), ('switchover', 'dallas', '[]'),
+    ('switchover', 'regress', '{}'), ('switchover', 'nowhere', '{}'), ('facts', 'nowhere', '{}'), ('facts', 'dallas', '{"allow_unlogged": true}'),
+    ('run', 'dallas', '{}'), ('run', 'dallas', '{"runbook": "switchover"}'), ('run', 'dallas', '{"runbook": "repoint"}'), ('run', 'regress', '{"runbook": "rebuild"}'),
+    ('run', 'dallas', '{"runbook": "rebuild", "risk": "its own writes are lost"}'), ('run', 'dallas', '{"runbook": "rebuild", "force": true}'),
+    ('run', 'dallas', '{"runbook": "nowhere"}'), ('', 'dallas', '{}'), ('anything', 'dallas', '{"runbook": "rebuild"}')) AS r (kind, target, options);
+RESET ROLE;
+
+-- a site's own options are as strictly checked, and known to a site's own checks
+INSERT INTO pingpong.run_option (name, type, least, most, otherwise, comment) VALUES ('max_jobs', 'integer', 0, 5, '0', 'jobs of ours that may be running');
+INSERT INTO pingpong.run_option (name, type, allowed, comment) VALUES ('regions', 'words', '{east,west}', 'where');
+SELECT pg_temp.options('{"max_jobs": 2, "regions": ["east", "north"]}');
+SELECT pg_temp.options('{"max_jobs": 2.5}');
+SELECT pg_temp.options('{"max_jobs": 6}');
+SELECT pg_temp.options('{"max_job": 5}');
+SELECT pingpong.validate_options('switchover', '{"max_jobs": 2, "regions": ["east", "west"], "ha_managers": ["patroni"], "replay_mb_per_s": 0.5, "allow_unlogged": true, "method": "rewind"}');
+SELECT pg_temp.try($$INSERT INTO pingpong.run_option (name, type, comment) VALUES ('one_of_none', 'word', 'nothing fits')$$);
+DELETE FROM pingpong.run_option WHERE NOT builtin;
+
+-- a check that cannot be made, or says what nobody knows, is a fail; the others go on
+CREATE FUNCTION pingpong.check_site_error(target text, options jsonb) RETURNS SETOF pingpong.finding LANGUAGE sql AS $$
+    SELECT ROW('x', (1 / 0)::text, 'x', 'x')::pingpong.finding $$;
+CREATE FUNCTION pingpong.check_site_shouts(target text, options jsonb) RETURNS SETOF pingpong.finding LANGUAGE sql AS $$
+    SELECT ROW('x', 'FAIL', 'a word of its own', 'x')::pingpong.finding UNION ALL SELECT ROW('x', NULL, 'no word', 'x')::pingpong.finding $$;
+INSERT INTO pingpong.preflight_check (number, name, topic, comment)
+VALUES (101, 'site_error', 'site', 'x'), (102, 'site_shouts', 'site', 'x'), (103, 'site_missing', 'site', 'x');
+SELECT name, node, status, detail, hint FROM pingpong.preflight_checks('dallas') WHERE number > 100 ORDER BY number, detail COLLATE "C" DESC;
+SELECT count(DISTINCT name) > 40 AS others FROM pingpong.preflight_checks('dallas') WHERE number < 100;
+DELETE FROM pingpong.preflight_check WHERE NOT builtin;
+DROP FUNCTION pingpong.check_site_error, pingpong.check_site_shouts;
+
+-- facts are read from a table: no snapshot from before they came
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT pg_temp.try($$SELECT * FROM pingpong.preflight('dallas')$$);
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT pg_temp.try($$SELECT * FROM pingpong.preflight('dallas')$$);
+COMMIT;
+
+DELETE FROM pingpong.node;
+DROP ROLE pp_operator;
+SELECT count(*) AS runs FROM pingpong.run;
