@@ -40,6 +40,7 @@ typedef int (*ActionFunction) (ActionContext *ctx, json_t *params, json_t *resul
 #define ACTION_LAZY_JOURNAL 0x02	/* its job needs no fsync: what counts is kept elsewhere */
 #define ACTION_RAISES_EPOCH 0x04	/* its success proves that the primary has moved */
 #define ACTION_NEEDS_PG		0x08	/* refused by an agent without [postgresql] */
+#define ACTION_ANY_EPOCH	0x10	/* a question: changes nothing, so it is answered to an older epoch, too */
 
 typedef struct ActionEntry
 {

@@ -10,7 +10,7 @@
 #include "agent/action.h"
 
 static const ActionEntry actions[] = {
-	{ACTION_FACTS, action_facts, ACTION_LAZY_JOURNAL},
+	{ACTION_FACTS, action_facts, ACTION_LAZY_JOURNAL | ACTION_ANY_EPOCH},
 	{ACTION_PG_CHECKPOINT, action_pg_checkpoint, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
 	{ACTION_PG_QUERY, action_pg_query, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
 	{ACTION_PG_WARM, action_pg_warm, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},

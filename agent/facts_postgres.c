@@ -27,7 +27,10 @@ static const PostgresPart parts[] = {
 		" 'server_version_num', current_setting('server_version_num')::int,"
 		" 'system_identifier', s.system_identifier::text,"
 		" 'in_recovery', r.r,"
-		" 'timeline', c.timeline_id,"
+		" 'timeline', c.timeline_id,"	/* of the last checkpoint; that of the newest WAL: */
+		" 'wal_timeline', CASE WHEN r.r THEN greatest(c.timeline_id, e.min_recovery_end_timeline,"
+		" (SELECT received_tli FROM pg_stat_wal_receiver))"
+		" ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,"
 		" 'redo_lsn', c.redo_lsn,"
 		" 'receive_lsn', CASE WHEN r.r THEN pg_last_wal_receive_lsn() END,"
 		" 'replay_lsn', CASE WHEN r.r THEN pg_last_wal_replay_lsn() END,"
@@ -35,7 +38,7 @@ static const PostgresPart parts[] = {
 		" 'replay_pause_state', CASE WHEN r.r THEN pg_get_wal_replay_pause_state() ELSE 'not in recovery' END,"
 		" 'started_ms', extract(epoch FROM pg_postmaster_start_time()) * 1000,"
 		" 'restore_command_set', current_setting('restore_command') <> '')"
-	" FROM pg_control_system() s, pg_control_checkpoint() c, pg_is_in_recovery() r (r)"},
+	" FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() e, pg_is_in_recovery() r (r)"},
 	{"control",
 	"SELECT to_jsonb(c) FROM pg_control_init() c"},
 	{"wal_receiver",			/* never its conninfo */

@@ -373,14 +373,15 @@ prune_questions(const AgentConfig *config)
 
 /* ---- executing ---- */
 
+/* The flags that all of them have. */
 static int
-job_flags(const Job *job)
+flags_of(json_t *actions)
 {
 	int			all = ~0;
 	size_t		i;
 	json_t	   *action;
 
-	json_array_foreach(job->actions, i, action)
+	json_array_foreach(actions, i, action)
 	{
 		const ActionEntry *entry = action_find(param_string(action, "action", ""));
 
@@ -506,7 +507,7 @@ job_main(void *argument)
 	AgentConfig *config = config_current();
 	ActionContext ctx = {.job = job, .config = config, .run = job->run, .step = job->step,
 	.epoch = job->epoch, .age_ms = clock_realtime_ms() - job->received_ms, .resumed = job->resumed};
-	bool		lazy = (job_flags(job) & ACTION_LAZY_JOURNAL) != 0;
+	bool		lazy = (flags_of(job->actions) & ACTION_LAZY_JOURNAL) != 0;
 	JobState	state = JOB_FAILED;
 
 	/* the truth about a lazy job is elsewhere, and it is most wanted when the disk is full */
@@ -636,7 +637,8 @@ jobs_post(json_t *request, json_t **answer, char *error, size_t error_size)
 	job = find_job(param_string(request, "run", ""), param_string(request, "step", ""));
 	if (!job && shutting_down)
 		rc = JOB_SHUTDOWN;
-	else if (!job && param_int(request, "epoch", 0) < epoch_current())
+	else if (!job && param_int(request, "epoch", 0) < epoch_current() &&
+			 !(flags_of(json_object_get(request, "actions")) & ACTION_ANY_EPOCH))
 		rc = JOB_OLD_EPOCH;
 	else
 	{
@@ -716,7 +718,7 @@ resume_or_fail(Job *job, const AgentConfig *config)
 {
 	json_t	   *record;
 
-	if (job_flags(job) & ACTION_RESUMABLE)
+	if (flags_of(job->actions) & ACTION_RESUMABLE)
 	{
 		log_info("job %s/%s is resumed", job->run, job->step);
 		job->resumed = true;

@@ -6,8 +6,8 @@ CREATE TABLE pingpong.cluster
     one   boolean PRIMARY KEY DEFAULT true CHECK (one),
     epoch bigint NOT NULL DEFAULT 0
 );
-COMMENT ON TABLE pingpong.cluster IS 'one row: the epoch, a number that grows by one with each run that moves the primary';
-INSERT INTO pingpong.cluster DEFAULT VALUES;
+COMMENT ON TABLE pingpong.cluster IS
+    'at most one row, made by the first run that moves the primary: the epoch, a number that grows with each of them';
 
 CREATE TABLE pingpong.node
 (
@@ -17,7 +17,8 @@ CREATE TABLE pingpong.node
     port      integer CHECK (port BETWEEN 1 AND 65535),
     agent_url text NOT NULL CHECK (agent_url ~ '^(https://[^/@ ]+|http://(127\.[0-9.]+|localhost|\[::1\]):[0-9]+|unix:/[^ ]+)$'),
     slot      text UNIQUE CHECK (slot ~ '^[a-z0-9_]{1,63}$'),
-    upstream  text REFERENCES pingpong.node (name),
+    upstream  text,             -- a node; no foreign key, which pg_dump would warn of: see add_node() and drop_node()
+    away_since timestamptz,
     CHECK (kind = 'router' OR (host IS NOT NULL AND port IS NOT NULL AND slot IS NOT NULL))
 );
 COMMENT ON TABLE pingpong.node IS 'PostgreSQL instances with the agent beside them, and agents beside routers';
@@ -25,6 +26,7 @@ COMMENT ON COLUMN pingpong.node.host IS 'address at which the other nodes and th
 COMMENT ON COLUMN pingpong.node.agent_url IS 'http://127.0.0.1:PORT, https://HOST:PORT or unix:/PATH';
 COMMENT ON COLUMN pingpong.node.slot IS 'physical slot that this node uses on the node it streams from';
 COMMENT ON COLUMN pingpong.node.upstream IS 'the standby that this node streams from; null: it follows the primary';
+COMMENT ON COLUMN pingpong.node.away_since IS 'since when it is let go on purpose: nobody waits for it; pingpong.rebuild() takes it back';
 
 CREATE TABLE pingpong.route
 (
@@ -118,12 +120,29 @@ CREATE TABLE pingpong.step
 );
 COMMENT ON TABLE pingpong.step IS 'the journal: one row for each step of a run';
 
--- What users put there survives a dump.
+CREATE TABLE pingpong.relaxed
+(
+    node   text NOT NULL REFERENCES pingpong.node (name) ON DELETE CASCADE,
+    name   text NOT NULL,
+    wanted text,
+    since  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    run    bigint,
+    PRIMARY KEY (node, name)
+);
+COMMENT ON TABLE pingpong.relaxed IS 'settings that a run relaxed and that are to be restored when a standby is there again';
+COMMENT ON COLUMN pingpong.relaxed.name IS 'the setting';
+COMMENT ON COLUMN pingpong.relaxed.wanted IS 'the value to which it is restored; null: it is reset';
+COMMENT ON COLUMN pingpong.relaxed.run IS 'the run that relaxed it';
+
+-- What users put there survives a dump. A run that goes on does not: it belongs to the cluster in which it goes on, and
+-- the worker of a restored one would undo it.
+SELECT pg_extension_config_dump('pingpong.cluster', '');
 SELECT pg_extension_config_dump('pingpong.node', '');
 SELECT pg_extension_config_dump('pingpong.route', '');
 SELECT pg_extension_config_dump('pingpong.runbook_step', $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint')$$);
-SELECT pg_extension_config_dump('pingpong.run', '');
-SELECT pg_extension_config_dump('pingpong.step', '');
+SELECT pg_extension_config_dump('pingpong.run', $$WHERE state <> 'running'$$);
+SELECT pg_extension_config_dump('pingpong.step', $$WHERE run IN (SELECT id FROM pingpong.run WHERE state <> 'running')$$);
+SELECT pg_extension_config_dump('pingpong.relaxed', '');
 
 CREATE TABLE pingpong.last_preflight
 (

@@ -159,6 +159,7 @@ BEGIN
         PERFORM pingpong.fail('22023', format('node "%s" needs a host and a port between 1 and 65535', name));
     END IF;
     PERFORM pingpong.check_url(agent_url);
+    LOCK TABLE pingpong.node IN SHARE ROW EXCLUSIVE MODE;       -- the upstream must not go meanwhile
     IF upstream IS NOT NULL AND NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = upstream AND n.kind = 'postgres') THEN
         PERFORM pingpong.fail('42704', format('node "%s" does not exist', upstream), NULL, 'Register the upstream first.');
     END IF;
@@ -207,6 +208,10 @@ CREATE FUNCTION pingpong.drop_node(name text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+    LOCK TABLE pingpong.node IN SHARE ROW EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM pingpong.node n WHERE n.upstream = drop_node.name) THEN
+        RAISE foreign_key_violation;
+    END IF;
     DELETE FROM pingpong.node n WHERE n.name = drop_node.name;
     IF NOT FOUND THEN
         PERFORM pingpong.fail('42704', format('node "%s" does not exist', coalesce(name, 'NULL')));

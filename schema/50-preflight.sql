@@ -76,7 +76,7 @@ CREATE TYPE pingpong.finding AS (node text, status text, detail text, hint text)
 
 -- Nodes with their facts; facts and pg are null where there are none.
 CREATE VIEW pingpong.preflight_node AS
-SELECT n.name, n.kind, n.host, n.port, n.slot, n.upstream, n.name = pingpong.node_name() AS is_source,
+SELECT n.name, n.kind, n.host, n.port, n.slot, n.upstream, n.away_since, n.name = pingpong.node_name() AS is_source,
        f.at, coalesce(f.ok, false) AS ok, f.error,
        CASE WHEN f.ok THEN f.facts END AS facts,
        CASE WHEN f.ok AND jsonb_typeof(f.facts -> 'postgres') = 'object' THEN f.facts -> 'postgres' END AS pg

@@ -1,5 +1,50 @@
 -- Preflight, the end: the safety net, and all checks together.
 
+-- The epoch as this database knows it.
+CREATE FUNCTION pingpong.known_epoch() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT greatest((SELECT max(epoch) FROM pingpong.cluster), (SELECT max(epoch) FROM pingpong.run), 0)
+$$;
+COMMENT ON FUNCTION pingpong.known_epoch() IS 'the epoch of the last run that moved the primary, as this database knows it; 0: none did';
+
+-- The highest that an agent told just now; null: none did.
+CREATE FUNCTION pingpong.agents_epoch() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    SELECT max((n.facts ->> 'epoch')::bigint) FROM preflight_node n WHERE n.at > clock_timestamp() - interval '1 minute'
+$$;
+COMMENT ON FUNCTION pingpong.agents_epoch() IS 'internal: the highest epoch that an agent told in the last minute';
+
+-- Is it proved that no other node is, or was after this one, the primary? Each must have told it just now: that it is in
+-- recovery and receives the timeline that is written here; and those that are not cascaded stream from here. Silence is
+-- no proof. A node that was let go on purpose need not answer, but must not contradict.
+CREATE FUNCTION pingpong.primary_is_proved() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    SELECT NOT pg_is_in_recovery()
+       AND count(*) FILTER (WHERE w.streams) > 0
+       AND coalesce(bool_and(CASE WHEN n.away_since IS NULL THEN w.streams
+                                  ELSE w.streams OR coalesce((n.pg ->> 'wal_timeline')::integer < written_timeline(), true) END), false)
+    FROM preflight_node n,
+         LATERAL (SELECT coalesce(n.at > clock_timestamp() - interval '1 minute' AND (n.pg ->> 'in_recovery')::boolean
+                                  AND n.pg ->> 'system_identifier' = (SELECT system_identifier::text FROM pg_control_system())
+                                  AND n.pg #>> '{wal_receiver,status}' = 'streaming'
+                                  AND (n.pg #>> '{wal_receiver,received_tli}')::integer = written_timeline()
+                                  AND (n.upstream IS NOT NULL
+                                       OR EXISTS (SELECT FROM preflight_sender s WHERE s.node = n.name AND s.state = 'streaming')), false)) w (streams)
+    WHERE n.kind = 'postgres' AND NOT n.is_source
+$$;
+COMMENT ON FUNCTION pingpong.primary_is_proved() IS
+    'internal: whether what the agents told just now proves that no other node is, or was after this one, the primary';
+
+-- The epoch that the next run goes on from. A database that was restored, or whose extension was made anew, knows an older
+-- one than the agents, which would refuse its runs: it takes theirs where it is the right primary for certain.
+CREATE FUNCTION pingpong.adopted_epoch() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN agents > known AND pingpong.primary_is_proved() THEN agents ELSE known END
+    FROM (SELECT pingpong.known_epoch(), pingpong.agents_epoch()) e (known, agents)
+$$;
+COMMENT ON FUNCTION pingpong.adopted_epoch() IS
+    'internal: the epoch that the next run goes on from: this database''s, or that of the agents if this is the right primary for certain';
+
 CREATE FUNCTION pingpong.check_no_other_run(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, 'fail',
@@ -7,10 +52,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    'Wait for it, or cancel it; a stuck run tells in pingpong.run what to do.', 'postgres')
     FROM run r WHERE r.state NOT IN ('succeeded', 'rolled_back')
     UNION ALL
-    SELECT finding(n.name, (n.facts ->> 'epoch')::bigint <= greatest(c.epoch, (SELECT max(r.epoch) FROM run r)), 'fail',
-                   format('its agent has seen epoch %s, this cluster is at %s', n.facts ->> 'epoch', c.epoch),
-                   'A run that this server does not know moved the primary: find out which server is the right one.', 'epoch')
-    FROM preflight_node n, cluster c
+    SELECT CASE WHEN seen > known AND adopted >= seen
+                THEN ROW(n.name, 'info', format('epoch %s is taken over from its agent, this database is at %s; all nodes stream from here', seen, known), NULL)::finding
+                ELSE finding(n.name, seen <= known, 'fail', format('its agent has seen epoch %s, this database is at %s', seen, known),
+                             format('A run that this server does not know moved the primary: find out which server is the newer one. If it is this one (the extension was'
+                                    ' made anew, or restored), its standbys prove it when all of them stream from it and their agents answer; if there are none, a superuser'
+                                    ' sets the epoch: INSERT INTO pingpong.cluster (epoch) VALUES (%s) ON CONFLICT (one) DO UPDATE SET epoch = EXCLUDED.epoch.', seen), 'epoch') END
+    FROM preflight_node n, LATERAL (SELECT (n.facts ->> 'epoch')::bigint) f (seen),
+         (SELECT known_epoch(), adopted_epoch()) e (known, adopted)
+    WHERE n.away_since IS NULL OR n.facts IS NOT NULL
 $$;
 
 CREATE FUNCTION pingpong.preflight_checks(target text, options jsonb DEFAULT '{}')

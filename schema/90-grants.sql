@@ -18,3 +18,16 @@ END
 $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA pingpong FROM PUBLIC;
 GRANT SELECT ON ALL TABLES IN SCHEMA pingpong TO pg_monitor, pingpong_operator;
+
+-- pg_dump reads what survives a dump, and the owner of the database may dump it.
+DO $$
+DECLARE
+    t regclass;
+BEGIN
+    GRANT USAGE ON SCHEMA pingpong TO pg_database_owner;
+    FOR t IN SELECT pg_catalog.unnest(e.extconfig) FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_pingpong'
+    LOOP
+        EXECUTE pg_catalog.format('GRANT SELECT ON %s TO pg_database_owner', t);
+    END LOOP;
+END
+$$;

@@ -29,6 +29,11 @@ SELECT c.relname, c.relkind,
        (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS x
         WHERE has_table_privilege('pp_operator', c.oid, x)) AS operator
 FROM pg_class c WHERE c.relnamespace = 'pingpong'::regnamespace AND c.relkind IN ('r', 'v', 'S', 'm', 'p', 'f') ORDER BY c.relname COLLATE "C";
+-- the owner of the database may dump it, no more
+SELECT string_agg(c.relname, ' ' ORDER BY c.relname COLLATE "C") FILTER (WHERE has_table_privilege('pg_database_owner', c.oid, 'SELECT')) AS database_owner_reads,
+       bool_or(has_table_privilege('pg_database_owner', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) AS writes,
+       (SELECT bool_or(has_function_privilege('pg_database_owner', p.oid, 'EXECUTE')) FROM pg_proc p WHERE p.pronamespace = 'pingpong'::regnamespace) AS executes
+FROM pg_class c WHERE c.relnamespace = 'pingpong'::regnamespace AND c.relkind IN ('r', 'v', 'S', 'm', 'p', 'f');
 SELECT has_schema_privilege('pp_nobody', 'pingpong', 'USAGE') AS public_usage,
        has_schema_privilege('pp_operator', 'pingpong', 'CREATE') AS operator_create;
 

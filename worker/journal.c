@@ -298,6 +298,7 @@ void
 journal_create_run(Run *run)
 {
 	char	   *options = json_dumps(run->options, JSON_COMPACT);
+	char		epoch[24];
 
 	journal_begin();
 	if (journal_exec("SELECT FROM pingpong.runbook_step WHERE runbook = $1", 1, run->runbook) == 0)
@@ -308,16 +309,18 @@ journal_create_run(Run *run)
 						errmsg("runbook \"%s\" cannot be used for this", run->runbook),
 						errdetail("Only a runbook with the action \"promote\" is a switchover.")));
 	journal_exec("LOCK TABLE pingpong.run IN SHARE ROW EXCLUSIVE MODE", 0);
-	journal_exec(run->moves ? "UPDATE pingpong.cluster SET epoch = epoch + 1 RETURNING epoch" :
-				 "SELECT epoch FROM pingpong.cluster", 0);
+	journal_exec(run->moves ? "INSERT INTO pingpong.cluster (epoch) SELECT pingpong.adopted_epoch() + 1 "
+				 "ON CONFLICT (one) DO UPDATE SET epoch = EXCLUDED.epoch RETURNING epoch" :
+				 "SELECT pingpong.adopted_epoch()", 0);
 	run->epoch = strtoll(journal_text(0, 1), NULL, 10);
+	snprintf(epoch, sizeof(epoch), INT64_FORMAT, run->epoch);
 	journal_exec("INSERT INTO pingpong.run (id, key, runbook, source, target, epoch, state, options, requested_by, preflight) "
 				 "SELECT coalesce(max(id), 0) + 1, pg_catalog.gen_random_uuid()::pg_catalog.text, $1, $2, $3, "
-				 "(SELECT epoch FROM pingpong.cluster), 'running', $4::pg_catalog.jsonb, $5, "
+				 "$7::pg_catalog.int8, 'running', $4::pg_catalog.jsonb, $5, "
 				 "CASE WHEN $6 = 't' THEN (SELECT pg_catalog.jsonb_object_agg(status, n) FROM (SELECT status, pg_catalog.count(*) AS n "
 				 " FROM pingpong.last_preflight GROUP BY status) AS s) END "
 				 "FROM pingpong.run RETURNING id, key",
-				 6, run->runbook, run->source, run->target, options, run->requested_by, run->moves ? "t" : "f");
+				 7, run->runbook, run->source, run->target, options, run->requested_by, run->moves ? "t" : "f", epoch);
 	run->id = strtoll(journal_text(0, 1), NULL, 10);
 	copy_text(run->key, sizeof(run->key), 0, 2);
 	journal_end();
