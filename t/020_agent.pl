@@ -557,9 +557,11 @@ sub test_moves
 
 	move('chicago', 'dallas', 'm1', 1);
 	is(rejoin('chicago', 'dallas', 'm1', 1)->{method}, 'direct', 'm1: without a record past the fork it starts at once');
-	my ($status, $json) = post('dallas', run => 'old', step => 'x', epoch => 0, actions => [ { action => 'facts' } ]);
+	my ($status, $json) = post('dallas', run => 'old', step => 'x', epoch => 0, actions => [ { action => 'note' } ]);
 	is("$status $json->{error}{code}", '409 55000', 'an older epoch is refused by dallas');
-	is((post('chicago', run => 'old', step => 'x', epoch => 0, actions => [ { action => 'facts' } ]))[0], 409, 'and by chicago');
+	is((post('chicago', run => 'old', step => 'x', epoch => 0, actions => [ { action => 'note' } ]))[0], 409, 'and by chicago');
+	is((post('chicago', run => 'old', step => 'q', epoch => 0, actions => [ { action => 'facts' } ]))[0], 200, 'a question is answered whatever the epoch');
+	is((post('chicago', run => 'old', step => 'qx', epoch => 0, actions => [ { action => 'facts' }, { action => 'note' } ]))[0], 409, 'but not together with an order');
 	is((rejoin('chicago', 'dallas', 'm1b', 1))->{method}, 'none', 'm1: a second rejoin finds it done');
 
 	move('dallas', 'chicago', 'm2', 2);
