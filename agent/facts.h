@@ -24,7 +24,16 @@ extern json_t *facts_postgres(const AgentConfig *config);
 extern json_t *facts_routers(const AgentConfig *config);
 
 /* facts_network.c */
-extern json_t *facts_connect(const AgentConfig *config, json_t *wanted);
+extern json_t *facts_connection(const AgentConfig *config, json_t *wanted); /* one, tried for real */
+
+/* facts_restore.c */
+extern json_t *facts_restore(const AgentConfig *config, json_t *params);
+
+/* facts_attempt.c: a part that may take its time */
+typedef struct Attempt Attempt;
+typedef json_t *(*AttemptFunction) (const AgentConfig *config, json_t *params);
+extern Attempt *attempt_begin(AttemptFunction function, json_t *params);	/* params may be NULL; copied */
+extern json_t *attempt_end(Attempt *attempt, double deadline_ms);	/* NULL: it was given up */
 
 /* facts.c: {"error": ...} */
 extern json_t *facts_error(const char *format,...) __attribute__((format(printf, 1, 2)));

@@ -15,7 +15,6 @@
 #include "agent/pg.h"
 
 #define PATIENCE_MS 2000		/* for one answer of a walsender */
-#define MAX_CONNECTS 8
 
 /* PQexec() that gives up: a server that hangs must not hang us. */
 static PGresult *
@@ -56,30 +55,79 @@ ask(PGconn *conn, const char *sql, char *error, size_t error_size)
 	return NULL;
 }
 
-/* A walsender connection with our own credentials: what a standby needs. */
+/* A value that the walsender tells with SHOW; a name that it does not know, or may not tell, is left out. */
+static void
+show(PGconn *conn, json_t *answer, const char *member, const char *setting)
+{
+	char		error[256];
+	char		sql[64];
+	PGresult   *res;
+
+	snprintf(sql, sizeof(sql), "SHOW %s", setting);
+	res = ask(conn, sql, error, sizeof(error));
+	if (res && PQntuples(res) == 1)
+		json_object_set_new(answer, member, json_string(PQgetvalue(res, 0, 0)));
+	PQclear(res);
+}
+
+/*
+ * A walsender connection with our own credentials: what a standby needs.  What the server
+ * calls itself tells whether it is the one that is meant, whatever leads to it.
+ */
 static bool
 try_replication(const AgentConfig *config, const char *host, int port, json_t *answer, char *error, size_t error_size)
 {
-	PGconn	   *conn;
+	PGconn	   *conn = pg_remote(config->pg.replication, host, port, true, error, error_size);
 	PGresult   *res;
+	bool		ok;
 
-	if (!config->pg.present)
-	{
-		snprintf(error, error_size, "this agent has no PostgreSQL");
-		return false;
-	}
-	conn = pg_remote(config->pg.replication, host, port, true, error, error_size);
 	if (!conn)
 		return false;
 	res = ask(conn, "IDENTIFY_SYSTEM", error, error_size);
-	if (res && PQntuples(res) == 1)
+	ok = res && PQntuples(res) == 1;
+	if (ok)
 	{
 		json_object_set_new(answer, "system_identifier", json_string(PQgetvalue(res, 0, 0)));
 		json_object_set_new(answer, "timeline", json_string(PQgetvalue(res, 0, 1)));
+		show(conn, answer, "node_name", "pingpong.node_name");
+		show(conn, answer, "cluster_name", "cluster_name");
+		show(conn, answer, "server_port", "port");
 	}
 	PQclear(res);
 	PQfinish(conn);
-	return res != NULL;
+	return ok;
+}
+
+/* What pg_rewind reads of its source; a superuser may do all of it. */
+#define REWIND_SQL \
+	"SELECT pg_catalog.round(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000)::pg_catalog.int8," \
+	" pg_catalog.string_agg(f, ', ') FILTER (WHERE NOT pg_catalog.has_function_privilege(f, 'EXECUTE'))," \
+	" pg_catalog.pg_is_in_recovery()" \
+	" FROM pg_catalog.unnest(ARRAY['pg_catalog.pg_ls_dir(text,boolean,boolean)', 'pg_catalog.pg_stat_file(text,boolean)'," \
+	" 'pg_catalog.pg_read_binary_file(text)', 'pg_catalog.pg_read_binary_file(text,bigint,bigint,boolean)']) f"
+
+/* The login of pg_rewind, and whether it may read what pg_rewind reads. */
+static bool
+try_rewind(const AgentConfig *config, const char *host, int port, json_t *answer, char *error, size_t error_size)
+{
+	PGconn	   *conn = pg_remote(config->pg.rewind, host, port, false, error, error_size);
+	PGresult   *res;
+	bool		ok;
+
+	if (!conn)
+		return false;
+	res = ask(conn, REWIND_SQL, error, error_size);
+	ok = res && PQntuples(res) == 1;
+	if (ok)
+	{
+		json_object_set_new(answer, "started_ms", json_integer(strtoll(PQgetvalue(res, 0, 0), NULL, 10)));
+		ok = PQgetisnull(res, 0, 1);
+		if (!ok)
+			snprintf(error, error_size, "it may not execute %s", PQgetvalue(res, 0, 1));
+	}
+	PQclear(res);
+	PQfinish(conn);
+	return ok;
 }
 
 static int
@@ -130,39 +178,32 @@ try_tcp(const char *host, int port, char *error, size_t error_size)
 	return rc == 0;
 }
 
-static json_t *
-try_connection(const AgentConfig *config, json_t *wanted)
+json_t *
+facts_connection(const AgentConfig *config, json_t *wanted)
 {
 	const char *host = param_string(wanted, "host", NULL);
 	const char *kind = param_string(wanted, "kind", "replication");
 	int64_t		port = param_int(wanted, "port", 0);
 	double		began = clock_monotonic_ms();
 	char		error[512] = "";
-	json_t	   *answer = json_pack("{s:s?, s:I, s:s}", "host", host, "port", (json_int_t) port, "kind", kind);
+	json_t	   *answer = json_object();
 	bool		ok = false;
 
 	if (!host || port < 1 || port > 65535)
 		snprintf(error, sizeof(error), "host and port are needed");
 	else if (strcmp(kind, "tcp") == 0)
 		ok = try_tcp(host, (int) port, error, sizeof(error));
-	else
+	else if (!config->pg.present)
+		snprintf(error, sizeof(error), "this agent has no PostgreSQL");
+	else if (strcmp(kind, "replication") == 0)
 		ok = try_replication(config, host, (int) port, answer, error, sizeof(error));
+	else if (strcmp(kind, "rewind") == 0)
+		ok = try_rewind(config, host, (int) port, answer, error, sizeof(error));
+	else
+		snprintf(error, sizeof(error), "there is no such kind of connection");
 	json_object_set_new(answer, "ok", json_boolean(ok));
 	if (!ok)
 		json_object_set_new(answer, "error", json_string(error));
 	json_object_set_new(answer, "elapsed_ms", json_real(clock_monotonic_ms() - began));
 	return answer;
-}
-
-json_t *
-facts_connect(const AgentConfig *config, json_t *wanted)
-{
-	json_t	   *rows = json_array();
-	json_t	   *one;
-	size_t		i;
-
-	json_array_foreach(wanted, i, one)
-		if (i < MAX_CONNECTS)
-			json_array_append_new(rows, try_connection(config, one));
-	return rows;
 }

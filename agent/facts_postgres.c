@@ -6,6 +6,7 @@
  * majors have are there without asking for the version.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "agent/facts.h"
 #include "agent/pg.h"
@@ -37,7 +38,8 @@ static const PostgresPart parts[] = {
 		" 'replay_age_ms', CASE WHEN r.r THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000 END,"
 		" 'replay_pause_state', CASE WHEN r.r THEN pg_get_wal_replay_pause_state() ELSE 'not in recovery' END,"
 		" 'started_ms', extract(epoch FROM pg_postmaster_start_time()) * 1000,"
-		" 'restore_command_set', current_setting('restore_command') <> '')"
+		" 'restore_command_set', current_setting('restore_command') <> '',"
+		" 'recovery_end_command_set', current_setting('recovery_end_command') <> '')"
 	" FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() e, pg_is_in_recovery() r (r)"},
 	{"control",
 	"SELECT to_jsonb(c) FROM pg_control_init() c"},
@@ -58,6 +60,21 @@ static const PostgresPart parts[] = {
 		"SELECT jsonb_build_object('rows', coalesce(jsonb_object_agg(name, CASE WHEN name ~ " SECRET " THEN '***' ELSE setting END), '{}'))"
 		" FROM pg_settings WHERE source NOT IN ('default', 'override', 'client', 'session', 'user', 'database', 'database user')"
 	" AND context <> 'internal'"},
+	{NULL,						/* for sessions of others (not ours, which sets some itself), and behind the next start */
+		"WITH f AS MATERIALIZED (SELECT DISTINCT ON (lower(name)) lower(name) AS name, setting FROM pg_file_settings"
+		" WHERE name IS NOT NULL ORDER BY lower(name), seqno DESC),"
+		" v AS (SELECT s.name, s.vartype, CASE WHEN s.source IN ('client', 'session', 'user', 'database', 'database user')"
+		" THEN coalesce(f.setting, s.boot_val) ELSE s.setting END AS now,"
+		" CASE WHEN s.source = 'command line' THEN s.setting ELSE coalesce(f.setting, s.boot_val) END AS next"
+		" FROM pg_settings s LEFT JOIN f ON f.name = lower(s.name) WHERE s.name IN ('shared_preload_libraries', 'hot_standby',"
+		" 'pingpong.database', 'pingpong.node_name', 'default_transaction_read_only', 'default_transaction_isolation',"
+		" 'default_transaction_deferrable', 'track_activities')),"
+		" w AS (SELECT name, CASE WHEN vartype <> 'bool' THEN now WHEN now ~* '^(on|tr?u?e?|ye?s?|1)$' THEN 'on' ELSE 'off' END AS now,"
+		" CASE WHEN vartype <> 'bool' THEN next WHEN next ~* '^(on|tr?u?e?|ye?s?|1)$' THEN 'on' ELSE 'off' END AS next FROM v)"
+	" SELECT jsonb_build_object('effective', jsonb_object_agg(name, now), 'next', jsonb_object_agg(name, next)) FROM w"},
+	{"command_line",			/* recovery_init_sync_method is our own, from the last start */
+		"SELECT jsonb_build_object('rows', coalesce(jsonb_agg(name ORDER BY name), '[]')) FROM pg_settings"
+	" WHERE source = 'command line' AND name <> 'recovery_init_sync_method'"},
 	{"pending_restart",
 	"SELECT jsonb_build_object('rows', coalesce(jsonb_agg(name ORDER BY name), '[]')) FROM pg_settings WHERE pending_restart"},
 	{"file_errors",				/* one that waits for a restart has an "error" too: left out */
@@ -82,7 +99,8 @@ static const PostgresPart parts[] = {
 	" ORDER BY xact_start LIMIT 20) q), '[]'))"},
 	{"sessions",
 		"SELECT jsonb_build_object('clients', count(*) FILTER (WHERE backend_type = 'client backend'),"
-	" 'active', count(*) FILTER (WHERE backend_type = 'client backend' AND state = 'active')) FROM pg_stat_activity"},
+		" 'active', count(*) FILTER (WHERE backend_type = 'client backend' AND state = 'active'),"
+	" 'untracked', count(*) FILTER (WHERE backend_type = 'client backend' AND state = 'disabled')) FROM pg_stat_activity"},
 	{"conflicts",
 		"SELECT jsonb_build_object('count', coalesce(sum(confl_tablespace + confl_lock + confl_snapshot + confl_bufferpin + confl_deadlock), 0))"
 	" FROM pg_stat_database_conflicts"},
@@ -117,6 +135,37 @@ ask(PGconn *conn, const char *sql)
 	return value ? value : facts_error("no answer");
 }
 
+/* The extension as it is in this server's pingpong.database, and the worker. */
+static json_t *
+pingpong(const AgentConfig *config, PGconn *conn)
+{
+	char		error[512];
+	char	   *database = pg_pingpong_database(conn);
+	json_t	   *facts = ask(conn, "SELECT jsonb_build_object('database', current_setting('pingpong.database', true),"
+							" 'version', current_setting('pingpong.version', true),"
+							" 'worker_pid', (SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'pg_pingpong worker'),"
+							" 'worker_database', (SELECT min(datname) FROM pg_stat_activity WHERE backend_type = 'pg_pingpong worker'))");
+	bool		here = database && strcmp(database, PQdb(conn)) == 0;
+	PGconn	   *there = here || !database ? conn : pg_local(config, database, STATEMENT_TIMEOUT_MS, error, sizeof(error));
+
+	if (database && there)
+	{
+		json_t	   *extension = ask(there, "SELECT jsonb_build_object('extension', max(extversion)) FROM pg_extension"
+									" WHERE extname = 'pg_pingpong'");
+
+		json_object_update(facts, extension);
+		if (json_is_string(json_object_get(extension, "extension")))
+			json_object_set_new(facts, "gate", ask(there, "SELECT to_jsonb(state) FROM pingpong.gate"));
+		json_decref(extension);
+	}
+	else if (database)
+		json_object_set_new(facts, "error", json_string(error));
+	if (there != conn)
+		PQfinish(there);
+	free(database);
+	return facts;
+}
+
 json_t *
 facts_postgres(const AgentConfig *config)
 {
@@ -141,6 +190,7 @@ facts_postgres(const AgentConfig *config)
 			json_decref(part);
 		}
 	}
+	json_object_set_new(facts, "pingpong", pingpong(config, conn));
 	PQfinish(conn);
 	return facts;
 }

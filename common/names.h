@@ -10,7 +10,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define PINGPONG_AGENT_VERSION "1.0"
+#define PINGPONG_VERSION "1.0"			/* of the module: the setting pingpong.version */
+#define PINGPONG_AGENT_VERSION PINGPONG_VERSION
 
 /* Limits of the protocol */
 #define PINGPONG_KEY_MAX 100			/* length of a run's and of a step's name */

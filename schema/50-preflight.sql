@@ -27,7 +27,8 @@ VALUES
     ( 4, 'target_streaming',          'identity',  true, 'the target streams from this primary'),
     ( 5, 'same_major_version',        'identity',  true, 'one major version, and no older minor release on the target'),
     ( 5, 'same_build',                'identity',  true, 'block and segment sizes and processor architecture agree'),
-    ( 6, 'unique_names',              'identity',  true, 'cluster_name and application_name are unique'),
+    ( 6, 'unique_names',              'identity',  true, 'node names and application_name are unique'),
+    ( 6, 'standby_names',             'identity',  true, 'standbys stream under the name and with the slot that they are registered with'),
     ( 7, 'standbys_can_follow',       'identity',  true, 'the other standbys can follow the new primary'),
     ( 8, 'clock_skew',                'hosts',     true, 'the clocks of the hosts agree'),
     ( 9, 'agent_reachable',           'hosts',     true, 'each agent answers, is the right one, and can control its PostgreSQL'),
@@ -38,8 +39,10 @@ VALUES
     (14, 'standby_queries',           'lag',       true, 'no query on the target holds up its replay'),
     (15, 'replay_keeps_up',           'lag',       true, 'the target replays at least as fast as WAL is written'),
     (16, 'recovery_settings',         'lag',       true, 'no recovery target is set on either side'),
+    (16, 'restore_command',           'lag',       true, 'restore_command answers quickly (tried for real)'),
     (17, 'sync_satisfiable',          'lag',       true, 'synchronous_standby_names can be satisfied after the move'),
     (17, 'no_commit_waits',           'lag',       true, 'no commit hangs for a synchronous standby'),
+    (17, 'relaxed_settings',          'lag',       true, 'no setting is still relaxed since an earlier run'),
     (18, 'long_transactions',         'obstacles', true, 'no writer is older than the grace'),
     (19, 'idle_in_transaction',       'obstacles', true, 'no session sits idle in a transaction'),
     (20, 'prepared_transactions',     'obstacles', true, 'prepared transactions, which survive the move'),
@@ -53,7 +56,10 @@ VALUES
     (32, 'archiver',                  'shutdown',  true, 'WAL archiving works and has no backlog'),
     (34, 'other_walsenders',          'shutdown',  true, 'receivers of WAL that are no node of pg_pingpong'),
     (37, 'hot_standby_settings',      'capacity',  true, 'settings that a standby needs as large as its primary, both ways'),
+    (37, 'hot_standby',               'capacity',  true, 'source and target accept connections as standbys'),
     (38, 'setting_drift',             'capacity',  true, 'settings that differ between source and target'),
+    (38, 'session_defaults',          'capacity',  true, 'new sessions may write, and see what was committed'),
+    (38, 'command_line',              'capacity',  true, 'no settings that the next start would lose'),
     (38, 'pending_restart',           'capacity',  true, 'settings that wait for a restart'),
     (38, 'configuration_files',       'capacity',  true, 'configuration files and pg_hba.conf have no errors'),
     (39, 'preload_libraries',         'capacity',  true, 'shared_preload_libraries agree and the files are there'),
@@ -64,24 +70,40 @@ VALUES
     (44, 'senders_and_slots',         'capacity',  true, 'free walsenders and replication slots on the target'),
     (45, 'disk_space',                'capacity',  true, 'room on the disks of target and source'),
     (51, 'rewind_possible',           'capacity',  true, 'pg_rewind could bring a node back'),
+    (53, 'rewind_login',              'capacity',  true, 'pg_rewind can log in to the target and read it (tried for real)'),
     (54, 'slots_healthy',             'slots',     true, 'no replication slot has lost its WAL'),
     (55, 'inactive_slots',            'slots',     true, 'slots that nobody uses and that keep WAL'),
     (56, 'logical_slots',             'slots',     true, 'logical slots exist on the target too'),
     (59, 'routes_observed',           'routes',    true, 'each router answers, points where the table says, and can be edited'),
     (60, 'pooler_settings',           'routes',    true, 'timeouts, pooling mode and state of each pooler suit the move'),
-    (71, 'no_other_run',              'safety',    true, 'no other run, and no agent has seen a newer epoch');
+    (71, 'no_other_run',              'safety',    true, 'no other run, and no agent has seen a newer epoch'),
+    (71, 'target_worker',             'safety',    true, 'the target''s worker is where it finds the run and goes on with it'),
+    (72, 'seal_enforced',             'safety',    true, 'no server would start without pg_pingpong, which enforces the seal');
 
 -- One finding of a check. preflight_checks() adds number and name.
 CREATE TYPE pingpong.finding AS (node text, status text, detail text, hint text);
 
--- Nodes with their facts; facts and pg are null where there are none.
-CREATE VIEW pingpong.preflight_node AS
+-- All nodes with their facts; facts and pg are null where there are none.
+CREATE VIEW pingpong.preflight_answer AS
 SELECT n.name, n.kind, n.host, n.port, n.slot, n.upstream, n.away_since, n.name = pingpong.node_name() AS is_source,
        f.at, coalesce(f.ok, false) AS ok, f.error,
        CASE WHEN f.ok THEN f.facts END AS facts,
        CASE WHEN f.ok AND jsonb_typeof(f.facts -> 'postgres') = 'object' THEN f.facts -> 'postgres' END AS pg
 FROM pingpong.node n LEFT JOIN pingpong.node_fact f ON f.node = n.name;
-COMMENT ON VIEW pingpong.preflight_node IS 'nodes with what their agents last told';
+COMMENT ON VIEW pingpong.preflight_answer IS 'nodes with what their agents last told';
+
+-- Those that a move counts on: without the nodes that were let go on purpose.
+CREATE VIEW pingpong.preflight_node AS
+SELECT * FROM pingpong.preflight_answer WHERE away_since IS NULL OR is_source;
+COMMENT ON VIEW pingpong.preflight_node IS 'nodes that a move counts on, with what their agents last told';
+
+-- Connections that agents tried for real, with the node that is registered there.
+CREATE VIEW pingpong.preflight_connection AS
+SELECT n.name AS by_node, t.name AS node, x ->> 'kind' AS kind, (x ->> 'ok')::boolean AS ok, btrim(x ->> 'error', E' \n') AS error, x AS answer
+FROM pingpong.preflight_answer n
+     CROSS JOIN LATERAL jsonb_array_elements(n.facts -> 'connect') x
+     JOIN pingpong.node t ON t.host = x ->> 'host' AND t.port::text = x ->> 'port';
+COMMENT ON VIEW pingpong.preflight_connection IS 'connections that agents tried for real, with the node that is registered at that address';
 
 -- Receivers of WAL, with the node each belongs to: by application_name or by the slot that it holds.
 CREATE VIEW pingpong.preflight_sender AS
@@ -89,9 +111,9 @@ SELECT r.pid, r.usename, r.application_name, r.client_addr, r.state, r.replay_ls
        s.slot_name, s.slot_type, n.name AS node
 FROM pg_catalog.pg_stat_replication r
      LEFT JOIN pg_catalog.pg_replication_slots s ON s.active_pid = r.pid
-     LEFT JOIN pingpong.node n ON n.kind = 'postgres'
-          AND CASE WHEN s.slot_name = n.slot THEN true
-                   ELSE lower(r.application_name) = n.name END;
+     LEFT JOIN LATERAL (SELECT n.name FROM pingpong.node n
+                        WHERE n.kind = 'postgres' AND (n.slot = s.slot_name OR n.name = lower(r.application_name))
+                        ORDER BY n.slot IS NOT DISTINCT FROM s.slot_name DESC LIMIT 1) n ON true;
 COMMENT ON VIEW pingpong.preflight_sender IS 'receivers of WAL with the node each belongs to';
 
 -- Why something of a node is not known; the part is a path in its facts.
@@ -105,7 +127,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                      WHEN f.facts #>> '{postgres,error}' IS NOT NULL AND part[1] = 'postgres'
                      THEN format('the agent of node "%s" cannot ask its PostgreSQL: %s', $1, f.facts #>> '{postgres,error}')
                      ELSE format('the agent of node "%s" does not report %s', $1, array_to_string(part, '.')) END
-         FROM preflight_node f WHERE f.name = $1),
+         FROM preflight_answer f WHERE f.name = $1),
         format('there is no node "%s"', $1))
 $$;
 
@@ -140,6 +162,31 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
 $$;
 
+-- What to say of a node that is no standby. A higher timeline is the newer one, whichever server it is; equal ones tell
+-- nothing.
+CREATE FUNCTION pingpong.second_primary(node text, standby boolean, theirs integer, OUT detail text, OUT hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    SELECT CASE WHEN standby THEN 'in recovery'
+                ELSE format('not in recovery: a second primary, on timeline %s; this server is on timeline %s', coalesce(theirs::text, 'unknown'), ours) END,
+           CASE WHEN theirs > ours
+                THEN format('This server is the older one: let no client write here. On "%s", pingpong.rebuild(%L) makes this server its standby.', $1, node_name())
+                WHEN theirs < ours
+                THEN format('That one is the older: let no client write there, and stop it. pingpong.rebuild(%L), here, makes it a standby again, unless it has'
+                            ' writes of its own: see then what they are.', $1)
+                ELSE 'Which of the two is the newer cannot be told from that. Let no client write on either, and find out which one has the data that counts,'
+                     ' before anything is rebuilt.' END
+    FROM (SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE written_timeline() END) o (ours)
+$$;
+
+-- With track_activities off a session shows neither its state nor the age of its transaction.
+CREATE FUNCTION pingpong.unseen_sessions() RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    SELECT ROW(node_name(), 'warn', format('not checked for %s of %s sessions: track_activities is off for them', count(*) FILTER (WHERE state = 'disabled'), count(*)),
+               'Set track_activities = on, or make sure by hand.')::finding
+    FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    HAVING count(*) FILTER (WHERE state = 'disabled') > 0
+$$;
+
 --
 -- Identity and topology
 --
@@ -164,36 +211,58 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT finding($1, false, 'fail', 'the target is the primary already', 'Name a standby.', 'postgres')
     WHERE $1 = node_name()
     UNION ALL
-    SELECT finding(n.name, (n.pg ->> 'in_recovery')::boolean, 'fail',
-                   CASE WHEN (n.pg ->> 'in_recovery')::boolean THEN 'in recovery' ELSE 'not in recovery: a second primary' END,
-                   'Stop that server, then pingpong.rebuild() makes it a standby again.', 'postgres')
-    FROM preflight_node n WHERE n.kind = 'postgres' AND NOT n.is_source
+    SELECT finding($1, false, 'fail', format('the target was let go on %s', n.away_since::timestamptz(0)),
+                   format('pingpong.rebuild(%L) takes it back.', $1), 'postgres')
+    FROM node n WHERE n.name = $1 AND n.away_since IS NOT NULL
+    UNION ALL
+    SELECT finding(node_name(), false, 'fail', 'this server is sealed: it takes no writes',
+                   'It waits for the verdict of its run, see pingpong.gate and pingpong.progress.', 'postgres')
+    FROM gate_status() g WHERE g.state = 'sealed'
+    UNION ALL
+    -- another primary: which of the two is the older, the timelines tell, and nothing is advised that would lose the newer
+    SELECT CASE WHEN n.name = $1 THEN required(n.name, standby, 'fail', detail, hint, 'postgres')
+                ELSE finding(n.name, standby, 'fail', detail, hint, 'postgres') END
+    FROM preflight_node n,
+         LATERAL (SELECT (n.pg ->> 'in_recovery')::boolean) r (standby),
+         LATERAL second_primary(n.name, standby, (n.pg ->> 'wal_timeline')::integer) h (detail, hint)
+    WHERE n.kind = 'postgres' AND NOT n.is_source AND NOT pg_is_in_recovery()
+    UNION ALL
+    SELECT CASE WHEN n.pg #>> '{pingpong,gate}' = 'sealed' OR (n.pg ->> 'in_recovery')::boolean
+                THEN ROW(n.name, 'info', format('is away since %s', n.away_since::timestamptz(0)), format('pingpong.rebuild(%L) takes it back.', n.name))::finding
+                ELSE ROW(n.name, 'fail', 'is away, and takes writes: ' || h.detail, h.hint)::finding END
+    FROM preflight_answer n, LATERAL second_primary(n.name, false, (n.pg ->> 'wal_timeline')::integer) h (detail, hint)
+    WHERE n.kind = 'postgres' AND n.away_since IS NOT NULL AND NOT n.is_source AND n.pg ? 'in_recovery' AND NOT pg_is_in_recovery()
 $$;
 
 CREATE FUNCTION pingpong.check_same_system_identifier(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    SELECT finding(n.name, n.pg ->> 'system_identifier' = c.system_identifier::text, 'fail',
-                   format('%s there, %s here', n.pg ->> 'system_identifier', c.system_identifier),
-                   'This node belongs to another cluster. Correct its registration, or pingpong.rebuild() it.', 'postgres')
-    FROM preflight_node n, pg_control_system() c
+    SELECT CASE WHEN n.name = $1 THEN required(n.name, same, 'fail', detail, hint, 'postgres')
+                ELSE finding(n.name, same, 'fail', detail, hint, 'postgres') END
+    FROM preflight_node n, pg_control_system() c,
+         LATERAL (SELECT n.pg ->> 'system_identifier' = c.system_identifier::text, format('%s there, %s here', n.pg ->> 'system_identifier', c.system_identifier),
+                         'This node belongs to another cluster: correct its registration (host, port, agent_url).') d (same, detail, hint)
     WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
 CREATE FUNCTION pingpong.check_same_timeline(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    SELECT finding(n.name, CASE WHEN n.pg #>> '{wal_receiver,status}' = 'none' THEN false
-                                ELSE (n.pg #>> '{wal_receiver,received_tli}')::integer = written_timeline() END,
-                   CASE WHEN n.name = $1 THEN 'fail' ELSE 'warn' END,
-                   CASE WHEN n.pg #>> '{wal_receiver,status}' = 'none' THEN 'it receives nothing' ELSE format('receives timeline %s, this primary writes timeline %s',
-                          n.pg #>> '{wal_receiver,received_tli}', written_timeline()) END,
-                   'Wait until it follows the newest timeline (recovery_target_timeline = latest), or pingpong.rebuild() it.',
-                   'postgres', 'wal_receiver')
-    FROM preflight_node n WHERE n.kind = 'postgres' AND NOT n.is_source
+    SELECT CASE WHEN n.name = $1 THEN required(n.name, theirs = ours, 'fail', detail, hint, 'postgres', 'wal_receiver')
+                ELSE finding(n.name, theirs = ours, 'warn', detail, hint, 'postgres', 'wal_receiver') END
+    FROM preflight_node n,
+         LATERAL (SELECT CASE WHEN n.pg #>> '{wal_receiver,status}' = 'none' THEN 0 ELSE (n.pg #>> '{wal_receiver,received_tli}')::integer END,
+                         written_timeline(), (n.pg ->> 'wal_timeline')::integer) t (theirs, ours, has),
+         LATERAL (SELECT CASE WHEN theirs = 0 THEN format('it receives nothing, and has timeline %s; this primary writes timeline %s', coalesce(has::text, 'unknown'), ours)
+                              ELSE format('receives timeline %s, this primary writes timeline %s', theirs, ours) END,
+                         CASE WHEN greatest(theirs, has) > ours
+                              THEN 'It has a newer timeline: another server was promoted after this one, and this one is the older. Find out which, and let no client write here.'
+                              WHEN theirs = 0 THEN 'Look into its log why it receives nothing.'
+                              ELSE 'Wait until it follows the newest timeline (recovery_target_timeline = latest).' END) d (detail, hint)
+    WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
 CREATE FUNCTION pingpong.check_target_streaming(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    -- as this primary sees it
+    -- as this primary sees it: by its slot, or else by its name
     SELECT finding($1, coalesce(s.state = 'streaming', false), 'fail',
                    CASE WHEN n.name IS NULL THEN format('there is no PostgreSQL node "%s"', $1)
                         WHEN n.is_source THEN 'the target is this primary'
@@ -201,27 +270,22 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                         ELSE format('state %s, slot %s', s.state, coalesce(s.slot_name, 'none')) END,
                    CASE WHEN n.name IS NULL THEN 'SELECT * FROM pingpong.node shows the nodes.'
                         WHEN n.is_source THEN 'Name a standby.'
+                        WHEN s.pid IS NULL AND n.pg ->> 'in_recovery' = 'false' THEN 'See roles.'
                         WHEN s.pid IS NULL AND n.pg #>> '{wal_receiver,sender_port}' IS NOT NULL
                         THEN format('It receives from %s:%s; let it stream from this primary (primary_conninfo), or move to that node first.',
                                     n.pg #>> '{wal_receiver,sender_host}', n.pg #>> '{wal_receiver,sender_port}')
-                        WHEN s.pid IS NULL THEN 'Look into its log why it does not stream; its primary_conninfo needs application_name = its node name, or pingpong.rebuild() it.'
+                        WHEN s.pid IS NULL THEN 'Look into its log why it does not stream; its primary_conninfo needs application_name = its node name, or its slot the registered one.'
                         ELSE 'Wait until it has caught up.' END, 'postgres')
     FROM (SELECT) one
-         LEFT JOIN preflight_node n ON n.name = $1 AND n.kind = 'postgres'
+         LEFT JOIN preflight_answer n ON n.name = $1 AND n.kind = 'postgres'
          LEFT JOIN LATERAL (SELECT * FROM preflight_sender s WHERE s.node = n.name ORDER BY s.state = 'streaming' LIMIT 1) s ON true
     UNION ALL
-    -- as it sees itself
+    -- as it sees itself; from where is told by the first row, not by an address, which a forwarder may change
     SELECT finding($1, w ->> 'status' = 'streaming', 'fail',
                    format('its WAL receiver: %s from %s:%s', w ->> 'status', w ->> 'sender_host', w ->> 'sender_port'),
                    'Look into its log why it does not stream.', 'postgres', 'wal_receiver')
     FROM preflight_node n, LATERAL (SELECT n.pg -> 'wal_receiver') w (w)
     WHERE n.name = $1 AND n.kind = 'postgres' AND NOT n.is_source
-    UNION ALL
-    SELECT finding($1, false, 'warn', format('it receives from port %s, this primary listens on port %s',
-                   n.pg #>> '{wal_receiver,sender_port}', current_setting('port')),
-                   'Make sure that it is not behind a forwarder that will go on to point here.', 'postgres')
-    FROM preflight_node n
-    WHERE n.name = $1 AND NOT n.is_source AND n.pg #>> '{wal_receiver,sender_port}' <> current_setting('port')
 $$;
 
 CREATE FUNCTION pingpong.check_same_major_version(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -267,34 +331,63 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WITH senders AS (
         SELECT lower(application_name) AS name, count(*) AS times FROM pg_stat_replication
         WHERE state IN ('streaming', 'catchup', 'startup') GROUP BY 1 HAVING count(*) > 1
+    ), own AS (
+        -- pingpong.node_name, or else cluster_name
+        SELECT n.name, n.is_source, coalesce(nullif(n.pg #>> '{settings,pingpong.node_name}', ''), n.pg #>> '{settings,cluster_name}', '') AS own_name
+        FROM preflight_node n WHERE n.kind = 'postgres' AND n.pg #> '{settings,pingpong.node_name}' IS NOT NULL
     ), misnamed AS (
         -- after the move the new primary's worker looks for a run in which it has a part, by its own name
-        SELECT n.name, coalesce(nullif(n.pg #>> '{settings,pingpong.node_name}', ''), n.pg #>> '{settings,cluster_name}', '') AS own_name
-        FROM preflight_node n
-        WHERE n.kind = 'postgres' AND NOT n.is_source AND n.pg #> '{settings,pingpong.node_name}' IS NOT NULL
-    ), clusters AS (
-        SELECT name, count(*) AS times
-        FROM (SELECT n.pg #>> '{settings,cluster_name}' FROM preflight_node n WHERE n.kind = 'postgres' AND NOT n.is_source
-              UNION ALL SELECT current_setting('cluster_name')) c (name)
-        WHERE name <> '' GROUP BY 1 HAVING count(*) > 1
+        SELECT * FROM own WHERE NOT is_source AND name <> own_name
+    ), shared AS (
+        SELECT own_name, string_agg(name, ', ' ORDER BY name) AS nodes FROM own WHERE own_name <> '' GROUP BY 1 HAVING count(*) > 1
     )
     SELECT finding(node_name(), false,
-                   CASE WHEN lower(current_setting('synchronous_standby_names')) ~ ('(^|\W)' || regexp_replace(name, '\W', '\\\&', 'g') || '(\W|$)')
-                        THEN 'fail' ELSE 'warn' END,
+                   CASE WHEN name = ANY ((sync_standbys(current_setting('synchronous_standby_names'))).names) THEN 'fail' ELSE 'warn' END,
                    format('%s standbys call themselves "%s"', times, name),
                    'Give each its own application_name in primary_conninfo (or cluster_name).', 'postgres')
     FROM senders
     UNION ALL
-    SELECT finding(node_name(), false, 'warn', format('%s servers have cluster_name "%s"', times, name),
-                   'Give each its own cluster_name; it is what a standby calls itself.', 'postgres')
-    FROM clusters
+    SELECT finding(node_name(), false, 'warn', format('nodes %s have the same name "%s"', nodes, own_name),
+                   'Set pingpong.node_name of each to its registered name.', 'postgres')
+    FROM shared
     UNION ALL
     SELECT finding(name, false, 'fail', format('registered as "%s", calls itself "%s"', name, own_name),
                    'Set pingpong.node_name there to the registered name.', 'postgres')
-    FROM misnamed WHERE name <> own_name
+    FROM misnamed
     UNION ALL
-    SELECT finding(node_name(), true, 'warn', 'names of standbys and clusters are unique', NULL, 'postgres')
-    WHERE NOT EXISTS (SELECT FROM senders) AND NOT EXISTS (SELECT FROM clusters)
+    SELECT finding(node_name(), true, 'warn', 'names of nodes and standbys are unique', NULL, 'postgres')
+    WHERE NOT EXISTS (SELECT FROM senders) AND NOT EXISTS (SELECT FROM shared)
+$$;
+
+CREATE FUNCTION pingpong.check_standby_names(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    WITH s AS (
+        SELECT s.node, s.application_name AS app, s.slot_name, n.slot, n.name = $1 AS is_target,
+               lower(s.application_name) = ANY (here.names) AS named_here, s.node = ANY (here.names) AS node_named_here,
+               (SELECT lower(s.application_name) = ANY ((sync_standbys(t.pg #>> '{settings,synchronous_standby_names}')).names) FROM preflight_node t WHERE t.name = $1) AS named_there
+        FROM preflight_sender s JOIN node n ON n.name = s.node,
+             LATERAL sync_standbys(current_setting('synchronous_standby_names')) here
+        WHERE s.state <> 'backup'
+    )
+    SELECT ROW(node, CASE WHEN named_there OR (node_named_here AND NOT named_here) THEN 'warn' ELSE 'info' END,
+               format('streams under the name "%s"%s', app,
+                      CASE WHEN named_there THEN ', which synchronous_standby_names of the target has'
+                           WHEN node_named_here AND NOT named_here THEN format(', and synchronous_standby_names here has "%s"', node) ELSE '' END),
+               'It is known by its slot. With the move each standby takes the name of its node, and synchronous_standby_names on both sides must name it so:'
+               ' set application_name in its primary_conninfo to the name of the node.')::finding
+    FROM s WHERE lower(app) <> node
+    UNION ALL
+    -- a slot that no node has is neither made on the target nor dropped here
+    SELECT ROW(node, 'warn', format('streams with the slot "%s", registered is "%s"', slot_name, slot),
+               format('After the move nobody uses "%s" on "%s", and it keeps WAL there until the disk is full: drop it then'
+                      ' (SELECT pg_drop_replication_slot(%L)), or set primary_slot_name of "%s" to "%s" now.', slot_name, node_name(), slot_name, node, slot))::finding
+    FROM s WHERE slot_name <> slot
+    UNION ALL
+    SELECT ROW(node, 'info', 'streams without a slot', format('With the move it gets the slot "%s".', slot))::finding
+    FROM s WHERE slot_name IS NULL
+    UNION ALL
+    SELECT ROW(node, 'ok', format('streams as "%s" with the slot "%s"', app, slot), NULL)::finding
+    FROM s WHERE lower(app) = node AND slot_name = slot
 $$;
 
 CREATE FUNCTION pingpong.check_standbys_can_follow(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -317,6 +410,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    'It goes on to stream from the target; register it, or make sure that this is meant.', 'postgres')
     FROM preflight_node n, jsonb_array_elements(n.pg #> '{replication,rows}') r
     WHERE n.name = $1
+      AND r ->> 'state' <> 'backup'
       AND NOT EXISTS (SELECT FROM node m WHERE m.name = lower(r ->> 'application_name') OR m.slot = r ->> 'slot_name')
 $$;
 
@@ -348,13 +442,39 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    'Start pingpong-agent there; pingpong-agent --check shows what is wrong with its configuration.', 'host')
     FROM asked
     UNION ALL
+    SELECT ROW(name, 'info', format('let go on %s: nobody waits for it', away_since::timestamptz(0)), format('pingpong.rebuild(%L) takes it back.', name))::finding
+    FROM preflight_answer WHERE away_since IS NOT NULL AND NOT is_source
+    UNION ALL
+    SELECT finding(name, false, bad, format('its agent cannot ask its PostgreSQL: %s', pg ->> 'error'),
+                   'Is the server up, and are socket, port, superuser and database in the agent''s configuration right?', 'postgres')
+    FROM asked WHERE kind = 'postgres' AND pg ? 'error'
+    UNION ALL
     SELECT finding(name, false, bad, format('the agent at this node''s agent_url calls itself "%s"', facts ->> 'node'),
                    'Correct agent_url of the node, or the name in the agent''s configuration.', 'host')
     FROM asked WHERE facts ->> 'node' <> name
     UNION ALL
-    SELECT finding(name, false, bad, format('the agent controls a server on port %s, the node is registered with port %s', pg #>> '{settings,port}', port),
-                   'Correct the port of the node, or the server in the agent''s configuration.', 'postgres')
-    FROM asked WHERE kind = 'postgres' AND pg #>> '{settings,port}' <> port::text
+    -- The server at the registered address is the one that the agent controls: those that connected to it tell by what it
+    -- calls itself. Port numbers may differ on the way (a port mapping, a forwarder).
+    SELECT CASE WHEN wrong IS NOT NULL
+                THEN ROW(name, bad, format('at %s:%s answers another server (%s) than the one that its agent controls (%s)', host, port, wrong, itself),
+                         'Correct host and port of the node, the server in the agent''s configuration, or what leads from one to the other.')::finding
+                WHEN reached IS NOT NULL
+                THEN ROW(name, 'ok', format('at %s:%s answers the server that its agent controls (%s)', host, port, itself), NULL)::finding
+                ELSE finding(name, NOT (pg #>> '{settings,port}' <> port::text), 'warn',
+                             CASE WHEN pg #>> '{settings,port}' = port::text THEN format('its server listens on port %s, as registered', port)
+                                  ELSE format('registered at %s:%s, its server listens on port %s, and nobody has tried whether it is the same', host, port, own_port) END,
+                             'Make sure that the registered address leads to it.', 'postgres', 'settings') END
+    FROM asked a,
+         LATERAL (SELECT coalesce(nullif(pg #>> '{settings,pingpong.node_name}', ''), pg #>> '{settings,cluster_name}'), pg #>> '{settings,port}') own (own_name, own_port),
+         LATERAL (SELECT format('"%s", port %s', own_name, own_port)) i (itself),
+         LATERAL (SELECT count(*) > 0 OR NULL,
+                         min(CASE WHEN coalesce(their_name <> own_name, false) OR coalesce(their_port <> own_port, false)
+                                       OR abs((answer ->> 'started_ms')::numeric - (pg ->> 'started_ms')::numeric) > 1
+                                  THEN format('"%s", port %s, as "%s" found it', coalesce(their_name, 'unknown'), coalesce(their_port, 'unknown'), by_node) END)
+                  FROM preflight_connection c,
+                       LATERAL (SELECT coalesce(nullif(answer ->> 'node_name', ''), answer ->> 'cluster_name'), answer ->> 'server_port') t (their_name, their_port)
+                  WHERE c.node = a.name AND c.ok AND c.kind IN ('replication', 'rewind')) c (reached, wrong)
+    WHERE kind = 'postgres' AND pg #> '{settings,port}' IS NOT NULL
     UNION ALL
     SELECT finding(name, (facts #>> '{service,ok}')::boolean, bad,
                    format('controls its PostgreSQL with %s as "%s"%s', facts #>> '{service,method}', facts #>> '{host,os_user}',
@@ -440,6 +560,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
          LATERAL (SELECT count(*), max((e ->> 'age_s')::numeric), string_agg(e ->> 'pid', ', ')
                   FROM jsonb_array_elements(q) e WHERE (e ->> 'age_s')::numeric > 5) l (n_long, oldest, pids)
     WHERE n.name = $1
+    UNION ALL
+    SELECT ROW($1, 'warn', format('not checked for %s sessions: track_activities is off for them', n.pg #>> '{sessions,untracked}'),
+               'Set track_activities = on there, or make sure by hand.')::finding
+    FROM preflight_node n WHERE n.name = $1 AND (n.pg #>> '{sessions,untracked}')::integer > 0
 $$;
 
 -- Two looks, a tenth of a second apart.
@@ -482,8 +606,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.name = $1 OR n.is_source
     GROUP BY n.name
     UNION ALL
-    SELECT finding($1, c IS NOT NULL, 'warn', CASE c WHEN 'true' THEN 'restore_command is set' ELSE 'restore_command is not set' END, NULL, 'postgres', 'settings')
-    FROM preflight_node n, LATERAL (SELECT n.pg ->> 'restore_command_set') r (c) WHERE n.name = $1 AND c = 'true'
+    SELECT ROW($1, 'warn', 'recovery_end_command is set', 'The target runs it while it is promoted, in the blackout: make sure that it is quick, or reset it.')::finding
+    FROM preflight_node n WHERE n.name = $1 AND (n.pg ->> 'recovery_end_command_set')::boolean
 $$;
 
 -- What synchronous_standby_names asks for: how many, of which names ('*' stands for any).
@@ -507,7 +631,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM preflight_node n,
          LATERAL (SELECT n.pg #>> '{settings,synchronous_standby_names}', current_setting('synchronous_standby_names')) s (theirs, ours),
          LATERAL sync_standbys(theirs) w,
-         LATERAL (SELECT count(*) FROM node m WHERE m.kind = 'postgres' AND m.name <> $1 AND (m.name = ANY (w.names) OR '*' = ANY (w.names))) h (have)
+         LATERAL (SELECT count(*) FROM node m WHERE m.kind = 'postgres' AND m.name <> $1 AND m.away_since IS NULL AND (m.name = ANY (w.names) OR '*' = ANY (w.names))) h (have)
     WHERE n.name = $1
     UNION ALL
     -- and now: too few means that commits hang, and a hanging commit is not drained
@@ -527,6 +651,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    'Bring the synchronous standby back: commits that wait cannot be sealed.', 'postgres')
     FROM pg_stat_activity
     WHERE wait_event = 'SyncRep' AND coalesce(query_start, state_change) < clock_timestamp() - interval '3 s'
+    UNION ALL
+    SELECT unseen_sessions()
 $$;
 
 --

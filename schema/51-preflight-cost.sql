@@ -15,6 +15,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
       AND a.xact_start < clock_timestamp() - preflight_ms($2, 'grace_ms', 5000) * interval '1 ms'
     UNION ALL
+    SELECT unseen_sessions()
+    UNION ALL
     SELECT ROW(node_name(), 'info', format('the grace of %s ms is not shorter than the permitted blackout of %s ms', grace, blackout),
                'A writer that does not end is not cancelled: the run is rolled back.')::finding
     FROM (SELECT preflight_ms($2, 'grace_ms', 5000), preflight_ms($2, 'max_blackout_ms', 10000)) m (grace, blackout) WHERE grace >= blackout
@@ -29,6 +31,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    'Those that have written are ended at the end of the grace. Set idle_in_transaction_session_timeout.', 'postgres')
     FROM pg_stat_activity a
     WHERE a.state LIKE 'idle in transaction%' AND a.pid <> pg_backend_pid() AND a.state_change < clock_timestamp() - interval '1 s'
+    UNION ALL
+    SELECT unseen_sessions()
 $$;
 
 CREATE FUNCTION pingpong.check_prepared_transactions(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -51,6 +55,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
           UNION ALL SELECT 'ANALYZE', pid FROM pg_stat_progress_analyze
           UNION ALL SELECT 'COPY', pid FROM pg_stat_progress_copy) p (what, pid)
          JOIN pg_stat_activity a ON a.pid = p.pid AND a.backend_type = 'client backend'
+    UNION ALL
+    SELECT unseen_sessions()
 $$;
 
 CREATE FUNCTION pingpong.check_no_base_backup(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -145,11 +151,12 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO a FROM pg_stat_archiver;
-    RETURN NEXT finding(node_name(), a.last_failed_time IS NULL OR coalesce(a.last_archived_time > a.last_failed_time, false), 'fail',
+    RETURN NEXT finding(node_name(), a.last_failed_time IS NULL OR coalesce(a.last_archived_time > a.last_failed_time, false),
+                        CASE WHEN ($2 ->> 'allow_archiver_failure')::boolean THEN 'warn' ELSE 'fail' END,
                         format('%s archived, %s failed, last success %s, last failure %s', a.archived_count, a.failed_count,
                                coalesce(to_char(a.last_archived_time, 'YYYY-MM-DD HH24:MI:SS'), 'never'),
                                coalesce(to_char(a.last_failed_time, 'YYYY-MM-DD HH24:MI:SS'), 'never')),
-                        'Repair archive_command (see the server''s log) and wait until a segment has been archived.', 'postgres');
+                        'Repair archive_command (see the server''s log) and wait until a segment has been archived, or accept it with the option "allow_archiver_failure": true.', 'postgres');
     SELECT count(*) INTO waiting FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready';
     RETURN NEXT finding(node_name(), waiting <= 5, 'warn', format('%s segments wait for the archiver', waiting),
                         'Wait until the backlog is gone: those segments exist only here.', 'postgres');
@@ -192,13 +199,17 @@ $$;
 -- Settings that belong to a node and not to the cluster.
 CREATE FUNCTION pingpong.is_node_setting(name text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT name ~ '^(ssl_.*_(file|dir)|log_.*|logging_collector|syslog_.*|debug_.*|recovery_.*|pingpong\..*|unix_socket_.*|cron\.host)$'
+    -- those of pingpong.* that must agree: how long a run waits, and that it does not stop for a developer
+    SELECT (name ~ '^(ssl_.*_(file|dir)|log_.*|logging_collector|syslog_.*|debug_.*|recovery_.*|pingpong\..*|unix_socket_.*|cron\.host)$'
+            AND name NOT IN ('pingpong.agent_connect_timeout', 'pingpong.rejoin_timeout', 'pingpong.hold_timeout', 'pingpong.sample_interval',
+                             'pingpong.debug_pause_after'))
         OR name = ANY ('{port,listen_addresses,cluster_name,data_directory,config_file,hba_file,ident_file,external_pid_file,primary_conninfo,
             primary_slot_name,restore_command,archive_cleanup_command,promote_trigger_file,application_name,client_encoding,bonjour_name,
             event_source,krb_server_keyfile,stats_temp_directory,synchronous_standby_names,hot_standby_feedback,wal_init_zero,
-            transaction_read_only,default_transaction_read_only,transaction_isolation,transaction_deferrable,in_hot_standby,
+            hot_standby,transaction_read_only,transaction_isolation,transaction_deferrable,in_hot_standby,
+            default_transaction_read_only,default_transaction_isolation,default_transaction_deferrable,
             max_connections,max_worker_processes,max_wal_senders,max_prepared_transactions,max_locks_per_transaction,
-            shared_preload_libraries,search_path,statement_timeout}'::text[])    -- the last two the agent sets for itself
+            shared_preload_libraries,search_path,statement_timeout}'::text[])    -- many have a check of their own; the last two the agent sets for itself
 $$;
 
 CREATE FUNCTION pingpong.check_setting_drift(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -273,28 +284,47 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM t WHERE name = $1 AND pg #> '{libraries,rows}' IS NULL
 $$;
 
--- What preflight lets the agent of a node try: the connections that it needs when the target is the primary.
+-- What preflight lets the agent of a node try: the connections that will be needed when the target is the primary, and
+-- those that tell which server is really at an address.
 CREATE FUNCTION pingpong.facts_params(node text, target text) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    SELECT CASE WHEN n.name = t.name THEN '{}'::jsonb
-                ELSE jsonb_build_object('connect', jsonb_build_array(jsonb_build_object('host', t.host, 'port', t.port,
-                         'kind', CASE n.kind WHEN 'postgres' THEN 'replication' ELSE 'tcp' END))) END
-    FROM pingpong.node n, pingpong.node t
-    WHERE n.name = $1 AND t.name = $2 AND t.kind = 'postgres'
+    SELECT jsonb_build_object('connect', coalesce(jsonb_agg(jsonb_build_object('host', c.host, 'port', c.port, 'kind', c.kind)), '[]'))
+    FROM node n, node t, node s,
+         LATERAL (
+             SELECT t.host, t.port, k FROM unnest(ARRAY['replication', 'rewind']) k
+             WHERE n.kind = 'postgres' AND n.name <> t.name AND n.away_since IS NULL AND (n.name = s.name OR n.upstream IS NULL)
+             UNION ALL SELECT s.host, s.port, 'replication' WHERE n.name = t.name
+             UNION ALL SELECT t.host, t.port, 'tcp' WHERE n.kind = 'router'
+             UNION ALL SELECT s.host, s.port, 'tcp' WHERE n.kind = 'router' AND EXISTS (SELECT FROM route r WHERE r.router = n.name AND r.kind = 'ro')
+         ) c (host, port, kind)
+    WHERE n.name = $1 AND t.name = $2 AND t.kind = 'postgres' AND s.name = node_name() AND s.name <> t.name
 $$;
 COMMENT ON FUNCTION pingpong.facts_params(text, text) IS 'parameters of the action "facts" for a node, when a move to the target is considered';
 
 CREATE FUNCTION pingpong.check_replication_login(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    SELECT finding(n.name, (c ->> 'ok')::boolean AND c ->> 'system_identifier' = s.system_identifier::text,
+    SELECT finding(n.name, c.ok AND c.answer ->> 'system_identifier' = s.system_identifier::text,
                    CASE WHEN n.is_source THEN 'fail' ELSE 'warn' END,
-                   CASE WHEN NOT (c ->> 'ok')::boolean THEN format('its replication login at %s:%s fails: %s', t.host, t.port, btrim(c ->> 'error', E' \n'))
-                        WHEN c ->> 'system_identifier' <> s.system_identifier::text THEN format('at %s:%s it meets another cluster (%s)', t.host, t.port, c ->> 'system_identifier')
+                   CASE WHEN NOT c.ok THEN format('its replication login at %s:%s fails: %s', t.host, t.port, c.error)
+                        WHEN c.answer ->> 'system_identifier' <> s.system_identifier::text
+                        THEN format('at %s:%s it meets another cluster (%s)', t.host, t.port, c.answer ->> 'system_identifier')
                         ELSE format('replication login at %s:%s works', t.host, t.port) END,
                    'Let pg_hba.conf of the target admit this host for replication, and look at the password and "replication" in the agent''s configuration.', 'connect')
     FROM node t, pg_control_system() s, preflight_node n
-         LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(n.facts -> 'connect') x, node t
-                            WHERE t.name = $1 AND x ->> 'host' = t.host AND x ->> 'port' = t.port::text AND x ->> 'kind' = 'replication' LIMIT 1) k (c) ON true
+         LEFT JOIN LATERAL (SELECT * FROM preflight_connection c WHERE c.by_node = n.name AND c.node = $1 AND c.kind = 'replication' LIMIT 1) c ON true
+    WHERE t.name = $1 AND n.kind = 'postgres' AND n.name <> $1 AND (n.is_source OR n.upstream IS NULL)
+$$;
+
+CREATE FUNCTION pingpong.check_rewind_login(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- without it an old primary that wrote past the fork gets a base backup
+    SELECT finding(n.name, c.ok, CASE WHEN n.is_source AND $2 ->> 'method' = 'rewind' THEN 'fail' ELSE 'warn' END,
+                   CASE WHEN c.ok THEN format('pg_rewind can log in at %s:%s', t.host, t.port)
+                        ELSE format('its login for pg_rewind at %s:%s does not do: %s', t.host, t.port, c.error) END,
+                   'Look at "rewind" in the agent''s configuration, the password, and pg_hba.conf of the target; the role must be a superuser, or may execute'
+                   ' pg_ls_dir, pg_stat_file and pg_read_binary_file. Without it a base backup is made where pg_rewind would do.', 'connect')
+    FROM node t, preflight_node n
+         LEFT JOIN LATERAL (SELECT * FROM preflight_connection c WHERE c.by_node = n.name AND c.node = $1 AND c.kind = 'rewind' LIMIT 1) c ON true
     WHERE t.name = $1 AND n.kind = 'postgres' AND n.name <> $1 AND (n.is_source OR n.upstream IS NULL)
 $$;
 
@@ -319,20 +349,21 @@ $$;
 
 CREATE FUNCTION pingpong.check_target_reachable(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    SELECT finding(n.name, (c ->> 'ok')::boolean, 'fail',
-                   CASE WHEN (c ->> 'ok')::boolean THEN format('reaches %s:%s', t.host, t.port) ELSE format('does not reach %s:%s: %s', t.host, t.port, c ->> 'error') END,
-                   'Look at listen_addresses of the target and the firewalls between.', 'connect')
-    FROM node t, preflight_node n
-         LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(n.facts -> 'connect') x, node t
-                            WHERE t.name = $1 AND x ->> 'host' = t.host AND x ->> 'port' = t.port::text AND x ->> 'kind' = 'tcp' LIMIT 1) k (c) ON true
-    WHERE t.name = $1 AND n.kind = 'router'
+    -- the target, and where read-only routes will lead: this server
+    SELECT finding(n.name, c.ok, CASE WHEN t.name = $1 THEN 'fail' ELSE 'warn' END,
+                   CASE WHEN c.ok THEN format('reaches %s:%s', t.host, t.port) ELSE format('does not reach %s:%s: %s', t.host, t.port, c.error) END,
+                   format('Look at listen_addresses of "%s" and the firewalls between.', t.name), 'connect')
+    FROM preflight_node n
+         JOIN node t ON t.name = $1 OR (t.name = node_name() AND EXISTS (SELECT FROM route r WHERE r.router = n.name AND r.kind = 'ro'))
+         LEFT JOIN LATERAL (SELECT * FROM preflight_connection c WHERE c.by_node = n.name AND c.node = t.name AND c.kind = 'tcp' LIMIT 1) c ON true
+    WHERE n.kind = 'router'
 $$;
 
 CREATE FUNCTION pingpong.check_replication_role(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     -- the roles that standbys use now; a standby needs one connection, a base backup two, a rewind one
     WITH used AS (SELECT DISTINCT s.usename FROM preflight_sender s WHERE s.node IS NOT NULL),
-         needed AS (SELECT count(*) - 1 + 3 AS connections FROM node WHERE kind = 'postgres')
+         needed AS (SELECT count(*) - 1 + 3 AS connections FROM node WHERE kind = 'postgres' AND away_since IS NULL)
     SELECT finding(node_name(), r.rolconnlimit = -1 OR r.rolconnlimit >= connections, 'fail',
                    format('role "%s": connection limit %s, needed %s', r.rolname, CASE r.rolconnlimit WHEN -1 THEN 'none' ELSE r.rolconnlimit::text END, connections),
                    format('ALTER ROLE %I CONNECTION LIMIT %s; a rebuild could not connect beside the standbys.', r.rolname, connections), 'postgres')
@@ -354,9 +385,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
         SELECT (n.pg #>> '{settings,max_wal_senders}')::integer AS senders, (n.pg #>> '{settings,max_replication_slots}')::integer AS slots,
                jsonb_array_length(n.pg #> '{replication,rows}') AS busy, jsonb_array_length(n.pg #> '{slots,rows}') AS taken,
                -- those that will come, and those of them whose slot is there already
-               (SELECT count(*) FROM node m WHERE m.kind = 'postgres' AND m.name <> $1 AND (m.upstream IS NULL OR m.name = node_name())) AS coming,
+               (SELECT count(*) FROM node m WHERE m.kind = 'postgres' AND m.name <> $1 AND m.away_since IS NULL AND (m.upstream IS NULL OR m.name = node_name())) AS coming,
                (SELECT count(*) FROM node m, jsonb_array_elements(n.pg #> '{slots,rows}') s
-                WHERE m.kind = 'postgres' AND m.name <> $1 AND (m.upstream IS NULL OR m.name = node_name()) AND s ->> 'slot_name' = m.slot) AS present
+                WHERE m.kind = 'postgres' AND m.name <> $1 AND m.away_since IS NULL AND (m.upstream IS NULL OR m.name = node_name()) AND s ->> 'slot_name' = m.slot) AS present
         FROM preflight_node n WHERE n.name = $1
     )
     -- one walsender more: a base backup of one of them takes two

@@ -18,7 +18,7 @@ void
 gather_start(void)
 {
 	char		key[64];
-	RunNode    *target = run_node(run, run->target);
+	bool		move = run->request != REQUEST_RUN;
 
 	run->phase = RUN_GATHERING;
 	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
@@ -26,11 +26,8 @@ gather_start(void)
 	strlcpy(run->key, "facts", sizeof(run->key));
 	for (int i = 0; i < run->nnodes; i++)
 	{
-		json_t	   *params = json_new();
+		json_t	   *params = move ? journal_facts_params(run->nodes[i].name, run->target) : json_new();
 
-		if (target && target->host[0] && i != target - run->nodes)
-			json_object_set_new(params, "connect", json_pack("[{s:s, s:i, s:s}]", "host", target->host, "port", target->port,
-															 "kind", strcmp(run->nodes[i].kind, "postgres") == 0 ? "replication" : "tcp"));
 		run->calls[i] = agents_post(run->nodes[i].url, "/v1/jobs", job_request(run, key, "facts", params, FACTS_MS), FACTS_MS + 1000);
 	}
 }

@@ -511,6 +511,20 @@ journal_give_up(int64 id, const char *state, const char *sentence)
 	journal_end();
 }
 
+/* What the agent of a node is to try for a move to the target; release it. */
+json_t *
+journal_facts_params(const char *node, const char *target)
+{
+	json_error_t err;
+	json_t	   *params = NULL;
+
+	journal_begin();
+	if (journal_exec("SELECT pingpong.facts_params($1, $2)", 2, node, target) == 1 && journal_text(0, 1))
+		params = json_loads(journal_text(0, 1), 0, &err);
+	journal_end();
+	return params ? params : json_new();
+}
+
 /* What an agent told about its host, for preflight. */
 void
 journal_store_fact(const char *node, bool ok, const char *error, const char *facts)
@@ -540,7 +554,7 @@ journal_preflight(Run *run, Verdict *verdict)
 	journal_exec("INSERT INTO pingpong.last_preflight "
 				 "SELECT number, name, node, status, detail, hint FROM pingpong.preflight_checks($1, $2::pg_catalog.jsonb)",
 				 2, run->target, options);
-	n = journal_exec("SELECT name || coalesce(' (' || node || ')', '') || ': ' || detail || coalesce(' ' || hint, '') "
+	n = journal_exec("SELECT name || coalesce(' (' || node || ')', '') || ': ' || detail || coalesce('. ' || hint, '') "
 					 "FROM pingpong.last_preflight WHERE status = 'fail' ORDER BY number, name, node", 0);
 	if (n > 0)
 	{

@@ -24,6 +24,7 @@ extern bool journal_synchronous(void);
 extern void journal_close_mended(Run *run);
 extern void journal_last_seal(int *timeline, XLogRecPtr *lsn);
 extern void journal_give_up(int64 id, const char *state, const char *sentence);
+extern json_t *journal_facts_params(const char *node, const char *target);
 extern void journal_store_fact(const char *node, bool ok, const char *error, const char *facts);
 extern int	journal_preflight(Run *run, Verdict *verdict);
 

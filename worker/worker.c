@@ -20,6 +20,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+#include "common/names.h"
 #include "gate/gate.h"
 #include "pg_compat.h"
 #include "worker/journal.h"
@@ -30,6 +31,7 @@
 
 char	   *worker_database;
 char	   *worker_node_name;
+static char *worker_version;
 char	   *worker_token_file;
 char	   *worker_ca_file;
 char	   *worker_cert_file;
@@ -80,6 +82,8 @@ define_settings(void)
 {
 	define_string("pingpong.database", "Database in which the extension pg_pingpong lives.",
 				  &worker_database, "postgres", PGC_POSTMASTER, 0);
+	define_string("pingpong.version", "Version of the module pg_pingpong.",
+				  &worker_version, PINGPONG_VERSION, PGC_INTERNAL, GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE);
 	define_string("pingpong.node_name", "Name under which this server is registered in pingpong.node; empty: cluster_name.",
 				  &worker_node_name, "", PGC_SIGHUP, 0);
 	define_string("pingpong.agent_token_file", "File (mode 0600) with the bearer token for the agents.",

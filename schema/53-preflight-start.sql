@@ -1,0 +1,126 @@
+-- Preflight, continued: what the next start of each server takes, what new sessions get, and who goes on after the
+-- promotion. The facts "next" are what the configuration files (and the command line) say now, "effective" what counts
+-- for sessions now; both are told by the agent of each node, of the source too.
+
+CREATE FUNCTION pingpong.check_restore_command(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- a promotion asks it twice at least: for the next segment, and for the next timeline
+    SELECT finding(n.name, CASE WHEN r -> 'set' = 'false' THEN true WHEN status IS NOT NULL THEN status BETWEEN 0 AND 125 AND ms <= 200 END, 'warn',
+                   CASE WHEN r -> 'set' = 'false' THEN 'restore_command is not set'
+                        WHEN status < 0 THEN format('restore_command does not end within %s ms when the file is not there', round(ms))
+                        WHEN status > 125 THEN format('restore_command ended with status %s', status)
+                        ELSE format('restore_command takes %s ms when the file is not there', round(ms)) END,
+                   CASE WHEN status > 125 THEN 'PostgreSQL takes that for a fatal error, and would end while it is promoted or started: see whether the command can be run.'
+                        WHEN n.is_source THEN 'It is asked when this server comes back as a standby: make it answer quickly.'
+                        ELSE 'The target asks it at least twice while it is promoted, in the blackout: make it answer quickly, or reset it for the move.' END,
+                   'restore')
+    FROM preflight_node n, LATERAL (SELECT n.facts -> 'restore') f (r),
+         LATERAL (SELECT (r ->> 'status')::integer, (r ->> 'ms')::numeric) m (status, ms)
+    WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
+$$;
+
+CREATE FUNCTION pingpong.check_relaxed_settings(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    SELECT ROW(r.node, 'warn', format('%s of "%s" is relaxed since %s (run %s)', r.name, r.node, r.since::timestamptz(0), r.run),
+               format('It becomes %s when a standby streams that satisfies it; until then commits there wait for none.',
+                      CASE WHEN r.wanted IS NULL THEN 'what the files say' ELSE quote_literal(r.wanted) END))::finding
+    FROM relaxed r WHERE r.node IN ($1, node_name())
+    UNION ALL
+    SELECT finding(node_name(), true, 'warn', 'none', NULL, 'postgres') WHERE NOT EXISTS (SELECT FROM relaxed r WHERE r.node IN ($1, node_name()))
+$$;
+
+CREATE FUNCTION pingpong.check_hot_standby(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- a primary runs with either value; what counts is its next start, which is one as a standby
+    SELECT finding(n.name, coming = 'on' AND (n.is_source OR now = 'on'), 'fail',
+                   CASE WHEN coming = 'on' AND (n.is_source OR now = 'on') THEN 'hot_standby is on' ELSE format('hot_standby is %s now, and %s from the next start on', now, coming) END,
+                   'As a standby it would accept no connections, and nobody could tell whether it is back: set hot_standby = on in its configuration, or on its command line.',
+                   'postgres', 'next')
+    FROM preflight_node n, LATERAL (SELECT n.pg #>> '{effective,hot_standby}', n.pg #>> '{next,hot_standby}') h (now, coming)
+    WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
+$$;
+
+CREATE FUNCTION pingpong.check_session_defaults(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- clients come with their own defaults: those of the server, of the database, of their role
+    SELECT finding(CASE WHEN theirs IS NULL OR here IS NOT NULL THEN $1 ELSE coalesce(s.name, $1) END, there = 'off' AND here = 'off', CASE WHEN here = 'off' THEN 'fail' ELSE 'warn' END,
+                   CASE WHEN there = 'off' AND here = 'off' THEN 'sessions may write by default'
+                        ELSE format('default_transaction_read_only is %s on the target%s, %s here', theirs,
+                                    CASE WHEN theirs <> there THEN format(' (%s after a reload)', there) END, here) END,
+                   CASE WHEN here = 'off' THEN 'No client that does not set it itself could write after the move: ALTER SYSTEM RESET default_transaction_read_only there, or take it out of its files, and reload.'
+                        ELSE 'After the move the value of the target counts; make them agree, or make sure that this is meant.' END, 'postgres', 'effective')
+    FROM preflight_node n LEFT JOIN preflight_node s ON s.is_source,
+         LATERAL (SELECT n.pg #>> '{effective,default_transaction_read_only}', n.pg #>> '{next,default_transaction_read_only}',
+                         s.pg #>> '{effective,default_transaction_read_only}') v (theirs, coming, here),
+         LATERAL (SELECT CASE WHEN 'on' IN (theirs, coming) THEN 'on' ELSE theirs END) w (there)
+    WHERE n.name = $1
+    UNION ALL
+    SELECT ROW($1, CASE WHEN there = here THEN 'info' ELSE 'warn' END, format('%s is "%s" on the target, "%s" here', g, there, here),
+               CASE WHEN there <> here THEN 'After the move the value of the target counts; make them agree, or make sure that this is meant.' END)::finding
+    FROM preflight_node n LEFT JOIN preflight_node s ON s.is_source, unnest(ARRAY['default_transaction_isolation', 'default_transaction_deferrable']) g,
+         LATERAL (SELECT n.pg #>> ARRAY['effective', g], s.pg #>> ARRAY['effective', g]) v (there, here)
+    WHERE n.name = $1 AND (there <> here OR there NOT IN ('read committed', 'off'))
+    UNION ALL
+    -- these travel with the data: nothing changes by the move, but whoever tries whether writes flow may be misled
+    SELECT ROW(node_name(), CASE WHEN c LIKE 'default_transaction_read_only=%' THEN 'warn' ELSE 'info' END,
+               format('%s%s', c, concat(' for role ' || quote_ident(r.rolname), CASE WHEN r.rolname IS NULL THEN ' for all roles' END, ' in database ' || quote_ident(d.datname))),
+               'Set by ALTER ROLE or ALTER DATABASE; it stays so on the new primary.')::finding
+    FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c
+    WHERE c ~* '^default_transaction_read_only=(on|tr?u?e?|ye?s?|1)$' OR (c ~* '^default_transaction_isolation=' AND c !~* '=read (un)?committed$')
+$$;
+
+CREATE FUNCTION pingpong.check_command_line(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- an agent that starts the server with pg_ctl knows the files only, unless it says that it keeps the rest
+    SELECT finding(n.name, given = '[]' OR kept, CASE WHEN n.is_source AND weighty IS NOT NULL AND method = 'pg_ctl' THEN 'fail' WHEN method = 'pg_ctl' THEN 'warn' ELSE 'info' END,
+                   CASE WHEN given = '[]' THEN 'none'
+                        WHEN kept THEN format('kept by the agent: %s', names)
+                        ELSE format('given on its command line: %s', names) END,
+                   CASE WHEN method = 'pg_ctl' THEN 'The agent starts the server without them: put them into the configuration files, or let the agent start it as you do ("control" in its configuration).'
+                        ELSE format('They stay as long as %s starts the server with them.', method) END, 'postgres', 'command_line')
+    FROM preflight_node n,
+         LATERAL (SELECT n.pg #> '{command_line,rows}', n.facts #>> '{service,method}', coalesce((n.facts #>> '{service,keeps_command_line}')::boolean, false)) f (given, method, kept),
+         LATERAL (SELECT string_agg(x, ', ' ORDER BY x),
+                         string_agg(x, ', ') FILTER (WHERE x ~ ('^(port|listen_addresses|unix_socket_.*|hba_file|ident_file|shared_preload_libraries|hot_standby|primary_.*|restore_command'
+                                                     '|recovery_.*|wal_level|max_connections|max_worker_processes|max_wal_senders|max_prepared_transactions|max_locks_per_transaction'
+                                                     '|max_replication_slots|synchronous_.*|archive_.*|ssl.*|fsync|full_page_writes|cluster_name|pingpong\..*)$'))
+                  FROM jsonb_array_elements_text(given) x) l (names, weighty)
+    WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
+$$;
+
+-- Who goes on after the promotion: the worker of the target has to find the run in its database.
+CREATE FUNCTION pingpong.check_target_worker(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    SELECT required($1, CASE WHEN p IS NOT NULL THEN problem IS NULL END, 'fail',
+                    coalesce(problem, format('worker %s is attached to "%s", version %s', p ->> 'worker_pid', p ->> 'worker_database', p ->> 'version')),
+                    hint, 'postgres', 'pingpong')
+    FROM preflight_node n, LATERAL (SELECT n.pg -> 'pingpong') f (p),
+         LATERAL (SELECT CASE
+             WHEN p ->> 'database' IS NULL THEN ARRAY['pg_pingpong is not loaded there', 'Add pg_pingpong to shared_preload_libraries of the target, and restart it.']
+             WHEN p ->> 'database' <> current_setting('pingpong.database')
+             THEN ARRAY[format('pingpong.database is "%s" there, "%s" here', p ->> 'database', current_setting('pingpong.database')),
+                        'Its worker would not find the run: set pingpong.database on the target as it is here, and restart it.']
+             WHEN p ->> 'version' IS DISTINCT FROM current_setting('pingpong.version')
+             THEN ARRAY[format('pg_pingpong there is of version %s, here %s', coalesce(p ->> 'version', 'unknown'), current_setting('pingpong.version')),
+                        'Install the same release on both, and restart the one that was older.']
+             WHEN p ->> 'worker_pid' IS NULL THEN ARRAY['its worker does not run', 'Look into the log of the target why the pg_pingpong worker ends; it is started each second.']
+             WHEN p ->> 'worker_database' <> current_database()
+             THEN ARRAY[format('its worker is attached to "%s", the extension lives in "%s"', p ->> 'worker_database', current_database()), 'Set pingpong.database on both, and restart them.']
+             WHEN p ->> 'error' IS NOT NULL THEN ARRAY[format('its agent cannot connect to database "%s" there: %s', p ->> 'database', p ->> 'error'), 'Let the superuser of the agent in (pg_hba.conf).']
+             WHEN p ->> 'extension' IS NULL THEN ARRAY[format('the extension is not in database "%s" there', p ->> 'database'), 'Wait until the target has replayed CREATE EXTENSION.']
+             END) c (c), LATERAL (SELECT c[1], c[2]) d (problem, hint)
+    WHERE n.name = $1
+$$;
+
+-- A seal is enforced by the module: a sealed server that starts without it is open.
+CREATE FUNCTION pingpong.check_seal_enforced(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    SELECT finding(n.name, 'pg_pingpong' = ANY (libraries), 'fail',
+                   CASE WHEN 'pg_pingpong' = ANY (libraries) THEN 'the next start loads pg_pingpong' ELSE format('the next start loads "%s", without pg_pingpong', coming) END,
+                   'Its seal would not be enforced after a restart: put pg_pingpong into shared_preload_libraries where it is set last (SELECT * FROM pg_file_settings).',
+                   'postgres', 'next')
+    FROM preflight_node n, LATERAL (SELECT n.pg #>> '{next,shared_preload_libraries}') v (coming),
+         LATERAL (SELECT CASE WHEN coming IS NOT NULL THEN
+                      ARRAY(SELECT regexp_replace(btrim(x, E' \t"'), '^(\$libdir/|.*/)?(pg_pingpong)(\.so)?$', '\2') FROM regexp_split_to_table(coming, ',') x) END) l (libraries)
+    WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
+$$;
