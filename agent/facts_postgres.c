@@ -88,10 +88,10 @@ static const PostgresPart parts[] = {
 	" FROM pg_hba_file_rules WHERE error IS NULL"},
 	{"slots",
 	"SELECT jsonb_build_object('rows', coalesce(jsonb_agg(to_jsonb(s)), '[]')) FROM pg_replication_slots s"},
-	{"replication",
+	{"replication",				/* not what other agents are trying just now */
 		"SELECT jsonb_build_object('rows', coalesce(jsonb_agg(jsonb_build_object('application_name', r.application_name,"
 		" 'client_addr', r.client_addr, 'state', r.state, 'sync_state', r.sync_state, 'slot_name', s.slot_name)), '[]'))"
-	" FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid"},
+	" FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid WHERE r.application_name <> 'pingpong-agent'"},
 	{"readers",					/* not their statements */
 		"SELECT jsonb_build_object('rows', coalesce((SELECT jsonb_agg(q) FROM (SELECT pid, usename, datname, state,"
 		" round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1) AS age_s FROM pg_stat_activity"

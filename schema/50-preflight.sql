@@ -113,7 +113,8 @@ FROM pg_catalog.pg_stat_replication r
      LEFT JOIN pg_catalog.pg_replication_slots s ON s.active_pid = r.pid
      LEFT JOIN LATERAL (SELECT n.name FROM pingpong.node n
                         WHERE n.kind = 'postgres' AND (n.slot = s.slot_name OR n.name = lower(r.application_name))
-                        ORDER BY n.slot IS NOT DISTINCT FROM s.slot_name DESC LIMIT 1) n ON true;
+                        ORDER BY n.slot IS NOT DISTINCT FROM s.slot_name DESC LIMIT 1) n ON true
+WHERE r.application_name <> 'pingpong-agent';       -- an agent that only tries whether it could
 COMMENT ON VIEW pingpong.preflight_sender IS 'receivers of WAL with the node each belongs to';
 
 -- Why something of a node is not known; the part is a path in its facts.

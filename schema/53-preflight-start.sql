@@ -91,7 +91,7 @@ $$;
 -- Who goes on after the promotion: the worker of the target has to find the run in its database.
 CREATE FUNCTION pingpong.check_target_worker(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    SELECT required($1, CASE WHEN p IS NOT NULL THEN problem IS NULL END, 'fail',
+    SELECT required($1, CASE WHEN jsonb_typeof(p) = 'object' THEN problem IS NULL END, 'fail',
                     coalesce(problem, format('worker %s is attached to "%s", version %s', p ->> 'worker_pid', p ->> 'worker_database', p ->> 'version')),
                     hint, 'postgres', 'pingpong')
     FROM preflight_node n, LATERAL (SELECT n.pg -> 'pingpong') f (p),

@@ -71,7 +71,7 @@ DECLARE
     c       pingpong.preflight_check;
     -- without a primary here and a standby there, all the other checks would compare nothing with nothing
     nonsense constant boolean := pg_is_in_recovery() OR target IS NULL OR target = node_name() OR node_name() IS NULL
-        OR NOT EXISTS (SELECT FROM node n WHERE n.name = target AND n.kind = 'postgres')
+        OR NOT EXISTS (SELECT FROM node n WHERE n.name = target AND n.kind = 'postgres' AND n.away_since IS NULL)
         OR NOT EXISTS (SELECT FROM node n WHERE n.name = node_name() AND n.kind = 'postgres');
 BEGIN
     PERFORM validate_options('switchover', options);

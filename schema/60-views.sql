@@ -51,7 +51,7 @@ BEGIN
         SELECT pingpong.node_name() AS name WHERE s.node = 'source'
         UNION ALL SELECT plan.target WHERE s.node = 'target'
         UNION ALL SELECT n.name FROM pingpong.node n WHERE s.node = 'siblings' AND n.kind = 'postgres'
-            AND n.name NOT IN (plan.target, pingpong.node_name())
+            AND n.name NOT IN (plan.target, pingpong.node_name()) AND n.away_since IS NULL
             AND (n.upstream IS NULL OR n.upstream = pingpong.node_name())
         UNION ALL SELECT r.name FROM pingpong.route r WHERE s.node = r.kind || '_routes') AS p
     WHERE s.runbook = plan.runbook

@@ -56,7 +56,7 @@ printf $fh "port = %d\nunix_socket_directories = '%s/run'\nlisten_addresses = ''
 	$lab->base + 69, $lab->dir;
 close $fh;
 ok(as_lab("$bin/pg_ctl -D $fresh -s -w -l $fresh.server start"), 'a fresh cluster');
-END { as_lab("$bin/pg_ctl -D $fresh -s -m immediate stop") if defined $fresh && -e "$fresh/postmaster.pid"; }
+END { local $?; as_lab("$bin/pg_ctl -D $fresh -s -m immediate stop") if defined $fresh && -e "$fresh/postmaster.pid"; }
 $lab->sql($dsn =~ s/dbname=app/dbname=postgres/r, 'CREATE ROLE app LOGIN', 'CREATE DATABASE app OWNER app');
 ok(as_lab("$bin/psql -XAtq -v ON_ERROR_STOP=1 -d '$dsn' -f $dump"), 'restored without an error') or diag(`tail -n 5 $fresh.log`);
 

@@ -83,14 +83,27 @@ facts_are_in(void)
 	mailbox_event("run " INT64_FORMAT ": %s from \"%s\" to \"%s\"", run->id, run->runbook, run->source, run->target);
 }
 
+/* Each answer is stored when it comes: its clock is compared with that moment. */
 long
 gather_advance(void)
 {
+	bool		waiting = false;
+
 	for (int i = 0; i < run->nnodes; i++)
+	{
+		if (run->calls[i] == NULL)
+			continue;
 		if (!run->calls[i]->done)
-			return 10;
-	for (int i = 0; i < run->nnodes; i++)
+		{
+			waiting = true;
+			continue;
+		}
 		store_fact(&run->nodes[i], run->calls[i]);
+		agents_release(run->calls[i]);
+		run->calls[i] = NULL;
+	}
+	if (waiting)
+		return 10;
 	facts_are_in();
 	return 0;
 }

@@ -1,0 +1,151 @@
+# Preflight and the settings: what the next start takes, what new sessions get, what differs. Each is made wrong once, and
+# a pair that is right has nothing to say.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Lab;
+use Session;
+use Test::More;
+
+# Debian calls every cluster "15/main"; the names of the nodes tell them apart
+my $lab = Lab->up(fast => 1, poolers => 1, port => 21100, set => ['wal_retrieve_retry_interval=200ms', 'cluster_name=15/main', 'archive_mode=on', 'archive_command=true']);
+$lab->wait_for($_, 'SELECT pingpong.worker_pid() IS NOT NULL', 'the worker') for $lab->nodes;
+my @as = $> == 0 ? ('setpriv', '--reuid', $lab->env('LAB_USER'), '--regid', $lab->env('LAB_USER'), '--clear-groups') : ();
+my $bin = $lab->env('PGBIN');
+
+# The rows that are not ok, of one check or of all: "status name node", one a line.
+sub not_ok
+{
+	my ($name, $options) = @_;
+	return $lab->sql('chicago', "SELECT coalesce(string_agg(DISTINCT concat_ws(' ', status, name, node), E'\\n' ORDER BY concat_ws(' ', status, name, node)), '')
+		FROM pingpong.preflight('dallas', '" . ($options // '{}') . "') WHERE status <> 'ok'" . (defined $name ? " AND name = '$name'" : ''));
+}
+sub detail { my ($name) = @_; return $lab->sql('chicago', "SELECT detail || '. ' || hint FROM pingpong.preflight('dallas') WHERE name = '$name' AND status <> 'ok' LIMIT 1"); }
+# only in the files: without a reload
+sub in_file { my ($node, $name, $value) = @_; return $lab->sql($node, defined $value ? "ALTER SYSTEM SET $name = $value" : "ALTER SYSTEM RESET $name"); }
+sub restart
+{
+	my ($node, @more) = @_;
+	my $data = $lab->env("PGDATA_$node");
+	for my $order (['stop'], ['start', '-l', $lab->env("LOG_$node"), @more])
+	{
+		system(@as, "$bin/pg_ctl", '-D', $data, '-s', '-w', '-t', '30', '-m', 'fast', @$order) == 0 or die "pg_ctl @$order";
+	}
+	$lab->wait_for($node, 'SELECT pingpong.worker_pid() IS NOT NULL', 'the worker');
+	return $lab->wait_for('chicago', q{SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = 'dallas' AND state = 'streaming'}, 'dallas to stream');
+}
+# a fact as another installation would tell it
+sub with_fact
+{
+	my ($check, $path, $value) = @_;
+	my (undef, $text) = split /\n/, $lab->sql('chicago', 'BEGIN',
+		"UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '$path', '$value') WHERE node = 'dallas' RETURNING 1",
+		"SELECT string_agg(status || ': ' || detail, '; ') FROM pingpong.check_$check('dallas', '{}') WHERE node = 'dallas'", 'ROLLBACK');
+	return $text;
+}
+
+is(not_ok(), '', 'a healthy pair, as Debian names its clusters');
+
+# ---- the next start ----
+
+for my $node ('chicago', 'dallas')
+{
+	in_file($node, 'hot_standby', 'off');
+	is(not_ok('hot_standby'), "fail hot_standby $node", "hot_standby of $node from the next start on");
+	in_file($node, 'hot_standby', undef);
+	in_file($node, 'shared_preload_libraries', q{'auto_explain'});
+	is(not_ok('seal_enforced'), "fail seal_enforced $node", "$node would start without pg_pingpong");
+	in_file($node, 'shared_preload_libraries', q{'auto_explain, $libdir/pg_pingpong'});
+	is(not_ok('seal_enforced'), '', "$node would start with pg_pingpong among others");
+	in_file($node, 'shared_preload_libraries', undef);
+}
+
+# ---- sessions ----
+
+$lab->set('dallas', 'default_transaction_read_only', 'on');
+is(not_ok('session_defaults'), 'fail session_defaults dallas', 'the target is read-only by default');
+like(detail('session_defaults'), qr/default_transaction_read_only is on on the target, off here\. .*ALTER SYSTEM RESET/, 'with what and how to mend it');
+$lab->set('chicago', 'default_transaction_read_only', 'on');
+is(not_ok('session_defaults'), 'warn session_defaults dallas', 'both are: clients that write set it themselves');
+$lab->set('dallas', 'default_transaction_read_only', undef);
+is(not_ok('session_defaults'), 'warn session_defaults dallas', 'only the source is');
+$lab->sql('chicago', 'SET default_transaction_read_only = off', 'ALTER SYSTEM RESET default_transaction_read_only', 'SELECT pg_reload_conf()');
+$lab->wait_for('chicago', q{SELECT current_setting('default_transaction_read_only') = 'off'}, 'the default');
+in_file('dallas', 'default_transaction_read_only', 'yes');
+is(not_ok('session_defaults'), 'fail session_defaults dallas', 'the target will be, with the next reload');
+like(detail('session_defaults'), qr/on after a reload/, 'and so it says');
+in_file('dallas', 'default_transaction_read_only', undef);
+$lab->sql('chicago', 'ALTER ROLE app SET default_transaction_read_only = on');
+is(not_ok('session_defaults'), 'warn session_defaults chicago', 'a role is read-only by default');
+$lab->sql('chicago', 'ALTER ROLE app RESET default_transaction_read_only', 'ALTER DATABASE postgres SET default_transaction_read_only = true');
+like(detail('session_defaults'), qr/default_transaction_read_only=true for all roles in database postgres/, 'so is a database');
+$lab->sql('chicago', 'ALTER DATABASE postgres RESET default_transaction_read_only', q{ALTER ROLE app SET default_transaction_isolation = 'serializable'});
+is(not_ok('session_defaults'), 'info session_defaults chicago', 'an isolation level of its own');
+$lab->sql('chicago', 'ALTER ROLE app RESET ALL');
+$lab->set('dallas', 'default_transaction_isolation', 'repeatable read');
+is(not_ok('session_defaults'), 'warn session_defaults dallas', 'another isolation level on the target');
+$lab->set('dallas', 'default_transaction_isolation', undef);
+
+# ---- what differs ----
+
+$lab->set('dallas', 'pingpong.rejoin_timeout', '5min');
+is(not_ok('setting_drift'), 'warn setting_drift dallas', 'settings of pg_pingpong that must agree');
+$lab->set('dallas', 'pingpong.rejoin_timeout', undef);
+$lab->set('dallas', 'log_statement', 'ddl');
+is(not_ok('setting_drift'), '', 'and one that need not');
+$lab->set('dallas', 'log_statement', undef);
+
+# ---- sessions that cannot be seen ----
+
+$lab->sql('chicago', 'ALTER ROLE app SET track_activities = off');
+$lab->wait_for('dallas', q{SELECT rolconfig IS NOT NULL FROM pg_roles WHERE rolname = 'app'}, 'the role on the standby');
+my @unseen = map { Session->open($lab, 'host=127.0.0.1 port=' . $lab->env("PORT_$_") . ' dbname=app user=app passfile=' . $lab->env('PASSFILE')) } qw(chicago dallas);
+is(not_ok(), join("\n", map { "warn $_" } 'idle_in_transaction chicago', 'long_transactions chicago', 'maintenance_running chicago', 'no_commit_waits chicago', 'standby_queries dallas'),
+	'sessions with track_activities off cannot be seen');
+$_->close for @unseen;
+$lab->sql('chicago', 'ALTER ROLE app RESET ALL');
+
+# ---- the archiver ----
+
+$lab->set('chicago', 'archive_command', 'false');
+$lab->sql('chicago', 'CREATE TABLE archived (i int)', 'SELECT pg_switch_wal()');
+$lab->wait_for('chicago', 'SELECT failed_count > 0 FROM pg_stat_archiver', 'the archiver to fail');
+is(not_ok('archiver'), 'fail archiver chicago', 'the archiver fails');
+is(not_ok('archiver', '{"allow_archiver_failure": true}'), 'warn archiver chicago', 'and may be overruled by name');
+$lab->set('chicago', 'archive_command', undef);
+$lab->sql('chicago', 'CREATE TABLE archived_too (i int)', 'SELECT pg_switch_wal()');
+$lab->wait_for('chicago', 'SELECT coalesce(last_archived_time > last_failed_time, false) FROM pg_stat_archiver', 'the archiver to go on', 90);
+
+# ---- the worker of the target ----
+
+like(with_fact('target_worker', '{postgres,pingpong,worker_pid}', 'null'), qr/^fail: its worker does not run$/, 'no worker runs there');
+like(with_fact('target_worker', '{postgres,pingpong,worker_database}', '"postgres"'), qr/^fail: its worker is attached to "postgres", the extension lives in "app"$/, 'it is attached elsewhere');
+like(with_fact('target_worker', '{postgres,pingpong,version}', '"0.9"'), qr/^fail: pg_pingpong there is of version 0\.9, here [0-9.]+$/, 'another version');
+like(with_fact('target_worker', '{postgres,pingpong,extension}', 'null'), qr/^fail: the extension is not in database "app" there$/, 'no extension');
+like(with_fact('target_worker', '{postgres,pingpong}', 'null'), qr/^fail: not checked: /, 'not to know it is as bad');
+$lab->sql('dallas', q{ALTER SYSTEM SET pingpong.database = 'postgres'});
+restart('dallas');
+is(not_ok(), 'fail target_worker dallas', 'pingpong.database differs');
+like(detail('target_worker'), qr/^pingpong\.database is "postgres" there, "app" here\. .*restart it/, 'with what and how to mend it');
+my (undef, $refused) = $lab->try_sql('chicago', q{SELECT pingpong.switchover('dallas')});
+like($refused, qr/fail: target_worker \(dallas\): pingpong\.database is "postgres" there, "app" here\. /, 'and no switchover begins');
+$lab->sql('dallas', 'ALTER SYSTEM RESET pingpong.database');
+
+# ---- the command line ----
+
+restart('dallas', '-o', '-c work_mem=5MB');
+is(not_ok('command_line'), 'warn command_line dallas', 'settings on the command line of the target');
+restart('dallas');
+restart('chicago', '-o', '-c work_mem=5MB');
+is(not_ok('command_line'), 'warn command_line chicago', 'of the source, one that nothing hangs on');
+restart('chicago', '-o', '-c max_connections=100');
+is(not_ok('command_line'), 'fail command_line chicago', 'one without which it would not be a standby');
+$lab->sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{service,keeps_command_line}', 'true') WHERE node = 'chicago'});
+is($lab->sql('chicago', q{SELECT status FROM pingpong.check_command_line('dallas', '{}') WHERE node = 'chicago'}), 'ok', 'unless the agent keeps them');
+$lab->sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{service,method}', '"systemctl"') - '{service,keeps_command_line}' WHERE node = 'chicago'});
+restart('chicago');
+
+is(not_ok(), '', 'all is mended: nothing to say');
+
+done_testing();
