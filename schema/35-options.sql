@@ -149,6 +149,12 @@ BEGIN
     IF kind NOT IN ('switchover', 'run', 'facts') THEN
         PERFORM pingpong.fail('22023', format('unknown request "%s"', kind));
     END IF;
+    -- nothing can be stored here, and another server may be the primary
+    IF EXISTS (SELECT FROM pingpong.gate_status() g WHERE g.state = 'sealed') THEN
+        PERFORM pingpong.fail('55000', 'this server is sealed', 'It takes no writes: a run moves the primary away, or pingpong.seal() was called.',
+                              coalesce((SELECT format('The primary is "%s": host %s, port %s.', p.name, p.host, p.port) FROM pingpong.where_is_primary() p WHERE p.name IS NOT NULL),
+                                       'See pingpong.gate and pingpong.progress.'));
+    END IF;
     -- a runbook that leads the rw routes somewhere and promotes nobody can only lead them to this primary
     IF kind = 'run' AND EXISTS (SELECT FROM pingpong.runbook_step s
                                 WHERE s.runbook = o ->> 'runbook' AND s.action = 'repoint' AND s.node = 'rw_routes') THEN

@@ -48,7 +48,7 @@ BEGIN
     IF pg_is_in_recovery() THEN
         PERFORM pingpong.fail('55000', 'this server is a standby', format('A %s is begun on the primary.', purpose), coalesce((SELECT format('Ask "%s": host %s, port %s.', p.name, p.host, p.port) FROM pingpong.where_is_primary() AS p WHERE p.name <> pingpong.node_name()),
                             (SELECT format('This standby streams from host %s, port %s.', sender_host, sender_port)
-                             FROM pg_stat_wal_receiver), 'Ask the primary.'));
+                             FROM pg_stat_wal_receiver WHERE sender_host IS NOT NULL), 'Ask the primary.'));
     END IF;
     IF wanted IS NULL THEN
         PERFORM pingpong.fail('22004', 'the node must not be null');

@@ -5,29 +5,58 @@ CREATE VIEW pingpong.progress AS
     FROM pingpong.progress_rows();
 COMMENT ON VIEW pingpong.progress IS 'the present or last run that this server''s worker knows of, step by step, from shared memory';
 
-CREATE VIEW pingpong.standby AS
-    SELECT n.name, n.host, n.port, s.state, s.sync_state,
-           s.sent_lsn, s.replay_lsn,
-           CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_lsn() - s.replay_lsn END AS behind_bytes,
-           s.replay_lag, sl.slot_name, sl.active AS slot_active, sl.wal_status,
-           CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_lsn() - sl.restart_lsn END AS slot_retains_bytes
+-- With the rights of its owner: members of pingpong_operator may not read pg_stat_replication, and have to see this.
+CREATE FUNCTION pingpong.standby_rows(OUT name text, OUT host text, OUT port integer, OUT state text, OUT sync_state text,
+                                      OUT sent_lsn pg_lsn, OUT replay_lsn pg_lsn, OUT behind_bytes numeric, OUT replay_lag interval,
+                                      OUT slot_name text, OUT slot_active boolean, OUT wal_status text, OUT slot_retains_bytes numeric,
+                                      OUT application_name text, OUT away_since timestamptz) RETURNS SETOF record
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT n.name, n.host, n.port, s.state, r.sync_state, r.sent_lsn, r.replay_lsn,
+           CASE WHEN r.replay_lsn IS NOT NULL THEN greatest(here.lsn - r.replay_lsn, 0) END,
+           r.replay_lag, sl.slot_name, sl.active, sl.wal_status,
+           CASE WHEN sl.restart_lsn IS NOT NULL THEN greatest(here.lsn - sl.restart_lsn, 0) END, s.application_name, n.away_since
     FROM pingpong.node n
-    LEFT JOIN pg_catalog.pg_stat_replication s ON s.application_name = n.name
-    LEFT JOIN pg_catalog.pg_replication_slots sl ON sl.slot_name = n.slot
-    WHERE n.kind = 'postgres' AND n.name <> pingpong.node_name();
-COMMENT ON VIEW pingpong.standby IS 'the registered nodes as this server sees them: streaming state, lag and slot in bytes';
-
-CREATE FUNCTION pingpong.where_is_primary(OUT name text, OUT host text, OUT port integer, OUT since timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT n.name, n.host, n.port, (SELECT max(switched_at) FROM pingpong.run r WHERE r.target = n.name AND r.runbook = 'switchover')
-    FROM pingpong.node n
-    WHERE n.name = CASE WHEN NOT pg_is_in_recovery() THEN pingpong.node_name()
-                        ELSE coalesce((SELECT r.target FROM pingpong.run r WHERE r.runbook = 'switchover' AND r.switched_at IS NOT NULL
-                                       ORDER BY r.id DESC LIMIT 1),
-                                      (SELECT p.name FROM pingpong.node p, pg_stat_wal_receiver w WHERE p.host = w.sender_host AND p.port = w.sender_port))
-                   END;
+         CROSS JOIN LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END) here (lsn)
+         LEFT JOIN LATERAL (SELECT * FROM pingpong.preflight_sender p WHERE p.node = n.name AND p.state <> 'backup'
+                            ORDER BY p.state = 'streaming' DESC LIMIT 1) s ON true
+         LEFT JOIN pg_stat_replication r ON r.pid = s.pid
+         LEFT JOIN pg_replication_slots sl ON sl.slot_name = CASE WHEN s.pid IS NULL THEN n.slot ELSE s.slot_name END
+    WHERE n.kind = 'postgres' AND n.name <> pingpong.node_name()
 $$;
-COMMENT ON FUNCTION pingpong.where_is_primary() IS 'the node that is the primary, as this node knows it';
+COMMENT ON FUNCTION pingpong.standby_rows() IS 'the rows of the view pingpong.standby';
+
+CREATE VIEW pingpong.standby AS
+    SELECT name, host, port, state, sync_state, sent_lsn, replay_lsn, behind_bytes, replay_lag, slot_name, slot_active, wal_status,
+           slot_retains_bytes, application_name, away_since
+    FROM pingpong.standby_rows();
+COMMENT ON VIEW pingpong.standby IS 'the registered nodes as this server sees them, by slot or by name: streaming state, lag and slot in bytes';
+COMMENT ON COLUMN pingpong.standby.state IS 'as in pg_stat_replication; null: it does not stream from this server';
+COMMENT ON COLUMN pingpong.standby.behind_bytes IS 'what this server has and the node has not replayed';
+COMMENT ON COLUMN pingpong.standby.slot_name IS 'the slot that it uses; while it does not stream, the one that it is registered with';
+COMMENT ON COLUMN pingpong.standby.slot_retains_bytes IS 'WAL that the slot keeps on this server';
+COMMENT ON COLUMN pingpong.standby.away_since IS 'since when it is let go on purpose';
+
+-- A sealed server is no primary. It knows the new one when the promotion was confirmed to its worker; until then nobody does.
+-- A standby that streams from a node without an intermediate one knows best; then the journal, which came with the data.
+CREATE FUNCTION pingpong.where_is_primary(OUT name text, OUT host text, OUT port integer, OUT since timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT n.name, n.host, n.port, (SELECT max(r.switched_at) FROM pingpong.run r WHERE r.target = n.name)
+    FROM pingpong.node n
+    WHERE n.name = CASE
+        WHEN NOT pg_is_in_recovery() THEN
+            (SELECT CASE WHEN g.state <> 'sealed' THEN pingpong.node_name()
+                         WHEN EXISTS (SELECT FROM pingpong.progress_rows() p JOIN pingpong.run r ON r.id = p.run
+                                      WHERE r.key = g.run AND p.action = 'promote' AND p.state = 'succeeded') THEN g.target END
+             FROM pingpong.gate_status() g)
+        ELSE coalesce((SELECT p.name FROM pingpong.node self, pingpong.node p, pg_stat_wal_receiver w
+                       WHERE self.name = pingpong.node_name() AND self.upstream IS NULL
+                         AND w.status = 'streaming' AND p.host = w.sender_host AND p.port = w.sender_port
+                       ORDER BY p.name LIMIT 1),
+                      (SELECT r.target FROM pingpong.run r WHERE r.switched_at IS NOT NULL ORDER BY r.switched_at DESC, r.id DESC LIMIT 1))
+        END;
+$$;
+COMMENT ON FUNCTION pingpong.where_is_primary() IS
+    'the node that is the primary, as this server knows it; nulls: it does not know (a sealed server, until the promotion is confirmed)';
 
 CREATE FUNCTION pingpong.plan(target text, runbook text DEFAULT 'switchover')
     RETURNS TABLE (ordinal integer, action text, node text, estimate_ms double precision, impact text, undo text,
