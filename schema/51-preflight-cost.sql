@@ -221,11 +221,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    'After the move the values of the target count; make them agree, or make sure that this is meant.', 'postgres', 'nondefault')
     FROM preflight_node n
          CROSS JOIN LATERAL (SELECT n.pg #> '{nondefault,rows}') t (theirs)
-         LEFT JOIN pg_settings s ON s.context <> 'internal' AND NOT is_node_setting(s.name)
-              AND (theirs ? s.name OR s.source NOT IN ('default', 'override', 'client', 'session', 'user', 'database', 'database user'))
+         LEFT JOIN pg_settings s ON s.context <> 'internal' AND (theirs ? s.name OR s.source NOT IN ('default', 'override', 'client', 'session', 'user', 'database', 'database user'))
          CROSS JOIN LATERAL (SELECT theirs ->> s.name) v (there)
-         CROSS JOIN LATERAL (SELECT there IS DISTINCT FROM '***'
-                                    AND coalesce(there, s.boot_val) IS DISTINCT FROM CASE WHEN s.source IN ('client', 'session', 'user', 'database', 'database user') THEN s.reset_val ELSE s.setting END) d (differs)
+         CROSS JOIN LATERAL (SELECT CASE WHEN there IS DISTINCT FROM '***'
+                                         AND coalesce(there, s.boot_val) IS DISTINCT FROM CASE WHEN s.source IN ('client', 'session', 'user', 'database', 'database user') THEN s.reset_val ELSE s.setting END
+                                         THEN NOT is_node_setting(s.name) ELSE false END) d (differs)
     WHERE n.name = $1
     GROUP BY theirs
 $$;

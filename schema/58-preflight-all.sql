@@ -10,7 +10,7 @@ COMMENT ON FUNCTION pingpong.known_epoch() IS 'the epoch of the last run that mo
 -- The highest that an agent told just now; null: none did.
 CREATE FUNCTION pingpong.agents_epoch() RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    SELECT max((n.facts ->> 'epoch')::bigint) FROM preflight_node n WHERE n.at > clock_timestamp() - interval '1 minute'
+    SELECT max((n.facts ->> 'epoch')::bigint) FROM preflight_answer n WHERE n.at > clock_timestamp() - interval '1 minute'
 $$;
 COMMENT ON FUNCTION pingpong.agents_epoch() IS 'internal: the highest epoch that an agent told in the last minute';
 
@@ -23,7 +23,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
        AND count(*) FILTER (WHERE w.streams) > 0
        AND coalesce(bool_and(CASE WHEN n.away_since IS NULL THEN w.streams
                                   ELSE w.streams OR coalesce((n.pg ->> 'wal_timeline')::integer < written_timeline(), true) END), false)
-    FROM preflight_node n,
+    FROM preflight_answer n,
          LATERAL (SELECT coalesce(n.at > clock_timestamp() - interval '1 minute' AND (n.pg ->> 'in_recovery')::boolean
                                   AND n.pg ->> 'system_identifier' = (SELECT system_identifier::text FROM pg_control_system())
                                   AND n.pg #>> '{wal_receiver,status}' = 'streaming'
@@ -47,19 +47,19 @@ COMMENT ON FUNCTION pingpong.adopted_epoch() IS
 
 CREATE FUNCTION pingpong.check_no_other_run(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    WITH e (known) AS MATERIALIZED (SELECT known_epoch())
     SELECT finding(node_name(), count(*) = 0, 'fail',
                    coalesce(string_agg(format('run %s (%s to %s) is %s', r.id, r.runbook, r.target, r.state), '; '), 'none'),
                    'Wait for it, or cancel it; a stuck run tells in pingpong.run what to do.', 'postgres')
     FROM run r WHERE r.state NOT IN ('succeeded', 'rolled_back')
     UNION ALL
-    SELECT CASE WHEN seen > known AND adopted >= seen
-                THEN ROW(n.name, 'info', format('epoch %s is taken over from its agent, this database is at %s; all nodes stream from here', seen, known), NULL)::finding
-                ELSE finding(n.name, seen <= known, 'fail', format('its agent has seen epoch %s, this database is at %s', seen, known),
+    SELECT CASE WHEN seen <= known OR seen IS NULL OR adopted_epoch() < seen
+                THEN finding(n.name, seen <= known, 'fail', format('its agent has seen epoch %s, this database is at %s', seen, known),
                              format('A run that this server does not know moved the primary: find out which server is the newer one. If it is this one (the extension was'
                                     ' made anew, or restored), its standbys prove it when all of them stream from it and their agents answer; if there are none, a superuser'
-                                    ' sets the epoch: INSERT INTO pingpong.cluster (epoch) VALUES (%s) ON CONFLICT (one) DO UPDATE SET epoch = EXCLUDED.epoch.', seen), 'epoch') END
-    FROM preflight_node n, LATERAL (SELECT (n.facts ->> 'epoch')::bigint) f (seen),
-         (SELECT known_epoch(), adopted_epoch()) e (known, adopted)
+                                    ' sets the epoch: INSERT INTO pingpong.cluster (epoch) VALUES (%s) ON CONFLICT (one) DO UPDATE SET epoch = EXCLUDED.epoch.', seen), 'epoch')
+                ELSE ROW(n.name, 'info', format('epoch %s is taken over from its agent, this database is at %s; all nodes stream from here', seen, known), NULL)::finding END
+    FROM e, preflight_answer n, LATERAL (SELECT (n.facts ->> 'epoch')::bigint) f (seen)
     WHERE n.away_since IS NULL OR n.facts IS NOT NULL
 $$;
 
