@@ -60,18 +60,22 @@ static const PostgresPart parts[] = {
 		"SELECT jsonb_build_object('rows', coalesce(jsonb_object_agg(name, CASE WHEN name ~ " SECRET " THEN '***' ELSE setting END), '{}'))"
 		" FROM pg_settings WHERE source NOT IN ('default', 'override', 'client', 'session', 'user', 'database', 'database user')"
 	" AND context <> 'internal'"},
-	{NULL,						/* for sessions of others (not ours, which sets some itself), and behind the next start */
+	/*
+	 * What sessions of others get now (not ours, which sets some itself), what the next start takes, and what the files alone
+	 * say.  Reading the files also marks what waits for a restart, for the parts below.
+	 */
+	{NULL,
 		"WITH f AS MATERIALIZED (SELECT DISTINCT ON (lower(name)) lower(name) AS name, setting FROM pg_file_settings"
 		" WHERE name IS NOT NULL ORDER BY lower(name), seqno DESC),"
-		" v AS (SELECT s.name, s.vartype, CASE WHEN s.source IN ('client', 'session', 'user', 'database', 'database user')"
-		" THEN coalesce(f.setting, s.boot_val) ELSE s.setting END AS now,"
-		" CASE WHEN s.source = 'command line' THEN s.setting ELSE coalesce(f.setting, s.boot_val) END AS next"
-		" FROM pg_settings s LEFT JOIN f ON f.name = lower(s.name) WHERE s.name IN ('shared_preload_libraries', 'hot_standby',"
-		" 'pingpong.database', 'pingpong.node_name', 'default_transaction_read_only', 'default_transaction_isolation',"
-		" 'default_transaction_deferrable', 'track_activities')),"
-		" w AS (SELECT name, CASE WHEN vartype <> 'bool' THEN now WHEN now ~* '^(on|tr?u?e?|ye?s?|1)$' THEN 'on' ELSE 'off' END AS now,"
-		" CASE WHEN vartype <> 'bool' THEN next WHEN next ~* '^(on|tr?u?e?|ye?s?|1)$' THEN 'on' ELSE 'off' END AS next FROM v)"
-	" SELECT jsonb_build_object('effective', jsonb_object_agg(name, now), 'next', jsonb_object_agg(name, next)) FROM w"},
+		" v AS (SELECT s.name, s.vartype, u.kind, CASE WHEN kind = 'effective' AND s.source NOT IN ('client', 'session', 'user', 'database', 'database user')"
+		" OR kind = 'next' AND s.source = 'command line' THEN s.setting ELSE coalesce(f.setting, s.boot_val) END AS value"
+		" FROM pg_settings s CROSS JOIN unnest(ARRAY['effective', 'next', 'files']) u (kind) LEFT JOIN f ON f.name = lower(s.name)"
+		" WHERE s.name IN ('shared_preload_libraries', 'hot_standby', 'port', 'pingpong.database', 'pingpong.node_name',"
+		" 'default_transaction_read_only', 'default_transaction_isolation', 'default_transaction_deferrable', 'max_connections',"
+		" 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction')),"
+		" w AS (SELECT kind, jsonb_object_agg(name, CASE WHEN vartype <> 'bool' THEN value"
+		" WHEN value ~* '^(on|tr?u?e?|ye?s?|1)$' THEN 'on' ELSE 'off' END) AS rows FROM v GROUP BY kind)"
+	" SELECT jsonb_object_agg(kind, rows) FROM w"},
 	{"command_line",			/* recovery_init_sync_method is our own, from the last start */
 		"SELECT jsonb_build_object('rows', coalesce(jsonb_agg(name ORDER BY name), '[]')) FROM pg_settings"
 	" WHERE source = 'command line' AND name <> 'recovery_init_sync_method'"},

@@ -79,6 +79,22 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         END, false)
 $$;
 
+-- Whether the runbook promotes only behind a seal, and can be undone until then.
+CREATE FUNCTION pingpong.runbook_seals(runbook text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT count(*) = 5 AND bool_and(first > coalesce(before, -1))
+    FROM (SELECT min(s.ordinal), lag(max(s.ordinal)) OVER (ORDER BY a.place)
+          FROM (VALUES (1, 'arm', 'target', 'burn'), (2, 'hold', 'source', 'open'), (3, 'seal', 'source', 'unseal'), (4, 'lag_zero', 'target', NULL),
+                       (5, 'promote', 'target', NULL)) a (place, action, node, undo)
+               JOIN pingpong.runbook_step s ON s.runbook = $1 AND s.action = a.action AND s.node = a.node AND s.undo IS NOT DISTINCT FROM a.undo
+                    AND s.worker = 'source' AND s.guard IS NULL AND s.on_failure = 'undo'
+          GROUP BY a.place) o (first, before)
+    HAVING NOT EXISTS (SELECT FROM pingpong.runbook_step s
+                       WHERE s.runbook = $1 AND s.action IN ('hold', 'seal', 'lag_zero', 'promote')
+                         AND (s.node <> CASE WHEN s.action IN ('hold', 'seal') THEN 'source' ELSE 'target' END OR s.worker <> 'source'))
+$$;
+COMMENT ON FUNCTION pingpong.runbook_seals(text) IS 'internal: whether a runbook that promotes does it behind a seal only';
+
 -- Refuses (22023, 42704; 42501 for a risk) what is no option of such a run, or has not the right type, or is out of its limits.
 -- kind: switchover (also for its preflight), run or facts.
 CREATE FUNCTION pingpong.validate_options(kind text, options jsonb) RETURNS void
@@ -111,6 +127,11 @@ BEGIN
                                             WHERE s.runbook = coalesce(options ->> 'runbook', 'switchover') AND s.action = 'promote') THEN
         PERFORM pingpong.fail('22023', format('runbook "%s" cannot be used for this', coalesce(options ->> 'runbook', 'switchover')),
                               'Only a runbook with the action "promote" is a switchover.');
+    END IF;
+    IF kind = 'switchover' AND NOT coalesce(pingpong.runbook_seals(coalesce(options ->> 'runbook', 'switchover')), false) THEN
+        PERFORM pingpong.fail('22023', format('runbook "%s" would promote a node beside an open primary', coalesce(options ->> 'runbook', 'switchover')),
+                              'It needs the steps arm, hold, seal, lag_zero and promote in this order, each with the worker, node, undo and on_failure that it has in the runbook "switchover", and without a guard.',
+                              'Copy the runbook "switchover", and add to it.');
     END IF;
     IF options ? 'risk' THEN
         PERFORM pingpong.validate_risk(options ->> 'risk');

@@ -194,6 +194,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                          coalesce((t.pg -> 'settings' ->> g.name)::integer, 0)) v (theirs, ours, targets)
     WHERE n.kind = 'postgres' AND NOT n.is_source
     GROUP BY n.name
+    UNION ALL
+    -- the source is started anew as a standby: with what its files say then
+    SELECT ROW(n.name, 'fail', string_agg(format('%s will be %s here from the next start on, %s on the target', g.name, coming, theirs), '; '),
+               'As a standby this server would not start: raise them in its configuration files.')::finding
+    FROM preflight_node n JOIN preflight_node t ON t.name = $1,
+         unnest(ARRAY['max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction']) g (name),
+         LATERAL (SELECT next_setting(n.facts, g.name)::integer, (t.pg -> 'settings' ->> g.name)::integer) v (coming, theirs)
+    WHERE n.is_source AND coming < theirs
+    GROUP BY n.name
 $$;
 
 -- Settings that belong to a node and not to the cluster.
@@ -232,8 +241,9 @@ $$;
 
 CREATE FUNCTION pingpong.check_pending_restart(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    SELECT finding(node_name(), count(*) = 0, 'warn', coalesce(string_agg(name, ', '), 'none'),
-                   'The move restarts the old primary, and they take effect then.', 'postgres')
+    -- an address that changes with the restart is one at which nobody looks for it
+    SELECT finding(node_name(), count(*) = 0, CASE WHEN bool_or(name IN ('port', 'unix_socket_directories', 'listen_addresses')) THEN 'fail' ELSE 'warn' END,
+                   coalesce(string_agg(name, ', '), 'none'), 'The move restarts the old primary, and they take effect then: restart it before, or take them back.', 'postgres')
     FROM pg_settings WHERE pending_restart
     UNION ALL
     SELECT finding($1, p = '[]', 'warn', coalesce((SELECT string_agg(x, ', ') FROM jsonb_array_elements_text(p) x), 'none'),
@@ -274,11 +284,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    'Make shared_preload_libraries agree and restart that standby.', 'postgres', 'settings')
     FROM t
     UNION ALL
-    SELECT finding(name, missing IS NULL, CASE WHEN name = $1 THEN 'fail' ELSE 'warn' END,
+    SELECT finding(name, missing IS NULL, CASE WHEN name = $1 OR is_source THEN 'fail' ELSE 'warn' END,
                    format('no file for %s in %s', missing, pg #>> '{libraries,directory}'),
                    'Install the package there: the server would not start again.', 'postgres', 'libraries')
-    FROM t, LATERAL (SELECT string_agg(l ->> 'name', ', ') FROM jsonb_array_elements(pg #> '{libraries,rows}') l WHERE l ->> 'present' = 'false') m (missing)
-    WHERE missing IS NOT NULL
+    FROM preflight_node t, LATERAL (SELECT string_agg(l ->> 'name', ', ') FROM jsonb_array_elements(pg #> '{libraries,rows}') l WHERE l ->> 'present' = 'false') m (missing)
+    WHERE kind = 'postgres' AND missing IS NOT NULL
     UNION ALL
     SELECT finding(name, NULL, 'warn', NULL, NULL, 'postgres', 'libraries')
     FROM t WHERE name = $1 AND pg #> '{libraries,rows}' IS NULL

@@ -36,7 +36,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    CASE WHEN coming = 'on' AND (n.is_source OR now = 'on') THEN 'hot_standby is on' ELSE format('hot_standby is %s now, and %s from the next start on', now, coming) END,
                    'As a standby it would accept no connections, and nobody could tell whether it is back: set hot_standby = on in its configuration, or on its command line.',
                    'postgres', 'next')
-    FROM preflight_node n, LATERAL (SELECT n.pg #>> '{effective,hot_standby}', n.pg #>> '{next,hot_standby}') h (now, coming)
+    FROM preflight_node n, LATERAL (SELECT n.pg #>> '{effective,hot_standby}', next_setting(n.facts, 'hot_standby')) h (now, coming)
     WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
 $$;
 
@@ -100,6 +100,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
              WHEN p ->> 'database' <> current_setting('pingpong.database')
              THEN ARRAY[format('pingpong.database is "%s" there, "%s" here', p ->> 'database', current_setting('pingpong.database')),
                         'Its worker would not find the run: set pingpong.database on the target as it is here, and restart it.']
+             WHEN next_setting(n.facts, 'pingpong.database') <> current_setting('pingpong.database')
+             THEN ARRAY[format('pingpong.database will be "%s" there from the next start on, it is "%s" here', next_setting(n.facts, 'pingpong.database'), current_setting('pingpong.database')),
+                        'Its worker would not find the run: set pingpong.database in its configuration files as it is here.']
              WHEN p ->> 'version' IS DISTINCT FROM current_setting('pingpong.version')
              THEN ARRAY[format('pg_pingpong there is of version %s, here %s', coalesce(p ->> 'version', 'unknown'), current_setting('pingpong.version')),
                         'Install the same release on both, and restart the one that was older.']
@@ -110,6 +113,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
              WHEN p ->> 'extension' IS NULL THEN ARRAY[format('the extension is not in database "%s" there', p ->> 'database'), 'Wait until the target has replayed CREATE EXTENSION.']
              END) c (c), LATERAL (SELECT c[1], c[2]) d (problem, hint)
     WHERE n.name = $1
+    UNION ALL
+    SELECT ROW(n.name, 'warn', format('pingpong.database will be "%s" here from the next start on, which the move brings; it is "%s" now', coming, current_setting('pingpong.database')),
+               'As a standby this server would be no target for the way back: correct its configuration files.')::finding
+    FROM preflight_node n, LATERAL (SELECT next_setting(n.facts, 'pingpong.database')) s (coming)
+    WHERE n.is_source AND coming <> current_setting('pingpong.database')
 $$;
 
 -- A seal is enforced by the module: a sealed server that starts without it is open.
@@ -119,7 +127,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    CASE WHEN 'pg_pingpong' = ANY (libraries) THEN 'the next start loads pg_pingpong' ELSE format('the next start loads "%s", without pg_pingpong', coming) END,
                    'Its seal would not be enforced after a restart: put pg_pingpong into shared_preload_libraries where it is set last (SELECT * FROM pg_file_settings).',
                    'postgres', 'next')
-    FROM preflight_node n, LATERAL (SELECT n.pg #>> '{next,shared_preload_libraries}') v (coming),
+    FROM preflight_node n, LATERAL (SELECT next_setting(n.facts, 'shared_preload_libraries')) v (coming),
          LATERAL (SELECT CASE WHEN coming IS NOT NULL THEN
                       ARRAY(SELECT regexp_replace(btrim(x, E' \t"'), '^(\$libdir/|.*/)?(pg_pingpong)(\.so)?$', '\2') FROM regexp_split_to_table(coming, ',') x) END) l (libraries)
     WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)

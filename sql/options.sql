@@ -55,6 +55,36 @@ SELECT pg_temp.options(o) FROM unnest(ARRAY['{"allow_unlogged": "never"}', '{"al
     '{"ha_managers": "patroni"}', '{"ha_managers": [1]}', '{"ha_managers": [""]}', '{"ha_managers": {"patroni": 1}}', '{"ha_managers": [["patroni"]]}',
     '{"runbook": 1}', '{"runbook": "nowhere"}', '{"runbook": "rebuild"}', '{"risk": "its own writes are lost"}']) AS o;
 
+-- a runbook of the site that promotes does it behind a seal, or not at all
+CREATE FUNCTION pg_temp.runbook(change text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    said text;
+BEGIN
+    INSERT INTO pingpong.runbook_step SELECT 'site', ordinal, action, node, worker, impact, guard, undo, timeout, on_failure, params, comment
+    FROM pingpong.runbook_step WHERE runbook = 'switchover';
+    EXECUTE change;
+    said := pg_temp.try($q$SELECT pingpong.validate_options('switchover', '{"runbook": "site"}')$q$);
+    DELETE FROM pingpong.runbook_step WHERE runbook = 'site';
+    RETURN said;
+END
+$$;
+SELECT pg_temp.runbook('SELECT 1');
+SELECT pg_temp.runbook($$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 15, 'hook', 'source', 'source', 'ours')$$);
+SELECT pg_temp.runbook($$DELETE FROM pingpong.runbook_step WHERE runbook = 'site' AND action = 'seal'$$);
+SELECT split_part(pg_temp.runbook(c), E'\n', 1) FROM unnest(ARRAY[
+    $$DELETE FROM pingpong.runbook_step WHERE runbook = 'site' AND action = 'arm'$$,
+    $$DELETE FROM pingpong.runbook_step WHERE runbook = 'site' AND action = 'hold'$$,
+    $$DELETE FROM pingpong.runbook_step WHERE runbook = 'site' AND action = 'lag_zero'$$,
+    $$UPDATE pingpong.runbook_step SET ordinal = 75 WHERE runbook = 'site' AND action = 'seal'$$,
+    $$UPDATE pingpong.runbook_step SET ordinal = 70 WHERE runbook = 'site' AND action = 'lag_zero'$$,
+    $$UPDATE pingpong.runbook_step SET guard = 'false' WHERE runbook = 'site' AND action = 'seal'$$,
+    $$UPDATE pingpong.runbook_step SET on_failure = 'continue' WHERE runbook = 'site' AND action = 'lag_zero'$$,
+    $$UPDATE pingpong.runbook_step SET undo = NULL WHERE runbook = 'site' AND action = 'hold'$$,
+    $$UPDATE pingpong.runbook_step SET worker = 'target' WHERE runbook = 'site' AND action = 'seal'$$,
+    $$UPDATE pingpong.runbook_step SET node = 'target' WHERE runbook = 'site' AND action = 'seal'$$,
+    $$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 5, 'promote', 'target', 'source', 'too early')$$,
+    $$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 71, 'promote', 'siblings', 'target', 'another')$$]) AS c;
+
 -- the parameters
 SELECT a, pg_temp.arguments(a) FROM unnest(ARRAY['grace => ''-1 s''', 'grace => NULL', 'grace => ''31 min''', 'grace => ''1 month''', 'grace => ''-1 month 31 days 1 hour''',
     'max_blackout => ''0''', 'max_blackout => ''0.0001 s''', 'max_blackout => ''-1 s''', 'max_blackout => NULL', 'max_blackout => ''30 min 1 ms''', 'max_blackout => ''59 min 31 s''',

@@ -61,6 +61,22 @@ for my $node ('chicago', 'dallas')
 	in_file($node, 'shared_preload_libraries', undef);
 }
 
+in_file('chicago', 'max_connections', '90');
+is(not_ok(), "fail hot_standby_settings chicago\nwarn pending_restart chicago", 'the source would come back with less than its new primary has');
+in_file('chicago', 'max_connections', '110');
+is(not_ok(), 'warn pending_restart chicago', 'or with more, which does no harm');
+in_file('chicago', 'max_connections', undef);
+in_file('chicago', 'port', $lab->base + 69);
+is(not_ok(), 'fail pending_restart chicago', 'the source would come back at another port');
+in_file('chicago', 'port', undef);
+in_file('dallas', 'pingpong.database', q{'postgres'});
+is(not_ok('target_worker'), 'fail target_worker dallas', 'the worker of the target would be elsewhere');
+in_file('dallas', 'pingpong.database', undef);
+in_file('chicago', 'pingpong.database', q{'postgres'});
+is(not_ok('target_worker'), 'warn target_worker chicago', 'that of the source would, as a standby');
+in_file('chicago', 'pingpong.database', undef);
+is(not_ok(), '', 'the files are right again');
+
 # ---- sessions ----
 
 $lab->set('dallas', 'default_transaction_read_only', 'on');
@@ -143,7 +159,14 @@ restart('chicago', '-o', '-c max_connections=100');
 is(not_ok('command_line'), 'fail command_line chicago', 'one without which it would not be a standby');
 $lab->sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{service,keeps_command_line}', 'true') WHERE node = 'chicago'});
 is($lab->sql('chicago', q{SELECT status FROM pingpong.check_command_line('dallas', '{}') WHERE node = 'chicago'}), 'ok', 'unless the agent keeps them');
-$lab->sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{service,method}', '"systemctl"') - '{service,keeps_command_line}' WHERE node = 'chicago'});
+# what is on the command line alone, the agent's next start has not
+$lab->sql('dallas', q{ALTER SYSTEM SET shared_preload_libraries = ''});
+restart('dallas', '-o', '-c shared_preload_libraries=pg_pingpong');
+is(not_ok('seal_enforced'), 'fail seal_enforced dallas', 'pg_pingpong on the command line alone');
+$lab->sql('dallas', q{ALTER SYSTEM RESET shared_preload_libraries});
+restart('dallas');
+$lab->sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{service}', '{"method": "systemctl"}') WHERE node = 'chicago'});
+is($lab->sql('chicago', q{SELECT status FROM pingpong.check_command_line('dallas', '{}') WHERE node = 'chicago'}), 'info', 'or starts it as it is started by others');
 restart('chicago');
 
 is(not_ok(), '', 'all is mended: nothing to say');
