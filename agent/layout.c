@@ -164,6 +164,16 @@ layout_make_work(ActionContext *ctx)
 	return rc;
 }
 
+bool
+layout_has_work(const AgentConfig *config)
+{
+	char	   *work = layout_work(config, "");
+	bool		there = file_exists(work);
+
+	free(work);
+	return there;
+}
+
 /* ---- the mark ---- */
 
 /* A directory is known by its PG_VERSION, which a copy has anew; 0: there is none. */

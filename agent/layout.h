@@ -51,6 +51,7 @@ extern char *layout_problem(const AgentConfig *config);
 extern char *layout_work(const AgentConfig *config, const char *name);
 extern char *layout_part_work(const LayoutPart *part, const char *name);
 extern int	layout_make_work(ActionContext *ctx);
+extern bool layout_has_work(const AgentConfig *config);	/* of a rejoin that has begun, and not ended */
 
 /*
  * The phase that was left, by a mark in the work folder that names run and directory. A mark that is not about what lies

@@ -20,28 +20,16 @@
 #include "agent/originals.h"
 #include "agent/postmaster.h"
 #include "agent/rejoin.h"
+#include "agent/stop.h"
 #include "agent/text.h"
 
 #define REJOIN_TIMEOUT_MS 3600000
 #define QUERY_TIMEOUT_MS 10000
-#define STOP_TIMEOUT_MS 10000
 #define REDIRECT_LIMIT_MS 6000	/* more than wal_retrieve_retry_interval */
 #define STREAM_LIMIT_MS 20000	/* a directory that can stream does it by then */
-#define SESSIONS_GO_MS 300
-#define REMAINS_GO_MS 10000
 #define POLL_MS 5
 #define RISK_WORDS "its own writes are lost"
 #define MANUAL_RUN "manual"		/* of a seal that was made by hand: it says nothing of any other server */
-
-/* Statements that wait at the gate (wait event type Extension) are no readers: they would wait for ever. */
-#define OTHER_SESSIONS \
-	"FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend' " \
-	"AND pid <> pg_catalog.pg_backend_pid() AND application_name <> 'pingpong-agent'"
-#define BUSY_SESSIONS OTHER_SESSIONS " AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Extension'"
-
-#define SEAL_SQL "SELECT state, seal_lsn, run FROM pingpong.gate"
-#define WRITTEN_TIMELINE \
-	"SELECT ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int"
 
 static pthread_mutex_t server_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -61,55 +49,7 @@ is_true(PGconn *conn, const char *sql)
 	return yes;
 }
 
-/*
- * pg.warm: reads on the old primary what pg.rejoin will read on it. Each first read may set hint bits in the catalogs,
- * which is WAL; behind the seal that would be WAL past the fork, and cost a rewind.
- */
-int
-action_pg_warm(ActionContext *ctx, json_t *params, json_t *result)
-{
-	PGconn	   *conn = pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
-	char	   *database = conn ? pg_pingpong_database(conn) : NULL;
-	PGconn	   *there = database ? pg_local(ctx->config, database, QUERY_TIMEOUT_MS, NULL, 0) : NULL;
-
-	(void) params;
-	(void) result;
-	if (conn)
-	{
-		is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()");
-		is_true(conn, "SELECT count(*) " BUSY_SESSIONS);
-		is_true(conn, "SELECT count(*) " OTHER_SESSIONS);
-		is_true(conn, "SELECT pg_catalog.pg_terminate_backend(pid) " OTHER_SESSIONS " AND false");
-		is_true(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
-		is_true(conn, WRITTEN_TIMELINE);
-	}
-	if (there)
-		PQclear(pg_query(there, NULL, 0, SEAL_SQL, 0, NULL));
-	PQfinish(there);
-	PQfinish(conn);
-	free(database);
-	return conn ? 0 : -1;
-}
-
 /* ---- what is here ---- */
-
-/* The seal of a server that runs. */
-static bool
-ask_seal(Rejoin *rejoin, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn)
-{
-	char	   *database = pg_pingpong_database(conn);
-	PGconn	   *there = database ? pg_local(rejoin->config, database, QUERY_TIMEOUT_MS, NULL, 0) : NULL;
-	PGresult   *res = there ? pg_query(there, NULL, 0, SEAL_SQL, 0, NULL) : NULL;
-	bool		sealed = res && PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "sealed") == 0 &&
-		lsn_parse(PQgetvalue(res, 0, 1), lsn);
-
-	if (sealed)
-		snprintf(run, run_size, "%s", PQgetvalue(res, 0, 2));
-	PQclear(res);
-	PQfinish(there);
-	free(database);
-	return sealed;
-}
 
 /* The seal of a server that does not run: pingpong.seal is text, key=value (gate/seal.c). Void on a newer timeline. */
 static bool
@@ -149,7 +89,7 @@ ask_number(PGconn *conn, const char *sql)
 static unsigned
 present_timeline(PGconn *conn, const DataDir *dir, bool primary)
 {
-	unsigned	asked = !conn ? 0 : ask_number(conn, primary ? WRITTEN_TIMELINE :
+	unsigned	asked = !conn ? 0 : ask_number(conn, primary ? SERVER_TIMELINE_SQL :
 											   "SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver");
 
 	return asked > dir->timeline ? asked : dir->timeline;
@@ -227,7 +167,7 @@ look(Rejoin *rejoin, PGconn *conn)
 	snprintf(ours, sizeof(ours), "%llu", (unsigned long long) dir.system);
 	facts->other_cluster = dir.known && strcmp(ours, rejoin->source.system) != 0;
 	facts->relation = relation_here(rejoin, &dir, timeline);
-	facts->sealed = conn ? facts->primary && ask_seal(rejoin, conn, run, sizeof(run), &seal_lsn) :
+	facts->sealed = conn ? facts->primary && server_seal(rejoin->config, conn, run, sizeof(run), &seal_lsn) :
 		read_seal(rejoin->place, &dir, run, sizeof(run), &seal_lsn);
 	facts->writes_end_before_fork = writes_end(rejoin, timeline, facts->sealed, seal_lsn);
 	if (facts->relation == RELATION_SAME && strcmp(run, MANUAL_RUN) == 0)
@@ -294,74 +234,14 @@ judge(Rejoin *rejoin, PGconn *conn)
 	return rejoin->rule.verdict == REJOIN_ALLOWED ? 0 : refuse(rejoin);
 }
 
-/* ---- stopping ---- */
-
-static int
-count(PGconn *conn, const char *sql)
-{
-	char	   *value = pg_value(conn, sql);
-	int			n = value ? atoi(value) : 0;
-
-	free(value);
-	return n;
-}
-
-static void
-end_sessions(Rejoin *rejoin, PGconn *conn)
-{
-	double		grace = clock_monotonic_ms() + rejoin->readers_grace_ms;
-	double		gone;
-
-	action_progress(rejoin->ctx, -1, "waiting for readers");
-	while (clock_monotonic_ms() < grace && !action_cancelled(rejoin->ctx) &&
-		   count(conn, "SELECT count(*) " BUSY_SESSIONS) > 0)
-		sleep_ms(POLL_MS);
-	/* each is told that it is ended (57P01), which an immediate stop would not do in good order */
-	PQclear(pg_query(conn, NULL, 0, "SELECT pg_catalog.pg_terminate_backend(pid) " OTHER_SESSIONS, 0, NULL));
-	gone = clock_monotonic_ms() + SESSIONS_GO_MS;
-	while (clock_monotonic_ms() < gone && count(conn, "SELECT count(*) " OTHER_SESSIONS) > 0)
-		sleep_ms(1);
-}
-
-/* A postmaster that was killed leaves children that take a moment to notice, and may still write there until then. */
-static void
-await_remains(Rejoin *rejoin)
-{
-	double		limit = earlier(rejoin->deadline, clock_monotonic_ms() + REMAINS_GO_MS);
-
-	while (postmaster_has_remains(rejoin->config->pg.data) && clock_monotonic_ms() < limit && !action_cancelled(rejoin->ctx))
-		sleep_ms(POLL_MS);
-}
+/* ---- stopping and starting ---- */
 
 /* Down afterwards, whatever it was. */
 static int
 stop_server(Rejoin *rejoin)
 {
-	PGconn	   *conn;
-	char	   *lsn;
-
-	if (control_running(rejoin->config))
-	{
-		conn = pg_local(rejoin->config, NULL, QUERY_TIMEOUT_MS, NULL, 0);
-		if (conn && rejoin->facts.primary)
-		{
-			end_sessions(rejoin, conn);
-			lsn = pg_value(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
-			if (lsn)
-				json_object_set_new(rejoin->result, "stop_lsn", json_string(lsn));
-			free(lsn);
-		}
-		PQfinish(conn);
-		action_progress(rejoin->ctx, -1, "stopping");
-		if (control_stop(rejoin->ctx, true, STOP_TIMEOUT_MS) < 0)
-			return -1;
-		json_object_set_new(rejoin->result, "stopped_ms", json_real(clock_realtime_ms()));
-	}
-	await_remains(rejoin);
-	return 0;
+	return server_stop(rejoin->ctx, rejoin->facts.primary, rejoin->readers_grace_ms, rejoin->deadline, rejoin->result);
 }
-
-/* ---- starting ---- */
 
 /* The seal has done its work when the server is a standby for certain: started as one, in recovery. */
 static void
@@ -558,6 +438,16 @@ judge_stopped(Rejoin *rejoin)
 	return judge(rejoin, NULL);
 }
 
+/*
+ * Whatever way was asked for: when the order is taken up again by a later agent and nothing is left of what was begun,
+ * a person has put this directory here. If it streams, that is what was wanted.
+ */
+static bool
+may_be_there_already(Rejoin *rejoin)
+{
+	return rejoin->rule.follow || (rejoin->ctx->resumed && !layout_has_work(rejoin->config));
+}
+
 /* 1: done, it follows already; 0: the ways may be tried; -1: the job failed, and the server is as it was */
 static int
 handle_running(Rejoin *rejoin)
@@ -570,7 +460,7 @@ handle_running(Rejoin *rejoin)
 	if (!conn && !file_in(rejoin->place, "standby.signal"))
 		return action_fail(rejoin->ctx, STATE_CONNECTION_FAILURE, "the server runs and does not answer");
 	rc = judge(rejoin, conn);
-	if (rc == 0 && rejoin->rule.follow && conn && redirected(rejoin, conn))
+	if (rc == 0 && conn && may_be_there_already(rejoin) && redirected(rejoin, conn))
 		rc = 1;
 	PQfinish(conn);
 	if (rc == 0 && rejoin->follow_only)
@@ -593,7 +483,7 @@ find_place(Rejoin *rejoin)
 
 	if (!rejoin->facts.running && phase != LAYOUT_WHOLE)
 	{
-		await_remains(rejoin);
+		server_await_remains(rejoin->ctx, rejoin->deadline);
 		rc = layout_repair(rejoin->ctx);
 		phase = rc == 0 ? layout_phase(rejoin->ctx) : phase;
 	}

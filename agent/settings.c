@@ -206,7 +206,7 @@ set_or_restore(ActionContext *ctx, PGconn *conn, json_t *params, json_t *result)
 	if (now)
 	{
 		json_object_set_new(result, "previous", json_string(known ? original.value : now));
-		if (!param_bool(params, "restore", false))
+		if (!param_bool(params, "restore", false) && !(known && value && strcmp(original.value, value) == 0))
 			rc = change_setting(ctx, conn, name, value, now);
 		else if (known)
 			rc = restore_original(ctx, conn, name, &original, now);

@@ -33,6 +33,7 @@
 #define ACTION_PG_PROMOTE "pg.promote"
 #define ACTION_PG_FOLLOW "pg.follow"
 #define ACTION_PG_REJOIN "pg.rejoin"
+#define ACTION_PG_RETIRE "pg.retire"
 #define ACTION_PGBOUNCER_PREPARE "pgbouncer.prepare"
 #define ACTION_PGBOUNCER_PAUSE "pgbouncer.pause"
 #define ACTION_PGBOUNCER_COMMIT "pgbouncer.commit"

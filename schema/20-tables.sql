@@ -67,15 +67,17 @@ CREATE TABLE pingpong.runbook_step
     on_failure text    NOT NULL DEFAULT 'undo' CHECK (on_failure IN ('undo', 'continue', 'retry')),
     params     jsonb   NOT NULL DEFAULT '{}',
     comment    text    NOT NULL,
+    requires   text,
     PRIMARY KEY (runbook, ordinal, action, node)
 );
 COMMENT ON TABLE pingpong.runbook_step IS
     'runbooks: equal ordinals run at the same time; a failed step is undone with all before it, up to the point of no return';
 COMMENT ON COLUMN pingpong.runbook_step.node IS
-    'source, target, rw_routes, ro_routes, siblings (the other standbys of the primary) or all';
+    'source, target, siblings (the other standbys of the primary), rw_routes, ro_routes, source_routes (RO routes that lead to the old primary), relaxed (nodes with a setting to restore)';
 COMMENT ON COLUMN pingpong.runbook_step.worker IS
     'whose worker does it: the old primary''s (source), the new one''s (target), or both (same job key, so it is done once)';
 COMMENT ON COLUMN pingpong.runbook_step.guard IS 'an SQL condition over the run (alias r): the step is skipped if it is not true';
+COMMENT ON COLUMN pingpong.runbook_step.requires IS 'an action of the same run: the step is skipped, and says so, unless that one succeeded';
 COMMENT ON COLUMN pingpong.runbook_step.impact IS 'what clients cannot do meanwhile';
 
 CREATE TABLE pingpong.run
@@ -124,6 +126,7 @@ CREATE TABLE pingpong.relaxed
 (
     node   text NOT NULL REFERENCES pingpong.node (name) ON DELETE CASCADE,
     name   text NOT NULL,
+    value  text NOT NULL,
     wanted text,
     since  timestamptz NOT NULL DEFAULT clock_timestamp(),
     run    bigint,
@@ -131,6 +134,7 @@ CREATE TABLE pingpong.relaxed
 );
 COMMENT ON TABLE pingpong.relaxed IS 'settings that a run relaxed and that are to be restored when a standby is there again';
 COMMENT ON COLUMN pingpong.relaxed.name IS 'the setting';
+COMMENT ON COLUMN pingpong.relaxed.value IS 'the value that the run gave it; another one there means that a person has set it since, and the row goes';
 COMMENT ON COLUMN pingpong.relaxed.wanted IS 'the value to which it is restored; null: it is reset';
 COMMENT ON COLUMN pingpong.relaxed.run IS 'the run that relaxed it';
 
@@ -139,7 +143,7 @@ COMMENT ON COLUMN pingpong.relaxed.run IS 'the run that relaxed it';
 SELECT pg_extension_config_dump('pingpong.cluster', '');
 SELECT pg_extension_config_dump('pingpong.node', '');
 SELECT pg_extension_config_dump('pingpong.route', '');
-SELECT pg_extension_config_dump('pingpong.runbook_step', $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint')$$);
+SELECT pg_extension_config_dump('pingpong.runbook_step', $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint', 'restore')$$);
 SELECT pg_extension_config_dump('pingpong.run', $$WHERE state <> 'running'$$);
 SELECT pg_extension_config_dump('pingpong.step', $$WHERE run IN (SELECT id FROM pingpong.run WHERE state <> 'running')$$);
 SELECT pg_extension_config_dump('pingpong.relaxed', '');

@@ -58,16 +58,38 @@ $$;
 COMMENT ON FUNCTION pingpong.where_is_primary() IS
     'the node that is the primary, as this server knows it; nulls: it does not know (a sealed server, until the promotion is confirmed)';
 
-CREATE FUNCTION pingpong.plan(target text, runbook text DEFAULT 'switchover')
+-- Whether a step's guard is true for the run. Guards are SQL that only superusers can write.
+CREATE FUNCTION pingpong.guard_holds(guard text, run pingpong.run) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    holds boolean;
+BEGIN
+    IF guard IS NULL THEN
+        RETURN true;
+    END IF;
+    EXECUTE format('SELECT (%s) FROM (SELECT ($1).*) r', guard) INTO holds USING run;
+    RETURN coalesce(holds, false);
+END
+$$;
+COMMENT ON FUNCTION pingpong.guard_holds(text, pingpong.run) IS 'internal: whether a step of a runbook is made in that run';
+
+CREATE FUNCTION pingpong.plan(target text, runbook text DEFAULT 'switchover', options jsonb DEFAULT '{}')
     RETURNS TABLE (ordinal integer, action text, node text, estimate_ms double precision, impact text, undo text,
                    point_of_no_return boolean, comment text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
+DECLARE
+    imagined pingpong.run;
 BEGIN
     IF NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = plan.runbook) THEN
         PERFORM pingpong.fail('42704', format('runbook "%s" does not exist', runbook));
     END IF;
     PERFORM pingpong.check_node(target, runbook);
+    imagined.runbook := runbook;
+    imagined.source := pingpong.node_name();
+    imagined.target := target;
+    imagined.options := (SELECT coalesce(jsonb_object_agg(o.name, o.otherwise) FILTER (WHERE o.otherwise IS NOT NULL), '{}') FROM pingpong.run_option o) || options;
     RETURN QUERY
     SELECT s.ordinal, s.action, p.name,
            (SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms)::numeric, 1)::float8 FROM
@@ -76,18 +98,12 @@ BEGIN
                 ORDER BY st.run DESC LIMIT 20) AS h),
            s.impact, CASE WHEN s.ordinal < 70 OR plan.runbook <> 'switchover' THEN s.undo END, s.action = 'promote', s.comment
     FROM pingpong.runbook_step s
-    CROSS JOIN LATERAL (
-        SELECT pingpong.node_name() AS name WHERE s.node = 'source'
-        UNION ALL SELECT plan.target WHERE s.node = 'target'
-        UNION ALL SELECT n.name FROM pingpong.node n WHERE s.node = 'siblings' AND n.kind = 'postgres'
-            AND n.name NOT IN (plan.target, pingpong.node_name()) AND n.away_since IS NULL
-            AND (n.upstream IS NULL OR n.upstream = pingpong.node_name())
-        UNION ALL SELECT r.name FROM pingpong.route r WHERE s.node = r.kind || '_routes') AS p
-    WHERE s.runbook = plan.runbook
+         CROSS JOIN LATERAL pingpong.step_places(s, pingpong.node_name(), plan.target) p (name)
+    WHERE s.runbook = plan.runbook AND pingpong.guard_holds(s.guard, imagined)
     ORDER BY s.ordinal, s.action, p.name;
 END
 $$;
-COMMENT ON FUNCTION pingpong.plan(text, text) IS
+COMMENT ON FUNCTION pingpong.plan(text, text, jsonb) IS
     'the steps that a run would make, with the median of earlier runs in ms, what undoes them, and the point of no return';
 
 CREATE FUNCTION pingpong.report(run bigint DEFAULT NULL) RETURNS text
@@ -114,7 +130,7 @@ BEGIN
     SELECT t || coalesce(string_agg(format(E'  %s  %s  %s%s%s%s', lpad(coalesce(to_char(extract(epoch FROM s.started_at - r.started_at) * 1000, 'FM9999990.0'), '-'), 9),
                                   lpad(coalesce(round(s.duration_ms::numeric, 1)::text, '-'), 12), rpad(s.action, 16), rpad(s.node, 14), s.state,
                                   coalesce('  ' || s.message, '')), E'\n' ORDER BY s.ordinal, s.started_at, s.action, s.node), '')
-    INTO t FROM pingpong.step s WHERE s.run = r.id AND s.state <> 'skipped';
+    INTO t FROM pingpong.step s WHERE s.run = r.id AND (s.state <> 'skipped' OR s.message IS NOT NULL);
     RETURN t;
 END
 $$;

@@ -46,6 +46,7 @@ sub asked { my ($node) = @_; my @files = glob $lab->state_dir($node) . '/jobs/*/
 
 # ---- the target was promoted, and its agent has lost its state ----
 
+$lab->set('dallas', 'pingpong.debug_pause_after', 'settle');	# or it would bring the old primary back meanwhile
 my $job = run_behind('chicago', 'dallas', 'promote');
 $lab->wait_for('dallas', 'SELECT NOT pg_is_in_recovery()', 'the promotion');
 $lab->kill9('agent', 'dallas');
@@ -60,7 +61,7 @@ like($sentence, qr/^sealed: the agent of "dallas" does not say .*no promote toke
 is(join(' ', $lab->primary), 'dallas', 'one primary, the target');
 like($lab->sql('chicago', 'SELECT name IS NULL FROM pingpong.where_is_primary()'), qr/^t?$/, 'the sealed server does not call itself the primary');
 $lab->finish($job, 20);
-$lab->set('chicago', 'pingpong.debug_pause_after', undef);
+$lab->set($_, 'pingpong.debug_pause_after', undef) for $lab->nodes;
 my ($state, $words) = $lab->settle(1);
 note("run 1: $state, $words");
 if ($state ne 'succeeded')

@@ -49,7 +49,7 @@ is($lab->sql('dallas', 'SELECT count(*) FROM of_dallas'), '1000', 'a newer serve
 refused('words of an operator', dsn_as('chicago', 'ops'), qq{SELECT pingpong.rebuild('dallas', risk => '$words')}, '42501', qr/superuser/);
 refused('words of an operator, by the inner function', dsn_as('chicago', 'ops'),
 	qq[SELECT pingpong.request('run', 'dallas', '{"runbook": "rebuild", "risk": "$words"}')], '42501', qr/superuser/);
-refused('other words', 'chicago', q{SELECT pingpong.rebuild('dallas', risk => 'yes')}, '22023', qr/unknown risk/);
+refused('other words', 'chicago', q{SELECT pingpong.rebuild('dallas', risk => 'yes')}, '22023', qr/"risk" does not say what is risked/);
 
 # ---- the other way round: the old primary wrote past the fork and was not sealed ----
 
@@ -125,6 +125,7 @@ ok(!-e "$data{dallas}/pingpong.rejoin", 'and removed');
 # ---- an order that is old ----
 
 $job = $lab->act('dallas', 'old', 50, 'pg.rejoin', {host => '127.0.0.1', port => 1, slot => 'pingpong_dallas', timeout_ms => 4000}, wait_ms => 0, step => 'rejoin');
+$lab->until_true('the order to be on disk', sub { -s $lab->state_dir('dallas') . '/jobs/old/rejoin.json' });
 $lab->kill9('agent', 'dallas');
 my $limit = time + 4.2;
 sleep 0.05 while time < $limit;

@@ -32,11 +32,22 @@ is(join(' ', $lab->primary), 'chicago', 'a token that its worker may not use: th
 
 # ---- it hangs, when it gets the order ----
 
+# A file as it is now; empty if it is gone.
+sub text_of
+{
+	my ($path) = @_;
+	open my $fh, '<', $path or return '';
+	local $/ = undef;
+	my $text = <$fh>;
+	close $fh;
+	return $text // '';
+}
+
 sub postgres_of
 {
 	my ($node) = @_;
 	my $postmaster = $lab->pid('postgres', $node);
-	return ($postmaster, grep { open(my $fh, '<', "/proc/$_/stat") && (split ' ', (<$fh> =~ s/.*\)//r))[1] == $postmaster } map { m{/proc/(\d+)$} ? $1 : () } glob '/proc/[0-9]*');
+	return ($postmaster, grep { text_of("/proc/$_/stat") =~ /^.*\) \S (\d+)/s && $1 == $postmaster } map { m{/proc/(\d+)$} ? $1 : () } glob '/proc/[0-9]*');
 }
 
 pause_behind('chicago', 'lag_zero');
@@ -76,10 +87,10 @@ for my $lost ('gone', 'empty')
 {
 	my ($from, $to) = $lost eq 'gone' ? qw(dallas chicago) : qw(chicago dallas);
 	pause_behind($from, 'promote');
-	pause_behind($to, 'promote');	# its worker does not go on before the power fails
+	pause_behind($to, 'settle');	# its worker does not go on before the power fails
 	$job = begin($from, $to);
 	$lab->wait_for($to, 'SELECT NOT pg_is_in_recovery()', 'the promotion');
-	$lab->until_true('the token to say so', sub { grep { open(my $fh, '<', $_) && <$fh> =~ /"state":"promot/ } glob $lab->state_dir($to) . '/token/*.json' });
+	$lab->until_true('the token to say so', sub { grep { text_of($_) =~ /"state": ?"promot/ } glob $lab->state_dir($to) . '/token/*.json' });
 	$lab->kill9('agent', $to);
 	$lab->kill9('postgres', $to);
 	for my $record (glob $lab->state_dir($to) . '/jobs/*/70.promote.*.json')
@@ -110,7 +121,7 @@ reached('dallas', 'lag_zero');
 my $startup = $lab->sql('chicago', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'});
 kill 'STOP', $startup;
 pause_behind('dallas', undef);
-$lab->until_true('the order', sub { grep { open(my $fh, '<', $_) && <$fh> =~ /"state":"promoting"/ } glob $lab->state_dir('chicago') . '/token/*.json' });
+$lab->until_true('the order', sub { grep { text_of($_) =~ /"state": ?"promoting"/ } glob $lab->state_dir('chicago') . '/token/*.json' });
 my $postmaster = $lab->pid('postgres', 'chicago');
 kill 'KILL', $postmaster, $startup;
 $lab->until_true('the server to end', sub { !-e "/proc/$postmaster/exe" || !readlink "/proc/$postmaster/exe" });

@@ -11,7 +11,7 @@
 const Action *
 action_find(const char *name)
 {
-	const Action *tables[] = {actions_of_gate, actions_of_agents};
+	const Action *tables[] = {actions_of_gate, actions_of_agents, actions_of_settings};
 
 	for (int t = 0; t < lengthof(tables); t++)
 		for (const Action *a = tables[t]; a->name != NULL; a++)
@@ -93,6 +93,14 @@ run_node(Run *run, const char *name)
 		if (strcmp(run->nodes[i].name, name) == 0)
 			return &run->nodes[i];
 	return NULL;
+}
+
+/* Nobody waits for it: it was let go before, or this run lets it go. */
+bool
+run_node_is_away(Run *run, RunNode *node)
+{
+	return node->away || (run->moves && strcmp(node->name, run->source) == 0 &&
+						  strcmp(run_option_text(run, "old_primary", "rejoin"), "leave") == 0);
 }
 
 RunRoute *

@@ -20,14 +20,7 @@
 #define REPOST_US		(50 * 1000)
 #define TTL_MS			30000	/* of a promote token, beyond the permitted blackout */
 #define UNHEARD_US		(3 * 1000 * 1000)
-#define SYNC_MS			10000
 #define PAUSE_PATIENCE_MS	250 /* a transaction that takes longer is long */
-
-static double
-ms_since_step(Step *step)
-{
-	return (GetCurrentTimestamp() - step->started) / 1000.0;
-}
 
 char *
 job_url(Run *run, const char *node)
@@ -289,9 +282,9 @@ slots_begin(Run *run, Step *step)
 	{
 		RunNode    *n = &run->nodes[i];
 
-		if (strcmp(n->kind, "postgres") != 0 || strcmp(n->name, step->subject) == 0)
+		if (strcmp(n->kind, "postgres") != 0 || strcmp(n->name, step->subject) == 0 || (run->moves && run_node_is_away(run, n)))
 			continue;
-		if (strcmp(run->runbook, "rebuild") == 0 && strcmp(n->name, run->target) != 0)
+		if (!run->moves && strcmp(n->name, run->target) != 0)
 			continue;
 		if (n->upstream[0] == '\0' || strcmp(n->upstream, step->subject) == 0 || strcmp(n->upstream, run->source) == 0)
 			json_array_append_new(slots, json_string(n->slot));
@@ -312,162 +305,6 @@ drop_slots_begin(Run *run, Step *step)
 		return ACTION_DONE;
 	}
 	return job_begin(run, step, step->subject, "slot.drop", json_pack("{s:o}", "slots", created));
-}
-
-static ActionResult
-setting_begin(Run *run, Step *step, const char *name, const char *value, bool restore)
-{
-	return job_begin(run, step, step->subject, "pg.setting",
-					 json_pack("{s:s, s:s?, s:b}", "name", name, "value", value, "restore", (int) restore));
-}
-
-static Step *
-step_named(Run *run, const char *name)
-{
-	for (int i = 0; i < run->nsteps; i++)
-		if (strcmp(run->steps[i].name, name) == 0)
-			return &run->steps[i];
-	return NULL;
-}
-
-/*
- * The value that `setter` replaced (borrowed from *detail, which the caller
- * releases). NULL: its answer was not seen; the agent remembers what there is
- * to put back, if anything.
- */
-static const char *
-replaced_value(Run *run, const char *setter, json_t **detail)
-{
-	Step	   *step = step_named(run, setter);
-
-	*detail = step ? step_detail(step) : NULL;
-	return json_string_value(json_object_get(*detail, "previous"));
-}
-
-static ActionResult
-sync_relax_begin(Run *run, Step *step)
-{
-	return setting_begin(run, step, "synchronous_standby_names", "", false);
-}
-
-/* The old primary's list, with the two nodes exchanged; `out` has `size` bytes. */
-static void
-exchange_names(Run *run, const char *names, char *out, size_t size)
-{
-	size_t		used = 0;
-
-	while (*names && used < size - 1)
-	{
-		size_t		len = strspn(names, "abcdefghijklmnopqrstuvwxyz0123456789_");
-		const char *other = NULL;
-
-		if (len == strlen(run->target) && strncmp(names, run->target, len) == 0)
-			other = run->source;
-		else if (len == strlen(run->source) && strncmp(names, run->source, len) == 0)
-			other = run->target;
-		len = Max(len, 1);
-		used += other ? snprintf(out + used, size - used, "%s", other) : snprintf(out + used, size - used, "%.*s", (int) len, names);
-		names += len;
-	}
-	out[Min(used, size - 1)] = '\0';
-}
-
-/*
- * The names that the new primary should wait for: its own setting, or else
- * that of the old primary with the two nodes exchanged. In an undo: its own.
- */
-static ActionResult
-sync_restore_begin(Run *run, Step *step)
-{
-	json_t	   *detail;
-	const char *own = replaced_value(run, "sync_relax", &detail);
-	const char *old = json_string_value(json_object_get(run->notes, "synchronous_standby_names"));
-	char		wanted[PP_TEXT_LEN];
-	ActionResult result;
-
-	if (own == NULL || own[0] || !run->switched || old == NULL || old[0] == '\0')
-		result = setting_begin(run, step, "synchronous_standby_names", own, true);
-	else
-	{
-		exchange_names(run, old, wanted, sizeof(wanted));
-		result = setting_begin(run, step, "synchronous_standby_names", wanted, false);
-	}
-	json_decref(detail);
-	return result;
-}
-
-/* Restored, it must be satisfied: writes that wait for ever are worse than the old setting. */
-static ActionResult
-sync_restore_advance(Run *run, Step *step)
-{
-	ActionResult result = ACTION_DONE;
-
-	if (step->phase == 0)
-		result = job_advance(run, step);
-	if (result != ACTION_DONE || !run->switched)
-		return result;
-	if (step->phase == 2)
-		return (result = job_advance(run, step)) == ACTION_WAIT ? result :
-			step_fail(run, step, "55000", "synchronous_standby_names cannot be satisfied, it stays relaxed");
-	step->phase = 1;
-	if (journal_synchronous())
-		return ACTION_DONE;
-	if (ms_since_step(step) < SYNC_MS)
-		return ACTION_WAIT;
-	step->phase = 2;
-	step->attempt++;
-	step_release(step);
-	return setting_begin(run, step, "synchronous_standby_names", "", false);
-}
-
-static ActionResult
-fast_wal_begin(Run *run, Step *step)
-{
-	return setting_begin(run, step, "wal_init_zero", "off", false);
-}
-
-static ActionResult
-slow_wal_begin(Run *run, Step *step)
-{
-	json_t	   *detail;
-	const char *value = replaced_value(run, "fast_wal", &detail);
-	ActionResult result = setting_begin(run, step, "wal_init_zero", value, true);
-
-	json_decref(detail);
-	return result;
-}
-
-/*
- * calm_wal: readers of a sealed server write hint bits, and the WAL writer
- * would flush them within 200 ms: past the fork, which costs a rewind. Not
- * flushed, they are gone with the immediate stop.
- */
-static ActionResult
-calm_wal_begin(Run *run, Step *step)
-{
-	return setting_begin(run, step, "wal_writer_delay", "10s", false);
-}
-
-static ActionResult
-calm_wal_advance(Run *run, Step *step)
-{
-	ActionResult result;
-
-	if (step->lsn != InvalidXLogRecPtr)
-		return calm_walwriter(step);
-	result = job_advance(run, step);
-	return result == ACTION_DONE ? calm_walwriter(step) : result;
-}
-
-static ActionResult
-wake_wal_begin(Run *run, Step *step)
-{
-	json_t	   *detail;
-	const char *value = replaced_value(run, "calm_wal", &detail);
-	ActionResult result = setting_begin(run, step, "wal_writer_delay", value, true);
-
-	json_decref(detail);
-	return result;
 }
 
 int
@@ -535,13 +372,32 @@ route_job(Run *run, Step *step, const char *action, json_t *more)
 	return job_begin(run, step, route->router, action, params);
 }
 
-/* Where the route will lead: RW routes to the new primary, RO routes to the old one. */
+/* Whether the old primary is a standby of the new one for certain. */
+static bool
+source_is_back(Run *run)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (strcmp(run->steps[i].name, "rejoin") == 0 && run->steps[i].state == STEP_SUCCEEDED)
+			return true;
+	return false;
+}
+
+/*
+ * Where the route will lead. RW routes to the new primary. RO routes to the standby that has come: after a move the old
+ * primary; while that is not back, what would lead there leads to the new primary. A route to another standby stays.
+ */
 static RunNode *
 route_place(Run *run, Step *step)
 {
 	RunRoute   *route = run_route(run, step->subject);
+	const char *standby = run->moves ? run->source : run->target;
+	const char *primary = run->moves ? run->target : run->source;
 
-	return run_node(run, route && strcmp(route->kind, "ro") == 0 ? run->source : run->target);
+	if (route == NULL || strcmp(route->kind, "ro") != 0)
+		return run_node(run, primary);
+	if (route->node[0] && strcmp(route->node, run->source) != 0 && strcmp(route->node, run->target) != 0)
+		return run_node(run, route->node);
+	return run_node(run, source_is_back(run) ? standby : primary);
 }
 
 /* A job that needs to know the place. */
@@ -551,7 +407,7 @@ place_job(Run *run, Step *step, const char *action)
 	RunNode    *to = route_place(run, step);
 
 	if (to == NULL)
-		return step_fail(run, step, "42704", "node \"%s\" does not exist", run->target);
+		return step_fail(run, step, "42704", "the node of route \"%s\" does not exist", step->subject);
 	return route_job(run, step, action, json_pack("{s:s, s:i}", "host", to->host, "port", to->port));
 }
 
@@ -649,6 +505,18 @@ repoint_begin(Run *run, Step *step)
 }
 
 static ActionResult
+repoint_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+	RunRoute   *route = run_route(run, step->subject);
+	RunNode    *to = route_place(run, step);
+
+	if (result == ACTION_DONE && route && to)
+		strlcpy(route->node, to->name, sizeof(route->node));
+	return result;
+}
+
+static ActionResult
 stream_from(Run *run, Step *step, const char *node, RunNode *upstream, const char *action, json_t *more)
 {
 	RunNode    *n = run_node(run, node);
@@ -718,6 +586,7 @@ rejoin_advance(Run *run, Step *step)
 
 	if (result != ACTION_DONE)
 		return result;
+	journal_set_away(step->subject, false);
 	snprintf(step->message, sizeof(step->message), "by %s", json_text(done, "method"));
 	json_array_foreach(json_object_get(done, "fallbacks"), i, why)
 	{
@@ -729,16 +598,33 @@ rejoin_advance(Run *run, Step *step)
 	return ACTION_DONE;
 }
 
-/* A standby needs no slots for nodes that stream from elsewhere: they would hold WAL for ever. */
+/*
+ * Slots that nobody will use hold WAL for ever: on a standby those for nodes that stream from elsewhere, on the primary
+ * those of nodes that are let go.
+ */
 static ActionResult
 tidy_slots_begin(Run *run, Step *step)
 {
+	bool		on_primary = strcmp(step->subject, worker_self()) == 0;
 	json_t	   *stale = json_array();
 
 	for (int i = 0; i < run->nnodes; i++)
-		if (run->nodes[i].slot[0] && strcmp(run->nodes[i].name, step->subject) != 0)
-			json_array_append_new(stale, json_string(run->nodes[i].slot));
+	{
+		RunNode    *n = &run->nodes[i];
+
+		if (n->slot[0] && strcmp(n->name, step->subject) != 0 && (!on_primary || run_node_is_away(run, n)))
+			json_array_append_new(stale, json_string(n->slot));
+	}
 	return job_begin(run, step, step->subject, "slot.drop", json_pack("{s:o}", "slots", stale));
+}
+
+/* The old primary is let go: nobody waits for it any more, whether or not its agent can still stop it. */
+static ActionResult
+retire_begin(Run *run, Step *step)
+{
+	journal_set_away(step->subject, true);
+	return job_begin(run, step, step->subject, "pg.retire",
+					 json_pack("{s:i}", "readers_grace_ms", run_option_int(run, "readers_grace_ms", 2000)));
 }
 
 static ActionResult
@@ -778,21 +664,16 @@ const Action actions_of_agents[] = {
 	{"warm", warm_begin, job_advance, false},
 	{"slots", slots_begin, job_advance, false},
 	{"drop_slots", drop_slots_begin, job_advance, false},
-	{"sync_relax", sync_relax_begin, job_advance, false},
-	{"sync_restore", sync_restore_begin, sync_restore_advance, false},
-	{"fast_wal", fast_wal_begin, job_advance, false},
-	{"slow_wal", slow_wal_begin, job_advance, false},
-	{"calm_wal", calm_wal_begin, calm_wal_advance, false},
-	{"wake_wal", wake_wal_begin, job_advance, false},
 	{"arm", arm_begin, arm_advance, false},
 	{"burn", burn_begin, job_advance, false},
 	{"prepare_route", prepare_route_begin, prepare_route_advance, false},
 	{"pause", pause_begin, pause_advance, true},
 	{"release", release_begin, job_advance, true},
-	{"repoint", repoint_begin, job_advance, true},
+	{"repoint", repoint_begin, repoint_advance, true},
 	{"promote", promote_begin, job_advance, true},
 	{"follow", follow_begin, rejoin_advance, false},
 	{"rejoin", rejoin_begin, rejoin_advance, false},
+	{"retire", retire_begin, job_advance, false},
 	{"tidy_slots", tidy_slots_begin, job_advance, false},
 	{NULL}
 };

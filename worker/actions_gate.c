@@ -28,16 +28,6 @@
 #define SETTLE_QUIET_MS	20
 #define ALIGN_LARGEST	(64 * 1024 * 1024)
 
-static double
-ms_since(instr_time then)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, then);
-	return INSTR_TIME_GET_MILLISEC(now);
-}
-
 /* Milliseconds since writes stopped, 0 if they have not. */
 double
 run_blackout_so_far(Run *run)
@@ -303,22 +293,53 @@ unseal_begin(Run *run, Step *step)
 	return open_begin(run, step);
 }
 
-/* verify: all that should stream from here does (the journal's writes are the write test). */
+/* By this server's own configuration: what databases and roles have of their own came with the data. */
+static bool
+sessions_are_read_only(void)
+{
+	bool		yes;
+
+	journal_begin();
+	yes = journal_exec("SELECT FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only' AND reset_val = 'on' "
+					   "AND NOT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, pg_catalog.unnest(setconfig) AS c (c) "
+					   "WHERE pg_catalog.starts_with(c, 'default_transaction_read_only='))", 0) == 1;
+	journal_end();
+	return yes;
+}
+
+/*
+ * verify: clients can write here, and every standby has replayed what was written here just now. (The journal's own
+ * writes show that the server can.)
+ */
+static ActionResult
+verify_begin(Run *run, Step *step)
+{
+	if (sessions_are_read_only())
+		return step_fail(run, step, "25006", "no client can write: default_transaction_read_only is on");
+	wal_pad(1);
+	step->lsn = gate_insert_end();
+	XLogFlush(step->lsn);
+	return ACTION_WAIT;
+}
+
 static ActionResult
 verify_advance(Run *run, Step *step)
 {
 	uint64		missing;
+	char		lsn[32];
 
+	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(step->lsn));
 	journal_begin();
-	missing = journal_exec("SELECT n.name FROM pingpong.node n WHERE n.kind = 'postgres' AND n.upstream IS NULL AND n.name <> $1 "
-						   "AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_replication s WHERE s.application_name = n.name "
-						   "AND s.state = 'streaming') ORDER BY n.name", 1, worker_self());
+	missing = journal_exec("SELECT s.name, s.state FROM pingpong.standby_rows() s JOIN pingpong.node n ON n.name = s.name "
+						   "WHERE n.upstream IS NULL AND n.away_since IS NULL AND (s.state = 'streaming' AND s.replay_lsn >= $1::pg_catalog.pg_lsn) IS NOT TRUE "
+						   "ORDER BY s.name", 1, lsn);
 	if (missing > 0)
-		snprintf(step->message, sizeof(step->message), "node \"%s\" does not stream", journal_text(0, 1));
+		snprintf(step->message, sizeof(step->message), "node \"%s\" %s", journal_text(0, 1),
+				 journal_text(0, 2) ? "has not replayed what was written here" : "does not stream");
 	journal_end();
 	if (missing > 0)
 		return ACTION_WAIT;
-	strlcpy(step->message, "all standbys stream", sizeof(step->message));
+	strlcpy(step->message, "all standbys have replayed what was written here", sizeof(step->message));
 	return ACTION_DONE;
 }
 
@@ -331,6 +352,6 @@ const Action actions_of_gate[] = {
 	{"open", open_begin, NULL, true},
 	{"unseal", unseal_begin, NULL, true},
 	{"settle", settle_advance, settle_advance, false},
-	{"verify", verify_advance, verify_advance, false},
+	{"verify", verify_begin, verify_advance, false},
 	{NULL}
 };

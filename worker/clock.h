@@ -18,4 +18,14 @@ now_us(void)
 	return (int64) INSTR_TIME_GET_MICROSEC(now);
 }
 
+static inline double
+ms_since(instr_time then)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, then);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
 #endif

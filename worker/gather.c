@@ -52,6 +52,7 @@ static void
 facts_are_in(void)
 {
 	int			failed;
+	char	   *names;
 
 	if (run->request == REQUEST_FACTS)
 	{
@@ -72,8 +73,9 @@ facts_are_in(void)
 		}
 		mailbox_event("preflight passed");
 		json_object_set_new(run->notes, "timeline", json_integer(GetWALInsertionTimeLine()));
+		names = journal_relaxed(worker_self(), "synchronous_standby_names");	/* of an earlier run, not restored yet */
 		json_object_set_new(run->notes, "synchronous_standby_names",
-							json_string(GetConfigOption("synchronous_standby_names", false, false)));
+							json_string(names ? names : GetConfigOption("synchronous_standby_names", false, false)));
 	}
 	journal_create_run(run);
 	journal_load_steps(run);

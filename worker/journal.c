@@ -107,7 +107,7 @@ journal_load_topology(Run *run)
 	journal_begin();
 	if (run->epoch == 0 && journal_exec("SELECT epoch FROM pingpong.cluster", 0) == 1)
 		run->epoch = strtoll(journal_text(0, 1), NULL, 10);
-	n = journal_exec("SELECT name, kind, host, port, agent_url, slot, upstream FROM pingpong.node ORDER BY name", 0);
+	n = journal_exec("SELECT name, kind, host, port, agent_url, slot, upstream, away_since IS NOT NULL FROM pingpong.node ORDER BY name", 0);
 	run->nodes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(RunNode));
 	run->nnodes = (int) n;
 	for (uint64 i = 0; i < n; i++)
@@ -122,6 +122,7 @@ journal_load_topology(Run *run)
 		copy_text(node->url, sizeof(node->url), i, 5);
 		copy_text(node->slot, sizeof(node->slot), i, 6);
 		copy_text(node->upstream, sizeof(node->upstream), i, 7);
+		node->away = strcmp(journal_text(i, 8), "t") == 0;
 	}
 	n = journal_exec("SELECT name, kind, router, endpoint, databases::pg_catalog.text, node FROM pingpong.route ORDER BY name", 0);
 	run->routes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(RunRoute));
@@ -147,108 +148,52 @@ failure_from(const char *name)
 }
 
 static Step *
-add_step(Run *run, Step *like, const char *subject)
+add_step(Run *run)
 {
-	Step	   *step;
-
 	if (run->nsteps == PP_STEPS)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						errmsg("the runbook \"%s\" has more than %d steps", run->runbook, PP_STEPS)));
-	step = &run->steps[run->nsteps++];
-	*step = *like;
-	strlcpy(step->subject, subject, sizeof(step->subject));
-	return step;
+	return &run->steps[run->nsteps++];
 }
 
-/* The other standbys that stream from the present primary and must follow the new one. */
-static bool
-is_sibling(Run *run, RunNode *node)
-{
-	return strcmp(node->kind, "postgres") == 0 && strcmp(node->name, run->source) != 0 &&
-		strcmp(node->name, run->target) != 0 &&
-		(node->upstream[0] == '\0' || strcmp(node->upstream, run->source) == 0);
-}
-
-/* A runbook row names its nodes by their part in the run; here they become steps. */
-static void
-expand_step(Run *run, Step *like, const char *place)
-{
-	if (strcmp(place, "source") == 0)
-		add_step(run, like, run->source);
-	else if (strcmp(place, "target") == 0)
-		add_step(run, like, run->target);
-	else if (strcmp(place, "siblings") == 0)
-	{
-		for (int i = 0; i < run->nnodes; i++)
-			if (is_sibling(run, &run->nodes[i]))
-				add_step(run, like, run->nodes[i].name);
-	}
-	else if (strcmp(place, "rw_routes") == 0 || strcmp(place, "ro_routes") == 0)
-	{
-		for (int i = 0; i < run->nroutes; i++)
-			if (strncmp(run->routes[i].kind, place, 2) == 0)
-				add_step(run, like, run->routes[i].name);
-	}
-	else
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("runbook \"%s\" names an unknown place \"%s\"", run->runbook, place)));
-}
-
-/* A row of the runbook, in the order of RUNBOOK_SQL. */
+/* A row for each node or route of a row of the runbook; to be read by read_step(). */
 #define RUNBOOK_SQL \
-	"SELECT ordinal, action, node, undo, on_failure, (EXTRACT(epoch FROM timeout) * 1000)::pg_catalog.int8, worker, " \
-	"coalesce(guard, 'true'), params::pg_catalog.text " \
-	"FROM pingpong.runbook_step WHERE runbook = $1 ORDER BY ordinal, action, node"
+	"SELECT s.ordinal, s.action, p.name, s.undo, s.on_failure, (EXTRACT(epoch FROM s.timeout) * 1000)::pg_catalog.int8, s.worker, " \
+	"pingpong.guard_holds(s.guard, r), s.params::pg_catalog.text, s.requires " \
+	"FROM pingpong.run r, pingpong.runbook_step s, pingpong.step_places(s, $2, $3) p (name) " \
+	"WHERE s.runbook = $1 AND r.id = $4::pg_catalog.int8 ORDER BY s.ordinal, s.action, s.node, p.name"
 
-static Step
-read_step(Run *run, uint64 row, MemoryContext context)
+static void
+read_step(Run *run, Step *step, uint64 row, MemoryContext context)
 {
-	Step		step = {0};
 	char	   *worker = journal_text(row, 7);
 
-	step.ordinal = atoi(journal_text(row, 1));
-	copy_text(step.name, sizeof(step.name), row, 2);
-	copy_text(step.undo, sizeof(step.undo), row, 4);
-	step.on_failure = failure_from(journal_text(row, 5));
-	step.timeout_ms = atoi(journal_text(row, 6));
-	step.mine = strcmp(worker, "both") == 0 || (strcmp(worker, "target") == 0) == run->is_target;
-	step.params = MemoryContextStrdup(context, journal_text(row, 9));
-	step.action = action_find(step.name);
-	if (step.action == NULL || (step.undo[0] && action_find(step.undo) == NULL))
+	step->ordinal = atoi(journal_text(row, 1));
+	copy_text(step->name, sizeof(step->name), row, 2);
+	copy_text(step->subject, sizeof(step->subject), row, 3);
+	copy_text(step->undo, sizeof(step->undo), row, 4);
+	step->on_failure = failure_from(journal_text(row, 5));
+	step->timeout_ms = atoi(journal_text(row, 6));
+	step->mine = strcmp(worker, "both") == 0 || (strcmp(worker, "target") == 0) == run->is_target;
+	step->params = MemoryContextStrdup(context, journal_text(row, 9));
+	copy_text(step->needs, sizeof(step->needs), row, 10);
+	if (strcmp(journal_text(row, 8), "t") != 0)
+		step->state = STEP_SKIPPED;
+	step->action = action_find(step->name);
+	if (step->action == NULL || (step->undo[0] && action_find(step->undo) == NULL))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("runbook \"%s\" names an unknown action \"%s\"", run->runbook,
-							   step.action ? step.undo : step.name)));
-	return step;
-}
-
-/* Guards are SQL that only superusers can write; the worker runs as one. */
-static bool
-guard_holds(const char *guard, const char *id)
-{
-	char	   *sql = psprintf("SELECT FROM pingpong.run r WHERE r.id = $1::pg_catalog.int8 AND (%s)", guard);
-
-	return journal_exec(sql, 1, id) > 0;
+							   step->action ? step->undo : step->name)));
 }
 
 /* Each row of the runbook becomes a step for each of its nodes or routes. */
 static void
 load_runbook(Run *run, const char *id, MemoryContext context)
 {
-	uint64		n = journal_exec(RUNBOOK_SQL, 1, run->runbook);
-	SPITupleTable *rows = SPI_tuptable;
+	uint64		n = journal_exec(RUNBOOK_SQL, 4, run->runbook, run->source, run->target, id);
 
-	if (n == 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("runbook \"%s\" does not exist", run->runbook)));
 	for (uint64 i = 0; i < n; i++)
-	{
-		Step		step = read_step(run, i, context);
-		char	   *place = journal_text(i, 3);
-
-		if (!guard_holds(journal_text(i, 8), id))
-			step.state = STEP_SKIPPED;
-		expand_step(run, &step, place);
-		SPI_tuptable = rows;	/* the guard's query has replaced it */
-	}
+		read_step(run, add_step(run), i, context);
 }
 
 static Step *
@@ -344,7 +289,20 @@ moment(char *buf, TimestampTz at)
 	return buf;
 }
 
-/* All steps as they are now. */
+/* Where the routes lead that this run has led somewhere: of what was told, what their routers said it is. */
+static void
+save_routes(Run *run)
+{
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		RunRoute   *route = strcmp(run->steps[i].name, "repoint") == 0 ? run_route(run, run->steps[i].subject) : NULL;
+
+		if (route && run->steps[i].state == STEP_SUCCEEDED && !(run->moves && !run->is_target))
+			journal_exec("UPDATE pingpong.route SET node = $2 WHERE name = $1 AND node IS DISTINCT FROM $2", 2, route->name, route->node);
+	}
+}
+
+/* All steps as they are now, and where the routes lead now. */
 void
 journal_save_steps(Run *run)
 {
@@ -378,10 +336,11 @@ journal_save_steps(Run *run)
 					 step->ended ? number(ms, step->ms) : NULL, attempt, step->detail,
 					 step->message[0] ? step->message : NULL);
 	}
+	save_routes(run);
 	journal_end();
 }
 
-/* The run's own row: state, blackout, sentence; and where the routes point now. */
+/* The run's own row: state, blackout, sentence. */
 void
 journal_save_run(Run *run)
 {
@@ -403,13 +362,7 @@ journal_save_run(Run *run)
 				 run->seal_lsn != InvalidXLogRecPtr ? lsn : NULL, run->sentence[0] ? run->sentence : NULL,
 				 notes ? notes : "{}", run->switched ? "t" : "f");
 	if (run->switched && run->is_target)
-	{
-		journal_exec("UPDATE pingpong.route SET node = $1 WHERE kind = 'rw' AND node IS DISTINCT FROM $1", 1, run->target);
-		journal_exec("UPDATE pingpong.route r SET node = $1 WHERE kind = 'ro' AND node IS DISTINCT FROM $1 AND EXISTS "
-					 "(SELECT FROM pingpong.step s JOIN pingpong.run u ON u.id = s.run WHERE u.key = $2 AND s.action = 'repoint' "
-					 "AND s.node = r.name AND s.state = 'succeeded')", 2, run->source, run->key);
 		journal_exec("UPDATE pingpong.node SET upstream = NULL WHERE name = $1 OR upstream IN ($1, $2)", 2, run->target, run->source);
-	}
 	journal_end();
 	free(notes);
 }
@@ -459,6 +412,95 @@ journal_synchronous(void)
 	return satisfied;
 }
 
+/* Whether a commit that waits for these names would find enough of them streaming. */
+bool
+journal_satisfiable(const char *names)
+{
+	bool		satisfied;
+
+	journal_begin();
+	satisfied = journal_exec("SELECT WHERE pingpong.sync_satisfiable($1)", 1, names) == 1;
+	journal_end();
+	return satisfied;
+}
+
+/* ---- what runs relaxed ---- */
+
+/* What the setting of the node is to be again, palloc'd; NULL: nothing, or not known. */
+char *
+journal_relaxed(const char *node, const char *setting)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *wanted = NULL;
+
+	journal_begin();
+	if (journal_exec("SELECT wanted FROM pingpong.relaxed WHERE node = $1 AND name = $2", 2, node, setting) == 1 && journal_text(0, 1))
+		wanted = MemoryContextStrdup(context, journal_text(0, 1));
+	journal_end();
+	return wanted;
+}
+
+static bool
+is_restored(Run *run, const Relaxation *r, Step *relaxing)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (strcmp(run->steps[i].name, r->restore) == 0 && strcmp(run->steps[i].subject, relaxing->subject) == 0 &&
+			run->steps[i].state == STEP_SUCCEEDED)
+			return true;
+	return relaxing->state == STEP_UNDONE;
+}
+
+/* At the end of a run: what it relaxed and did not put back is remembered, what it put back is forgotten. */
+void
+journal_save_relaxed(Run *run)
+{
+	char		id[24];
+
+	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+		const Relaxation *r = relaxation_of(step->name);
+		bool		relaxes = r && strcmp(r->relax, step->name) == 0;
+		char	   *wanted;
+
+		if (r == NULL || step->state == STEP_PENDING || step->state == STEP_SKIPPED || (!relaxes && step->state != STEP_SUCCEEDED))
+			continue;
+		wanted = relaxation_wanted(run, r, step->subject);
+		journal_begin();
+		if (!relaxes || is_restored(run, r, step) || (wanted && strcmp(wanted, r->relaxed) == 0))
+			journal_exec("DELETE FROM pingpong.relaxed WHERE node = $1 AND name = $2", 2, step->subject, r->setting);
+		else
+			journal_exec("INSERT INTO pingpong.relaxed (node, name, value, wanted, run) VALUES ($1, $2, $3, $4, $5::pg_catalog.int8) "
+						 "ON CONFLICT (node, name) DO UPDATE SET value = EXCLUDED.value, wanted = coalesce(EXCLUDED.wanted, relaxed.wanted), "
+						 "since = EXCLUDED.since, run = EXCLUDED.run", 5, step->subject, r->setting, r->relaxed, wanted, id);
+		journal_end();
+	}
+}
+
+/* Forgets what a person has set since on this server; true if something can be restored now. */
+bool
+journal_relaxed_due(void)
+{
+	bool		due;
+
+	journal_begin();
+	journal_exec("DELETE FROM pingpong.relaxed WHERE node = pingpong.node_name() AND pg_catalog.current_setting(name) IS DISTINCT FROM value", 0);
+	due = journal_exec("SELECT FROM pingpong.relaxed_due() LIMIT 1", 0) == 1;
+	journal_end();
+	return due;
+}
+
+/* Whether somebody waits for the node at all. */
+void
+journal_set_away(const char *node, bool away)
+{
+	journal_begin();
+	journal_exec("UPDATE pingpong.node SET away_since = CASE WHEN $2 = 't' THEN pg_catalog.clock_timestamp() END "
+				 "WHERE name = $1 AND (away_since IS NULL) = ($2 = 't')", 2, node, away ? "t" : "f");
+	journal_end();
+}
+
 /* The seal behind which this server became the primary, and the timeline that it ended; unchanged if no run did that. */
 void
 journal_last_seal(int *timeline, XLogRecPtr *lsn)
@@ -488,11 +530,13 @@ journal_close_mended(Run *run)
 
 	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
 	journal_begin();
-	journal_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'mended by run ' || $1 FROM pingpong.run r "
-				 "WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' "
-				 "AND CASE WHEN $2 = 'repoint' THEN s.action = 'repoint' ELSE s.node = $3 AND s.action IN ('rejoin', 'follow') END",
-				 3, id, run->runbook, run->target);
-	journal_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Mended by run ' || $1 || '.' WHERE r.state = 'stuck' "
+	journal_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'mended by run ' || $1 FROM pingpong.run r, pingpong.step m "
+				 "WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' AND m.run = $1::pg_catalog.int8 AND m.state = 'succeeded' "
+				 "AND m.node = s.node AND (m.action = s.action OR (m.action = 'rejoin' AND s.action = 'follow'))", 1, id);
+	journal_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Mended by run ' || $1 || '.' || coalesce((SELECT ' What failed, too: step ' "
+				 "|| pg_catalog.string_agg(s.action || ' of \"' || s.node || '\": ' || s.message, '; ' ORDER BY s.ordinal) FROM pingpong.step s "
+				 "WHERE s.run = r.id AND s.state = 'failed'), '') WHERE r.state = 'stuck' "
+				 "AND EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.message = 'mended by run ' || $1) "
 				 "AND NOT EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.state = 'failed' "
 				 "AND s.action IN ('rejoin', 'follow', 'repoint'))", 1, id);
 	journal_end();

@@ -61,6 +61,7 @@ struct Step
 	char		name[32];
 	char		subject[PP_NAME_LEN];	/* node or route */
 	char		undo[32];
+	char		needs[32];		/* skipped, unless the steps of that action succeeded */
 	const Action *action;
 	OnFailure	on_failure;
 	int			timeout_ms;
@@ -100,6 +101,7 @@ typedef struct RunNode
 	char		url[256];
 	char		slot[PP_NAME_LEN];
 	char		upstream[PP_NAME_LEN];
+	bool		away;			/* let go on purpose */
 } RunNode;
 
 typedef struct RunRoute
@@ -109,7 +111,7 @@ typedef struct RunRoute
 	char		router[PP_NAME_LEN];
 	char		endpoint[PP_NAME_LEN];
 	char	   *databases;		/* JSON text */
-	char		node[PP_NAME_LEN];
+	char		node[PP_NAME_LEN];	/* where it leads now; "": not known */
 	char	   *pool_modes;		/* of its databases, as prepared: JSON text; NULL: not known */
 } RunRoute;
 
@@ -182,6 +184,7 @@ extern int	run_option_int(Run *run, const char *name, int otherwise);
 extern const char *run_option_text(Run *run, const char *name, const char *otherwise);
 extern RunNode *run_node(Run *run, const char *name);
 extern RunRoute *run_route(Run *run, const char *name);
+extern bool run_node_is_away(Run *run, RunNode *node);
 extern double run_blackout_so_far(Run *run);
 extern json_t *run_long_transactions(int ms);
 extern ActionResult calm_walwriter(Step *step);
@@ -194,6 +197,7 @@ extern StepState step_state_from(const char *name);
 /* actions.c, actions_gate.c, actions_agent.c */
 extern const Action actions_of_gate[];
 extern const Action actions_of_agents[];
+extern const Action actions_of_settings[];
 extern const Action *action_find(const char *name);
 extern ActionResult step_fail(Run *run, Step *step, const char *sqlstate, const char *fmt,...) pg_attribute_printf(4, 5);
 extern ActionResult job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params);
@@ -209,13 +213,30 @@ extern void step_keep(Step *step, json_t *detail);
 extern void step_release(Step *step);
 extern bool run_paused_after(const char *action);
 
+/* actions_settings.c: a setting that one action relaxes for the time of a run, and another puts back */
+typedef struct Relaxation
+{
+	const char *relax;
+	const char *restore;
+	const char *setting;
+	const char *relaxed;		/* its value meanwhile */
+	bool		names;			/* of nodes, which change their parts */
+} Relaxation;
+
+extern const Relaxation *relaxation_of(const char *action);
+extern char *relaxation_wanted(Run *run, const Relaxation *r, const char *node);
+
 /* runner.c */
 extern void runner_startup(void);
 extern bool runner_busy(void);
 extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
+extern void runner_start_own(const char *runbook);
 extern void runner_reject(void);
 extern void runner_recover(void);
 extern long runner_advance(void);
 extern void runner_error(const ErrorData *error);
+
+/* restore.c */
+extern void restore_if_due(void);
 
 #endif

@@ -33,16 +33,6 @@
 MemoryContext run_context;
 Run		   *run;
 
-static double
-ms_since(instr_time then)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, then);
-	return INSTR_TIME_GET_MILLISEC(now);
-}
-
 void
 runner_startup(void)
 {
@@ -150,6 +140,7 @@ run_finish(const char *state)
 				 ends_with(run->sentence, '.') ? "" : ".",
 				 run->moves && strcmp(state, "rolled_back") == 0 ? " Writes go on here as before." : "");
 	journal_save_steps(run);
+	journal_save_relaxed(run);
 	journal_save_run(run);
 	if (!run->moves && strcmp(state, "succeeded") == 0)
 		journal_close_mended(run);
@@ -252,11 +243,27 @@ step_give_up(Step *step)
 		job_cancel(run, step);
 }
 
+/* A step that cannot do its work without another one that was not done is skipped, and says so. */
+static bool
+lacks_what_it_needs(Step *step)
+{
+	if (step->needs[0] == '\0')
+		return false;
+	for (int i = 0; i < run->nsteps; i++)
+		if (strcmp(run->steps[i].name, step->needs) == 0 && run->steps[i].state == STEP_SUCCEEDED)
+			return false;
+	step->state = STEP_SKIPPED;
+	snprintf(step->message, sizeof(step->message), "needs %s, which was not done", step->needs);
+	return true;
+}
+
 void
 step_move(Step *step)
 {
 	ActionResult result;
 
+	if (step->state == STEP_PENDING && lacks_what_it_needs(step))
+		return;
 	if (step->state == STEP_PENDING)
 	{
 		step_begin(step);
@@ -644,6 +651,25 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 		MemoryContextSwitchTo(old);
 		return;
 	}
+	journal_load_topology(run);
+	gather_start();
+	MemoryContextSwitchTo(old);
+}
+
+/* A run that nobody has asked for: the worker's own, on this server. */
+void
+runner_start_own(const char *runbook)
+{
+	MemoryContext old = MemoryContextSwitchTo(run_context);
+
+	new_run();
+	run->request = REQUEST_RUN;
+	run->answered = true;
+	run->options = json_pack("{s:s}", "runbook", runbook);
+	strlcpy(run->source, worker_self(), sizeof(run->source));
+	strlcpy(run->target, worker_self(), sizeof(run->target));
+	strlcpy(run->requested_by, "pg_pingpong worker", sizeof(run->requested_by));
+	strlcpy(run->runbook, runbook, sizeof(run->runbook));
 	journal_load_topology(run);
 	gather_start();
 	MemoryContextSwitchTo(old);

@@ -159,6 +159,8 @@ round_on_primary(bool *recovered)
 		else
 			runner_request(kind, target, options, requested_by);
 	}
+	if (!runner_busy())
+		restore_if_due();
 	return runner_busy() ? runner_advance() : worker_sample_interval;
 }
 
