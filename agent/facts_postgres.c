@@ -55,7 +55,7 @@ static const PostgresPart parts[] = {
 		" 'synchronous_standby_names', 'primary_slot_name', 'recovery_min_apply_delay', 'shared_preload_libraries',"
 		" 'hot_standby', 'hot_standby_feedback', 'max_standby_streaming_delay', 'archive_mode', 'listen_addresses',"
 		" 'port', 'cluster_name', 'shared_buffers', 'huge_pages', 'wal_keep_size', 'max_slot_wal_keep_size',"
-	" 'max_wal_size', 'sync_replication_slots', 'synchronized_standby_slots', 'data_directory', 'ssl')"},
+	" 'max_wal_size', 'sync_replication_slots', 'synchronized_standby_slots', 'data_directory', 'config_file', 'ssl')"},
 	{"nondefault",				/* what our own session set hides the value for others: left out */
 		"SELECT jsonb_build_object('rows', coalesce(jsonb_object_agg(name, CASE WHEN name ~ " SECRET " THEN '***' ELSE setting END), '{}'))"
 		" FROM pg_settings WHERE source NOT IN ('default', 'override', 'client', 'session', 'user', 'database', 'database user')"

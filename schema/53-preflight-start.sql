@@ -86,6 +86,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                                                      '|max_replication_slots|synchronous_.*|archive_.*|ssl.*|fsync|full_page_writes|cluster_name|pingpong\..*)$'))
                   FROM jsonb_array_elements_text(given) x) l (names, weighty)
     WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
+    UNION ALL
+    -- pg_ctl looks for the configuration in the data directory
+    SELECT ROW(n.name, CASE WHEN n.is_source THEN 'fail' ELSE 'warn' END, format('its configuration is %s, its data directory %s', conf, data),
+               'The agent starts the server with pg_ctl, which would not find that configuration: set "control" (and "cluster" or "unit") in the agent''s configuration.')::finding
+    FROM preflight_node n,
+         LATERAL (SELECT n.pg #>> '{settings,config_file}', n.pg #>> '{settings,data_directory}') f (conf, data)
+    WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source) AND n.facts #>> '{service,method}' = 'pg_ctl'
+      AND NOT coalesce((n.facts #>> '{service,keeps_command_line}')::boolean, false) AND conf <> data || '/postgresql.conf'
 $$;
 
 -- Who goes on after the promotion: the worker of the target has to find the run in its database.

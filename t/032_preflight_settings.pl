@@ -159,6 +159,10 @@ restart('chicago', '-o', '-c max_connections=100');
 is(not_ok('command_line'), 'fail command_line chicago', 'one without which it would not be a standby');
 $lab->sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{service,keeps_command_line}', 'true') WHERE node = 'chicago'});
 is($lab->sql('chicago', q{SELECT status FROM pingpong.check_command_line('dallas', '{}') WHERE node = 'chicago'}), 'ok', 'unless the agent keeps them');
+like($lab->sql('chicago', 'BEGIN', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts - 'service', '{postgres,settings,config_file}', '"/etc/postgresql/15/main/postgresql.conf"')
+	|| '{"service": {"method": "pg_ctl"}}' WHERE node = 'chicago'},
+	q{SELECT string_agg(status || ': ' || detail, '; ') FROM pingpong.check_command_line('dallas', '{}') WHERE node = 'chicago'}, 'ROLLBACK'),
+	qr{fail: its configuration is /etc/postgresql/15/main/postgresql\.conf, its data directory /}, 'a configuration that pg_ctl does not find');
 # what is on the command line alone, the agent's next start has not
 $lab->sql('dallas', q{ALTER SYSTEM SET shared_preload_libraries = ''});
 restart('dallas', '-o', '-c shared_preload_libraries=pg_pingpong');
