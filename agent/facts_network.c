@@ -92,6 +92,9 @@ try_replication(const AgentConfig *config, const char *host, int port, json_t *a
 		show(conn, answer, "node_name", "pingpong.node_name");
 		show(conn, answer, "cluster_name", "cluster_name");
 		show(conn, answer, "server_port", "port");
+		/* as the server has them: a walsender gets nothing that is set for roles and databases, and we set nothing */
+		show(conn, answer, "default_transaction_read_only", "default_transaction_read_only");
+		show(conn, answer, "default_transaction_isolation", "default_transaction_isolation");
 	}
 	PQclear(res);
 	PQfinish(conn);

@@ -159,7 +159,14 @@ pingpong(const AgentConfig *config, PGconn *conn)
 
 		json_object_update(facts, extension);
 		if (json_is_string(json_object_get(extension, "extension")))
+		{
+			json_t	   *problem = ask(there, "SELECT to_jsonb(coalesce(CASE WHEN pg_is_in_recovery() THEN pingpong.probe() END, ''))");
+
 			json_object_set_new(facts, "gate", ask(there, "SELECT to_jsonb(state) FROM pingpong.gate"));
+			/* what stands against its worker going on after a promotion; "": nothing */
+			json_object_set(facts, "problem", json_is_object(problem) ? json_object_get(problem, "error") : problem);
+			json_decref(problem);
+		}
 		json_decref(extension);
 	}
 	else if (database)

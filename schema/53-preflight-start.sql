@@ -40,6 +40,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
 $$;
 
+-- What the server of a node gives to new sessions: as another node's agent found it in a walsender of that server, where nothing
+-- was set for the session; or else as its own agent tells.
+CREATE FUNCTION pingpong.session_default(node text, name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    SELECT coalesce((SELECT c.answer ->> $2 FROM preflight_connection c WHERE c.node = $1 AND c.kind = 'replication' AND c.ok AND c.answer ? $2 LIMIT 1),
+                    (SELECT n.pg #>> ARRAY['effective', $2] FROM preflight_answer n WHERE n.name = $1))
+$$;
+
 CREATE FUNCTION pingpong.check_session_defaults(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     -- clients come with their own defaults: those of the server, of the database, of their role
@@ -50,15 +58,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    CASE WHEN here = 'off' THEN 'No client that does not set it itself could write after the move: ALTER SYSTEM RESET default_transaction_read_only there, or take it out of its files, and reload.'
                         ELSE 'After the move the value of the target counts; make them agree, or make sure that this is meant.' END, 'postgres', 'effective')
     FROM preflight_node n LEFT JOIN preflight_node s ON s.is_source,
-         LATERAL (SELECT n.pg #>> '{effective,default_transaction_read_only}', n.pg #>> '{next,default_transaction_read_only}',
-                         s.pg #>> '{effective,default_transaction_read_only}') v (theirs, coming, here),
+         LATERAL (SELECT session_default(n.name, 'default_transaction_read_only'), n.pg #>> '{next,default_transaction_read_only}',
+                         session_default(s.name, 'default_transaction_read_only')) v (theirs, coming, here),
          LATERAL (SELECT CASE WHEN 'on' IN (theirs, coming) THEN 'on' ELSE theirs END) w (there)
     WHERE n.name = $1
     UNION ALL
     SELECT ROW($1, CASE WHEN there = here THEN 'info' ELSE 'warn' END, format('%s is "%s" on the target, "%s" here', g, there, here),
                CASE WHEN there <> here THEN 'After the move the value of the target counts; make them agree, or make sure that this is meant.' END)::finding
     FROM preflight_node n LEFT JOIN preflight_node s ON s.is_source, unnest(ARRAY['default_transaction_isolation', 'default_transaction_deferrable']) g,
-         LATERAL (SELECT n.pg #>> ARRAY['effective', g], s.pg #>> ARRAY['effective', g]) v (there, here)
+         LATERAL (SELECT session_default(n.name, g), session_default(s.name, g)) v (there, here)
     WHERE n.name = $1 AND (there <> here OR there NOT IN ('read committed', 'off'))
     UNION ALL
     -- these travel with the data: nothing changes by the move, but whoever tries whether writes flow may be misled
@@ -119,6 +127,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
              THEN ARRAY[format('its worker is attached to "%s", the extension lives in "%s"', p ->> 'worker_database', current_database()), 'Set pingpong.database on both, and restart them.']
              WHEN p ->> 'error' IS NOT NULL THEN ARRAY[format('its agent cannot connect to database "%s" there: %s', p ->> 'database', p ->> 'error'), 'Let the superuser of the agent in (pg_hba.conf).']
              WHEN p ->> 'extension' IS NULL THEN ARRAY[format('the extension is not in database "%s" there', p ->> 'database'), 'Wait until the target has replayed CREATE EXTENSION.']
+             WHEN p ->> 'problem' <> ''
+             THEN ARRAY['its worker could not go on: ' || (p ->> 'problem'),
+                        'See to pingpong.agent_token_file, pingpong.agent_ca_file and the other settings of pg_pingpong on the target, and to its way to the agents.']
              END) c (c), LATERAL (SELECT c[1], c[2]) d (problem, hint)
     WHERE n.name = $1
     UNION ALL

@@ -91,7 +91,12 @@ $lab->wait_for('chicago', q{SELECT current_setting('default_transaction_read_onl
 in_file('dallas', 'default_transaction_read_only', 'yes');
 is(not_ok('session_defaults'), 'fail session_defaults dallas', 'the target will be, with the next reload');
 like(detail('session_defaults'), qr/on after a reload/, 'and so it says');
+$lab->sql('dallas', 'SELECT pg_reload_conf()');
+$lab->wait_for('dallas', q{SELECT current_setting('default_transaction_read_only') = 'on'}, 'the default');
 in_file('dallas', 'default_transaction_read_only', undef);
+is(not_ok('session_defaults'), 'fail session_defaults dallas', 'the target is, until the next reload');
+$lab->sql('dallas', 'SELECT pg_reload_conf()');
+$lab->wait_for('dallas', q{SELECT current_setting('default_transaction_read_only') = 'off'}, 'the default');
 $lab->sql('chicago', 'ALTER ROLE app SET default_transaction_read_only = on');
 is(not_ok('session_defaults'), 'warn session_defaults chicago', 'a role is read-only by default');
 $lab->sql('chicago', 'ALTER ROLE app RESET default_transaction_read_only', 'ALTER DATABASE postgres SET default_transaction_read_only = true');
@@ -140,6 +145,12 @@ like(with_fact('target_worker', '{postgres,pingpong,worker_database}', '"postgre
 like(with_fact('target_worker', '{postgres,pingpong,version}', '"0.9"'), qr/^fail: pg_pingpong there is of version 0\.9, here [0-9.]+$/, 'another version');
 like(with_fact('target_worker', '{postgres,pingpong,extension}', 'null'), qr/^fail: the extension is not in database "app" there$/, 'no extension');
 like(with_fact('target_worker', '{postgres,pingpong}', 'null'), qr/^fail: not checked: /, 'not to know it is as bad');
+my $token = $lab->sql('dallas', 'SHOW pingpong.agent_token_file');
+$lab->set('dallas', 'pingpong.agent_token_file', "$token.none");
+is(not_ok(), 'fail target_worker dallas', 'its worker cannot read its token');
+like(detail('target_worker'), qr/^its worker could not go on: .*\. See to pingpong\.agent_token_file/, 'with what and how to mend it');
+$lab->set('dallas', 'pingpong.agent_token_file', $token);
+is(not_ok(), '', 'it can again');
 $lab->sql('dallas', q{ALTER SYSTEM SET pingpong.database = 'postgres'});
 restart('dallas');
 is(not_ok(), 'fail target_worker dallas', 'pingpong.database differs');
