@@ -13,6 +13,7 @@
 
 #include "agent/check.h"
 #include "agent/control.h"
+#include "agent/layout.h"
 #include "agent/pg.h"
 #include "agent/rights.h"
 #include "agent/text.h"
@@ -190,6 +191,17 @@ check_data(const PgConfig *pg)
 		check_say(st.st_uid == geteuid(), "data directory %s belongs to this user", pg->data);
 }
 
+/* What a rewind or a base backup will have to change. */
+static void
+check_layout(const AgentConfig *config)
+{
+	char	   *problem = layout_problem(config);
+
+	check_say(problem == NULL, "folders of the data directory, its WAL and tablespaces can be changed%s%s", problem ? ": " : "",
+			  problem ? problem : "");
+	free(problem);
+}
+
 static void
 check_log(const PgConfig *pg)
 {
@@ -241,6 +253,7 @@ check_postgres(const AgentConfig *config)
 	if (!pg->present)
 		return;
 	check_data(pg);
+	check_layout(config);
 	check_programs(pg, config);
 	check_log(pg);
 	check_control(config);

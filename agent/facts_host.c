@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "agent/facts.h"
+#include "agent/layout.h"
 #include "agent/rights.h"
 #include "agent/text.h"
 
@@ -269,6 +270,11 @@ facts_service(const AgentConfig *config)
 	if (!problem && rights_of_control(config, why, sizeof(why)) == RIGHTS_NO)
 		problem = xstrdup(why);
 	object = json_pack("{s:s, s:b, s:s?}", "method", method, "ok", problem == NULL, "detail", problem);
+	free(problem);
+	/* pg.rejoin gives pg_ctl what the server was started with */
+	json_object_set_new(object, "keeps_command_line", json_boolean(pg->control == PG_CONTROL_PG_CTL));
+	problem = layout_problem(config);
+	json_object_set_new(object, "layout_problem", problem ? json_string(problem) : json_null());
 	free(problem);
 	return object;
 }

@@ -84,13 +84,14 @@ timeline_of_file(const char *name)
 	return (unsigned) strtoul(text, NULL, 16);
 }
 
-/* Opens the connection when there is none or it is broken; NULL: no answer. */
+/* Opens the connection when there is none, or one that was open gives no answer; NULL: no answer. */
 static PGresult *
 ask_facts(ActionContext *ctx, PGconn **conn)
 {
+	int			attempts = *conn ? 2 : 1;
 	PGresult   *res = NULL;
 
-	for (int attempt = 0; attempt < 2 && !res; attempt++)
+	for (int attempt = 0; attempt < attempts && !res; attempt++)
 	{
 		if (*conn && PQstatus(*conn) != CONNECTION_OK)
 		{

@@ -70,6 +70,7 @@ VALUES
     (44, 'senders_and_slots',         'capacity',  true, 'free walsenders and replication slots on the target'),
     (45, 'disk_space',                'capacity',  true, 'room on the disks of target and source'),
     (51, 'rewind_possible',           'capacity',  true, 'pg_rewind could bring a node back'),
+    (52, 'layout',                    'capacity',  true, 'folders that a rewind or a base backup has to change can be changed'),
     (53, 'rewind_login',              'capacity',  true, 'pg_rewind can log in to the target and read it (tried for real)'),
     (54, 'slots_healthy',             'slots',     true, 'no replication slot has lost its WAL'),
     (55, 'inactive_slots',            'slots',     true, 'slots that nobody uses and that keep WAL'),

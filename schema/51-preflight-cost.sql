@@ -338,6 +338,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE t.name = $1 AND n.kind = 'postgres' AND n.name <> $1 AND (n.is_source OR n.upstream IS NULL)
 $$;
 
+CREATE FUNCTION pingpong.check_layout(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- an old primary without WAL past the fork needs neither
+    SELECT finding(n.name, CASE WHEN jsonb_typeof(n.facts #> '{service,layout_problem}') IN ('null', 'string') THEN n.facts #>> '{service,layout_problem}' IS NULL END,
+                   CASE WHEN $2 ->> 'method' IN ('rewind', 'basebackup') THEN 'fail' ELSE 'warn' END,
+                   coalesce(n.facts #>> '{service,layout_problem}', 'the agent may change the data directory, its WAL and its tablespaces'),
+                   'Give the folder to the user of the agent and of PostgreSQL. Until then the node could come back neither by pg_rewind nor by pg_basebackup.', 'service')
+    FROM preflight_node n WHERE n.kind = 'postgres' AND (n.is_source OR n.name = $1)
+$$;
+
 CREATE FUNCTION pingpong.check_same_hba_rules(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     -- a rule of the target for this host's own replication has the other address, so replication is left to replication_login

@@ -26,7 +26,11 @@ gather_start(void)
 	strlcpy(run->key, "facts", sizeof(run->key));
 	for (int i = 0; i < run->nnodes; i++)
 	{
-		json_t	   *params = move ? journal_facts_params(run->nodes[i].name, run->target) : json_new();
+		json_t	   *params;
+
+		if (run->nodes[i].away && strcmp(run->nodes[i].name, run->target) != 0)
+			continue;			/* it may be gone for ever: nobody waits for it */
+		params = move ? journal_facts_params(run->nodes[i].name, run->target) : json_new();
 
 		run->calls[i] = agents_post(run->nodes[i].url, "/v1/jobs", job_request(run, key, "facts", params, FACTS_MS), FACTS_MS + 1000);
 	}

@@ -199,6 +199,11 @@ judge_answer(void)
 	json_t	   *result = job_result(call->body);
 	const char *verdict = json_text(result, "verdict");
 
+	if (call->status == 200 && strcmp(json_text(call->body, "state"), "running") == 0)
+	{
+		run->asks--;			/* the same question, whose answer takes its time */
+		return false;
+	}
 	if (call->status == 409)
 		moved_on();
 	else if (strcmp(verdict, "promoted") == 0)
