@@ -56,3 +56,14 @@ REVOKE ALL ON FUNCTION pingpong.wait_lag_zero(text, interval, pg_lsn) FROM PUBLI
 GRANT EXECUTE ON FUNCTION pingpong.wait_lag_zero(text, interval, pg_lsn) TO pingpong_operator, pg_monitor;
 COMMENT ON FUNCTION pingpong.wait_lag_zero(text, interval, pg_lsn) IS
     'wait until a standby (null: each that is connected) has replayed the seal LSN, or what is flushed now';
+
+CREATE FUNCTION pingpong.check_database() RETURNS void
+AS 'MODULE_PATHNAME', 'pingpong_check_database' LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+GRANT EXECUTE ON FUNCTION pingpong.check_database() TO pg_monitor;
+COMMENT ON FUNCTION pingpong.check_database() IS
+    'internal: raises an error (55000) unless the module is loaded and this is the database of pingpong.database';
+
+CREATE FUNCTION pingpong.check_installation() RETURNS void
+AS 'MODULE_PATHNAME', 'pingpong_check_installation' LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION pingpong.check_installation() IS
+    'warns if the module is not loaded, or if this is not the database of pingpong.database; CREATE EXTENSION, add_node() and their like call it';

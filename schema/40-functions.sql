@@ -45,6 +45,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     n pingpong.node;
 BEGIN
+    PERFORM pingpong.check_database();
     IF pg_is_in_recovery() THEN
         PERFORM pingpong.fail('55000', 'this server is a standby', format('A %s is begun on the primary.', purpose), coalesce((SELECT format('Ask "%s": host %s, port %s.', p.name, p.host, p.port) FROM pingpong.where_is_primary() AS p WHERE p.name <> pingpong.node_name()),
                             (SELECT format('This standby streams from host %s, port %s.', sender_host, sender_port)
@@ -152,6 +153,7 @@ CREATE FUNCTION pingpong.add_node(name text, host text, port integer, agent_url 
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+    PERFORM pingpong.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
         PERFORM pingpong.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')), NULL, 'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
     END IF;
@@ -193,6 +195,7 @@ CREATE FUNCTION pingpong.add_router(name text, agent_url text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+    PERFORM pingpong.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
         PERFORM pingpong.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')));
     END IF;
@@ -226,6 +229,7 @@ CREATE FUNCTION pingpong.add_route(name text, kind text, driver text, router tex
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
+    PERFORM pingpong.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
         PERFORM pingpong.fail('22023', format('invalid route name "%s"', coalesce(name, 'NULL')));
     END IF;

@@ -31,29 +31,19 @@ PG_FUNCTION_INFO_V1(pingpong_node_name);
 PG_FUNCTION_INFO_V1(pingpong_worker_status);
 
 #define WAIT_MS		100
-#define START_MS	3000
+#define DROP_US		(3 * 1000 * 1000)	/* for a request to be dropped that nobody waits for */
+#define DEAD_US		(5 * 1000 * 1000)	/* for a worker that died to be back */
+#define UNDO_US		(15 * 1000 * 1000)	/* for a run to be rolled back */
+#define BEHIND_US	(5 * 1000 * 1000)	/* for one that cannot be rolled back any more to succeed */
 
-static void
-require_worker(void)
+/* A request of ours, while we wait for its answer. */
+typedef struct Request
 {
-	gate_require_shmem();
-	if (RecoveryInProgress())
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("this server is a standby"),
-						errhint("Ask the primary.")));
-	/* a server that has just been started, or promoted, has it in a moment */
-	for (int i = 0; i < START_MS / WAIT_MS && worker_shared->pid == 0; i++)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_MS, worker_wait_event());
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-	if (worker_shared->pid == 0)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the pg_pingpong worker is not running"),
-						errdetail("It attaches to the database of \"pingpong.database\" (\"%s\").", worker_database),
-						errhint("Look into the server's log; the worker is restarted every second.")));
-}
+	uint64		number;
+	bool		only_asks;		/* changes nothing: dropped when we leave */
+	int64		last_run;		/* when it was posted: the number of its own run is another one */
+	int64		cancelled;		/* gate_clock() when we were told to give up; 0: not */
+} Request;
 
 static RequestKind
 request_kind(const char *name)
@@ -63,20 +53,14 @@ request_kind(const char *name)
 	return strcmp(name, "switchover") == 0 ? REQUEST_SWITCHOVER : REQUEST_RUN;
 }
 
-/* Puts the request into the mailbox; gives its number. ERROR 55006 if one is being worked on. */
-static uint64
-post_request(const char *kind, const char *target, const char *options, uint64 *first_event)
+/* Puts the request into the mailbox, unless one is being worked on. */
+static bool
+post_if_idle(Request *request, const char *kind, const char *target, const char *options, const char *role)
 {
-	uint64		number;
-	int64		run = 0;
 	bool		busy;
-	char	   *role = GetUserNameFromId(GetSessionUserId(), false);
 
-	if (strlen(target) >= PP_NAME_LEN || strlen(options) >= PP_OPTIONS_LEN)
-		ereport(ERROR, (errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION), errmsg("a name or the options are too long")));
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	busy = worker_shared->busy;
-	run = worker_shared->run;
 	if (!busy)
 	{
 		worker_shared->busy = true;
@@ -88,25 +72,94 @@ post_request(const char *kind, const char *target, const char *options, uint64 *
 		strlcpy(worker_shared->requested_by, role, NAMEDATALEN);
 		strlcpy(worker_shared->target, target, PP_NAME_LEN);
 		strlcpy(worker_shared->options, options, PP_OPTIONS_LEN);
+		request->number = worker_shared->request;
+		request->only_asks = worker_shared->kind == REQUEST_FACTS;
+		request->last_run = worker_shared->run;
+		request->cancelled = 0;
 	}
-	number = worker_shared->request;
-	*first_event = worker_shared->nevents;
 	LWLockRelease(worker_shared->lock);
-	if (busy)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-						errmsg("another request is being worked on"),
-						errdetail("The last run is " INT64_FORMAT ".", run),
-						errhint("See pingpong.progress, and try again when it has ended.")));
-	return number;
+	return !busy;
+}
+
+/* Is the one that is being worked on about to be dropped? */
+static bool
+will_be_idle(void)
+{
+	bool		will;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	will = !worker_shared->busy || (worker_shared->cancel && worker_shared->asker == 0);
+	LWLockRelease(worker_shared->lock);
+	return will;
 }
 
 static void
-wake_worker(void)
+nap(void)
 {
-	PGPROC	   *proc = worker_shared->pid ? BackendPidGetProc(worker_shared->pid) : NULL;
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_MS, worker_wait_event());
+	ResetLatch(MyLatch);
+}
 
-	if (proc != NULL)
-		SetLatch(&proc->procLatch);
+/* ERROR 55006 if another request is being worked on. */
+static void
+post_request(Request *request, const char *kind, const char *target, const char *options)
+{
+	char	   *role = GetUserNameFromId(GetSessionUserId(), false);
+	int64		limit = gate_clock() + DROP_US;
+
+	if (strlen(target) >= PP_NAME_LEN || strlen(options) >= PP_OPTIONS_LEN)
+		ereport(ERROR, (errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION), errmsg("a name or the options are too long")));
+	while (!post_if_idle(request, kind, target, options, role))
+	{
+		if (!will_be_idle() || gate_clock() > limit)
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+							errmsg("another request is being worked on"),
+							errdetail("Role \"%s\" asked for it. The last run is " INT64_FORMAT ".",
+									  worker_shared->requested_by, worker_shared->run),
+							errhint("See pingpong.progress, and try again when it has ended.")));
+		nap();
+		CHECK_FOR_INTERRUPTS();
+	}
+	place_wake_worker();
+}
+
+/*
+ * We leave without the answer, by an error or because the session ends. What
+ * was not begun, or only asks, is dropped; a run goes on without us.
+ */
+static void
+withdraw(int code, Datum arg)
+{
+	Request    *request = (Request *) DatumGetPointer(arg);
+	bool		dropped = false;
+
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	if (worker_shared->request == request->number && worker_shared->answered < request->number)
+	{
+		worker_shared->asker = 0;
+		if (worker_shared->kind != REQUEST_NONE)
+		{
+			worker_shared->answered = request->number;
+			worker_shared->kind = REQUEST_NONE;
+			worker_shared->busy = false;
+		}
+		else if (request->only_asks)
+			dropped = worker_shared->cancel = true;
+	}
+	LWLockRelease(worker_shared->lock);
+	if (dropped)
+		place_wake_worker();
+}
+
+static uint64
+events_so_far(void)
+{
+	uint64		n;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	n = worker_shared->nevents;
+	LWLockRelease(worker_shared->lock);
+	return n;
 }
 
 /* Shows what happened since `seen` as NOTICEs; gives the new position. */
@@ -132,39 +185,80 @@ show_events(uint64 seen)
 	}
 }
 
+/* Has our run ordered the promotion? Then a wish cannot roll it back. */
+static bool
+is_ordered(const Request *request)
+{
+	bool		ordered;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	ordered = strcmp(worker_shared->run_state, "asking") == 0;
+	for (int i = 0; i < worker_shared->nsteps; i++)
+		ordered |= strcmp(worker_shared->steps[i].action, "promote") == 0 && strcmp(worker_shared->steps[i].state, "pending") != 0;
+	ordered &= worker_shared->run != request->last_run;
+	LWLockRelease(worker_shared->lock);
+	return ordered;
+}
+
+static void
+leave(bool ordered)
+{
+	if (ordered)
+		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED),
+						errmsg("too late to cancel: the promotion was ordered"),
+						errdetail("Run " INT64_FORMAT " goes on without this session.", worker_shared->run),
+						errhint("See pingpong.progress, here and on the target.")));
+	ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED),
+					errmsg("the worker was asked to roll back, and has not answered yet"),
+					errdetail("This session does not wait for it any longer."),
+					errhint("What becomes of it is in pingpong.progress and pingpong.run.")));
+}
+
 /*
- * Ctrl-C asks the worker to roll back, and we stay to see whether it did:
- * behind the point of no return the run goes on. A session that is ended
- * leaves at once; the run goes on without it.
+ * What only asks is given up at once. Else Ctrl-C, or a time-out, is the wish
+ * to roll back, and we stay to see whether it came true: not beyond the time
+ * in which it must, nor beyond a second Ctrl-C. A session that is ended leaves
+ * at once.
  */
 static void
-look_at_interrupts(void)
+look_at_interrupts(Request *request)
 {
-	if (QueryCancelPending && !ProcDiePending)
+	bool		again = request->cancelled != 0;
+
+	if (QueryCancelPending && !ProcDiePending && !request->only_asks)
 	{
 		QueryCancelPending = false;
+		if (again)
+			leave(is_ordered(request));
+		request->cancelled = gate_clock();
 		LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 		worker_shared->cancel = true;
 		LWLockRelease(worker_shared->lock);
-		wake_worker();
+		place_wake_worker();
+		ereport(NOTICE, (errmsg("the worker is asked to roll back"),
+						 errhint("A second cancel returns at once, without waiting for it.")));
 	}
 	CHECK_FOR_INTERRUPTS();
+	if (!again)
+		return;
+	if (gate_clock() - request->cancelled > (is_ordered(request) ? BEHIND_US : UNDO_US))
+		leave(is_ordered(request));
 }
 
 /* Until the request has its answer. False: the worker died and has not answered. */
 static bool
-wait_answer(uint64 number, uint64 seen, Outcome *outcome, Verdict *verdict)
+wait_answer(Request *request, uint64 seen, Outcome *outcome, Verdict *verdict)
 {
-	int			dead_looks = 0;
+	int64		alive_at = gate_clock();
 
 	for (;;)
 	{
 		bool		answered;
-		bool		alive;
 
 		LWLockAcquire(worker_shared->lock, LW_SHARED);
-		answered = worker_shared->answered >= number;
-		alive = worker_shared->pid != 0;
+		answered = worker_shared->answered >= request->number;
+		if (worker_shared->pid != 0)
+			alive_at = gate_clock();
 		if (answered)
 		{
 			*outcome = worker_shared->outcome;
@@ -174,12 +268,10 @@ wait_answer(uint64 number, uint64 seen, Outcome *outcome, Verdict *verdict)
 		seen = show_events(seen);
 		if (answered)
 			return true;
-		dead_looks = alive ? 0 : dead_looks + 1;
-		if (dead_looks > 50)
+		if (gate_clock() - alive_at > DEAD_US)
 			return false;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_MS, worker_wait_event());
-		ResetLatch(MyLatch);
-		look_at_interrupts();
+		nap();
+		look_at_interrupts(request);
 	}
 }
 
@@ -245,22 +337,29 @@ pingpong_request(PG_FUNCTION_ARGS)
 	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char	   *target = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	char	   *options;
+	Request		request;
 	Outcome		outcome;
 	Verdict		verdict;
 	uint64		seen;
-	uint64		number;
+	volatile bool answered = false;
 	ErrorContextCallback *context = error_context_stack;
 
 	error_context_stack = NULL;	/* the lines of our own SQL functions tell the user nothing */
+	place_require_database();
 	options = validated_options(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2));
-	require_worker();
+	place_require_worker();
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 						errmsg("this cannot be done in a transaction that has written"),
 						errdetail("The run would wait for the end of its own caller.")));
-	number = post_request(kind, target, options, &seen);
-	wake_worker();
-	if (!wait_answer(number, seen, &outcome, &verdict))
+	seen = events_so_far();
+	post_request(&request, kind, target, options);
+	PG_ENSURE_ERROR_CLEANUP(withdraw, PointerGetDatum(&request));
+	{
+		answered = wait_answer(&request, seen, &outcome, &verdict);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(withdraw, PointerGetDatum(&request));
+	if (!answered)
 		ereport(ERROR, (errcode(ERRCODE_CRASH_SHUTDOWN), errmsg("the pg_pingpong worker does not run any more"),
 						errhint("What became of the run is in pingpong.run, when the worker is back.")));
 	if (verdict.sqlstate[0])
@@ -347,7 +446,7 @@ pingpong_wake(PG_FUNCTION_ARGS)
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	worker_shared->awake_until = GetCurrentTimestamp() + ms * INT64CONST(1000);
 	LWLockRelease(worker_shared->lock);
-	wake_worker();
+	place_wake_worker();
 	PG_RETURN_VOID();
 }
 

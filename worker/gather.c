@@ -51,6 +51,15 @@ store_fact(RunNode *node, AgentCall *call)
 	free(text);
 }
 
+/* Nothing was begun yet: whoever asked has gone, or need not wait for the agents. */
+static void
+drop_request(void)
+{
+	verdict_set(&run->verdict, "57014", "the run was cancelled before it began");
+	run_answer("refused");
+	run_forget();
+}
+
 /* Preflight has passed or not; if so, the run begins. */
 static void
 facts_are_in(void)
@@ -67,10 +76,13 @@ facts_are_in(void)
 	if (run->request == REQUEST_SWITCHOVER)
 	{
 		failed = journal_preflight(run, &run->verdict);
-		if (failed > 0 || mailbox_cancelled())
+		if (mailbox_cancelled())
 		{
-			if (failed == 0)
-				verdict_set(&run->verdict, "57014", "the run was cancelled before it began");
+			drop_request();
+			return;
+		}
+		if (failed > 0)
+		{
 			run_answer("refused");
 			run_forget();
 			return;
@@ -95,6 +107,11 @@ gather_advance(void)
 {
 	bool		waiting = false;
 
+	if (mailbox_cancelled())
+	{
+		drop_request();
+		return 0;
+	}
 	for (int i = 0; i < run->nnodes; i++)
 	{
 		if (run->calls[i] == NULL)

@@ -69,6 +69,7 @@ mailbox_attach(void)
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	left_over = worker_shared->busy;
 	worker_shared->pid = MyProcPid;
+	worker_shared->ready = false;
 	LWLockRelease(worker_shared->lock);
 	if (!left_over)
 		return;
@@ -77,6 +78,15 @@ mailbox_attach(void)
 	strlcpy(v.hint, "A run that had begun is in pingpong.run; the worker goes on with it or undoes it.", sizeof(v.hint));
 	mailbox_answer(&none, &v);
 	mailbox_finish();
+}
+
+/* The extension is there: requests are taken from now on. */
+void
+mailbox_ready(void)
+{
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	worker_shared->ready = true;
+	LWLockRelease(worker_shared->lock);
 }
 
 /* before_shmem_exit: only if the pid is still ours. */

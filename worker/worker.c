@@ -257,8 +257,8 @@ pingpong_worker_main(Datum arg)
 			reload_settings();
 		MemoryContextSwitchTo(loop_context);
 		agents_advance();
-		if (!ready)
-			ready = journal_ready();
+		if (!ready && (ready = journal_ready()))
+			mailbox_ready();
 		if (!ready)
 			nap_ms = NOT_READY_NAP_MS;
 		else if (RecoveryInProgress())

@@ -84,6 +84,7 @@ typedef struct WorkerShared
 {
 	LWLock	   *lock;
 	pid_t		pid;			/* the worker's, 0: none is running */
+	bool		ready;			/* it has found the extension in its database */
 	TimestampTz awake_until;	/* be quick until then: a promotion may come */
 
 	/* request */
@@ -139,6 +140,7 @@ extern uint32 worker_wait_event(void);
 /* mailbox.c */
 extern void mailbox_attach(void);
 extern void mailbox_detach(int code, Datum arg);
+extern void mailbox_ready(void);
 extern bool mailbox_take(RequestKind *kind, char *target, char *options, char *requested_by);
 extern bool mailbox_cancelled(void);
 extern bool mailbox_of_superuser(void);
@@ -148,6 +150,11 @@ extern void mailbox_finish(void);
 extern void mailbox_event(const char *fmt,...) pg_attribute_printf(1, 2);
 extern bool mailbox_awake(void);
 extern pid_t worker_asker(void);
+
+/* place.c: is this where, and as, requests can be made? ERROR 55000 with the remedy if not. */
+extern void place_require_database(void);
+extern void place_require_worker(void);
+extern void place_wake_worker(void);
 
 /* probe.c */
 extern bool probe_wanted(void);
