@@ -64,6 +64,7 @@ typedef struct LagStandby
 	XLogRecPtr	write;
 	XLogRecPtr	flush;
 	XLogRecPtr	replay;
+	bool		by_slot;		/* it holds the slot; else only its name is right */
 } LagStandby;
 
 /*
@@ -193,10 +194,11 @@ extern int	gate_end_sessions(bool idle_only, int except_pid);
 extern int	gate_client_sessions(void);
 
 /*
- * lag.c: where the standby with this application_name is; false if there is no
- * walsender for it. Cheap enough to be called each millisecond.
+ * lag.c: where the standby is that streams from this physical slot (may be
+ * NULL), or else one with this application_name; false if there is neither.
+ * Cheap enough to be called each millisecond.
  */
-extern bool lag_standby(const char *name, LagStandby *out);
+extern bool lag_standby(const char *name, const char *slot, LagStandby *out);
 
 /* Position behind the last WAL record, as XLogFlush and standbys count it. */
 extern XLogRecPtr gate_insert_end(void);

@@ -3,20 +3,28 @@
  *
  * The position is fixed before the wait begins; "the current LSN stands still"
  * never comes true, since even readers write WAL (hint bits with checksums).
- * Positions are read from the walsenders' shared memory each millisecond; which
- * walsender serves which standby is looked up rarely.
+ * Positions are read from the walsenders' shared memory each millisecond. A
+ * standby is known by the slot that it streams from; where it uses none, by its
+ * application_name, for which the walsender is looked up rarely.
  */
 #include "postgres.h"
 
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "replication/slot.h"
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -24,19 +32,18 @@
 #include "gate/gate.h"
 #include "pg_compat.h"
 
-#define MAX_STANDBYS	64
 #define MAP_AGE_MS		100		/* a reconnected standby has a new walsender */
 #define MAP_RETRY_MS	20
 
-/* Which slot of WalSndCtl serves which standby, as last looked up. */
+/* Which entry of WalSndCtl serves which standby, as last looked up. */
 typedef struct Walsender
 {
 	char		name[NAMEDATALEN];
 	int			pid;
-	int			slot;
+	int			entry;
 } Walsender;
 
-static Walsender walsenders[MAX_STANDBYS];
+static Walsender *walsenders = NULL;	/* max_wal_senders of them */
 static int	nwalsenders = 0;
 static int64 looked_up_at = 0;	/* gate_clock() */
 
@@ -63,11 +70,11 @@ walsender_state_name(WalSndState state)
 	return "unknown";
 }
 
-/* False if the slot is no longer used by process pid. */
+/* False if this entry of WalSndCtl is no longer used by process pid. */
 static bool
-read_walsender(int slot, int pid, LagStandby *out)
+read_walsender(int entry, int pid, LagStandby *out)
 {
-	WalSnd	   *walsnd = &WalSndCtl->walsnds[slot];
+	WalSnd	   *walsnd = &WalSndCtl->walsnds[entry];
 	WalSndState state;
 	bool		found;
 
@@ -81,11 +88,12 @@ read_walsender(int slot, int pid, LagStandby *out)
 	SpinLockRelease(&walsnd->mutex);
 	out->pid = pid;
 	out->state = walsender_state_name(state);
+	out->by_slot = false;
 	return found;
 }
 
 static int
-slot_of(int pid)
+entry_of(int pid)
 {
 	for (int i = 0; i < max_wal_senders; i++)
 	{
@@ -112,10 +120,12 @@ look_up_walsenders(void)
 {
 	int			n;
 
+	if (walsenders == NULL)
+		walsenders = MemoryContextAlloc(TopMemoryContext, Max(max_wal_senders, 1) * sizeof(Walsender));
 	nwalsenders = 0;
 	pgstat_clear_backend_activity_snapshot();
 	n = pgstat_fetch_stat_numbackends();
-	for (int i = 1; i <= n && nwalsenders < MAX_STANDBYS; i++)
+	for (int i = 1; i <= n && nwalsenders < max_wal_senders; i++)
 	{
 		LocalPgBackendStatus *local = compat_local_beentry(i);
 		Walsender  *walsender = &walsenders[nwalsenders];
@@ -123,9 +133,9 @@ look_up_walsenders(void)
 		if (local == NULL || !is_standby(&local->backendStatus))
 			continue;
 		walsender->pid = local->backendStatus.st_procpid;
-		walsender->slot = slot_of(walsender->pid);
+		walsender->entry = entry_of(walsender->pid);
 		strlcpy(walsender->name, local->backendStatus.st_appname, sizeof(walsender->name));
-		if (walsender->slot >= 0)
+		if (walsender->entry >= 0)
 			nwalsenders++;
 	}
 	pgstat_clear_backend_activity_snapshot();
@@ -146,7 +156,7 @@ read_furthest(const char *name, LagStandby *out)
 		LagStandby	one;
 
 		if (strcmp(walsenders[i].name, name) != 0 ||
-			!read_walsender(walsenders[i].slot, walsenders[i].pid, &one))
+			!read_walsender(walsenders[i].entry, walsenders[i].pid, &one))
 			continue;
 		if (!found || one.replay >= out->replay)
 			*out = one;
@@ -161,8 +171,8 @@ map_is_older_than(int ms)
 	return gate_clock() - looked_up_at >= ms * 1000;
 }
 
-bool
-lag_standby(const char *name, LagStandby *out)
+static bool
+read_by_name(const char *name, LagStandby *out)
 {
 	if (map_is_older_than(MAP_AGE_MS))
 		look_up_walsenders();
@@ -174,12 +184,54 @@ lag_standby(const char *name, LagStandby *out)
 	return read_furthest(name, out);
 }
 
+/* The process that streams from this physical replication slot; 0: none. */
+static int
+user_of_slot(const char *name)
+{
+	ReplicationSlot *slot;
+	int			pid = 0;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	slot = SearchNamedReplicationSlot(name, false);
+	if (slot && SlotIsPhysical(slot))
+	{
+		SpinLockAcquire(&slot->mutex);
+		pid = slot->active_pid;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return pid;
+}
+
+/* A tool that receives WAL through the slot replays nothing, and does not count. */
+static bool
+read_by_slot(const char *slot, LagStandby *out)
+{
+	int			pid = user_of_slot(slot);
+	int			entry = pid ? entry_of(pid) : -1;
+
+	if (entry < 0 || !read_walsender(entry, pid, out) || XLogRecPtrIsInvalid(out->replay))
+		return false;
+	out->by_slot = true;
+	return true;
+}
+
+bool
+lag_standby(const char *name, const char *slot, LagStandby *out)
+{
+	if (slot && slot[0] && read_by_slot(slot, out))
+		return true;
+	return read_by_name(name, out);
+}
+
 /* ---- the SQL function ---- */
 
 /* One standby that is waited for. */
 typedef struct Awaited
 {
 	char		name[NAMEDATALEN];
+	char		slot[NAMEDATALEN];	/* of the node of that name; empty: not known */
+	int			pid;			/* of its walsender, until that is gone; 0: any of that name */
 	XLogRecPtr	replay;			/* once done */
 	double		waited_ms;
 	bool		done;
@@ -191,62 +243,90 @@ ms_since(int64 start)
 	return (gate_clock() - start) / 1000.0;
 }
 
+/* Of several with the same name each is meant; one that has reconnected is any of that name. */
+static bool
+find_awaited(Awaited *one, LagStandby *out)
+{
+	int			entry = one->pid ? entry_of(one->pid) : -1;
+
+	if (entry >= 0 && read_walsender(entry, one->pid, out))
+		return true;
+	one->pid = 0;
+	return lag_standby(one->name, one->slot, out);
+}
+
 static void
-report_behind(const char *name, XLogRecPtr lsn, int64 timeout_ms)
+report_behind(Awaited *one, XLogRecPtr lsn, int64 timeout_ms)
 {
 	LagStandby	standby;
 
-	if (!lag_standby(name, &standby))
+	if (!find_awaited(one, &standby))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("standby \"%s\" did not replay %X/%X within %lld ms",
-						name, LSN_FORMAT_ARGS(lsn), (long long) timeout_ms),
-				 errdetail("It is not connected to this server."),
-				 errhint("The name is its application_name, see pg_stat_replication.")));
+						one->name, LSN_FORMAT_ARGS(lsn), (long long) timeout_ms),
+				 one->slot[0] ? errdetail("No standby of that application_name, nor one that uses the slot \"%s\", is connected to this server.", one->slot) :
+				 errdetail("No standby of that application_name is connected to this server."),
+				 errhint("See pg_stat_replication.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("standby \"%s\" did not replay %X/%X within %lld ms",
-					name, LSN_FORMAT_ARGS(lsn), (long long) timeout_ms),
+					one->name, LSN_FORMAT_ARGS(lsn), (long long) timeout_ms),
 			 errdetail("Its state is \"%s\"; it has received up to %X/%X and replayed up to %X/%X, %lld bytes behind.",
 					   standby.state, LSN_FORMAT_ARGS(standby.flush),
 					   LSN_FORMAT_ARGS(standby.replay),
 					   (long long) (lsn > standby.replay ? lsn - standby.replay : 0))));
 }
 
+/* The slot of the node of that name, into slot, if the caller may read pingpong.node. */
+static void
+find_slot(const char *node, char *slot)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {CStringGetTextDatum(node)};
+	Oid			table = get_relname_relid("node", get_namespace_oid("pingpong", true));
+
+	if (!OidIsValid(table) || pg_class_aclcheck(table, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		return;
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT slot FROM pingpong.node WHERE name OPERATOR(pg_catalog.=) $1", 1, types, values, NULL, true, 1) == SPI_OK_SELECT &&
+		SPI_processed == 1)
+	{
+		char	   *found = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		strlcpy(slot, found ? found : "", NAMEDATALEN);
+	}
+	SPI_finish();
+}
+
 /* The one named, or all that are connected now. */
 static int
 list_awaited(const char *node, Awaited *awaited)
 {
-	int			n = 0;
-
-	memset(awaited, 0, sizeof(Awaited) * MAX_STANDBYS);
 	if (node)
 	{
 		strlcpy(awaited[0].name, node, NAMEDATALEN);
+		find_slot(node, awaited[0].slot);
 		return 1;
 	}
 	look_up_walsenders();
 	for (int i = 0; i < nwalsenders; i++)
 	{
-		bool		known = false;
-
-		for (int j = 0; j < n; j++)
-			known |= strcmp(awaited[j].name, walsenders[i].name) == 0;
-		if (!known)
-			strlcpy(awaited[n++].name, walsenders[i].name, NAMEDATALEN);
+		strlcpy(awaited[i].name, walsenders[i].name, NAMEDATALEN);
+		awaited[i].pid = walsenders[i].pid;
 	}
-	if (n == 0)
+	if (nwalsenders == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no standby is connected to this server")));
-	return n;
+	return nwalsenders;
 }
 
 /* Look once at each; returns one that is not there yet, or NULL. */
-static const Awaited *
+static Awaited *
 look_at_standbys(Awaited *awaited, int n, XLogRecPtr lsn, int64 start)
 {
-	const Awaited *behind = NULL;
+	Awaited    *behind = NULL;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -254,7 +334,7 @@ look_at_standbys(Awaited *awaited, int n, XLogRecPtr lsn, int64 start)
 
 		if (awaited[i].done)
 			continue;
-		if (lag_standby(awaited[i].name, &standby) && standby.replay >= lsn)
+		if (find_awaited(&awaited[i], &standby) && standby.replay >= lsn)
 		{
 			awaited[i].done = true;
 			awaited[i].replay = standby.replay;
@@ -270,12 +350,12 @@ static void
 wait_for_standbys(Awaited *awaited, int n, XLogRecPtr lsn, int64 timeout_ms)
 {
 	int64		start = gate_clock();
-	const Awaited *behind;
+	Awaited    *behind;
 
 	while ((behind = look_at_standbys(awaited, n, lsn, start)) != NULL)
 	{
 		if (ms_since(start) >= timeout_ms)
-			report_behind(behind->name, lsn, timeout_ms);
+			report_behind(behind, lsn, timeout_ms);
 		gate_nap();
 	}
 }
@@ -346,7 +426,7 @@ Datum
 pingpong_wait_lag_zero(PG_FUNCTION_ARGS)
 {
 	char	   *node = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Awaited    *awaited = palloc(sizeof(Awaited) * MAX_STANDBYS);
+	Awaited    *awaited = palloc0(sizeof(Awaited) * Max(max_wal_senders, 1));
 	int64		timeout_ms;
 	int			n = 1;
 
@@ -358,7 +438,6 @@ pingpong_wait_lag_zero(PG_FUNCTION_ARGS)
 	timeout_ms = gate_interval_ms(PG_GETARG_INTERVAL_P(1), "timeout");
 
 	InitMaterializedSRF(fcinfo, 0);
-	memset(awaited, 0, sizeof(Awaited) * MAX_STANDBYS);
 	if (RecoveryInProgress())
 	{
 		check_standby_arguments(node, !PG_ARGISNULL(2));

@@ -60,6 +60,15 @@ run_long_transactions(int ms)
 	return pids;
 }
 
+/* Where the target is, as this server's walsender knows it. */
+bool
+run_find_target(Run *run, LagStandby *lag)
+{
+	RunNode    *node = run_node(run, run->target);
+
+	return lag_standby(run->target, node ? node->slot : NULL, lag);
+}
+
 static uint64
 bytes_to_segment_end(void)
 {
@@ -148,7 +157,7 @@ wal_align_advance(Run *run, Step *step)
 		XLogFlush(gate_insert_end());
 		return ACTION_WAIT;
 	}
-	if (lag_standby(run->target, &lag) && lag.replay + ALIGN_MARGIN / 2 >= GetFlushRecPtr(NULL))
+	if (run_find_target(run, &lag) && lag.replay + ALIGN_MARGIN / 2 >= GetFlushRecPtr(NULL))
 		return ACTION_DONE;
 	return ACTION_WAIT;
 }
@@ -219,7 +228,7 @@ lag_zero_advance(Run *run, Step *step)
 {
 	LagStandby	lag;
 
-	if (!lag_standby(run->target, &lag))
+	if (!run_find_target(run, &lag))
 	{
 		snprintf(step->message, sizeof(step->message), "node \"%s\" is not connected", run->target);
 		return ACTION_WAIT;

@@ -11,6 +11,7 @@
 #include "nodes/pg_list.h"
 #include "portability/instr_time.h"
 
+#include "gate/gate.h"
 #include "worker/agents.h"
 #include "worker/clock.h"
 #include "worker/worker.h"
@@ -185,6 +186,7 @@ extern const char *run_option_text(Run *run, const char *name, const char *other
 extern RunNode *run_node(Run *run, const char *name);
 extern RunRoute *run_route(Run *run, const char *name);
 extern bool run_node_is_away(Run *run, RunNode *node);
+extern bool run_find_target(Run *run, LagStandby *lag);
 extern double run_blackout_so_far(Run *run);
 extern json_t *run_long_transactions(int ms);
 extern ActionResult calm_walwriter(Step *step);

@@ -109,7 +109,7 @@ target_follows(void)
 {
 	LagStandby	lag;
 
-	if (now_us() < ttl_over_at() || !lag_standby(run->target, &lag) || strcmp(lag.state, "streaming") != 0)
+	if (now_us() < ttl_over_at() || !run_find_target(run, &lag) || strcmp(lag.state, "streaming") != 0)
 	{
 		run->witness = 0;
 		return false;
