@@ -112,6 +112,7 @@ report_not_drained(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			 errmsg("writing transactions did not end within the grace"),
+			 n == 0 ? errdetail("They have ended since. The write gate is open again.") :
 			 errdetail("%d still run; one is of process %d (%s), state \"%s\". The write gate is open again.",
 					   n, holder.pid, holder.application, holder.state)));
 }

@@ -76,7 +76,9 @@ load_seal(void)
 		case SEAL_BROKEN:
 			ereport(WARNING,
 					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("the seal file cannot be read; the server starts sealed")));
+					 errmsg("the seal file cannot be read; the server starts sealed"),
+					 errdetail("Whether a run has moved the primary away is not known."),
+					 errhint("See pingpong.resume() for the way out.")));
 			break;
 		case SEAL_VALID:
 			ereport(LOG,

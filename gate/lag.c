@@ -369,7 +369,12 @@ wait_for_replay(Awaited *self, XLogRecPtr lsn, int64 timeout_ms)
 	strlcpy(self->name, cluster_name, NAMEDATALEN);
 	while ((self->replay = GetXLogReplayRecPtr(NULL)) < lsn)
 	{
-		if (ms_since(start) >= timeout_ms || !RecoveryInProgress())
+		if (!RecoveryInProgress())
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("recovery of this server ended before it replayed %X/%X", LSN_FORMAT_ARGS(lsn)),
+					 errdetail("It has replayed up to %X/%X.", LSN_FORMAT_ARGS(self->replay))));
+		if (ms_since(start) >= timeout_ms)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("this server did not replay %X/%X within %lld ms",

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/rmgr.h"
+#include "access/transam.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xloginsert.h"
@@ -199,6 +200,8 @@ seal_grace_ended(Run *run, Step *step)
 	}
 	if (gate_drain(DRAIN_LOOK, &holder) == 0)
 		return ACTION_WAIT;
+	if (!TransactionIdIsValid(holder.xid))
+		return step_fail(run, step, "55P03", "a %s (process %d) did not end within the grace", holder.state, holder.pid);
 	return step_fail(run, step, "55P03", "a transaction did not end within the grace (process %d, transaction %u, %s, application \"%s\")",
 					 holder.pid, holder.xid, holder.state, holder.application);
 }

@@ -444,7 +444,7 @@ pingpong_wake(PG_FUNCTION_ARGS)
 	if (ms < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the time must not be negative")));
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
-	worker_shared->awake_until = GetCurrentTimestamp() + ms * INT64CONST(1000);
+	worker_shared->awake_until = gate_clock() + ms * INT64CONST(1000);
 	LWLockRelease(worker_shared->lock);
 	place_wake_worker();
 	PG_RETURN_VOID();

@@ -14,6 +14,7 @@
 #include "storage/procarray.h"
 #include "storage/shmem.h"
 
+#include "gate/gate.h"
 #include "worker/worker.h"
 
 WorkerShared *worker_shared;
@@ -214,12 +215,12 @@ mailbox_event(const char *fmt,...)
 bool
 mailbox_awake(void)
 {
-	TimestampTz until;
+	int64		until;
 
 	LWLockAcquire(worker_shared->lock, LW_SHARED);
 	until = worker_shared->awake_until;
 	LWLockRelease(worker_shared->lock);
-	return until != 0 && GetCurrentTimestamp() < until;
+	return gate_clock() < until;
 }
 
 /* The backend that waits for the present request; 0: none. */

@@ -85,7 +85,7 @@ typedef struct WorkerShared
 	LWLock	   *lock;
 	pid_t		pid;			/* the worker's, 0: none is running */
 	bool		ready;			/* it has found the extension in its database */
-	TimestampTz awake_until;	/* be quick until then: a promotion may come */
+	int64		awake_until;	/* gate_clock(): be quick until then, a promotion may come */
 
 	/* request */
 	bool		busy;			/* a request is waiting or being worked on */
