@@ -3,7 +3,7 @@
  *		pgbouncer.prepare: what a switchover needs of a pooler, found out while nothing has changed yet.
  *
  * It is proved that PgBouncer reads our file and that RELOAD takes effect, the next version of the file is on disk,
- * and consoles for the PAUSE are open.  Whatever stands against the move ends the run here.
+ * and a console for the PAUSE is open.  Whatever stands against the move ends the run here.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,6 @@
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"
 #include "agent/bouncerorder.h"
-
-#define SPARE_PAUSERS 4			/* for databases without server connections: PAUSE returns at once */
 
 /* What the console says, one answer a question */
 typedef struct Console
@@ -78,24 +76,23 @@ pool_mode_of(Console *console, int row)
 }
 
 static int
-count_of(Console *console, const char *database, const char *const *columns)
+clients_of(Console *console, const char *database)
 {
 	int			n = 0;
 
 	for (int i = 0; i < PQntuples(console->pools); i++)
-		for (int c = 0; columns[c] && strcmp(PQgetvalue(console->pools, i, 0), database) == 0; c++)
-		{
-			const char *value = proof_column(console->pools, i, columns[c]);
+	{
+		const char *active = proof_column(console->pools, i, "cl_active");
 
-			n += value ? atoi(value) : 0;
-		}
+		if (active && strcmp(PQgetvalue(console->pools, i, 0), database) == 0)
+			n += atoi(active);
+	}
 	return n;
 }
 
 static void
 report_database(Console *console, int row, json_t *result)
 {
-	static const char *const clients[] = {"cl_active", NULL};
 	const char *name = PQgetvalue(console->databases, row, 0);
 	const char *host = proof_column(console->databases, row, "host");
 	const char *port = proof_column(console->databases, row, "port");
@@ -107,7 +104,7 @@ report_database(Console *console, int row, json_t *result)
 	json_object_set_new(json_object_get(result, "databases"), name,
 						json_pack("{s:s, s:s, s:i, s:b, s:b, s:i}", "pool_mode", mode, "host", host ? host : "",
 								  "port", port ? atoi(port) : 0, "paused", paused && atoi(paused),
-								  "disabled", disabled && atoi(disabled), "cl_active", count_of(console, name, clients)));
+								  "disabled", disabled && atoi(disabled), "cl_active", clients_of(console, name)));
 }
 
 static void
@@ -267,46 +264,25 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 	return rc;
 }
 
-/* ---- consoles ---- */
-
-/*
- * A console is blocked while its PAUSE is outstanding, and a client's place less: so as many as there are databases
- * with server connections, whose PAUSE does not return at once, and a few more.  Others are opened when needed.
- */
+/* In the blackout a login would take its time. */
 static int
-open_pausers(ActionContext *ctx, Order *order, Console *console)
+open_pauser(ActionContext *ctx, Order *order)
 {
-	static const char *const servers[] = {"sv_active", "sv_idle", "sv_used", "sv_tested", "sv_login", NULL};
 	Endpoint   *endpoint = order->endpoint;
-	int			all = 0;
-	int			wanted = SPARE_PAUSERS;
 	char		error[256];
+	PGconn	   *conn;
 
-	for (int i = 0; i < PQntuples(console->databases); i++)
-	{
-		const char *name = PQgetvalue(console->databases, i, 0);
-
-		if (!json_object_get(order->databases, name) || strcmp(pool_mode_of(console, i), "session") == 0)
-			continue;
-		all++;
-		wanted += count_of(console, name, servers) > 0;
-	}
-	wanted = wanted < all ? wanted : all;
 	if (!endpoint->pausers_run || strcmp(endpoint->pausers_run, ctx->run) != 0)
 	{
 		endpoint_close_pausers(endpoint);
 		endpoint->pausers_run = xstrdup(ctx->run);
 	}
-	else
-		wanted += endpoint->n_pausers;	/* another route of the run */
-	while (endpoint->n_pausers < wanted && endpoint->n_pausers < ENDPOINT_PAUSERS_MAX)
-	{
-		PGconn	   *conn = admin_connect(order->bouncer, error, sizeof(error));
-
-		if (!conn)
-			return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
-		endpoint->pausers[endpoint->n_pausers++] = conn;
-	}
+	if (endpoint->n_pausers == ENDPOINT_PAUSERS_MAX)
+		return 0;				/* more routes open theirs when they need it */
+	conn = admin_connect(order->bouncer, error, sizeof(error));
+	if (!conn)
+		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
+	endpoint->pausers[endpoint->n_pausers++] = conn;
 	return 0;
 }
 
@@ -323,13 +299,14 @@ action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result)
 	rc = console_ask(ctx, &order, &console);
 	if (rc == 0)
 	{
+		retry_note(order.endpoint, setting(console.config, "server_login_retry"));
 		report(&console, order.databases, result);
 		rc = prepare_file(ctx, &order, &console, params);
 		json_object_set_new(result, "file_writable", json_boolean(rc == 0));
 		json_object_set_new(result, "file_matches", json_boolean(rc == 0));
 	}
 	if (rc == 0)
-		rc = open_pausers(ctx, &order, &console);
+		rc = open_pauser(ctx, &order);
 	pthread_mutex_unlock(&order.endpoint->lock);
 	console_clear(&console);
 	if (order.endpoint->probed)

@@ -191,26 +191,44 @@ admin_command(const char *verb, const char *database)
 	return xasprintf("%s \"%s\"", verb, database);
 }
 
-int
-admin_resume(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, double deadline,
-			 char *error, size_t error_size)
+/* RELOAD if wanted, RESUME of each, and what may only come behind the RELOAD */
+static char **
+resume_statements(Endpoint *endpoint, json_t *databases, bool reload)
 {
+	char	  **statements = xalloc(sizeof(char *) * (json_object_size(databases) + 3));
+	const char *retry = reload ? retry_statement(endpoint) : NULL;
 	const char *name;
 	json_t	   *unused;
-	int			rc = 0;
+	int			n = 0;
 
+	if (reload)
+		statements[n++] = xstrdup("RELOAD");
 	json_object_foreach(databases, name, unused)
-	{
-		char	   *sql = admin_command("RESUME", name);
-		PGresult   *res = admin_control(endpoint, bouncer, sql, deadline, error, error_size);
+		statements[n++] = admin_command("RESUME", name);
+	if (retry)
+		statements[n++] = xstrdup(retry);
+	return statements;
+}
 
-		/* go on with the others in any case: each database that stays paused is an outage */
-		if (!res && !strstr(error, "not paused"))
+int
+admin_resume(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, bool reload, double deadline,
+			 char *refusal, size_t refusal_size, char *error, size_t error_size)
+{
+	char	  **statements = resume_statements(endpoint, databases, reload);
+	int			n = text_list_length(statements);
+	BurstAnswer *answers = xalloc(sizeof(BurstAnswer) * (n + 1));
+	int			rc = burst_run(endpoint, bouncer, statements, answers, deadline, error, error_size);
+
+	refusal[0] = '\0';
+	if (rc == 0 && reload)
+		snprintf(refusal, refusal_size, "%s", answers[0].error);
+	for (int i = reload; rc == 0 && i < n && i < (int) json_object_size(databases) + reload; i++)
+		if (!answers[i].ok && !strstr(answers[i].error, "not paused"))
+		{
+			snprintf(error, error_size, "%s: %s", statements[i], answers[i].error);
 			rc = -1;
-		PQclear(res);
-		free(sql);
-		if (rc < 0 && clock_monotonic_ms() > deadline)
-			break;
-	}
+		}
+	text_free_list(statements);
+	free(answers);
 	return rc;
 }

@@ -10,7 +10,7 @@
 #include "agent/pg.h"
 
 #define ENDPOINT_DATABASES_MAX 500	/* in one order */
-#define ENDPOINT_PAUSERS_MAX 64	/* consoles kept open for PAUSE */
+#define ENDPOINT_PAUSERS_MAX 8
 #define ADMIN_TIMEOUT_MS 5000	/* "query_timeout_ms" of the endpoint, where that is not set */
 
 /* The version of the file that a run is going to need, made beforehand */
@@ -31,7 +31,7 @@ typedef struct Endpoint
 	pthread_mutex_t lock;
 	pthread_cond_t changed;		/* CLOCK_REALTIME: the deadline of a pause outlasts us */
 	PGconn	   *control;		/* for everything that answers at once */
-	PGconn	   *pausers[ENDPOINT_PAUSERS_MAX];	/* opened by prepare; a pause takes them away */
+	PGconn	   *pausers[ENDPOINT_PAUSERS_MAX];	/* opened by prepare, one a route; a pause takes one away */
 	int			n_pausers;
 	char	   *pausers_run;	/* whose prepare opened them */
 	Stage		stage;
@@ -46,7 +46,8 @@ typedef struct Endpoint
 	double		pause_deadline_ms;	/* CLOCK_REALTIME */
 	char	   *ended_run;		/* the last run that had a commit or release here */
 	json_t	   *ended;			/* and for which databases */
-	char	   *login_retry;	/* PgBouncer's setting while it is lowered, else NULL */
+	char	   *file_retry;		/* server_login_retry as PgBouncer's files have it, NULL: not seen yet */
+	char	   *login_retry;	/* the same while it is lowered, else NULL */
 	unsigned	retry_turn;		/* the last one to lower it puts it back */
 } Endpoint;
 
@@ -58,7 +59,7 @@ extern void endpoint_end_pause(Endpoint *endpoint);
 /* More databases are paused, for that run (NULL: not known).  The lock is held. */
 extern void endpoint_add_pause(Endpoint *endpoint, const char *run, json_t *databases);
 
-/* The consoles of a former run.  The lock is held. */
+/* The consoles for PAUSE that nobody needs any more.  The lock is held. */
 extern void endpoint_close_pausers(Endpoint *endpoint);
 
 /* A run will not pause these any more; was it so?  The lock is held. */
@@ -78,12 +79,43 @@ extern PGresult *admin_query(PGconn *conn, const char *sql, int timeout_ms, char
 extern PGresult *admin_control(Endpoint *endpoint, const BouncerConfig *bouncer, const char *sql, double deadline,
 							   char *error, size_t error_size);
 
-/* RESUME of each database; that one is not paused is fine.  The lock is held. */
-extern int	admin_resume(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, double deadline,
-						 char *error, size_t error_size);
+/*
+ * RESUME of each database, where `reload` behind a RELOAD; that one is not paused is fine.  *refusal: what PgBouncer
+ * said to the RELOAD, "" for nothing.  The lock is held.
+ */
+extern int	admin_resume(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, bool reload, double deadline,
+						 char *refusal, size_t refusal_size, char *error, size_t error_size);
 
 /* PAUSE "name" or RESUME "name", malloc'd */
 extern char *admin_command(const char *verb, const char *database);
+
+/* burst.c: several statements in one write, past libpq */
+#define BURST_AGAIN_MS 20
+
+typedef struct BurstAnswer
+{
+	bool		ok;
+	char		error[200];
+} BurstAnswer;
+
+typedef struct BurstReader
+{
+	int			answered;		/* statements whose end was read */
+	char		error[200];		/* of the one that is being read; of the last one, where nobody takes note */
+	void		(*note) (struct BurstReader *reader);	/* at each end; may be NULL */
+	BurstAnswer *answers;		/* for note */
+	char	   *rest;			/* of a message that is not complete */
+	size_t		rest_size;
+} BurstReader;
+
+extern bool burst_possible(PGconn *conn);
+extern int	burst_send(PGconn *conn, char *const *statements, double deadline);	/* reads no answers; -1: it broke */
+extern int	burst_read(PGconn *conn, BurstReader *reader);	/* what is there, without waiting; -1: it broke */
+extern void burst_end(BurstReader *reader);
+
+/* All statements (NULL-terminated) on the control connection, again on a new one if it breaks.  The lock is held. */
+extern int	burst_run(Endpoint *endpoint, const BouncerConfig *bouncer, char *const *statements, BurstAnswer *answers,
+					  double deadline, char *error, size_t error_size);
 
 /* pause.c: the deadline that every pause carries, kept in state_dir/pause/ENDPOINT.json */
 extern int	pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *databases, double deadline_ms);
@@ -112,10 +144,12 @@ extern int	proof_clean(const BouncerConfig *bouncer, char *why, size_t why_size)
 
 /*
  * retry.c: for some seconds, a failed login does not make clients wait.  retry_soon() does it in another thread, which
- * takes the lock, and puts the setting back; retry_lower() at once, with the lock held, and retry_soon() must follow.
+ * takes the lock, and puts the setting back.  retry_statement(): to be sent right behind a RELOAD, where the setting
+ * to put back is known (NULL: it is not); retry_soon() must follow.  retry_note(): what is set now.  The lock is held.
  */
 extern void retry_soon(Endpoint *endpoint);
-extern bool retry_lower(Endpoint *endpoint, const BouncerConfig *bouncer);
+extern const char *retry_statement(Endpoint *endpoint);
+extern void retry_note(Endpoint *endpoint, const char *value);
 
 /* Waits a moment until no login to a server is under way (in these databases; NULL: in any).  The lock is held. */
 extern void retry_await_logins(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, int limit_ms);

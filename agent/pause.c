@@ -113,8 +113,9 @@ static int
 resume_all(const AgentConfig *config, const BouncerConfig *bouncer, Endpoint *endpoint)
 {
 	char		error[256] = "it is no longer configured";
-	int			rc = bouncer ? admin_resume(endpoint, bouncer, endpoint->paused, clock_monotonic_ms() + RESUME_TIMEOUT_MS,
-											error, sizeof(error)) : -1;
+	char		unused[8];
+	int			rc = bouncer ? admin_resume(endpoint, bouncer, endpoint->paused, false, clock_monotonic_ms() + RESUME_TIMEOUT_MS,
+											unused, sizeof(unused), error, sizeof(error)) : -1;
 
 	if (rc < 0)
 	{

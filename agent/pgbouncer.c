@@ -3,9 +3,9 @@
  *		pgbouncer.pause, .commit, .release; what all orders to a PgBouncer begin with.
  *
  * PAUSE returns when the last transaction (transaction pooling) or client (session
- * pooling) has gone, so it has connections of its own: a console executes nothing else
+ * pooling) has gone, so it has a connection of its own: a console answers nothing else
  * while a PAUSE is outstanding.  RESUME from the control connection does not wake a
- * waiting PAUSE; those connections are closed then.  KILL is never used.
+ * waiting PAUSE; that connection is closed then.  KILL is never used.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,10 +19,11 @@
 #include "agent/bouncerini.h"
 #include "agent/bouncerorder.h"
 #include "agent/pgbouncer.h"
+#include "agent/text.h"
 
 #define RESUME_AFTER_MS 30000
 #define EFFECT_MS 1000			/* for PgBouncer to say that it is paused */
-#define LOGINS_MS 20
+#define LOGINS_MS 100
 #define LOOK_MS 5				/* for PAUSE to return, before the console is asked what it waits for */
 #define ANSWER_MS 2				/* PAUSE of a database without server connections returns sooner */
 #define RELOAD_AGAIN_MS 50
@@ -88,115 +89,81 @@ order_control(ActionContext *ctx, Order *order, const char *sql)
 
 typedef struct Pause
 {
-	PGconn	   *conns[ENDPOINT_DATABASES_MAX];
-	bool		returned[ENDPOINT_DATABASES_MAX];	/* that console has answered, and is free */
-	int			n;
+	PGconn	   *conn;			/* where PAUSE was sent */
+	BurstReader reader;
 	double		sent_ms;		/* monotonic */
+	bool		complete;		/* no client of our databases has a server any more */
 	int			wake_fd;
 	unsigned	generation;
 } Pause;
 
-/* Reads what came on one console; an error fails the job. */
-static int
-read_pause(ActionContext *ctx, Order *order, Pause *pause, int i)
+static char **
+pause_statements(json_t *databases)
 {
-	PGconn	   *conn = pause->conns[i];
-	bool		alive = PQconsumeInput(conn);
-	PGresult   *res;
-	int			rc = 0;
+	char	  **statements = xalloc(sizeof(char *) * (json_object_size(databases) + 1));
+	const char *name;
+	json_t	   *unused;
+	int			n = 0;
 
-	if (alive && PQisBusy(conn))
-		return 0;
-	pause->returned[i] = true;
-	if (!alive)
-		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\" closed the connection of a PAUSE",
-						   order->bouncer->name);
-	while ((res = PQgetResult(conn)))
-	{
-		const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-
-		if (PQresultStatus(res) == PGRES_FATAL_ERROR)
-			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" refused to pause: %s",
-							 order->bouncer->name, message ? message : "connection lost");
-		PQclear(res);
-	}
-	return rc;
-}
-
-/* Waits for an answer on any console, or on wake_fd (-1: none), and reads what came. */
-static int
-read_pauses(ActionContext *ctx, Order *order, Pause *pause, int wake_fd, int timeout_ms)
-{
-	struct pollfd fds[ENDPOINT_DATABASES_MAX + 1];
-	int			rc = 0;
-
-	for (int i = 0; i < pause->n; i++)
-		fds[i] = (struct pollfd) {pause->returned[i] ? -1 : PQsocket(pause->conns[i]), POLLIN, 0};
-	fds[pause->n] = (struct pollfd) {wake_fd, POLLIN, 0};
-	poll(fds, pause->n + 1, timeout_ms);
-	for (int i = 0; i < pause->n && rc == 0; i++)
-		if (fds[i].fd >= 0 && fds[i].revents)
-			rc = read_pause(ctx, order, pause, i);
-	return rc;
-}
-
-static int
-free_console(const Pause *pause)
-{
-	for (int i = 0; i < pause->n; i++)
-		if (pause->returned[i])
-			return i;
-	return -1;
+	json_object_foreach(databases, name, unused)
+		statements[n++] = admin_command("PAUSE", name);
+	return statements;
 }
 
 /*
- * The console for the next PAUSE: one that has answered, one that prepare has opened, or after a moment a new one.
- * -1: the job has failed.
+ * One by one, where all at once cannot be sent.  A console that gives no answer at once is blocked, and left: its
+ * PAUSE stays.
  */
 static int
-next_console(ActionContext *ctx, Order *order, Pause *pause)
+send_singly(Order *order, Pause *pause, char *const *statements, char *error, size_t error_size)
 {
-	Endpoint   *endpoint = order->endpoint;
-	char		error[256];
-	int			i = free_console(pause);
-
-	if (i < 0 && endpoint->n_pausers == 0 && pause->n > 0)
+	for (int i = 0; statements[i]; i++)
 	{
-		if (read_pauses(ctx, order, pause, -1, ANSWER_MS) < 0)
+		PGresult   *res;
+
+		if (!pause->conn)
+			pause->conn = admin_connect(order->bouncer, error, error_size);
+		if (!pause->conn)
 			return -1;
-		i = free_console(pause);
+		res = admin_query(pause->conn, statements[i], ANSWER_MS, error, error_size);
+		if (!res)
+		{
+			PQfinish(pause->conn);
+			pause->conn = NULL;
+		}
+		PQclear(res);
 	}
-	if (i >= 0)
-		return i;
-	i = pause->n;
-	pause->conns[i] = endpoint->n_pausers > 0 ? endpoint->pausers[--endpoint->n_pausers] :
-		admin_connect(order->bouncer, error, sizeof(error));
-	if (!pause->conns[i])
-		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
-	pause->n++;
-	return i;
+	return 0;
 }
 
-/* A connection of prepare may have died with its PgBouncer: then a new one, once. */
+/* The connection of prepare may have died with its PgBouncer: then a new one, once. */
 static int
-send_one(ActionContext *ctx, Order *order, Pause *pause, const char *database)
+send_pause(ActionContext *ctx, Order *order, Pause *pause)
 {
-	char	   *sql = admin_command("PAUSE", database);
+	char	  **statements = pause_statements(order->databases);
 	char		error[256] = "could not send";
-	int			i = next_console(ctx, order, pause);
-	bool		sent = i >= 0 && PQsendQuery(pause->conns[i], sql);
+	int			rc = -1;
 
-	if (i >= 0 && !sent)
+	if (order->endpoint->n_pausers > 0)
+		pause->conn = order->endpoint->pausers[--order->endpoint->n_pausers];
+	for (int i = 0; i < 2 && rc < 0; i++)
 	{
-		PQfinish(pause->conns[i]);
-		pause->conns[i] = admin_connect(order->bouncer, error, sizeof(error));
-		sent = pause->conns[i] && PQsendQuery(pause->conns[i], sql);
+		if (!pause->conn)
+			pause->conn = admin_connect(order->bouncer, error, sizeof(error));
+		if (!pause->conn)
+			break;
+		if (burst_possible(pause->conn))
+			rc = burst_send(pause->conn, statements, order->deadline);
+		else if (PQstatus(pause->conn) == CONNECTION_OK)
+			rc = send_singly(order, pause, statements, error, sizeof(error));
+		if (rc < 0)
+		{
+			PQfinish(pause->conn);
+			pause->conn = NULL;
+		}
 	}
-	free(sql);
-	if (i < 0)
-		return -1;
-	pause->returned[i] = !sent;
-	if (!sent)
+	text_free_list(statements);
+	if (rc < 0)
 		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
 	return 0;
 }
@@ -242,7 +209,7 @@ not_paused(Order *order, PGresult *shown)
  * different connections, in any order.
  */
 static int
-await_effect(ActionContext *ctx, Order *order)
+await_effect(ActionContext *ctx, Order *order, Pause *pause)
 {
 	double		limit = clock_monotonic_ms() + EFFECT_MS;
 
@@ -256,9 +223,11 @@ await_effect(ActionContext *ctx, Order *order)
 			return -1;
 		if (!open)
 			return 0;
+		if (pause->conn && burst_possible(pause->conn))
+			burst_read(pause->conn, &pause->reader);
 		if (clock_monotonic_ms() > limit)
-			return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" has not paused database \"%s\"",
-							   order->bouncer->name, open);
+			return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" has not paused database \"%s\"%s%s",
+							   order->bouncer->name, open, pause->reader.error[0] ? ": " : "", pause->reader.error);
 		sleep_ms(1);
 	}
 }
@@ -268,9 +237,7 @@ static int
 send_all(ActionContext *ctx, Order *order, Pause *pause, double deadline_ms)
 {
 	Endpoint   *endpoint = order->endpoint;
-	const char *name;
-	json_t	   *unused;
-	int			rc = 0;
+	int			rc;
 
 	retry_await_logins(endpoint, order->bouncer, order->databases, LOGINS_MS);
 	begin_pause(ctx, order);
@@ -281,21 +248,9 @@ send_all(ActionContext *ctx, Order *order, Pause *pause, double deadline_ms)
 	pause->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (endpoint->wake_fd < 0)
 		endpoint->wake_fd = pause->wake_fd; /* a second one notices the end by its polls */
-	json_object_foreach(order->databases, name, unused)
-		if (rc == 0)
-			rc = send_one(ctx, order, pause, name);
+	rc = send_pause(ctx, order, pause);
 	pause->sent_ms = clock_monotonic_ms();
-	return rc == 0 ? await_effect(ctx, order) : rc;
-}
-
-static int
-pauses_left(const Pause *pause)
-{
-	int			n = 0;
-
-	for (int i = 0; i < pause->n; i++)
-		n += !pause->returned[i];
-	return n;
+	return rc == 0 ? await_effect(ctx, order, pause) : rc;
 }
 
 /* As a whole, or for our databases: PgBouncer does not answer a PAUSE that was resumed. */
@@ -355,56 +310,90 @@ holds_up(Order *order, PGresult *servers, int row, PGresult *pools, json_t *igno
 		!is_session_pool(pools, database, user) && !in_list(ignore, pid ? atoi(pid) : 0);
 }
 
-/*
- * Are those that PAUSE still waits for all such that the asker does not wait for?  The pooler knows it best: a client
- * keeps its server from the moment that its statement leaves for it.  1: yes, 0: no, -1: the job has failed.
- */
+/* Server connections that PAUSE waits for */
 static int
-only_ignored(ActionContext *ctx, Order *order, json_t *ignore)
+busy_servers(PGresult *pools, json_t *databases)
 {
-	PGresult   *servers;
-	PGresult   *pools;
-	int			rc = -1;
+	int			n = 0;
 
-	pthread_mutex_lock(&order->endpoint->lock);
-	servers = order_control(ctx, order, "SHOW SERVERS");
-	pools = servers ? order_control(ctx, order, "SHOW POOLS") : NULL;
-	pthread_mutex_unlock(&order->endpoint->lock);
-	if (pools)
+	for (int i = 0; i < PQntuples(pools); i++)
 	{
-		rc = 1;
-		for (int i = 0; i < PQntuples(servers) && rc == 1; i++)
-			rc = !holds_up(order, servers, i, pools, ignore);
+		const char *active = proof_column(pools, i, "sv_active");
+		const char *tested = proof_column(pools, i, "sv_tested");
+
+		if (json_object_get(databases, PQgetvalue(pools, i, 0)))
+			n += (active ? atoi(active) : 0) + (tested ? atoi(tested) : 0);
 	}
-	PQclear(pools);
-	PQclear(servers);
-	return rc;
+	return n;
 }
 
 /*
- * Until all have returned, somebody has ended the pause, or the asker's patience is over: with `ignore` (a list of
- * server processes), when only those and clients in session pooling are left.
+ * Is it over: are all through (pause->complete), or those that are left such that the asker does not wait for them?
+ * The pooler knows it best: a client keeps its server from the moment that its statement leaves for it.  -1: the job
+ * has failed.
  */
 static int
-wait_pauses(ActionContext *ctx, Order *order, Pause *pause, int64_t patience_ms, json_t *ignore)
+look_at_servers(ActionContext *ctx, Order *order, Pause *pause, json_t *ignore)
 {
-	int			step_ms = json_is_array(ignore) ? LOOK_MS : 100;
+	PGresult   *pools;
+	PGresult   *servers = NULL;
+	int			over = -1;
+
+	pthread_mutex_lock(&order->endpoint->lock);
+	pools = order_control(ctx, order, "SHOW POOLS");
+	pause->complete = pools && busy_servers(pools, order->databases) == 0;
+	if (pools)
+		over = pause->complete;
+	if (over == 0 && ignore && clock_monotonic_ms() - pause->sent_ms >= LOOK_MS)
+	{
+		servers = order_control(ctx, order, "SHOW SERVERS");
+		over = servers ? 1 : -1;
+		for (int i = 0; servers && i < PQntuples(servers) && over == 1; i++)
+			over = !holds_up(order, servers, i, pools, ignore);
+	}
+	pthread_mutex_unlock(&order->endpoint->lock);
+	PQclear(servers);
+	PQclear(pools);
+	return over;
+}
+
+/* PgBouncer says on the console of the PAUSE that all are through; or somebody has ended the pause; or a while is over. */
+static void
+wait_a_while(Pause *pause, int ms)
+{
+	struct pollfd fds[2] = {{pause->conn ? PQsocket(pause->conn) : -1, POLLIN, 0}, {pause->wake_fd, POLLIN, 0}};
+
+	poll(fds, 2, ms);
+	if (fds[0].revents && (!burst_possible(pause->conn) || burst_read(pause->conn, &pause->reader) < 0))
+	{
+		PQfinish(pause->conn);	/* the PAUSE stays; PgBouncer is asked on another connection */
+		pause->conn = NULL;
+	}
+}
+
+/*
+ * Until all are through, somebody has ended the pause, or the asker's patience is over: with `ignore` (a list of server
+ * processes), when only those and clients in session pooling are left.
+ */
+static int
+wait_pause(ActionContext *ctx, Order *order, Pause *pause, int64_t patience_ms, json_t *ignore)
+{
 	int			rc = 0;
 
-	while (rc == 0 && pauses_left(pause) > 0 && !pause_over(order, pause))
+	while (rc == 0 && !pause_over(order, pause))
 	{
-		double		waited = clock_monotonic_ms() - pause->sent_ms;
+		double		asked = clock_monotonic_ms();
+		int			took;
 
-		if (waited >= (double) patience_ms)
+		order->deadline = asked + admin_timeout_ms(order->bouncer);
+		rc = look_at_servers(ctx, order, pause, ignore);
+		if (rc != 0)
+			return rc < 0 ? rc : 0;
+		if (clock_monotonic_ms() - pause->sent_ms >= (double) patience_ms)
 			return 0;
-		if (json_is_array(ignore) && waited >= LOOK_MS)
-		{
-			rc = only_ignored(ctx, order, ignore);
-			if (rc != 0)
-				return rc < 0 ? rc : 0;
-		}
-		rc = read_pauses(ctx, order, pause, pause->wake_fd, step_ms);
-		if (rc == 0 && action_cancelled(ctx))
+		took = (int) (clock_monotonic_ms() - asked);	/* a pooler that has much to tell is asked less often */
+		wait_a_while(pause, clock_monotonic_ms() - pause->sent_ms < 1000 ? 1 + 4 * took : 100);
+		if (action_cancelled(ctx))
 			rc = action_fail(ctx, STATE_CANCELED, "the job was cancelled");
 	}
 	return rc;
@@ -436,8 +425,9 @@ end_databases(const AgentConfig *config, Order *order)
 static int
 release(const AgentConfig *config, Order *order, char *error, size_t error_size)
 {
-	int			rc = admin_resume(order->endpoint, order->bouncer, order->databases, order->deadline,
-								  error, error_size);
+	char		unused[8];
+	int			rc = admin_resume(order->endpoint, order->bouncer, order->databases, false, order->deadline,
+								  unused, sizeof(unused), error, error_size);
 
 	if (rc == 0)
 		end_databases(config, order);
@@ -459,8 +449,8 @@ finish_pause(ActionContext *ctx, Order *order, Pause *pause, int rc)
 		release(ctx->config, order, error, sizeof(error));
 	}
 	pthread_mutex_unlock(&order->endpoint->lock);
-	for (int i = 0; i < pause->n; i++)
-		PQfinish(pause->conns[i]);
+	PQfinish(pause->conn);
+	burst_end(&pause->reader);
 	if (pause->wake_fd >= 0)
 		close(pause->wake_fd);
 }
@@ -470,6 +460,7 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 {
 	int64_t		resume_after = param_int(params, "resume_after_ms", RESUME_AFTER_MS);
 	int64_t		patience = param_int(params, "patience_ms", 3600000);
+	json_t	   *ignore = json_object_get(params, "ignore");
 	double		start = clock_monotonic_ms();
 	Pause		pause = {.wake_fd = -1};
 	Order		order;
@@ -495,8 +486,8 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 	}
 	action_progress(ctx, -1, "PAUSE sent");
 	if (rc == 0)
-		rc = wait_pauses(ctx, &order, &pause, patience, json_object_get(params, "ignore"));
-	json_object_set_new(result, "complete", json_boolean(rc == 0 && pauses_left(&pause) == 0));
+		rc = wait_pause(ctx, &order, &pause, patience, json_is_array(ignore) ? ignore : NULL);
+	json_object_set_new(result, "complete", json_boolean(rc == 0 && pause.complete));
 	json_object_set_new(result, "pause_ms", json_real(clock_monotonic_ms() - start));
 	finish_pause(ctx, &order, &pause, rc);
 	return rc;
@@ -527,22 +518,6 @@ write_file(Order *order, const char *host, int port, char *why, size_t why_size)
 	return rc;
 }
 
-/* RELOAD; a refusal (from 1.24 on) is kept in its place for the error. */
-static bool
-reload(Order *order, char *refusal, size_t size)
-{
-	PGresult   *res = admin_control(order->endpoint, order->bouncer, "RELOAD", order->deadline, refusal, size);
-	bool		answered = res != NULL;
-
-	if (answered)
-	{
-		order->endpoint->probed = false;
-		refusal[0] = '\0';
-	}
-	PQclear(res);
-	return answered;
-}
-
 /* What counts is where PgBouncer says that its databases lead, whatever became of the RELOAD. */
 static int
 look(Order *order, const char *host, int port, const char *refusal, char *why, size_t why_size)
@@ -559,25 +534,37 @@ look(Order *order, const char *host, int port, const char *refusal, char *why, s
 	return rc;
 }
 
+/* RELOAD, and only then RESUME: nobody knows yet what a RELOAD does here. */
+static int
+go_on_seen(const AgentConfig *config, Order *order, const char *host, int port, char *why, size_t why_size)
+{
+	char		refusal[256] = "";
+	PGresult   *res = admin_control(order->endpoint, order->bouncer, "RELOAD", order->deadline, refusal, sizeof(refusal));
+
+	if (res)
+		refusal[0] = '\0';
+	PQclear(res);
+	if (look(order, host, port, refusal, why, why_size) < 0)
+		return -1;
+	return release(config, order, why, why_size);
+}
+
 /*
- * The clients go on.  A client that logs in between RELOAD and RESUME makes PgBouncer begin a login at the new place
- * which the pause breaks off, and for that it refuses others: nothing may stand between the two.  So where this run
- * has proved a moment ago that a RELOAD takes effect, PgBouncer is asked right behind the RESUME; else in between.
+ * RELOAD and RESUME in one go, then the look.  This run has proved a moment ago that a RELOAD takes effect, and a
+ * client that logs in between the two makes PgBouncer begin a login at the new place which the pause breaks off, and
+ * for that it refuses other clients.
  */
 static int
-switch_over(const AgentConfig *config, Order *order, const char *host, int port, bool proved, json_t *result,
-			char *why, size_t why_size)
+go_on_proved(const AgentConfig *config, Order *order, const char *host, int port, json_t *result, char *why, size_t why_size)
 {
 	char		refusal[256];
-	bool		reloaded = reload(order, refusal, sizeof(refusal));
-	bool		first = proved && reloaded;
 
-	if (!first && look(order, host, port, refusal, why, why_size) < 0)
-		return -1;
-	if (release(config, order, why, why_size) < 0)
+	if (admin_resume(order->endpoint, order->bouncer, order->databases, true, order->deadline, refusal, sizeof(refusal),
+					 why, why_size) < 0)
 		return -1;
 	json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
-	return first ? look(order, host, port, refusal, why, why_size) : 0;
+	end_databases(config, order);
+	return look(order, host, port, refusal, why, why_size);
 }
 
 /* Again and again while there is time: behind the promotion nothing else helps. */
@@ -593,14 +580,20 @@ lead_to(ActionContext *ctx, Order *order, const char *host, int port, json_t *re
 	{
 		rc = write_file(order, host, port, why, sizeof(why));
 		if (rc == 0)
-			rc = switch_over(ctx->config, order, host, port, proved, result, why, sizeof(why));
+			rc = proved ? go_on_proved(ctx->config, order, host, port, result, why, sizeof(why)) :
+				go_on_seen(ctx->config, order, host, port, why, sizeof(why));
 		proved = false;
 		if (rc == 0 || clock_monotonic_ms() + RELOAD_AGAIN_MS > order->deadline || action_cancelled(ctx))
 			break;
 		sleep_ms(RELOAD_AGAIN_MS);
 	}
 	if (rc == 0)
+	{
+		order->endpoint->probed = false;
+		if (!json_object_get(result, "resumed_ms"))
+			json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
 		return 0;
+	}
 	json_object_del(result, "resumed_ms");
 	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not lead to %s:%d: %s", order->bouncer->name,
 				host, port, why);
@@ -642,6 +635,8 @@ action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result)
 	pthread_mutex_unlock(&order.endpoint->lock);
 	if (rc == 0)
 		action_afterwards(ctx, sync_file, params);
+	else
+		retry_soon(order.endpoint);
 	return rc;
 }
 

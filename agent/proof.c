@@ -123,24 +123,21 @@ wait_for_probe(Endpoint *endpoint, const BouncerConfig *bouncer, const char *pro
 	return -1;
 }
 
-/* Who can load the databases, but not all that stands behind them, has lost settings by the RELOAD. */
 static int
 reload_with(Endpoint *endpoint, const BouncerConfig *bouncer, const char *probe, double deadline, char *why, size_t why_size)
 {
-	char		error[256];
-	PGresult   *res;
-	bool		answered;
+	char	   *statements[] = {"RELOAD", NULL, NULL};
+	BurstAnswer answers[2];
 
+	statements[1] = (char *) retry_statement(endpoint); /* for a login that the RELOAD breaks off */
 	retry_await_logins(endpoint, bouncer, NULL, LOGINS_MS);
-	res = admin_control(endpoint, bouncer, "RELOAD", deadline, error, sizeof(error));
-	answered = res != NULL;
-
 	endpoint->probed = true;
-	PQclear(res);
-	retry_lower(endpoint, bouncer); /* for a login that the RELOAD has broken off */
-	if (answered)
+	if (burst_run(endpoint, bouncer, statements, answers, deadline, why, why_size) < 0)
+		return -1;
+	if (answers[0].ok)
 		return wait_for_probe(endpoint, bouncer, probe, deadline, why, why_size);
-	snprintf(why, why_size, "RELOAD: %s", error);
+	/* it may have come as far as the databases, but what stands behind the mistake is lost to it */
+	snprintf(why, why_size, "RELOAD: %s", answers[0].error);
 	return -1;
 }
 

@@ -48,22 +48,39 @@ get_retry(Endpoint *endpoint, const BouncerConfig *bouncer)
 	return value && strspn(value, "0123456789.") == strlen(value) ? value : (free(value), NULL);
 }
 
+void
+retry_note(Endpoint *endpoint, const char *value)
+{
+	if (!value || strspn(value, "0123456789.") != strlen(value) || atof(value) <= atof(SHORT_RETRY))
+		return;
+	free(endpoint->file_retry);
+	endpoint->file_retry = xstrdup(value);
+}
+
+const char *
+retry_statement(Endpoint *endpoint)
+{
+	if (!endpoint->file_retry)
+		return NULL;
+	free(endpoint->login_retry);
+	endpoint->login_retry = xstrdup(endpoint->file_retry);
+	return "SET server_login_retry = '" SHORT_RETRY "'";
+}
+
 /* A RELOAD since the last time has put the setting of the file back. */
-bool
-retry_lower(Endpoint *endpoint, const BouncerConfig *bouncer)
+static bool
+lower(Endpoint *endpoint, const BouncerConfig *bouncer)
 {
 	char	   *now = get_retry(endpoint, bouncer);
+	bool		low = now && atof(now) <= atof(SHORT_RETRY);
 
 	if (!now)
 		return false;
-	if (atof(now) > atof(SHORT_RETRY))
-	{
-		free(endpoint->login_retry);
-		endpoint->login_retry = now;
-	}
-	else
-		free(now);
-	return endpoint->login_retry && set_retry(endpoint, bouncer, SHORT_RETRY);
+	retry_note(endpoint, now);
+	free(now);
+	if (low)
+		return endpoint->login_retry != NULL;
+	return retry_statement(endpoint) && set_retry(endpoint, bouncer, SHORT_RETRY);
 }
 
 static int
@@ -111,7 +128,7 @@ retry_main(void *argument)
 
 	pthread_mutex_lock(&endpoint->lock);
 	turn = ++endpoint->retry_turn;
-	lowered = bouncer && retry_lower(endpoint, bouncer);
+	lowered = bouncer && lower(endpoint, bouncer);
 	pthread_mutex_unlock(&endpoint->lock);
 	if (lowered)
 		sleep_ms(SHORT_FOR_MS);

@@ -259,17 +259,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM preflight_route r, jsonb_array_elements(r.endpoint_facts -> 'pools') o
     WHERE r.kind = 'rw' AND o ->> 'database' = r.database AND o ->> 'pool_mode' = 'session' AND r.pool_mode <> 'session'
     UNION ALL
-    -- consoles are let in at max_client_conn, but then others are not
-    SELECT finding(r.router, n.room >= n.consoles, 'warn',
-                   format('endpoint "%s": max_client_conn = %s, %s in use, the run needs up to %s for its consoles', r.endpoint, n.room + n.clients, n.clients, n.consoles),
-                   'Raise max_client_conn: while the run is on, new clients could be refused.', 'routers', 'config')
-    FROM (SELECT router, endpoint, endpoint_facts, count(*) AS databases FROM preflight_route
-          WHERE endpoint_facts -> 'config' IS NOT NULL AND kind = 'rw' GROUP BY 1, 2, 3) r,
-         LATERAL (SELECT coalesce(sum((o ->> 'cl_active')::integer + (o ->> 'cl_waiting')::integer), 0) AS clients
-                  FROM jsonb_array_elements(r.endpoint_facts -> 'pools') o) c,
-         LATERAL (SELECT c.clients, (r.endpoint_facts #>> '{config,max_client_conn}')::integer - c.clients AS room,
-                         least(r.databases, 4 + (SELECT count(DISTINCT s ->> 'database') FROM jsonb_array_elements(r.endpoint_facts -> 'servers') s), 64) + 1 AS consoles) n
-    UNION ALL
     SELECT ROW(r.router, 'warn', format('endpoint "%s": so_reuseport is on, several PgBouncers may share its port', r.endpoint),
                'Each is an endpoint of its own, with a route of its own and an "admin" that leads to its own unix socket: else only one of them is moved.')::finding
     FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts #>> '{config,so_reuseport}' = '1') r
