@@ -627,28 +627,35 @@ retire_begin(Run *run, Step *step)
 					 json_pack("{s:i}", "readers_grace_ms", run_option_int(run, "readers_grace_ms", 2000)));
 }
 
-static ActionResult
-promote_begin(Run *run, Step *step)
+/* What was done while writes were stopped, in ms behind the beginning of that; for the one who cannot know it. */
+json_t *
+blackout_steps(Run *run)
 {
-	ActionResult result;
-	char		lsn[32];
-	json_t	   *timeline = json_pack("{s:f}", "elapsed_ms", run_blackout_so_far(run));
 	json_t	   *steps = json_array();
 
-	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
 	for (int i = 0; i < run->nsteps; i++)
 	{
 		Step	   *s = &run->steps[i];
 		instr_time	offset = s->clock;
 
-		if (s->state != STEP_SUCCEEDED || !s->action->in_blackout)
+		if (s->state != STEP_SUCCEEDED || !s->action->in_blackout || !s->mine)
 			continue;
 		INSTR_TIME_SUBTRACT(offset, run->blackout_began);
 		json_array_append_new(steps, json_pack("{s:i, s:s, s:s, s:f, s:f, s:s}", "ordinal", s->ordinal, "action", s->name,
 											   "node", s->subject, "offset_ms", INSTR_TIME_GET_MILLISEC(offset),
 											   "ms", s->ms, "message", s->message));
 	}
-	json_object_set_new(timeline, "steps", steps);
+	return steps;
+}
+
+static ActionResult
+promote_begin(Run *run, Step *step)
+{
+	ActionResult result;
+	char		lsn[32];
+	json_t	   *timeline = json_pack("{s:f, s:o}", "elapsed_ms", run_blackout_so_far(run), "steps", blackout_steps(run));
+
+	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
 	json_object_set_new(timeline, "seal_lsn", json_string(lsn));
 	run->ordered = true;
 	result = job_begin(run, step, step->subject, "pg.promote",

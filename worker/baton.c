@@ -40,8 +40,9 @@ step_of(json_t *was)
 	return NULL;
 }
 
-static void
-take_steps(json_t *timeline, TimestampTz began)
+/* Its steps of the blackout, also those behind its last word in the journal. */
+void
+baton_take_steps(json_t *timeline)
 {
 	size_t		i;
 	json_t	   *was;
@@ -55,7 +56,7 @@ take_steps(json_t *timeline, TimestampTz began)
 		step->state = STEP_SUCCEEDED;
 		step->attempt = 1;
 		step->ms = json_number_value(json_object_get(was, "ms"));
-		step->started = began + (TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
+		step->started = run->blackout_at + (TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
 		step->ended = step->started + (TimestampTz) (step->ms * 1000);
 		strlcpy(step->message, json_text(was, "message"), sizeof(step->message));
 	}
@@ -74,7 +75,8 @@ take_timeline(json_t *result, double ordered, double took)
 
 	if (sscanf(json_text(timeline, "seal_lsn"), "%X/%X", &hi, &lo) == 2)
 		run->seal_lsn = ((uint64) hi << 32) | lo;
-	take_steps(timeline, began);
+	run->blackout_at = began;
+	baton_take_steps(timeline);
 	promote->state = STEP_SUCCEEDED;
 	promote->attempt = Max(promote->attempt, 1);
 	promote->started = from_ms(ordered);

@@ -156,6 +156,7 @@ struct Run
 	instr_time	blackout_began;
 	double		blackout_ms;	/* < 0: not known yet */
 	double		elapsed_ms;		/* of the blackout, before blackout_began (after the baton) */
+	TimestampTz blackout_at;	/* when it began, by this host's clock (after the baton) */
 	bool		noted;			/* asked for the old primary's measurement */
 	bool		ordered;		/* promote was sent: only a verdict may undo it */
 	bool		switched;		/* writes flow on the target */
@@ -206,6 +207,7 @@ extern ActionResult job_begin(Run *run, Step *step, const char *node, const char
 extern ActionResult job_advance(Run *run, Step *step);
 extern void job_cancel(Run *run, Step *step);
 extern json_t *job_result(json_t *job);
+extern json_t *blackout_steps(Run *run);
 extern const char *json_text(json_t *object, const char *name);	/* "" where there is none */
 extern const char *call_problem(AgentCall *call);	/* why it gave no usable answer, in one line */
 extern char *job_url(Run *run, const char *node);

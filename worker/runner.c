@@ -334,6 +334,33 @@ paused(void)
 	return false;
 }
 
+/* A step that the clients wait for, and whose success lets them go on. */
+static bool
+leads_clients(const Step *step)
+{
+	RunRoute   *route = strcmp(step->name, "repoint") == 0 ? run_route(run, step->subject) : NULL;
+
+	return strcmp(step->name, "promote") == 0 || (route && strcmp(route->kind, "rw") == 0);
+}
+
+/* The end of the last of them, in ms of the blackout's clock: what the report's lines add up to. */
+static double
+last_end_ms(void)
+{
+	double		last = 0;
+
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		instr_time	offset = run->steps[i].clock;
+
+		if (!leads_clients(&run->steps[i]) || !run->steps[i].mine)
+			continue;
+		INSTR_TIME_SUBTRACT(offset, run->blackout_began);
+		last = Max(last, INSTR_TIME_GET_MILLISEC(offset) + run->steps[i].ms);
+	}
+	return last;
+}
+
 /* All RW routes lead to the target: writes flow, the caller has his answer. */
 static void
 note_switched(void)
@@ -342,30 +369,16 @@ note_switched(void)
 		return;
 	for (int i = 0; i < run->nsteps; i++)
 	{
-		Step	   *step = &run->steps[i];
-		bool		counts = strcmp(step->name, "promote") == 0 ||
-			(strcmp(step->name, "repoint") == 0 && run_route(run, step->subject) &&
-			 strcmp(run_route(run, step->subject)->kind, "rw") == 0);
-
-		if (counts && step->state != STEP_SUCCEEDED)
+		if (leads_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED)
 			return;
 	}
 	if (run->blackout)
-		run->blackout_ms = run->elapsed_ms + run_blackout_so_far(run);
+		run->blackout_ms = run->elapsed_ms + last_end_ms();
 	run->switched = true;
 	mailbox_event("writes flow on \"%s\", blackout %.1f ms", run->target, run->blackout_ms);
 }
 
-static double
-end_sessions_ms(void)
-{
-	for (int i = 0; i < run->nsteps; i++)
-		if (strcmp(run->steps[i].name, "end_sessions") == 0 && run->steps[i].state == STEP_SUCCEEDED)
-			return run->steps[i].ms;
-	return 0;
-}
-
-/* Sends the blackout that was measured here to the target's agent, where its worker finds it. */
+/* Sends what was measured here to the target's agent, where its worker finds it: it has seen the same from behind. */
 static void
 leave_note(void)
 {
@@ -374,8 +387,8 @@ leave_note(void)
 	if (url == NULL)
 		return;
 	agents_release(run->ask);
-	run->ask = agents_post(url, "/v1/jobs", job_request(run, "blackout", "note", json_pack("{s:f, s:f}", "blackout_ms", run->blackout_ms,
-																				  "end_sessions_ms", end_sessions_ms()), 0),
+	run->ask = agents_post(url, "/v1/jobs", job_request(run, "blackout", "note",
+														json_pack("{s:f, s:o}", "blackout_ms", run->blackout_ms, "steps", blackout_steps(run)), 0),
 						   1000);
 }
 
@@ -410,21 +423,6 @@ leaves_stuck(Step *failed)
 	return true;
 }
 
-/* The old primary did it behind its last word in the journal. */
-static void
-note_end_sessions(json_t *ms)
-{
-	for (int i = 0; json_is_number(ms) && i < run->nsteps; i++)
-	{
-		Step	   *step = &run->steps[i];
-
-		if (strcmp(step->name, "end_sessions") != 0)
-			continue;
-		step->state = STEP_SUCCEEDED;
-		step->ms = json_number_value(ms);
-	}
-}
-
 /* The old primary's measurement of the blackout, if it reached our agent. True when asked. */
 static bool
 fetch_note(void)
@@ -443,7 +441,7 @@ fetch_note(void)
 	if (!run->ask->done)
 		return false;
 	run->noted = true;
-	note_end_sessions(json_object_get(job_result(run->ask->body), "end_sessions_ms"));
+	baton_take_steps(job_result(run->ask->body));
 	ms = json_object_get(job_result(run->ask->body), "blackout_ms");
 	if (json_is_number(ms) && json_number_value(ms) >= 0)
 		run->blackout_ms = json_number_value(ms);
@@ -453,7 +451,7 @@ fetch_note(void)
 static void
 all_done(void)
 {
-	Step	   *failed = failed_step(false);
+	Step	   *failed;
 
 	if (run->moves && !run->is_target)
 	{
@@ -462,6 +460,7 @@ all_done(void)
 	}
 	if (run->is_target && !fetch_note())
 		return;
+	failed = failed_step(false);
 	for (int i = 0; i < run->nsteps; i++)
 		if (!run->steps[i].mine && run->steps[i].state == STEP_PENDING)
 			run->steps[i].state = STEP_SKIPPED;	/* the old primary's, behind its last word */

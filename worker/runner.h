@@ -42,5 +42,6 @@ extern long verdict_advance(void);
 
 /* baton.c */
 extern long baton_advance(void);
+extern void baton_take_steps(json_t *timeline);
 
 #endif
