@@ -5,6 +5,7 @@
 #ifndef PINGPONG_AGENT_BOUNCERCHAIN_H
 #define PINGPONG_AGENT_BOUNCERCHAIN_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 typedef struct BouncerChain
@@ -13,7 +14,8 @@ typedef struct BouncerChain
 	bool		complete;		/* we could read all of them; else nothing can be said of what is not here */
 	char		trouble[512];	/* what PgBouncer cannot read, or why we cannot tell; "" for neither */
 	bool		broken;			/* trouble is PgBouncer's: its next RELOAD would fail */
-	char	   *star;			/* the "*" line, malloc'd; NULL: there is none */
+	char	   *star;			/* the "*" line that counts, malloc'd; NULL: there is none */
+	json_t	   *shadowed;		/* databases of the file that another one has too, behind it: names, with where */
 } BouncerChain;
 
 extern void bouncer_chain_look(const char *main_file, const char *file, BouncerChain *chain);

@@ -107,27 +107,36 @@ bouncer_bad_line(const char *text)
 	return 0;
 }
 
-static bool
-in_databases(const BouncerScan *scan)
+bool
+bouncer_in_databases(const BouncerScan *scan)
 {
 	return !scan->section || (scan->section_len == 9 && strncmp(scan->section, "databases", 9) == 0);
+}
+
+char *
+bouncer_key(const BouncerScan *scan)
+{
+	bool		quoted = *scan->key == '"';
+	const char *end = scan->key + scan->key_len - quoted;
+	Text		out = {0};
+
+	text_add(&out, "", 0);
+	for (const char *p = scan->key + quoted; p < end; p++)
+	{
+		text_add(&out, p, 1);
+		p += quoted && *p == '"';	/* doubled */
+	}
+	return out.data;
 }
 
 static bool
 key_is(const BouncerScan *scan, const char *name)
 {
-	const char *p = scan->key;
-	const char *end = scan->key + scan->key_len;
+	char	   *key = bouncer_key(scan);
+	bool		same = strcmp(key, name) == 0;
 
-	if (*p != '"')
-		return scan->key_len == strlen(name) && strncmp(p, name, scan->key_len) == 0;
-	for (p++, end--; p < end && *name; p++, name++)
-	{
-		p += *p == '"';			/* doubled */
-		if (*p != *name)
-			return false;
-	}
-	return p == end && !*name;
+	free(key);
+	return same;
 }
 
 /* The line that counts: the last one.  False: there is none, or the text cannot be read (*bad). */
@@ -139,7 +148,7 @@ find_entry(const char *text, const char *name, BouncerScan *found, bool *bad)
 	bool		any = false;
 
 	while ((token = bouncer_scan(&scan)) == BOUNCER_ENTRY || token == BOUNCER_SECTION || token == BOUNCER_INCLUDE)
-		if (token == BOUNCER_ENTRY && in_databases(&scan) && (!name || key_is(&scan, name)))
+		if (token == BOUNCER_ENTRY && bouncer_in_databases(&scan) && (!name || key_is(&scan, name)))
 		{
 			*found = scan;
 			any = true;

@@ -36,6 +36,10 @@ typedef struct BouncerScan
 
 extern BouncerToken bouncer_scan(BouncerScan *scan);
 
+/* Is the entry a database?  Its name, unquoted, malloc'd. */
+extern bool bouncer_in_databases(const BouncerScan *scan);
+extern char *bouncer_key(const BouncerScan *scan);
+
 /* The number of the first line that PgBouncer cannot read; 0: there is none. */
 extern int	bouncer_bad_line(const char *text);
 

@@ -189,6 +189,30 @@ check_matches(ActionContext *ctx, Order *order, PGresult *shown, const char *tex
 	return rc;
 }
 
+/* A line that another file has behind ours counts instead of it: found by reading them all, as far as we may. */
+static int
+check_shadowed(ActionContext *ctx, Order *order, Console *console)
+{
+	const char *main_file = setting(console->config, "conffile");
+	BouncerChain chain;
+	const char *name;
+	json_t	   *where;
+	int			rc = 0;
+
+	if (!main_file)
+		return 0;
+	bouncer_chain_look(main_file, order->bouncer->file, &chain);
+	json_object_foreach(chain.shadowed, name, where)
+		if (rc == 0 && json_object_get(order->databases, name))
+		{
+			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" has a line for database \"%s\" too, which counts "
+							 "instead of that in \"%s\"", json_string_value(where), name, order->bouncer->file);
+			action_hint(ctx, "A database must have one line.");
+		}
+	bouncer_chain_free(&chain);
+	return rc;
+}
+
 static void
 explain(ActionContext *ctx, Order *order, Console *console)
 {
@@ -250,6 +274,8 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 						   "route's dbname, or let PgBouncer RELOAD first.");
 	free(text);
 	text = NULL;
+	if (rc == 0)
+		rc = check_shadowed(ctx, order, console);
 	if (rc == 0)
 		rc = prove(ctx, order, console, &text);
 	if (rc == 0 && !(shown = order_control(ctx, order, "SHOW DATABASES")))

@@ -185,6 +185,7 @@ file_facts(const BouncerConfig *bouncer, json_t *facts)
 	bouncer_chain_look(main_file, bouncer->file, &chain);
 	json_object_set_new(file, "included", chain.included ? json_true() : chain.complete ? json_false() : json_null());
 	json_object_set_new(file, "broken", json_boolean(chain.broken));
+	json_object_set(file, "shadowed", chain.shadowed);
 	if (chain.trouble[0])
 		json_object_set_new(file, "trouble", json_string(chain.trouble));
 	if (chain.star)

@@ -156,9 +156,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     -- it is one that the pooler reads: what can be seen, and what was proved last; a run proves it before its blackout
     SELECT finding(p.router, CASE WHEN p.facts -> 'config' IS NOT NULL THEN
                        NOT coalesce((f ->> 'broken')::boolean, false) AND p.facts #>> '{proof,error}' IS NULL
-                       AND ((f ->> 'included')::boolean IS NOT FALSE OR p.facts #>> '{proof,at_ms}' IS NOT NULL) END, 'warn',
+                       AND (f ->> 'included')::boolean IS NOT FALSE END, 'warn',
                    format('endpoint "%s": %s', p.endpoint,
-                          CASE WHEN (f ->> 'broken')::boolean OR (f ->> 'included') = 'false' AND p.facts #>> '{proof,at_ms}' IS NULL THEN f ->> 'trouble'
+                          CASE WHEN (f ->> 'broken')::boolean OR (f ->> 'included') = 'false' THEN f ->> 'trouble'
                                WHEN p.facts #>> '{proof,error}' IS NOT NULL THEN 'at the last run, ' || (p.facts #>> '{proof,error}')
                                WHEN p.facts #>> '{proof,at_ms}' IS NOT NULL
                                THEN 'RELOAD took the file over at ' || to_char(to_timestamp((p.facts #>> '{proof,at_ms}')::float8 / 1000), 'YYYY-MM-DD HH24:MI:SS TZ')
@@ -166,6 +166,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                                ELSE coalesce(f ->> 'trouble', 'it cannot be seen from here what the pooler reads') END),
                    'A run proves it before its blackout and would end there: mend the pooler''s configuration, RELOAD, look into its log.', 'routers', 'config')
     FROM preflight_pooler p, LATERAL (SELECT p.facts -> 'file') x (f) WHERE p.rw IS NOT NULL
+    UNION ALL
+    -- its lines count
+    SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM preflight_route r WHERE r.router = p.router AND r.endpoint = p.endpoint
+                                                      AND r.database = w.key) THEN 'fail' ELSE 'warn' END,
+                   format('endpoint "%s": %s has a line for database "%s" too, which counts instead of that in the file', p.endpoint, w.value, w.key),
+                   'A database must have one line.', 'routers', 'file')
+    FROM preflight_pooler p, jsonb_each_text(p.facts #> '{file,shadowed}') w WHERE p.rw IS NOT NULL
     UNION ALL
     -- what the next RELOAD will change besides
     SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM preflight_route r WHERE r.router = p.router AND r.endpoint = p.endpoint AND r.kind = 'rw'
