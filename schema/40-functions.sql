@@ -247,6 +247,18 @@ BEGIN
     THEN
         PERFORM pingpong.fail('22023', 'the databases of a route must be an object of names, each with a string', NULL, 'For instance: {"app": "", "app_ro": "dbname=app"}.');
     END IF;
+    -- the agent takes so many in one order, and an order of 64 kB
+    IF (SELECT count(*) FROM jsonb_object_keys(databases)) > 500 OR octet_length(databases::text) > 48000 THEN
+        PERFORM pingpong.fail('54000', 'a route has at most 500 databases, in at most 48000 bytes',
+            format('This one has %s, in %s bytes.', (SELECT count(*) FROM jsonb_object_keys(databases)), octet_length(databases::text)),
+            'Make several routes of them.');
+    END IF;
+    IF databases ? 'pgbouncer' THEN
+        PERFORM pingpong.fail('22023', 'the database "pgbouncer" is the pooler''s console');
+    END IF;
+    IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d WHERE d.value ~ '[[:cntrl:]"]') THEN
+        PERFORM pingpong.fail('22023', 'no double quotes, tabs or other control characters in connection settings', NULL, 'PgBouncer separates settings by blanks, and quotes values in single quotes.');
+    END IF;
     IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d WHERE d.value ~* '(^|\s)(host|port)\s*=') THEN
         PERFORM pingpong.fail('22023', 'host and port of a route are set by runs', NULL, 'Leave them out of the connection settings.');
     END IF;
@@ -254,8 +266,8 @@ BEGIN
         PERFORM pingpong.fail('22023', 'no passwords in routes', NULL, 'PgBouncer takes them from its auth_file or auth_query.');
     END IF;
     IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d
-               WHERE d.value !~ ('^[ \t]*((dbname|pool_size|min_pool_size|reserve_pool|pool_mode|max_db_connections|client_encoding|datestyle|timezone|application_name)'
-                                 '[ \t]*=[ \t]*(''([^'']|'''')*''|[^'' \t]+)([ \t]+|$))*$')) THEN
+               WHERE d.value !~ ('^ *((dbname|pool_size|min_pool_size|reserve_pool|pool_mode|max_db_connections|client_encoding|datestyle|timezone|application_name)'
+                                 ' *= *(''([^'']|'''')*''|[^'' ]+)( +|$))*$')) THEN
         PERFORM pingpong.fail('22023', 'these connection settings may not stand in a route', NULL,
             'Allowed are dbname, pool_size, min_pool_size, reserve_pool, pool_mode, max_db_connections, client_encoding, datestyle, timezone, application_name.');
     END IF;

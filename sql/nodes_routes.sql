@@ -84,6 +84,11 @@ SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "Password=secret"}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "x=1\ny = host=evil"}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "host=elsewhere"}')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "dbname=x\tpool_size=3"}')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "dbname=''x\"y''"}')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"pgbouncer": ""}')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main',
+	(SELECT jsonb_object_agg('t' || i, '') FROM generate_series(1, 501) AS i))$$);
 SELECT count(*) FROM pingpong.route;
 SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "", "billing": "pool_size=5"}');
 SELECT pingpong.add_route('ro', 'ro', 'pgbouncer', 'pooler1', 'main', '{"app_ro": "dbname=app"}');

@@ -1,0 +1,167 @@
+# Clients of a pooler while the primary moves: long reads, users in session pooling, many databases; what is noted of routes
+# and what the report says.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use Lab;
+use Session;
+use Test::More;
+
+my $lab = Lab->up(fast => 1, poolers => 2, port => 19500);
+my $rw = $lab->env('RW_DSN');
+my $admin = $lab->env('ADMIN_DSN_1');
+my ($from, $to) = qw(chicago dallas);
+
+sub spew_more { my ($path, $text) = @_; open my $fh, '>>', $path or die "$path: $!"; print $fh $text; close $fh or die; return; }
+
+sub preflight
+{
+	my ($name, $status) = @_;
+	return $lab->sql($from, "SELECT coalesce(string_agg(detail, E'\n' ORDER BY detail), '') FROM pingpong.preflight('$to') WHERE name = '$name' AND status = '$status'");
+}
+
+# A switchover to the other node; gives the run.
+sub flip
+{
+	my ($what, $more) = @_;
+	my ($out, $err, $rc) = $lab->try_sql($from, "SELECT run, state FROM pingpong.switchover('$to'" . ($more ? ", $more" : '') . ')');
+	is($out =~ s/^\d+\|//r, 'switched', "$what: switched") or diag($err);
+	my ($run) = $out =~ /^(\d+)/ or die "$what: no run";
+	is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', "$what: succeeded");
+	is($lab->sql($rw, 'SELECT inet_server_port()'), $lab->env("PORT_$to"), "$what: the route leads to $to");
+	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
+	($from, $to) = ($to, $from);
+	return $run;
+}
+
+sub step_ms { my ($run, $action) = @_; return $lab->sql($from, "SELECT max(duration_ms) FROM pingpong.step WHERE run = $run AND action = '$action'"); }
+
+sub is_active
+{
+	my ($seconds, $text) = @_;
+	return $lab->wait_for($from, "SELECT count(*) = 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%$text%' AND pid <> pg_backend_pid()
+		AND clock_timestamp() - xact_start > interval '$seconds s'", 'the report');
+}
+
+# ---- a long read in the pool: writers do not wait for it ----
+
+my $writers = $lab->writers(writers => 4, rate => 150);
+$lab->wait_for('chicago', 'SELECT count(*) > 50 FROM ledger', 'the writers');
+
+for my $i (1 .. 2)
+{
+	# within the grace of readers it gets its result; the grace of writers, which is longer, is not spent on it
+	my $report = $lab->begin_sql($rw, q{SELECT 'rows', count(*) > 0 FROM ledger, pg_sleep(4)});
+	is_active(1, 'pg_sleep(4)');
+	like(preflight('pooler_long_reads', 'warn'), qr/database "app": a read runs for [0-9.]+ s \(process \d+, user app/, "long read $i: preflight names it") if $i == 1;
+	$writers->mark("read $i");
+	my $run = flip("long read $i", q{grace => '40 s', max_blackout => '60 s', readers_grace => '40 s'});
+	cmp_ok(step_ms($run, 'pause'), '<', 20000, "long read $i: PAUSE does not wait for it");
+	is($lab->sql($from, "SELECT message FROM pingpong.step WHERE run = $run AND action = 'pause' AND node = 'rw1'"), 'long transactions were not waited for',
+		"long read $i: the journal says so");
+	my ($out, $err, $rc) = $lab->finish($report, 60);
+	is("$rc $out", '0 rows|t', "long read $i: the client gets its result") or diag($err);
+}
+
+for my $i (3, 4)
+{
+	# beyond the grace of readers it is told so, and has changed nothing
+	my $report = $lab->begin_sql($rw, 'SELECT pg_sleep(600)');
+	is_active(1, 'pg_sleep(600)');
+	my $run = flip("long read $i", q{grace => '40 s', max_blackout => '60 s', readers_grace => '300 ms'});
+	my ($out, $err, $rc) = $lab->finish($report, 60);
+	isnt($rc, 0, "long read $i: the client gets no result");
+	like($err, qr/FATAL:  terminating connection/, "long read $i: but the reason");
+}
+my $seen = $writers->order('end');
+is($writers->verify($from)->{lost}, 0, 'long reads: nothing lost');
+my $totals = $writers->stop;
+is("$totals->{errors} $totals->{disconnects} $totals->{ambiguous}", '0 0 0', 'long reads: no error for writers') or diag($totals->{sample});
+
+# ---- a transaction that has only read so far, and will write ----
+
+my $run;
+{
+	my $young = Session->open($lab, $rw);
+	$young->ask('BEGIN');
+	$young->ask('SELECT 1');
+	$lab->wait_for($from, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND usename = 'app' AND clock_timestamp() - xact_start > interval '1 s'},
+		'the transaction to be old');
+	$run = flip('idle in transaction', q{grace => '40 s', max_blackout => '60 s'});
+	like($young->ask('CREATE TABLE never (i int)', 20) // 'no answer', qr/57P01|25006|gone|connection/i, 'idle in transaction: the client gets a definite error');
+	$young->close;
+	is($lab->sql($from, q{SELECT to_regclass('never') IS NULL}), 't', 'idle in transaction: nothing was written');
+	flip('idle in transaction, back');
+}
+
+# ---- a user in session pooling, in a database that is not ----
+
+for my $k (1, 2)
+{
+	spew_more($lab->dir . "/pgbouncer$k/pgbouncer.ini", "\n[users]\napp = pool_mode=session\n");
+	$lab->sql($lab->env("ADMIN_DSN_$k"), 'RELOAD');
+}
+for my $i (1 .. 2)
+{
+	my $idle = Session->open($lab, $rw);
+	like(preflight('pooler_settings', 'info'), qr/database "app": user "app" is in session pooling, the database is not/, "session user $i: preflight says so") if $i == 1;
+	$run = flip("session user $i", q{grace => '40 s', max_blackout => '60 s'});
+	cmp_ok(step_ms($run, 'pause'), '<', 20000, "session user $i: PAUSE does not wait for him");
+	like($idle->ask('SELECT 1', 20) // 'no answer', qr/57P01|gone|connection|^1$/i, "session user $i: the session goes on anew, or is told");
+	$idle->close;
+}
+
+# ---- many databases ----
+
+my $many = 120;
+spew_more($lab->env('BACKENDS_1'), join '', map { sprintf "tenant%03d = host=127.0.0.1 port=%d dbname=app\n", $_, $lab->env("PORT_$from") } 1 .. $many);
+$lab->sql($admin, 'RELOAD');
+like(preflight('pooler_databases', 'warn'), qr/tenant001.*tenant020 and 100 more lead to this primary and no route covers them/, 'many databases: preflight names the first');
+my ($out, $err, $rc) = $lab->try_sql($from, q{SELECT pingpong.add_route('big', 'rw', 'pgbouncer', 'pooler1', 'main',
+	(SELECT jsonb_object_agg('t' || i, '') FROM generate_series(1, 501) i))});
+like($err, qr/^ERROR:  .*500 databases/m, 'many databases: add_route() tells the limit');
+$lab->sql($from, qq{SELECT pingpong.add_route('tenants', 'rw', 'pgbouncer', 'pooler1', 'main',
+	(SELECT jsonb_object_agg('tenant' || lpad(i::text, 3, '0'), 'dbname=app') FROM generate_series(1, $many) i))});
+my @busy = map { Session->open($lab, $rw =~ s/dbname=app/dbname=$_/r) } qw(tenant007 tenant119);
+for my $i (1 .. 2)
+{
+	$run = flip("many databases $i");
+	my @led = grep { /^tenant/ } split /\n/, $lab->sql($admin, 'SHOW DATABASES');
+	is(scalar(@led), $many, "many databases $i: all are there");
+	is(scalar(grep { (split /\|/)[2] == $lab->env("PORT_$from") } @led), $many, "many databases $i: all lead to $from");
+	is(scalar(grep { !/\|0\|0$/ } @led), 0, "many databases $i: none is paused");
+}
+$_->close for @busy;
+$lab->sql($from, q{SELECT pingpong.drop_route('tenants')});
+
+# ---- the report adds up ----
+
+for my $i (1 .. 2)
+{
+	$run = flip("report $i");
+	is($lab->sql($from, qq{WITH s AS (SELECT * FROM pingpong.step WHERE run = $run)
+		SELECT abs(extract(epoch FROM (SELECT max(started_at + duration_ms * interval '1 ms') FROM s JOIN pingpong.route r ON r.name = s.node AND r.kind = 'rw' WHERE action = 'repoint')
+			- (SELECT min(started_at) FROM s WHERE action = 'pause')) * 1000 - blackout_ms) < 1 FROM pingpong.run WHERE id = $run}), 't',
+		"report $i: from the first pause to the end of the last repoint is the blackout");
+	is($lab->sql($from, qq{SELECT count(*) FROM (SELECT started_at >= lag(ended_at) OVER (ORDER BY ordinal, started_at) - interval '1 ms' AS fine
+		FROM pingpong.step WHERE run = $run AND action IN ('hold', 'seal', 'lag_zero', 'promote')) s WHERE NOT fine}), '0', "report $i: one step after the other");
+	is($lab->sql($from, qq{SELECT count(*) FROM pingpong.step WHERE run = $run AND state = 'succeeded' AND (started_at IS NULL OR duration_ms IS NULL)}), '0',
+		"report $i: each step has its time, also what the old primary did last");
+}
+
+# ---- repoint() notes what it led, and only that ----
+
+$lab->sql($from, "UPDATE pingpong.route SET node = '$to' WHERE kind = 'rw'");
+like(preflight('routes_observed', 'fail'), qr/rw route "rw1" belongs to node "$to"/, 'after a promotion by hand the table of routes is wrong');
+$lab->kill9('agent', 'pooler2');
+my $job = $lab->begin_sql($from, 'SELECT state FROM pingpong.repoint()');
+(undef, $err, $rc) = $lab->finish($job, 90);
+isnt($rc, 0, 'repoint() with one router away fails');
+is($lab->sql($from, q{SELECT string_agg(name || ' ' || node, ', ' ORDER BY name) FROM pingpong.route WHERE kind = 'rw'}), "rw1 $from, rw2 $to", 'and notes the route that it led');
+$lab->start_agent('pooler2');
+is($lab->sql($from, 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'repoint() with all of them');
+is($lab->sql($from, q{SELECT string_agg(name || ' ' || node, ', ' ORDER BY name) FROM pingpong.route WHERE kind = 'rw'}), "rw1 $from, rw2 $from", 'notes all');
+is(preflight('routes_observed', 'fail'), '', 'and preflight is content');
+flip('after repoint()');
+done_testing();
