@@ -238,16 +238,16 @@ prove(ActionContext *ctx, Order *order, Console *console, char **text)
 
 	endpoint->proved_ms = clock_realtime_ms();
 	free(endpoint->proof_error);
-	endpoint->proof_error = rc < 0 ? xstrdup(why) : NULL;
+	endpoint->proof_error = rc != 0 ? xstrdup(why) : NULL;
 	free(endpoint->proved_run);
-	endpoint->proved_run = rc < 0 ? NULL : xstrdup(ctx->run);
+	endpoint->proved_run = rc != 0 ? NULL : xstrdup(ctx->run);
 	if (rc < 0)
-	{
-		action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not take over its file: %s",
-					order->bouncer->name, why);
-		explain(ctx, order, console);
-	}
-	return rc;
+		return action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be replaced: %s", order->bouncer->name, why);
+	if (rc == 0)
+		return 0;
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not take over its file: %s", order->bouncer->name, why);
+	explain(ctx, order, console);
+	return -1;
 }
 
 static int

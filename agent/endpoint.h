@@ -135,7 +135,8 @@ extern const char *proof_column(PGresult *res, int row, const char *column);
 
 /*
  * Is the file one that PgBouncer reads, and does RELOAD take effect?  Tried: a database that leads nowhere is written
- * to the file, looked for, and taken out again.  `text` gets the file without it, malloc'd.  The lock is held.
+ * to the file, looked for, and taken out again.  `text` gets the file without it, malloc'd.  0: so it is; 1: it is not;
+ * -1: it could not be tried.  The lock is held.
  */
 extern int	proof_try(Endpoint *endpoint, const BouncerConfig *bouncer, double deadline, char **text, char *why, size_t why_size);
 

@@ -162,12 +162,12 @@ proof_try(Endpoint *endpoint, const BouncerConfig *bouncer, double deadline, cha
 			snprintf(why, why_size, "PgBouncer cannot read \"%s\", line %d", bouncer->file, line);
 		else
 			snprintf(why, why_size, "\"%s\" has no [databases]", bouncer->file);
-		return -1;
+		return 1;
 	}
 	rc = bouncer_file_replace(bouncer->file, with, why, why_size);
 	if (rc == 0)
 	{
-		rc = reload_with(endpoint, bouncer, probe, deadline, why, why_size);
+		rc = reload_with(endpoint, bouncer, probe, deadline, why, why_size) < 0;
 		if (proof_clean(bouncer, later, sizeof(later)) < 0 && rc == 0)
 			rc = (snprintf(why, why_size, "%s", later), -1);
 	}

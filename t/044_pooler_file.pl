@@ -178,7 +178,7 @@ is(hidden("$folder/real"), '', 'and beside it');
 
 $lab->set('chicago', 'pingpong.debug_pause_after', 'wal_align');
 my $call = $lab->begin_sql('chicago', q{SELECT run, state, new_primary FROM pingpong.switchover('dallas', max_blackout => '60 s')});
-$lab->wait_for('chicago', q{SELECT count(*) = 1 FROM pingpong.progress WHERE action = 'wal_align' AND state = 'succeeded'}, 'the run to stand behind its preparations');
+$lab->wait_for('chicago', q{SELECT count(*) = 1 FROM pingpong.progress WHERE run_state = 'running' AND action = 'wal_align' AND state = 'succeeded'}, 'the run to stand behind its preparations');
 isnt(hidden("$folder/real"), '', 'the next version of the file is there before the blackout');
 spew($ini, "[databases]\nreporting = host=127.0.0.1 prt=1\n$main");
 $lab->set('chicago', 'pingpong.debug_pause_after', undef);
