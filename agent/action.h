@@ -114,6 +114,7 @@ extern int	action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *
 extern int	action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pgbouncer_release(ActionContext *ctx, json_t *params, json_t *result);
+extern int	action_pgbouncer_smoke(ActionContext *ctx, json_t *params, json_t *result);	/* smoke.c */
 extern int	action_hook(ActionContext *ctx, json_t *params, json_t *result);	/* hook.c */
 
 #endif							/* PINGPONG_ACTION_H */

@@ -29,6 +29,7 @@ static const ActionEntry actions[] = {
 	{ACTION_PGBOUNCER_PAUSE, action_pgbouncer_pause, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
 	{ACTION_PGBOUNCER_COMMIT, action_pgbouncer_commit, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
 	{ACTION_PGBOUNCER_RELEASE, action_pgbouncer_release, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{ACTION_PGBOUNCER_SMOKE, action_pgbouncer_smoke, ACTION_LAZY_JOURNAL},
 	{ACTION_HOOK, action_hook, 0},
 	{ACTION_NOTE, action_note, ACTION_LAZY_JOURNAL},
 };

@@ -49,6 +49,7 @@ typedef struct BouncerConfig
 	char	   *name;
 	char	   *admin;			/* conninfo of the admin console; may hold secrets */
 	char	   *file;			/* the included file that is ours */
+	char	   *smoke;			/* conninfo of a client, for smoke tests; NULL: none; may hold secrets */
 	int			query_timeout_ms;
 } BouncerConfig;
 

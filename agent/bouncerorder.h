@@ -22,6 +22,9 @@ extern int	order_read(ActionContext *ctx, json_t *params, Order *order);
 /* Host and port of the parameters, where they are well formed; false: they are not, or are missing. */
 extern bool order_place(json_t *params, const char **host, int *port);
 
+/* smoke.c: a statement through the pooler that must give true; -1: the job has failed. */
+extern int	smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, int timeout_ms);
+
 /* A statement on the control connection; NULL: the job has failed.  The lock is held. */
 extern PGresult *order_control(ActionContext *ctx, Order *order, const char *sql);
 

@@ -315,6 +315,7 @@ open_pauser(ActionContext *ctx, Order *order)
 int
 action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result)
 {
+	const char *smoke = param_string(params, "smoke", "");
 	Order		order;
 	Console		console;
 	int			rc;
@@ -334,6 +335,9 @@ action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc == 0)
 		rc = open_pauser(ctx, &order);
 	pthread_mutex_unlock(&order.endpoint->lock);
+	/* what does not work before the move will not tell anything behind it */
+	if (rc == 0 && *smoke)
+		rc = smoke_test(ctx, order.bouncer, smoke, admin_timeout_ms(order.bouncer));
 	console_clear(&console);
 	if (order.endpoint->probed)
 		retry_soon(order.endpoint); /* a login that the RELOAD has broken off */

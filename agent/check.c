@@ -184,6 +184,17 @@ check_bouncer_file(const BouncerConfig *bouncer, const char *main_file)
 }
 
 static void
+check_smoke(const BouncerConfig *bouncer)
+{
+	char		error[256];
+	PGconn	   *conn = pg_remote(bouncer->smoke, NULL, 0, false, error, sizeof(error));
+
+	check_say(conn != NULL, "connection \"smoke\" through PgBouncer %s%s%s", bouncer->name, conn ? "" : ": ", conn ? "" : error);
+	check_conninfo("smoke", bouncer->smoke);
+	PQfinish(conn);
+}
+
+static void
 check_bouncer(const BouncerConfig *bouncer)
 {
 	char		error[256];
@@ -200,6 +211,8 @@ check_bouncer(const BouncerConfig *bouncer)
 			main_file = PQgetvalue(res, i, 1);
 	check_bouncer_file(bouncer, main_file);
 	check_conninfo("admin", bouncer->admin);
+	if (bouncer->smoke)
+		check_smoke(bouncer);
 	PQclear(res);
 	PQfinish(conn);
 }

@@ -64,6 +64,7 @@ static const ConfigOption pg_options[] = {
 static const ConfigOption bouncer_options[] = {
 	{"admin", OPTION_STRING, offsetof(BouncerConfig, admin)},
 	{"file", OPTION_STRING, offsetof(BouncerConfig, file)},
+	{"smoke", OPTION_STRING, offsetof(BouncerConfig, smoke)},
 	{"query_timeout_ms", OPTION_INT, offsetof(BouncerConfig, query_timeout_ms)},
 	{NULL}
 };
@@ -353,7 +354,8 @@ check_config(ConfigParser *parser, AgentConfig *config)
 	for (int i = 0; i < config->n_bouncers; i++)
 		if (!require(parser, config->bouncers[i].admin, "pgbouncer.*", "admin") ||
 			!require_conninfo(parser, config->bouncers[i].admin, "admin") ||
-			!require(parser, config->bouncers[i].file, "pgbouncer.*", "file"))
+			!require(parser, config->bouncers[i].file, "pgbouncer.*", "file") ||
+			(config->bouncers[i].smoke && !require_conninfo(parser, config->bouncers[i].smoke, "smoke")))
 			return 0;
 	for (int i = 0; i < config->n_hooks; i++)
 		if (!config->hooks[i].argv || config->hooks[i].argv[0][0] != '/')

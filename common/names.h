@@ -38,6 +38,7 @@
 #define ACTION_PGBOUNCER_PAUSE "pgbouncer.pause"
 #define ACTION_PGBOUNCER_COMMIT "pgbouncer.commit"
 #define ACTION_PGBOUNCER_RELEASE "pgbouncer.release"
+#define ACTION_PGBOUNCER_SMOKE "pgbouncer.smoke"
 #define ACTION_HOOK "hook"
 #define ACTION_NOTE "note"
 

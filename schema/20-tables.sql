@@ -36,12 +36,14 @@ CREATE TABLE pingpong.route
     router    text NOT NULL REFERENCES pingpong.node (name),
     endpoint  text NOT NULL CHECK (endpoint ~ '^[A-Za-z0-9_.-]{1,60}$'),
     databases jsonb NOT NULL CHECK (jsonb_typeof(databases) = 'object' AND databases <> '{}'),
-    node      text REFERENCES pingpong.node (name)
+    node      text REFERENCES pingpong.node (name),
+    smoke     text
 );
 COMMENT ON TABLE pingpong.route IS 'the routing table: which router sends which databases to which node';
 COMMENT ON COLUMN pingpong.route.endpoint IS 'name of the section in the router agent''s configuration';
 COMMENT ON COLUMN pingpong.route.databases IS 'the router''s database names, each with further connection settings or an empty string';
 COMMENT ON COLUMN pingpong.route.node IS 'the node it points to; set by runs';
+COMMENT ON COLUMN pingpong.route.smoke IS 'a statement that must give true through the route, before and after a move; null: none';
 
 CREATE TABLE pingpong.node_fact
 (

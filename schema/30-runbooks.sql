@@ -23,6 +23,7 @@ VALUES
     ('switchover', 80, 'end_sessions', 'source', 'source', 'none', NULL, NULL, NULL, '5s', 'continue', 'idle and held sessions of the old primary get 57P01 and connect anew'),
     ('switchover', 85, 'settle', 'target', 'target', 'none', NULL, NULL, NULL, '1s', 'continue', 'the clients come back first'),
     ('switchover', 86, 'repoint', 'source_routes', 'target', 'none', NULL, NULL, NULL, '60s', 'continue', 'RO routes that lead to the old primary lead to the new one, until that is a standby'),
+    ('switchover', 87, 'smoke', 'rw_routes', 'target', 'none', 'EXISTS (SELECT FROM pingpong.route WHERE smoke IS NOT NULL)', NULL, NULL, '30s', 'continue', 'the smoke test that a route names'),
     ('switchover', 90, 'follow', 'siblings', 'target', 'none', NULL, NULL, NULL, '5min', 'retry', 'the other standbys stream from the new primary, by reload'),
     ('switchover', 90, 'rejoin', 'source', 'target', 'none', $$coalesce(r.options->>'old_primary', 'rejoin') = 'rejoin'$$, NULL, NULL, '1h', 'retry', 'the old primary becomes a standby: directly, by pg_rewind or by pg_basebackup'),
     ('switchover', 92, 'retire', 'source', 'target', 'none', $$r.options->>'old_primary' = 'leave'$$, NULL, NULL, '60s', 'continue', 'the old primary is let go: stopped, sealed as it is, and nobody waits for it'),

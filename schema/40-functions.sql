@@ -225,7 +225,8 @@ END
 $$;
 COMMENT ON FUNCTION pingpong.drop_node(text) IS 'forget a node; nothing is done to its host';
 
-CREATE FUNCTION pingpong.add_route(name text, kind text, driver text, router text, endpoint text, databases jsonb) RETURNS void
+CREATE FUNCTION pingpong.add_route(name text, kind text, driver text, router text, endpoint text, databases jsonb,
+                                   smoke text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
@@ -275,8 +276,8 @@ BEGIN
                WHERE r.router = add_route.router AND r.endpoint = add_route.endpoint AND old = new) THEN
         PERFORM pingpong.fail('42710', 'another route has one of these databases already');
     END IF;
-    INSERT INTO pingpong.route AS r (name, kind, driver, router, endpoint, databases)
-    VALUES (add_route.name, add_route.kind, add_route.driver, add_route.router, add_route.endpoint, add_route.databases);
+    INSERT INTO pingpong.route AS r (name, kind, driver, router, endpoint, databases, smoke)
+    VALUES (add_route.name, add_route.kind, add_route.driver, add_route.router, add_route.endpoint, add_route.databases, nullif(btrim(add_route.smoke), ''));
 EXCEPTION
     WHEN unique_violation THEN
         PERFORM pingpong.fail('42710', format('route "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_route().');
@@ -286,7 +287,7 @@ EXCEPTION
         PERFORM pingpong.fail('22004', 'the endpoint must not be null');
 END
 $$;
-COMMENT ON FUNCTION pingpong.add_route(text, text, text, text, text, jsonb) IS
+COMMENT ON FUNCTION pingpong.add_route(text, text, text, text, text, jsonb, text) IS
     'register which databases of a router lead to the primary (rw) or to a standby (ro); endpoint: section of the agent''s configuration';
 
 CREATE FUNCTION pingpong.drop_route(name text) RETURNS void

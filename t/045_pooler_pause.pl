@@ -150,6 +150,34 @@ for my $i (1 .. 2)
 		"report $i: each step has its time, also what the old primary did last");
 }
 
+# ---- a site's smoke test ----
+
+my $smoke = sub { $lab->sql($from, "UPDATE pingpong.route SET smoke = \$\$$_[0]\$\$ WHERE name = 'rw1'"); };
+$smoke->('SELECT NOT pg_is_in_recovery()');
+(undef, $err, $rc) = $lab->try_sql($from, "SELECT * FROM pingpong.switchover('$to')");
+like($err, qr/^ERROR:  \[pgbouncer\.main\] has no connection string "smoke"/m, 'smoke test: the agent needs to know how to connect');
+$lab->set_agent('pooler1', smoke => $rw);
+$lab->kill9('agent', 'pooler1');
+$lab->start_agent('pooler1');
+$smoke->('SELECT 1 / 0');
+(undef, $err, $rc) = $lab->try_sql($from, "SELECT * FROM pingpong.switchover('$to')");
+like($err, qr/^ERROR:  the smoke test through PgBouncer "main" failed: .*division by zero/m, 'smoke test: one that fails before the move ends it');
+unlike($err, qr/NOTICE:  pause/, 'smoke test: before the blackout');
+$smoke->('SELECT NOT pg_is_in_recovery()');
+for my $i (1 .. 2)
+{
+	$run = flip("smoke test $i");
+	is($lab->sql($from, "SELECT string_agg(node || ' ' || state, ', ' ORDER BY node) FROM pingpong.step WHERE run = $run AND action = 'smoke'"),
+		'rw1 succeeded, rw2 succeeded', "smoke test $i: made");
+}
+$smoke->('SELECT inet_server_port() = ' . $lab->env("PORT_$from"));
+($out) = $lab->try_sql($from, "SELECT run FROM pingpong.switchover('$to')");
+is(join(' ', ($lab->settle($out))[0, 1]), 'succeeded done, but step smoke of "rw1" failed: the smoke test through PgBouncer "main" did not give true',
+	'smoke test: one that fails behind the move is in the last sentence');
+$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
+($from, $to) = ($to, $from);
+$lab->sql($from, 'UPDATE pingpong.route SET smoke = NULL');
+
 # ---- repoint() notes what it led, and only that ----
 
 $lab->sql($from, "UPDATE pingpong.route SET node = '$to' WHERE kind = 'rw'");

@@ -351,7 +351,8 @@ route_params(RunRoute *route)
 {
 	json_error_t err;
 
-	return json_pack("{s:s, s:o}", "endpoint", route->endpoint, "databases", json_loads(route->databases, 0, &err));
+	return json_pack("{s:s, s:o, s:s*}", "endpoint", route->endpoint, "databases", json_loads(route->databases, 0, &err),
+					 "smoke", route->smoke);
 }
 
 static ActionResult
@@ -415,6 +416,20 @@ static ActionResult
 prepare_route_begin(Run *run, Step *step)
 {
 	return place_job(run, step, "pgbouncer.prepare");
+}
+
+/* A site's own statement through the route. */
+static ActionResult
+smoke_begin(Run *run, Step *step)
+{
+	RunRoute   *route = run_route(run, step->subject);
+
+	if (route && route->smoke == NULL)
+	{
+		strlcpy(step->message, "the route has none", sizeof(step->message));
+		return ACTION_DONE;
+	}
+	return route_job(run, step, "pgbouncer.smoke", NULL);
 }
 
 static ActionResult
@@ -674,6 +689,7 @@ const Action actions_of_agents[] = {
 	{"arm", arm_begin, arm_advance, false},
 	{"burn", burn_begin, job_advance, false},
 	{"prepare_route", prepare_route_begin, prepare_route_advance, false},
+	{"smoke", smoke_begin, job_advance, false},
 	{"pause", pause_begin, pause_advance, true},
 	{"release", release_begin, job_advance, true},
 	{"repoint", repoint_begin, repoint_advance, true},

@@ -124,7 +124,7 @@ journal_load_topology(Run *run)
 		copy_text(node->upstream, sizeof(node->upstream), i, 7);
 		node->away = strcmp(journal_text(i, 8), "t") == 0;
 	}
-	n = journal_exec("SELECT name, kind, router, endpoint, databases::pg_catalog.text, node FROM pingpong.route ORDER BY name", 0);
+	n = journal_exec("SELECT name, kind, router, endpoint, databases::pg_catalog.text, node, smoke FROM pingpong.route ORDER BY name", 0);
 	run->routes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(RunRoute));
 	run->nroutes = (int) n;
 	for (uint64 i = 0; i < n; i++)
@@ -137,6 +137,7 @@ journal_load_topology(Run *run)
 		copy_text(route->endpoint, sizeof(route->endpoint), i, 4);
 		route->databases = MemoryContextStrdup(context, journal_text(i, 5));
 		copy_text(route->node, sizeof(route->node), i, 6);
+		route->smoke = journal_text(i, 7) ? MemoryContextStrdup(context, journal_text(i, 7)) : NULL;
 	}
 	journal_end();
 }

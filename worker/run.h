@@ -113,6 +113,7 @@ typedef struct RunRoute
 	char		endpoint[PP_NAME_LEN];
 	char	   *databases;		/* JSON text */
 	char		node[PP_NAME_LEN];	/* where it leads now; "": not known */
+	char	   *smoke;			/* a statement through the route that must give true; NULL: none */
 	char	   *pool_modes;		/* of its databases, as prepared: JSON text; NULL: not known */
 } RunRoute;
 
