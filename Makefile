@@ -59,8 +59,8 @@ AGENT_HEADERS = $(wildcard agent/*.h common/*.h)
 	$(CC) $(AGENT_CFLAGS) -c -o $@ $<
 pingpong-agent: $(AGENT_OBJS)
 	$(CC) $(AGENT_CFLAGS) -o $@ $^ $(AGENT_LIBS)
-agent/test/unit: agent/test/unit.c $(filter-out agent/main.agent.o,$(AGENT_OBJS))
-	$(CC) $(AGENT_CFLAGS) -o $@ $^ $(AGENT_LIBS)
+agent/test/unit: $(sort $(wildcard agent/test/*.c)) $(filter-out agent/main.agent.o,$(AGENT_OBJS)) agent/test/unit.h
+	$(CC) $(AGENT_CFLAGS) -o $@ $(filter %.c %.o,$^) $(AGENT_LIBS)
 bench/writers: bench/writers.c
 	$(CC) $(AGENT_CFLAGS) -o $@ $< $(AGENT_LIBS)
 

@@ -9,18 +9,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/bouncerini.h"
 #include "agent/http.h"
 #include "agent/jobview.h"
 #include "agent/pg.h"
 #include "agent/rejoin_rule.h"
 #include "agent/text.h"
+#include "agent/test/unit.h"
 #include "agent/token.h"
 
 static int	tests;
 static int	failed;
 
-static void
+void
 ok(bool passed, const char *name)
 {
 	printf("%sok %d - %s\n", passed ? "" : "not ", ++tests, name);
@@ -28,7 +28,7 @@ ok(bool passed, const char *name)
 }
 
 /* Compares and frees got. */
-static void
+void
 is(char *got, const char *expected, const char *name)
 {
 	bool		same = expected ? got && strcmp(got, expected) == 0 : got == NULL;
@@ -116,150 +116,6 @@ test_conninfo(void)
 	is(conninfo_get("user=a host=/run/x", "host"), "/run/x", "conninfo: one value");
 	is(conninfo_get("user=a", "host"), NULL, "conninfo: a value that is not there");
 	is(conninfo_without("user=a password=s host=h", "password"), "user=a host=h", "conninfo: without the password");
-}
-
-/* ---- PgBouncer's files ---- */
-
-#define H "10.1.1.2"
-
-/*
- * What becomes of a file when "app" leads to 10.1.1.2:6000, and whether the way back to 10.1.1.1:6001 gives the file as
- * it was (host and port were written there, that is).
- */
-static const struct
-{
-	const char *name;
-	const char *before;
-	const char *after;			/* NULL: cannot be read */
-	bool		returns;
-}			repointed[] = {
-	{"only host and port change", "[databases]\napp = host=10.1.1.1 port=6001 dbname=x auth_user=looker pool_size=7\n",
-	"[databases]\napp = host=" H " port=6000 dbname=x auth_user=looker pool_size=7\n", true},
-	{"order, blanks, quotes and keys stay",
-		"[databases]\n  app=pool_mode = session   port= '6001'  connect_query='SELECT ''host=evil port=1'' ' host =10.1.1.1  \n",
-	"[databases]\n  app=pool_mode = session   port= '6000'  connect_query='SELECT ''host=evil port=1'' ' host =" H "  \n", true},
-	{"a quoted host", "[databases]\napp = host='10.1.1.1' port=6001", "[databases]\napp = host='" H "' port=6000", true},
-	{"other lines, comments and sections stay",
-		"; app = host=c\n#app = host=c\n[databases]\napp2 = host=a\napp = host=10.1.1.1 port=6001\n* = host=z auth_user=u\n"
-		"[users]\napp = pool_mode=session\n[pgbouncer]\nlisten_port = 6432\napp = x\n%include /etc/more.ini\n",
-		"; app = host=c\n#app = host=c\n[databases]\napp2 = host=a\napp = host=" H " port=6000\n* = host=z auth_user=u\n"
-	"[users]\napp = pool_mode=session\n[pgbouncer]\nlisten_port = 6432\napp = x\n%include /etc/more.ini\n", true},
-	{"line ends of Windows", "[databases]\r\napp = host=10.1.1.1 port=6001\r\nb = host=c\r\n",
-	"[databases]\r\napp = host=" H " port=6000\r\nb = host=c\r\n", true},
-	{"behind the section, in its line", "[databases] app = host=10.1.1.1 port=6001\n", "[databases] app = host=" H " port=6000\n", true},
-	{"without a section: that of the includer", "app = host=10.1.1.1 port=6001\n", "app = host=" H " port=6000\n", true},
-	{"of two lines the last one counts", "[databases]\napp = host=a port=1\n[databases]\napp = host=10.1.1.1 port=6001\n",
-	"[databases]\napp = host=a port=1\n[databases]\napp = host=" H " port=6000\n", true},
-	{"of two values the last one counts", "[databases]\napp = host=a port=1 host=10.1.1.1 port=6001\n",
-	"[databases]\napp = host=a port=1 host=" H " port=6000\n", true},
-	{"a tab is no separator", "[databases]\napp\t=\thost=10.1.1.1 dbname=a\tb port=6001\n",
-	"[databases]\napp\t=\thost=" H " dbname=a\tb port=6000\n", true},
-	{"a comment behind a value is part of it", "[databases]\napp = host=10.1.1.1 port=6001 application_name=a;b#c\n",
-	"[databases]\napp = host=" H " port=6000 application_name=a;b#c\n", true},
-	{"a port is added where it is not the usual one", "[databases]\napp = host='10.1.1.1' dbname=x\n",
-	"[databases]\napp = host='" H "' port=6000 dbname=x\n", false},
-	{"a unix socket becomes a host", "[databases]\napp = dbname=x\n", "[databases]\napp = host=" H " port=6000 dbname=x\n", false},
-	{"a port without a host", "[databases]\napp = dbname=x port=6001 user=u\n", "[databases]\napp = host=" H " dbname=x port=6000 user=u\n", false},
-	{"nothing on the right", "[databases]\napp =\nb = host=c\n", "[databases]\napp =host=" H " port=6000\nb = host=c\n", false},
-	{"a host that looks like a key", "[databases]\napp = host= port=6001\n", "[databases]\napp = host= " H " port=6000\n", false},
-	{"a line that cannot be read", "[databases]\napp = host=a port\n", NULL, false},
-	{"an empty value", "[databases]\napp = host='' port=1\n", NULL, false},
-	{"a quote that does not end", "[databases]\napp = host='a port=1\n", NULL, false},
-	{"a section that does not end", "[databases]\napp = host=a port=1\n[users\n", NULL, false},
-	{"a line that is none", "[databases]\napp = host=a port=1\nnonsense\n", NULL, false},
-	{"a new line takes the settings of \"*\"", "[databases]\n* = host=10.1.1.1 port=6001 auth_user=u pool_size=3\n[pgbouncer]\n",
-	"[databases]\n* = host=10.1.1.1 port=6001 auth_user=u pool_size=3\napp = host=" H " port=6000 auth_user=u pool_size=3 dbname='a b'\n[pgbouncer]\n", false},
-	{"a new line, no line end", "[databases]\nb = host=c", "[databases]\nb = host=c\napp = host=" H " port=6000 pool_size=9 dbname='a b'", false},
-	{"a new line, line ends of Windows", "[databases]\r\nb = host=c\r\n", "[databases]\r\nb = host=c\r\napp = host=" H " port=6000 pool_size=9 dbname='a b'\r\n", false},
-	{"a new file", "", "[databases]\napp = host=" H " port=6000 pool_size=9 dbname='a b'\n", false},
-};
-
-static void
-test_repoint(void)
-{
-	for (size_t i = 0; i < sizeof(repointed) / sizeof(repointed[0]); i++)
-	{
-		char	   *after = bouncer_repoint(repointed[i].before, "app", H, 6000, "pool_size=9 dbname='a b'");
-		char	   *name = xasprintf("pgbouncer: %s", repointed[i].name);
-
-		if (after)
-		{
-			char	   *again = bouncer_repoint(after, "app", H, 6000, "");
-			char	   *back = bouncer_repoint(after, "app", "10.1.1.1", 6001, "");
-
-			ok(again && strcmp(again, after) == 0, "pgbouncer: repointed once more, nothing changes");
-			ok((back && strcmp(back, repointed[i].before) == 0) == repointed[i].returns, "pgbouncer: there and back");
-			free(again);
-			free(back);
-		}
-		is(after, repointed[i].after, name);
-		free(name);
-	}
-	is(bouncer_repoint("[databases]\napp = host=a\n", "app", "b", 5432, ""), "[databases]\napp = host=b\n",
-	   "pgbouncer: the usual port is not written where it was not");
-	is(bouncer_repoint("[databases]\n\"odd \"\"name\" = host=a port=1\n", "odd \"name", "b", 2, ""),
-	   "[databases]\n\"odd \"\"name\" = host=b port=2\n", "pgbouncer: a quoted name");
-	is(bouncer_repoint("", "odd name", "b", 2, ""), NULL, "pgbouncer: no new line that PgBouncer could not read");
-}
-
-static void
-test_bouncer_probe(void)
-{
-	static const char *const texts[] = {
-		"[databases]\na = host=b\n", "[databases]\na = host=b", "a = host=b\r\n\r\n; end\r\n", "[databases] a = host=b  \n[users]\nx = y\n",
-		"[pgbouncer]\nlisten_port = 1\n[databases]\n\n  a = host=b\n\n# c\n"
-	};
-
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-	{
-		char	   *with = bouncer_with_probe(texts[i], BOUNCER_PROBE_PREFIX "1");
-		char	   *two = with ? bouncer_with_probe(with, BOUNCER_PROBE_PREFIX "2") : NULL;
-		char	   *entry = two ? bouncer_entry(two, BOUNCER_PROBE_PREFIX "1") : NULL;
-
-		is(entry, "host=127.0.0.1 port=1", "pgbouncer: a probe is a database");
-		is(two ? bouncer_without_probes(two) : NULL, texts[i], "pgbouncer: probes leave nothing behind");
-		is(bouncer_without_probes(texts[i]), texts[i], "pgbouncer: without probes nothing changes");
-		free(with);
-		free(two);
-	}
-	is(bouncer_with_probe("[users]\na = b\n", BOUNCER_PROBE_PREFIX "1"), NULL, "pgbouncer: no probe where no databases are");
-	is(bouncer_without_probes("[databases]\npingpong_probe_x = host=real\n"), "[databases]\npingpong_probe_x = host=real\n",
-	   "pgbouncer: a database of that name which leads somewhere stays");
-}
-
-static void
-test_bouncer_entries(void)
-{
-	static const char text[] = "[databases]\na = host=h port=7 dbname='it''s' auth_user=u\n[users]\na = pool_mode=session\n";
-	char	   *entry = bouncer_entry(text, "a");
-
-	is(bouncer_value(entry, "dbname"), "it's", "pgbouncer: a quoted value");
-	is(bouncer_value(entry, "host"), "h", "pgbouncer: beside keys that libpq does not know");
-	is(bouncer_value(entry, "pool_size"), NULL, "pgbouncer: a key that is not there");
-	is(bouncer_entry(text, "b"), NULL, "pgbouncer: a database that is not there");
-	ok(bouncer_bad_line(text) == 0 && bouncer_bad_line("[a]\n; x\n\nb\n") == 4 && bouncer_bad_line("[a\nb = c\n") == 1,
-	   "pgbouncer: the line that cannot be read");
-	ok(bouncer_entry_valid("host=a port=1") && !bouncer_entry_valid("host") && !bouncer_entry_valid("host='a"),
-	   "pgbouncer: lists of keys");
-	ok(bouncer_name_valid("a.b-c_1") && !bouncer_name_valid("") && !bouncer_name_valid("*") && !bouncer_name_valid("a b"),
-	   "pgbouncer: names that it can read");
-	free(entry);
-}
-
-static void
-test_bouncer_extra(void)
-{
-	ok(!bouncer_text_valid("a\nb"), "pgbouncer: a line break is refused");
-	ok(bouncer_extra_valid("") && bouncer_extra_valid(" dbname=x pool_size = 3  application_name='it''s' "),
-	   "pgbouncer: settings that a route may have");
-	ok(!bouncer_extra_valid("pool_size=3 host=evil"), "pgbouncer: no host");
-	ok(!bouncer_extra_valid("user=postgres"), "pgbouncer: no user");
-	ok(!bouncer_extra_valid("connect_query='DROP TABLE x'"), "pgbouncer: no query");
-	ok(!bouncer_extra_valid("pool_size=3' host=evil"), "pgbouncer: no quote in the middle");
-	ok(!bouncer_extra_valid("dbname='x'host=evil"), "pgbouncer: nothing hides behind a quote");
-	ok(!bouncer_extra_valid("dbname='x") && !bouncer_extra_valid("dbname") && !bouncer_extra_valid("dbname="),
-	   "pgbouncer: half a setting");
-	ok(bouncer_text_valid("pool_mode=session"), "pgbouncer: settings are fine");
 }
 
 static void
@@ -690,10 +546,7 @@ main(void)
 	test_lists();
 	test_auto_conf();
 	test_conninfo();
-	test_repoint();
-	test_bouncer_probe();
-	test_bouncer_entries();
-	test_bouncer_extra();
+	test_bouncer(directory);
 	test_lsn();
 	test_token_order();
 	test_token_burn();

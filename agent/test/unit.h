@@ -1,0 +1,16 @@
+/*
+ * unit.h
+ *		What the files of unit tests share.
+ */
+#ifndef PINGPONG_AGENT_UNIT_H
+#define PINGPONG_AGENT_UNIT_H
+
+#include <stdbool.h>
+
+extern void ok(bool passed, const char *name);
+extern void is(char *got, const char *expected, const char *name);	/* compares, and frees got */
+
+/* unit_bouncer.c; files may be made in the directory */
+extern void test_bouncer(const char *directory);
+
+#endif							/* PINGPONG_AGENT_UNIT_H */
