@@ -13,11 +13,15 @@ typedef struct Order
 	const BouncerConfig *bouncer;
 	Endpoint   *endpoint;
 	json_t	   *databases;		/* names, each with the settings of a new line; borrowed from the parameters */
-	double		deadline;		/* monotonic, of the action */
+	int64_t		timeout_ms;
+	double		deadline;		/* monotonic; counts from the moment that the endpoint is ours */
 } Order;
 
 /* 0, or the job has failed. */
 extern int	order_read(ActionContext *ctx, json_t *params, Order *order);
+
+/* Takes the endpoint's lock, which another order may hold for its whole time. */
+extern void order_lock(Order *order);
 
 /* Host and port of the parameters, where they are well formed; false: they are not, or are missing. */
 extern bool order_place(json_t *params, const char **host, int *port);

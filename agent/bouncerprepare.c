@@ -228,14 +228,26 @@ explain(ActionContext *ctx, Order *order, Console *console)
 				main_file, order->bouncer->file);
 }
 
-/* The lock is held; text as in proof_try(). */
+/* Another route of the run has proved it for this file. */
+static bool
+is_proved(ActionContext *ctx, Endpoint *endpoint, const char *text)
+{
+	return endpoint->proved_run && strcmp(endpoint->proved_run, ctx->run) == 0 &&
+		endpoint->stage.run && strcmp(endpoint->stage.run, ctx->run) == 0 && strcmp(endpoint->stage.base, text) == 0;
+}
+
+/* The lock is held.  *text is the file, and becomes the file as it is behind the proof. */
 static int
 prove(ActionContext *ctx, Order *order, Console *console, char **text)
 {
 	Endpoint   *endpoint = order->endpoint;
 	char		why[512];
-	int			rc = proof_try(endpoint, order->bouncer, order->deadline, text, why, sizeof(why));
+	int			rc;
 
+	if (is_proved(ctx, endpoint, *text))
+		return 0;
+	free(*text);
+	rc = proof_try(endpoint, order->bouncer, order->deadline, text, why, sizeof(why));
 	endpoint->proved_ms = clock_realtime_ms();
 	free(endpoint->proof_error);
 	endpoint->proof_error = rc != 0 ? xstrdup(why) : NULL;
@@ -272,8 +284,6 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 	if (rc == 0)
 		rc = check_matches(ctx, order, console->databases, text, "A RELOAD now would move its clients: mend the file, or the "
 						   "route's dbname, or let PgBouncer RELOAD first.");
-	free(text);
-	text = NULL;
 	if (rc == 0)
 		rc = check_shadowed(ctx, order, console);
 	if (rc == 0)
@@ -322,7 +332,7 @@ action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result)
 
 	if (order_read(ctx, params, &order) < 0)
 		return -1;
-	pthread_mutex_lock(&order.endpoint->lock);
+	order_lock(&order);
 	rc = console_ask(ctx, &order, &console);
 	if (rc == 0)
 	{

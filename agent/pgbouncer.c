@@ -50,7 +50,7 @@ order_read(ActionContext *ctx, json_t *params, Order *order)
 	order->databases = json_object_get(params, "databases");
 	if (!order->bouncer)
 		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no PgBouncer \"%s\" is configured", name);
-	order->deadline = clock_monotonic_ms() + param_int(params, "timeout_ms", admin_timeout_ms(order->bouncer));
+	order->timeout_ms = param_int(params, "timeout_ms", admin_timeout_ms(order->bouncer));
 	if (!json_is_object(order->databases) || json_object_size(order->databases) == 0 ||
 		json_object_size(order->databases) > ENDPOINT_DATABASES_MAX)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"databases\" must name 1 to %d databases",
@@ -60,6 +60,13 @@ order_read(ActionContext *ctx, json_t *params, Order *order)
 			return -1;
 	order->endpoint = endpoint_get(name);
 	return 0;
+}
+
+void
+order_lock(Order *order)
+{
+	pthread_mutex_lock(&order->endpoint->lock);
+	order->deadline = clock_monotonic_ms() + (double) order->timeout_ms;
 }
 
 /* The host goes into a line of the file. */
@@ -339,7 +346,7 @@ look_at_servers(ActionContext *ctx, Order *order, Pause *pause, json_t *ignore)
 	PGresult   *servers = NULL;
 	int			over = -1;
 
-	pthread_mutex_lock(&order->endpoint->lock);
+	order_lock(order);
 	pools = order_control(ctx, order, "SHOW POOLS");
 	pause->complete = pools && busy_servers(pools, order->databases) == 0;
 	if (pools)
@@ -385,7 +392,6 @@ wait_pause(ActionContext *ctx, Order *order, Pause *pause, int64_t patience_ms, 
 		double		asked = clock_monotonic_ms();
 		int			took;
 
-		order->deadline = asked + admin_timeout_ms(order->bouncer);
 		rc = look_at_servers(ctx, order, pause, ignore);
 		if (rc != 0)
 			return rc < 0 ? rc : 0;
@@ -473,7 +479,7 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 		return -1;
 	if (ctx->resumed)
 		return 0;				/* the guard of the first life has its end; nobody needs more of it now */
-	pthread_mutex_lock(&order.endpoint->lock);
+	order_lock(&order);
 	late = endpoint_has_ended(order.endpoint, ctx->run, order.databases);
 	rc = late ? 0 : send_all(ctx, &order, &pause, clock_realtime_ms() + resume_after);
 	pthread_mutex_unlock(&order.endpoint->lock);
@@ -629,7 +635,7 @@ action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new primary");
 	if (order_read(ctx, params, &order) < 0)
 		return -1;
-	pthread_mutex_lock(&order.endpoint->lock);
+	order_lock(&order);
 	endpoint_note_ended(order.endpoint, ctx->run, order.databases);
 	rc = lead_to(ctx, &order, host, port, result);
 	pthread_mutex_unlock(&order.endpoint->lock);
@@ -674,7 +680,7 @@ action_pgbouncer_release(ActionContext *ctx, json_t *params, json_t *result)
 
 	if (order_read(ctx, params, &order) < 0)
 		return -1;
-	pthread_mutex_lock(&order.endpoint->lock);
+	order_lock(&order);
 	endpoint_note_ended(order.endpoint, ctx->run, order.databases);
 	rc = release(ctx->config, &order, error, sizeof(error));
 	pthread_mutex_unlock(&order.endpoint->lock);

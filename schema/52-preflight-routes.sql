@@ -182,7 +182,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    'A run reloads the pooler, which moves this database: correct the file, or RELOAD now.', 'routers', 'file')
     FROM preflight_pooler p, jsonb_array_elements(p.facts #> '{file,pending}') w WHERE p.rw IS NOT NULL
     UNION ALL
-    SELECT ROW(node_name(), 'ok', 'there is no route', NULL)::finding WHERE NOT EXISTS (SELECT FROM preflight_pooler p WHERE p.rw IS NOT NULL)
+    SELECT finding(r.router, NULL, 'warn', NULL, NULL, 'routers')
+    FROM (SELECT DISTINCT router FROM route) r WHERE NOT EXISTS (SELECT FROM preflight_pooler p WHERE p.router = r.router)
+    UNION ALL
+    SELECT ROW(node_name(), 'ok', 'there is no route', NULL)::finding WHERE NOT EXISTS (SELECT FROM route)
 $$;
 
 CREATE FUNCTION pingpong.check_pooler_databases(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -216,7 +219,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    format('endpoint "%s": all databases that lead to this primary are covered', p.endpoint), NULL, 'routers')
     FROM preflight_pooler p WHERE NOT EXISTS (SELECT FROM uncovered u WHERE u.router = p.router AND u.endpoint = p.endpoint)
     UNION ALL
-    SELECT ROW(node_name(), 'ok', 'there is no pooler', NULL)::finding WHERE NOT EXISTS (SELECT FROM preflight_pooler)
+    SELECT finding(n.name, NULL, 'warn', NULL, NULL, 'routers') FROM preflight_node n WHERE n.kind = 'router' AND n.facts IS NULL
+    UNION ALL
+    SELECT ROW(node_name(), 'ok', 'there is no pooler', NULL)::finding
+    WHERE NOT EXISTS (SELECT FROM preflight_pooler) AND NOT EXISTS (SELECT FROM node WHERE kind = 'router')
 $$;
 
 CREATE FUNCTION pingpong.check_pooler_long_reads(target text, options jsonb) RETURNS SETOF pingpong.finding
@@ -238,7 +244,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT finding(p.router, CASE WHEN p.facts -> 'servers' IS NOT NULL THEN true END, 'warn', format('endpoint "%s": none', p.endpoint), NULL, 'routers')
     FROM preflight_pooler p WHERE NOT EXISTS (SELECT FROM reads r WHERE r.router = p.router AND r.endpoint = p.endpoint)
     UNION ALL
-    SELECT ROW(node_name(), 'ok', 'there is no pooler', NULL)::finding WHERE NOT EXISTS (SELECT FROM preflight_pooler)
+    SELECT finding(n.name, NULL, 'warn', NULL, NULL, 'routers') FROM preflight_node n WHERE n.kind = 'router' AND n.facts IS NULL
+    UNION ALL
+    SELECT ROW(node_name(), 'ok', 'there is no pooler', NULL)::finding
+    WHERE NOT EXISTS (SELECT FROM preflight_pooler) AND NOT EXISTS (SELECT FROM node WHERE kind = 'router')
 $$;
 
 CREATE FUNCTION pingpong.check_pooler_settings(target text, options jsonb) RETURNS SETOF pingpong.finding
