@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent/child.h"
@@ -37,6 +39,25 @@ bin_path(const AgentConfig *config, const char *name)
 	return xasprintf("%s/%s", config->pg.bin, name);
 }
 
+/* Something takes connections there, whether it answers or not: a server that hangs is a server. */
+static bool
+listens(const char *host, int port)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int			fd;
+	bool		connected;
+
+	if (host[0] != '/')
+		return false;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/.s.PGSQL.%d", host, port);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* EAGAIN: the queue is full */
+	connected = fd >= 0 && (connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0 || errno == EAGAIN);
+	if (fd >= 0)
+		close(fd);
+	return connected;
+}
+
 /*
  * A server behind a command may live where its process cannot be seen (a container): then it runs if something answers
  * at its place.
@@ -51,7 +72,7 @@ answers(const AgentConfig *config)
 
 	snprintf(port, sizeof(port), "%d", config->pg.port);
 	ping = PQpingParams(keywords, values, 0);
-	return ping == PQPING_OK || ping == PQPING_REJECT;
+	return ping == PQPING_OK || ping == PQPING_REJECT || listens(config->pg.socket, config->pg.port);
 }
 
 bool

@@ -438,8 +438,9 @@ sub with_agent
 	my ($listen, $more, $code) = @_;
 	my $state = "$dir/listen.state";
 	write_file("$dir/listen.ini", "[agent]\nnode = x\nlisten = $listen\nstate_dir = $state\n$more");
+	unlink "$dir/listen.log";		# the words of an earlier one
 	my $pid = spawn("$dir/listen.log", $agent_binary, '--config', "$dir/listen.ini");
-	wait_for('start', sub { read_file("$dir/listen.log") =~ /listens on \Q$listen\E/ }, 5) or diag(read_file("$dir/listen.log"));
+	wait_for('start', sub { read_file("$dir/listen.log") =~ /listens on \Q$listen\E/ }, 30) or diag(read_file("$dir/listen.log"));
 	$code->();
 	kill 'TERM', $pid;
 	waitpid $pid, 0;

@@ -522,7 +522,7 @@ must_undo(void)
 		return false;			/* the agents are told; their jobs' ends are waited for */
 	if (cancelled())
 	{
-		strlcpy(run->sentence, "cancelled", sizeof(run->sentence));
+		strlcpy(run->sentence, mailbox_cancelled() ? "cancelled by the caller" : "cancelled by pingpong.cancel()", sizeof(run->sentence));
 		verdict_set(&run->verdict, "57014", "the run was cancelled and rolled back");
 		return true;
 	}
