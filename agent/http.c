@@ -282,17 +282,32 @@ respond(struct MHD_Connection *connection, unsigned int status, json_t *answer)
 	return rc;
 }
 
+/* What a stranger sent goes to a log that people read on terminals. */
+static void
+printable(char *to, size_t size, const char *from)
+{
+	size_t		n = 0;
+
+	for (; *from && n + 1 < size; from++)
+		to[n++] = *from > ' ' && *from <= '~' ? *from : '?';
+	to[n] = '\0';
+}
+
 /* At most one line a second: a wrong token in a loop must not fill the log. */
 static void
 log_refusal(const char *method, const char *path, unsigned int status)
 {
 	static _Atomic long last;
 	long		now = (long) (clock_monotonic_ms() / 1000);
+	char		verb[16];
+	char		place[128];
 
 	if (last == now)
 		return;
 	last = now;
-	log_warning("refused %s %.200s: %u", method, path, status);
+	printable(verb, sizeof(verb), method);
+	printable(place, sizeof(place), path);
+	log_warning("refused %s %s: %u", verb, place, status);
 }
 
 /* The head of a request has come: everything that can be refused without its body. */
