@@ -7,10 +7,10 @@
  * can keep out somebody who has them, who needs a place for the blink of an eye only.  Who has shown credentials stands
  * in a room of its own, with a bound of its own.
  *
- * A handshake of TLS costs milliseconds of ours.  Who waits for us there (what it sent is not read yet, or is being
- * computed) is not closed to make room: in a flood of greetings all would be computed and none completed.  When all
- * strangers are like that, and when many handshakes are being computed, the next newcomer waits in the kernel's queue.
- * And who has completed a handshake is closed after those who have not.
+ * Who waits for us is not closed to make room: what it sent is not read yet, or its handshake is being computed, which
+ * costs milliseconds.  Otherwise, on a busy machine, a flood would have everybody's work begun and nobody's completed.
+ * When all strangers are like that, and when many handshakes are being computed, the next newcomer waits in the kernel's
+ * queue.  And who has completed a handshake is closed after those who have not.
  *
  * Deadlines are absolute: a byte a second does not move them.  One thread accepts and closes what is late.  Closing is
  * shutdown(2): the connection's own thread wakes, ends it, and the server tells us before it closes the descriptor,
@@ -223,8 +223,8 @@ largest_crowd(int *size)
 }
 
 /*
- * Closes one or more of a crowd: the oldest one; with TLS those who have hung up (plain HTTP may be asked for with the
- * other direction closed), else the oldest that keeps us waiting.  False: all wait for us.
+ * Closes one or more of a crowd: with TLS those who have hung up (plain HTTP may be asked for with the other direction
+ * closed), else the oldest that keeps us waiting.  False: all wait for us.
  */
 static bool
 thin_out(const Visitor *crowd)
@@ -249,7 +249,7 @@ thin_out(const Visitor *crowd)
 			show_out(who[i]);
 			some = true;
 		}
-		else if (!(speaks_tls && fds[i].revents & POLLIN) && (!one || (one->shook_hands && !who[i]->shook_hands)))
+		else if (!(fds[i].revents & POLLIN) && (!one || (one->shook_hands && !who[i]->shook_hands)))
 			one = who[i];
 	}
 	if (some || !one)
