@@ -152,12 +152,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                 ELSE ROW(node, bad, why_unknown(node, VARIADIC part), 'Make its agent answer, then repeat preflight.')::finding END
 $$;
 
--- What the next start of a node takes for a setting. An agent that starts its server with pg_ctl knows the files only, unless
--- it says that it keeps what was given on the command line.
+-- What the next start of a node takes for a setting: the files, and what is given on the command line.
 CREATE FUNCTION pingpong.next_setting(facts jsonb, name text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT facts #>> ARRAY['postgres', CASE WHEN facts #> '{postgres,command_line,rows}' ? $2 AND facts #>> '{service,method}' = 'pg_ctl'
-                                                 AND NOT coalesce((facts #>> '{service,keeps_command_line}')::boolean, false) THEN 'files' ELSE 'next' END, $2]
+    SELECT facts #>> ARRAY['postgres', 'next', $2]
 $$;
 
 -- A number of milliseconds among the options.

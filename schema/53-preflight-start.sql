@@ -79,29 +79,14 @@ $$;
 
 CREATE FUNCTION pingpong.check_command_line(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    -- an agent that starts the server with pg_ctl knows the files only, unless it says that it keeps the rest
-    SELECT finding(n.name, given = '[]' OR kept, CASE WHEN n.is_source AND weighty IS NOT NULL AND method = 'pg_ctl' THEN 'fail' WHEN method = 'pg_ctl' THEN 'warn' ELSE 'info' END,
-                   CASE WHEN given = '[]' THEN 'none'
-                        WHEN kept THEN format('kept by the agent: %s', names)
-                        ELSE format('given on its command line: %s', names) END,
-                   CASE WHEN method = 'pg_ctl' THEN 'The agent starts the server without them: put them into the configuration files, or let the agent start it as you do ("control" in its configuration).'
-                        ELSE format('They stay as long as %s starts the server with them.', method) END, 'postgres', 'command_line')
+    -- with pg_ctl the agent gives the server what it was started with; with the other means it is started as it always was
+    SELECT finding(n.name, given = '[]' OR kept, 'info',
+                   CASE WHEN given = '[]' THEN 'none' ELSE format(CASE WHEN kept THEN 'kept by the agent: %s' ELSE 'given on its command line: %s' END, names) END,
+                   format('They stay as long as %s starts the server with them.', method), 'postgres', 'command_line')
     FROM preflight_node n,
          LATERAL (SELECT n.pg #> '{command_line,rows}', n.facts #>> '{service,method}', coalesce((n.facts #>> '{service,keeps_command_line}')::boolean, false)) f (given, method, kept),
-         LATERAL (SELECT string_agg(x, ', ' ORDER BY x),
-                         string_agg(x, ', ') FILTER (WHERE x ~ ('^(port|listen_addresses|unix_socket_.*|hba_file|ident_file|shared_preload_libraries|hot_standby|primary_.*|restore_command'
-                                                     '|recovery_.*|wal_level|max_connections|max_worker_processes|max_wal_senders|max_prepared_transactions|max_locks_per_transaction'
-                                                     '|max_replication_slots|synchronous_.*|archive_.*|ssl.*|fsync|full_page_writes|cluster_name|pingpong\..*)$'))
-                  FROM jsonb_array_elements_text(given) x) l (names, weighty)
+         LATERAL (SELECT string_agg(x, ', ' ORDER BY x) FROM jsonb_array_elements_text(given) x) l (names)
     WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
-    UNION ALL
-    -- pg_ctl looks for the configuration in the data directory
-    SELECT ROW(n.name, CASE WHEN n.is_source THEN 'fail' ELSE 'warn' END, format('its configuration is %s, its data directory %s', conf, data),
-               'The agent starts the server with pg_ctl, which would not find that configuration: set "control" (and "cluster" or "unit") in the agent''s configuration.')::finding
-    FROM preflight_node n,
-         LATERAL (SELECT n.pg #>> '{settings,config_file}', n.pg #>> '{settings,data_directory}') f (conf, data)
-    WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source) AND n.facts #>> '{service,method}' = 'pg_ctl'
-      AND NOT coalesce((n.facts #>> '{service,keeps_command_line}')::boolean, false) AND conf <> data || '/postgresql.conf'
 $$;
 
 -- Who goes on after the promotion: the worker of the target has to find the run in its database.

@@ -124,9 +124,9 @@ is(not_ok(), '', 'all right again');
 
 # ---- what an earlier run relaxed ----
 
-$lab->sql('chicago', q{INSERT INTO pingpong.relaxed VALUES ('dallas', 'synchronous_standby_names', 'austin', now(), 7), ('austin', 'synchronous_standby_names', NULL, now(), 7)});
-is(not_ok(), 'warn relaxed_settings dallas', 'a setting of the target that is still relaxed');
-like(detail('relaxed_settings'), qr/^synchronous_standby_names of "dallas" is relaxed since 20\S+ \S+ \(run 7\)\. It becomes 'austin' when/, 'which, since when, and what it becomes');
+$lab->sql('chicago', q{INSERT INTO pingpong.relaxed VALUES ('chicago', 'synchronous_standby_names', '', 'nobody', now(), 7)});
+is(not_ok(), 'warn relaxed_settings chicago', 'a setting that is still relaxed');
+like(detail('relaxed_settings'), qr/^synchronous_standby_names of "chicago" is relaxed since 20\S+ \S+ \(run 7\)\. It becomes 'nobody' when/, 'which, since when, and what it becomes');
 $lab->sql('chicago', 'DELETE FROM pingpong.relaxed');
 
 # ---- away on purpose ----
