@@ -233,11 +233,14 @@ control_last_words(const AgentConfig *config)
 	char	   *found = NULL;
 
 	while ((line = strsep(&rest, "\n")) != NULL)
-		if (strstr(line, "FATAL:") || strstr(line, "PANIC:"))
-		{
-			free(found);
-			found = xstrdup(strstr(line, "FATAL:") ? strstr(line, "FATAL:") : strstr(line, "PANIC:"));
-		}
+	{
+		bool		last = strstr(line, "FATAL:") || strstr(line, "PANIC:");
+
+		if (!last && !strstr(line, "starting PostgreSQL"))
+			continue;			/* at a start, the words of an earlier life are forgotten */
+		free(found);
+		found = !last ? NULL : xstrdup(strstr(line, "FATAL:") ? strstr(line, "FATAL:") : strstr(line, "PANIC:"));
+	}
 	free(text);
 	return found;
 }

@@ -21,6 +21,7 @@
 
 #include "agent/facts.h"
 #include "agent/layout.h"
+#include "agent/postmaster.h"
 #include "agent/rights.h"
 #include "agent/text.h"
 
@@ -178,28 +179,24 @@ facts_ha_managers(void)
 static char *
 postmaster_problem(const PgConfig *pg)
 {
-	char	   *path = xasprintf("%s/postmaster.pid", pg->data);
-	char	   *text = file_read(path, 4096, NULL);
-	char	   *problem = NULL;
+	PidFile		file = pidfile_read(pg->data);
+	pid_t		pid = postmaster_pid(pg->data);
 	struct stat st;
-	char	   *line[5] = {NULL};
-	char	   *rest = text;
 
-	for (int i = 0; rest && i < 5; i++)
-		line[i] = strsep(&rest, "\n");
-	if (!text)
-		problem = xasprintf("could not read %s: %s", path, strerror(errno));
-	else if (kill(atoi(line[0]), 0) < 0)
-		problem = xasprintf("cannot signal the postmaster (pid %s): %s", line[0], strerror(errno));
-	else if (line[3] && atoi(line[3]) != pg->port)
-		problem = xasprintf("the server in %s listens on port %s, configured is %d", pg->data, line[3], pg->port);
-	else if (stat(pg->data, &st) < 0)
-		problem = xasprintf("could not look at %s: %s", pg->data, strerror(errno));
-	else if (geteuid() != 0 && st.st_uid != geteuid())
-		problem = xasprintf("%s belongs to another user (uid %u)", pg->data, (unsigned) st.st_uid);
-	free(text);
-	free(path);
-	return problem;
+	if (stat(pg->data, &st) < 0)
+		return xasprintf("could not look at %s: %s", pg->data, strerror(errno));
+	if (geteuid() != 0 && st.st_uid != geteuid())
+		return xasprintf("%s belongs to another user (uid %u)", pg->data, (unsigned) st.st_uid);
+	if (file.pid == 0)
+		return xasprintf("could not read %s/postmaster.pid", pg->data);
+	if (file.port != pg->port)
+		return xasprintf("the server in %s listens on port %d, configured is %d", pg->data, file.port, pg->port);
+	/* behind a command it may live where we cannot see it */
+	if (pid == 0 && pg->control != PG_CONTROL_COMMAND)
+		return xasprintf("process %d, which postmaster.pid in %s names, is not its postmaster", (int) file.pid, pg->data);
+	if (pid != 0 && kill(pid, 0) < 0)
+		return xasprintf("cannot signal the postmaster (pid %d): %s", (int) pid, strerror(errno));
+	return NULL;
 }
 
 static char *

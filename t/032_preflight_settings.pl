@@ -162,7 +162,7 @@ $lab->sql('dallas', 'ALTER SYSTEM RESET pingpong.database');
 # ---- the command line ----
 
 restart('dallas', '-o', '-c work_mem=5MB');
-is(not_ok(), '', 'settings on the command line of the target');
+is(not_ok('command_line'), '', 'settings on the command line of the target');
 is($lab->sql('chicago', q{SELECT detail FROM pingpong.preflight('dallas') WHERE name = 'command_line' AND node = 'dallas'}), 'kept by the agent: work_mem', 'are kept by an agent that starts it with pg_ctl');
 # what is on the command line alone, the agent's next start has, too
 $lab->sql('dallas', q{ALTER SYSTEM SET shared_preload_libraries = ''});

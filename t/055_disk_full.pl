@@ -131,9 +131,9 @@ $lab->settle($out =~ /^(\d+)/, 120);
 streaming('chicago', 'dallas');
 
 $job = run_behind('chicago', 'dallas', 'wal_align', q{, max_blackout => '60 s'});
+$lab->sql('chicago', 'ALTER SYSTEM RESET pingpong.debug_pause_after');
 fill($disk);
-my $began = time;
-$lab->set('chicago', 'pingpong.debug_pause_after', undef);
+$lab->sql('chicago', 'SELECT pg_reload_conf()');
 (undef, $err) = $lab->finish($job, 60);
 like($err, qr/^ERROR:  .*No space left on device/m, 'full before the seal: the reason');
 is($lab->sql('chicago', 'SELECT state FROM pingpong.gate'), 'open', 'full before the seal: the gate is open');

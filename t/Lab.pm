@@ -12,7 +12,9 @@ package Lab;
 use strict;
 use warnings;
 use Cwd qw(abs_path);
+use Fcntl qw(:flock O_CREAT O_RDWR);
 use File::Basename qw(dirname);
+use File::Spec;
 use File::Temp qw(tempdir);
 use IO::Handle;
 use IO::Socket::INET;
@@ -52,16 +54,23 @@ sub up
 	return $self;
 }
 
-# A port base with nothing on its 69 ports, below where outgoing connections take theirs.
+# A port base with nothing on its 69 ports, below where outgoing connections take theirs. It is ours until the test ends:
+# a lab takes its time until it listens on all of them.
+my %held;
 sub _free_base
 {
 	my ($base) = @_;
-	BASE: for (; $base + 69 < 32768; $base += 70)
+	BASE: for ($base -= $base % 70; $base + 69 < 32768; $base += 70)
 	{
+		my $path = File::Spec->tmpdir . "/pingpong-lab-$base.lock";
+		sysopen my $lock, $path, O_RDWR | O_CREAT, 0600 or next;
+		flock $lock, LOCK_EX | LOCK_NB or next;
+		next if join(' ', (stat $lock)[0, 1]) ne join(' ', (stat $path)[0, 1]);
 		for my $port ($base + 1 .. $base + 69)
 		{
 			IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1, ReuseAddr => 1) or next BASE;
 		}
+		$held{$path} = $lock;
 		return $base;
 	}
 	die 'no free ports';
@@ -345,6 +354,7 @@ sub _keep_logs
 	for my $path (glob "$self->{dir}/*/log $self->{dir}/*/*.log $self->{dir}/*/state $self->{dir}/pgbouncer*/*.ini")
 	{
 		my $name = $path =~ s{^\Q$self->{dir}\E/}{}r =~ tr{/}{-}r;
+		$name =~ s/-log$/-postgres.log/;
 		system 'cp', '-r', $path, "$kept/$name";
 	}
 	Test::More::diag("logs of the failed test: $kept");
@@ -375,6 +385,7 @@ END
 			$lab->_keep_logs if !$lab->{gone} && ($rc != 0 || !Test::More->builder->is_passing);
 			$lab->down;
 		}
+		unlink keys %held;
 	}
 	$? = $rc;
 }

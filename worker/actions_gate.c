@@ -24,6 +24,7 @@
 
 /* A segment with less than this behind the last record is ended at the seal. */
 #define ALIGN_MARGIN	(512 * 1024)
+#define NEXT_SEGMENTS	2
 #define PADDING_PIECE	(64 * 1024)
 #define SETTLE_MS		100
 #define SETTLE_QUIET_MS	20
@@ -163,9 +164,28 @@ wal_align_advance(Run *run, Step *step)
 	return ACTION_WAIT;
 }
 
+/*
+ * The segments behind the present one are made before writes stop: it takes time, and a disk that is full would be a
+ * PANIC there. Of large segments that would take too long.
+ */
+static void
+make_next_segments(void)
+{
+	XLogSegNo	present;
+
+	XLByteToSeg(gate_insert_end(), present, wal_segment_size);
+	for (int n = 1; n <= NEXT_SEGMENTS && wal_segment_size <= ALIGN_LARGEST; n++)
+		close(XLogFileInit(present + n, GetWALInsertionTimeLine()));
+}
+
 static ActionResult
 wal_align_begin(Run *run, Step *step)
 {
+	OnFailure	otherwise = step->on_failure;
+
+	step->on_failure = FAIL_UNDO;	/* if that raises an error */
+	make_next_segments();
+	step->on_failure = otherwise;
 	return ACTION_WAIT;
 }
 
@@ -334,10 +354,22 @@ verify_begin(Run *run, Step *step)
 	return ACTION_WAIT;
 }
 
+/* A standby that this run could not bring back will not come while we look. */
+static bool
+is_given_up(Run *run, const char *node)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_FAILED && strcmp(run->steps[i].subject, node) == 0 &&
+			(strcmp(run->steps[i].name, "rejoin") == 0 || strcmp(run->steps[i].name, "follow") == 0))
+			return true;
+	return false;
+}
+
 static ActionResult
 verify_advance(Run *run, Step *step)
 {
 	uint64		missing;
+	uint64		given_up = 0;
 	char		lsn[32];
 
 	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(step->lsn));
@@ -345,12 +377,16 @@ verify_advance(Run *run, Step *step)
 	missing = journal_exec("SELECT s.name, s.state FROM pingpong.standby_rows() s JOIN pingpong.node n ON n.name = s.name "
 						   "WHERE n.upstream IS NULL AND n.away_since IS NULL AND (s.state = 'streaming' AND s.replay_lsn >= $1::pg_catalog.pg_lsn) IS NOT TRUE "
 						   "ORDER BY s.name", 1, lsn);
+	for (uint64 i = 0; i < missing; i++)
+		given_up += is_given_up(run, journal_text(i, 1));
 	if (missing > 0)
 		snprintf(step->message, sizeof(step->message), "node \"%s\" %s", journal_text(0, 1),
 				 journal_text(0, 2) ? "has not replayed what was written here" : "does not stream");
 	journal_end();
-	if (missing > 0)
+	if (missing > given_up)
 		return ACTION_WAIT;
+	if (missing > 0)
+		return step_fail(run, step, "55000", "%s", pstrdup(step->message));
 	strlcpy(step->message, "all standbys have replayed what was written here", sizeof(step->message));
 	return ACTION_DONE;
 }

@@ -162,6 +162,8 @@ struct Run
 	bool		ordered;		/* promote was sent: only a verdict may undo it */
 	bool		switched;		/* writes flow on the target */
 	bool		answered;
+	bool		own;			/* the worker's own: nobody waits for it */
+	int64		own_since;		/* now_us() */
 	int			errors;			/* that the journal or an action raised */
 	XLogRecPtr	seal_lsn;
 	char		sentence[PP_TEXT_LEN];
@@ -234,6 +236,7 @@ extern char *relaxation_wanted(Run *run, const Relaxation *r, const char *node);
 /* runner.c */
 extern void runner_startup(void);
 extern bool runner_busy(void);
+extern bool runner_gives_way(void);
 extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
 extern void runner_start_own(const char *runbook);
 extern void runner_reject(void);

@@ -29,6 +29,7 @@
 #define RETRY_SHORT_US	(2 * 1000 * 1000)	/* longest pause of a step whose time is short */
 #define RETRY_LONG_US	(30 * 1000 * 1000)
 #define SHORT_MS		(2 * 60 * 1000)
+#define OWN_PATIENCE_US	(10 * 1000 * 1000)
 
 MemoryContext run_context;
 Run		   *run;
@@ -43,6 +44,16 @@ bool
 runner_busy(void)
 {
 	return run != NULL;
+}
+
+/*
+ * Whether who asks for something now shall wait a moment rather than be refused: what goes on is the worker's own
+ * small work.
+ */
+bool
+runner_gives_way(void)
+{
+	return run != NULL && run->own && now_us() - run->own_since < OWN_PATIENCE_US;
 }
 
 static Run *
@@ -486,7 +497,7 @@ run_in_doubt(void)
 static bool
 cancelled(void)
 {
-	return mailbox_cancelled() || mailbox_cancel_wanted(run->id);
+	return (!run->own && mailbox_cancelled()) || mailbox_cancel_wanted(run->id);
 }
 
 /* Gives up all that runs; true while something of it does. */
@@ -664,6 +675,8 @@ runner_start_own(const char *runbook)
 	new_run();
 	run->request = REQUEST_RUN;
 	run->answered = true;
+	run->own = true;
+	run->own_since = now_us();
 	run->options = json_pack("{s:s}", "runbook", runbook);
 	strlcpy(run->source, worker_self(), sizeof(run->source));
 	strlcpy(run->target, worker_self(), sizeof(run->target));

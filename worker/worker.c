@@ -152,7 +152,7 @@ round_on_primary(bool *recovered)
 		runner_recover();
 		*recovered = true;
 	}
-	if (mailbox_take(&kind, target, options, requested_by))
+	if (!runner_gives_way() && mailbox_take(&kind, target, options, requested_by))
 	{
 		if (runner_busy())
 			runner_reject();
