@@ -9,7 +9,7 @@ use Test::More;
 
 my $pub = PostgreSQL::Test::Cluster->new('publisher');
 $pub->init(allows_streaming => 'logical');
-$pub->append_conf('postgresql.conf', "max_prepared_transactions = 20\nautovacuum = off\n");
+$pub->append_conf('postgresql.conf', "max_prepared_transactions = 20\nautovacuum = off\nlogical_decoding_work_mem = 64kB\n");
 $pub->start;
 
 my $sub = PostgreSQL::Test::Cluster->new('subscriber');
@@ -83,6 +83,26 @@ pass('and it goes on');
 $pub->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%1000000%' AND pid <> pg_backend_pid()");
 caught_up();
 eval { $busy->quit };
+
+# ---- a large transaction that is applied while it goes on, by a worker of its own where there are such ----
+
+my $version = $sub->safe_psql('postgres', q{SELECT current_setting('server_version_num')});
+$sub->safe_psql('postgres', 'ALTER SUBSCRIPTION s SET (streaming = ' . ($version >= 160000 ? 'parallel' : 'on') . ')');
+$sub->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_subscription WHERE pid IS NOT NULL}) or die 'no worker';
+my $large = $pub->background_psql('postgres');
+$large->query_safe('BEGIN; INSERT INTO t SELECT generate_series(2000000, 2020000)');
+if ($version >= 160000)
+{
+	$sub->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_subscription WHERE leader_pid IS NOT NULL}) or die 'no parallel worker';
+}
+$owner->query_safe("SELECT pingpong.quiesce(grace => '20s', on_grace_end => 'abort')");
+$large->query_safe('COMMIT');
+workers_came_and_went('large');
+is(rows('a >= 2000000'), '0', 'a large transaction is not applied while held');
+$owner->query_safe('SELECT pingpong.resume()');
+caught_up();
+is(rows('a >= 2000000'), '20001', 'but when the gate is open');
+$large->quit;
 
 # ---- sealed: neither COMMIT PREPARED nor ROLLBACK PREPARED of the publisher passes ----
 
