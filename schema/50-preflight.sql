@@ -447,7 +447,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    CASE WHEN at IS NULL THEN 'was never asked'
                         WHEN NOT ok THEN format('did not answer: %s', coalesce(error, 'no reason given'))
                         ELSE format('answered %s s ago', round(extract(epoch FROM clock_timestamp() - at)::numeric, 1)) END,
-                   'Start pingpong-agent there; pingpong-agent --check shows what is wrong with its configuration.', 'host')
+                   CASE WHEN error ~ 'could not read the file of "pingpong\.|must not be accessible to others|^the certificate of "pingpong\.'
+                        THEN 'On this server: mend the setting or the file that it names; the file belongs to the user of the server, mode 0600.'
+                        WHEN error ~ '\(401\)'
+                        THEN 'The token must be the same on all hosts: the file of pingpong.agent_token_file here, token_file of the agent there.'
+                        WHEN error ~ '^the agent''s certificate'
+                        THEN 'Mend its certificate (tls_cert), the agent_url of the node, or pingpong.agent_ca_file here.'
+                        ELSE 'Start pingpong-agent there; pingpong-agent --check shows what is wrong with its configuration.' END, 'host')
     FROM asked
     UNION ALL
     SELECT ROW(name, 'info', format('let go on %s: nobody waits for it', away_since::timestamptz(0)), format('pingpong.rebuild(%L) takes it back.', name))::finding

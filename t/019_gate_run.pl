@@ -14,6 +14,21 @@ sub state_of { return $lab->sql($_[0], 'SELECT state FROM pingpong.gate') }
 sub cancel { return $lab->sql('chicago', 'SELECT pg_cancel_backend(asker) FROM (SELECT pid AS asker FROM pg_stat_activity WHERE application_name = \'caller\') a') }
 my $caller = $lab->env('DSN_chicago') . ' application_name=caller';
 
+# ---- what a beginner forgets: the agent, its token ----
+
+sub hint_for { return $lab->sql('chicago', q{SELECT hint FROM pingpong.preflight('dallas') WHERE name = 'agent_reachable' AND node = 'dallas' AND status = 'fail'}) }
+my $file = $lab->sql('chicago', 'SHOW pingpong.agent_token_file');
+$lab->kill9('agent', 'dallas');
+like(hint_for(), qr/^Start pingpong-agent there/, 'the agent is down');
+$lab->start_agent('dallas');
+chmod 0644, $file;
+like(hint_for(), qr/^On this server: .*mode 0600/, 'the token is for everybody to read');
+chmod 0600, $file;
+rename $file, "$file.away";
+like(hint_for(), qr/^On this server: .*the file that it names/, 'there is no token');
+rename "$file.away", $file;
+is(hint_for(), '', 'all is well again');
+
 # ---- a writer whose process does not run: the run ends, and says who it was ----
 
 my $writer = Session->open($lab, 'chicago');
