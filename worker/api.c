@@ -100,6 +100,22 @@ nap(void)
 	ResetLatch(MyLatch);
 }
 
+static void
+refuse_busy(void)
+{
+	char		role[NAMEDATALEN];
+	int64		run;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	strlcpy(role, worker_shared->requested_by, sizeof(role));
+	run = worker_shared->run;
+	LWLockRelease(worker_shared->lock);
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("another request is being worked on"),
+					errdetail("Role \"%s\" asked for it. The last run is " INT64_FORMAT ".", role, run),
+					errhint("See pingpong.progress, and try again when it has ended.")));
+}
+
 /* ERROR 55006 if another request is being worked on. */
 static void
 post_request(Request *request, const char *kind, const char *target, const char *options)
@@ -112,11 +128,7 @@ post_request(Request *request, const char *kind, const char *target, const char 
 	while (!post_if_idle(request, kind, target, options, role))
 	{
 		if (!will_be_idle() || gate_clock() > limit)
-			ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-							errmsg("another request is being worked on"),
-							errdetail("Role \"%s\" asked for it. The last run is " INT64_FORMAT ".",
-									  worker_shared->requested_by, worker_shared->run),
-							errhint("See pingpong.progress, and try again when it has ended.")));
+			refuse_busy();
 		nap();
 		CHECK_FOR_INTERRUPTS();
 	}

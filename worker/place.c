@@ -110,7 +110,7 @@ place_require_worker(void)
 	if (!ready)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the pg_pingpong worker (process %d) does not take requests", worker_shared->pid),
+				 errmsg("the pg_pingpong worker does not take requests"),
 				 errdetail("It has not found the extension in database \"%s\" yet, or is busy with something else.", worker_database),
 				 errhint("The server's log tells what it does.")));
 }
