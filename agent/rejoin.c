@@ -261,7 +261,7 @@ remove_seal(Rejoin *rejoin)
 static int
 no_stream(Rejoin *rejoin, PGconn *conn)
 {
-	char	   *lsn = pg_value(conn, "SELECT coalesce(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())");
+	char	   *lsn = pg_value(conn, "SELECT greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())");
 	unsigned long long from = 0;
 	DataDir		dir = datadir_look(rejoin->config->pg.data);
 	char	   *why = control_last_words(rejoin->config);

@@ -206,50 +206,72 @@ segment_size(const char *wal)
 	return (unsigned long long) st.st_size;
 }
 
-/*
- * Is there a file in which WAL behind `lsn` would be? Asked first, because pg_waldump waits five seconds for a segment
- * that is missing.
- */
-static bool
-segment_exists(const char *wal, unsigned tli, unsigned long long lsn)
+/* The file in which WAL behind `lsn` would be, malloc'd. */
+static char *
+segment_path(const char *wal, unsigned tli, unsigned long long lsn, unsigned long long size)
 {
-	unsigned long long size = segment_size(wal);
-	unsigned long long per_id = size ? 0x100000000ULL / size : 1;
-	char	   *path;
-	bool		exists;
+	unsigned long long per_id = 0x100000000ULL / size;
 
-	if (size == 0)
-		return false;
 	lsn /= size;
-	path = xasprintf("%s/%08X%08X%08X", wal, tli, (unsigned) (lsn / per_id), (unsigned) (lsn % per_id));
-	exists = file_exists(path);
-	free(path);
-	return exists;
+	return xasprintf("%s/%08X%08X%08X", wal, tli, (unsigned) (lsn / per_id), (unsigned) (lsn % per_id));
 }
 
-/* pg_waldump finds the first valid record at or after the fork; finding none is an error (1) to it. */
+/* A segment that was made beforehand and never written begins with zeros; pg_waldump fails on it, whatever it is asked. */
+static bool
+segment_is_unused(const char *path)
+{
+	char		begin[8] = {0};
+	char		zeros[8] = {0};
+	FILE	   *file = fopen(path, "re");
+	bool		unused = file && fread(begin, 1, sizeof(begin), file) == sizeof(begin) && memcmp(begin, zeros, sizeof(zeros)) == 0;
+
+	if (file)
+		fclose(file);
+	return unused;
+}
+
+/*
+ * pg_waldump finds the first valid record at or after `from`; only if it says that there is none, there is none. `next`
+ * may be NULL; a record may reach into it.
+ */
+static PastFork
+look_for_record(const AgentConfig *config, const char *tli, unsigned long long from, char *segment, char *next)
+{
+	char	   *program = bin_path(config, "pg_waldump");
+	char		start[32];
+	char		words[1024];
+	char	   *argv[] = {program, "-t", (char *) tli, "-s", start, "-n", "1", segment, next, NULL};
+	int			rc;
+
+	snprintf(start, sizeof(start), "%X/%X", (unsigned) (from >> 32), (unsigned) from);
+	rc = child_run_text(argv, WALDUMP_MS, words, sizeof(words));
+	free(program);
+	if (rc == 0 && strstr(words, "rmgr:"))
+		return PAST_FORK_YES;
+	if (rc == 1 && strstr(words, "could not find a valid record"))
+		return PAST_FORK_NO;
+	log_warning("pg_waldump does not tell whether there is WAL behind %s (status %d): %s", start, rc, words);
+	return PAST_FORK_UNKNOWN;
+}
+
 PastFork
 source_past_fork(const Source *source, const AgentConfig *config, const char *data, unsigned timeline)
 {
 	unsigned long long fork = source_fork(source, timeline);
-	char	   *program = bin_path(config, "pg_waldump");
 	char	   *wal = xasprintf("%s/pg_wal", data);
+	unsigned long long size = segment_size(wal);
+	char	   *segment = size ? segment_path(wal, timeline, fork, size) : NULL;
+	char	   *next = size ? segment_path(wal, timeline, fork + size, size) : NULL;
 	char		tli[16];
-	char		start[32];
-	char	   *argv[] = {program, "-p", wal, "-t", tli, "-s", start, "-n", "1", NULL};
 	PastFork	found = PAST_FORK_NO;
 
-	if (fork != 0 && segment_exists(wal, timeline, fork))
-	{
-		int			rc;
-
-		snprintf(tli, sizeof(tli), "%u", timeline);
-		snprintf(start, sizeof(start), "%X/%X", (unsigned) (fork >> 32), (unsigned) fork);
-		rc = child_run_quietly(argv, WALDUMP_MS);
-		found = rc == 0 ? PAST_FORK_YES : rc == 1 ? PAST_FORK_NO : PAST_FORK_UNKNOWN;
-	}
+	snprintf(tli, sizeof(tli), "%u", timeline);
+	/* asked for a segment that is missing, pg_waldump waits five seconds */
+	if (fork != 0 && segment && file_exists(segment) && !(fork % size == 0 && segment_is_unused(segment)))
+		found = look_for_record(config, tli, fork, segment, file_exists(next) ? next : NULL);
+	free(next);
+	free(segment);
 	free(wal);
-	free(program);
 	return found;
 }
 

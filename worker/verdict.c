@@ -109,7 +109,8 @@ target_follows(void)
 {
 	LagStandby	lag;
 
-	if (now_us() < ttl_over_at() || !run_find_target(run, &lag) || strcmp(lag.state, "streaming") != 0)
+	/* by its slot: another standby may call itself the same */
+	if (now_us() < ttl_over_at() || !run_find_target(run, &lag) || !lag.by_slot || strcmp(lag.state, "streaming") != 0)
 	{
 		run->witness = 0;
 		return false;
