@@ -142,6 +142,7 @@ is($lab->sql('chicago', 'SELECT state FROM pingpong.gate'), 'open', 'full before
 ok(!-e "$data/pingpong.seal" && !-e "$data/pingpong.seal.tmp", 'full before the seal: nothing is left of it');
 is(join(' ', $lab->primary), 'chicago', 'full before the seal: the primary stays');
 empty($disk);
+$lab->wait_for('chicago', q{SELECT count(*) = 0 FROM pingpong.run WHERE state = 'running'}, 'the journal to be written', 60);
 like(last_run('chicago'), qr/^rolled_back /, 'full before the seal: rolled back');
 $load->mark('after');
 ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), 'full before the seal: writes flow');

@@ -138,6 +138,26 @@ ends_with(const char *text, char c)
 	return text[0] != '\0' && text[strlen(text) - 1] == c;
 }
 
+/* Who waits has his answer also when the row cannot be written (a full disk); that is then tried until it can. */
+static void
+save_end(void)
+{
+	PG_TRY();
+	{
+		journal_save_steps(run);
+		journal_save_relaxed(run);
+		journal_save_run(run);
+		if (!run->moves && strcmp(run->state, "succeeded") == 0)
+			journal_close_mended(run);
+	}
+	PG_CATCH();
+	{
+		run_answer(run->state);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 /* The run ends here, with a row that says how. */
 void
 run_finish(const char *state)
@@ -150,11 +170,7 @@ run_finish(const char *state)
 				 strcmp(state, "stuck") == 0 ? "left stuck" : "rolled back", run->sentence,
 				 ends_with(run->sentence, '.') ? "" : ".",
 				 run->moves && strcmp(state, "rolled_back") == 0 ? " Writes go on here as before." : "");
-	journal_save_steps(run);
-	journal_save_relaxed(run);
-	journal_save_run(run);
-	if (!run->moves && strcmp(state, "succeeded") == 0)
-		journal_close_mended(run);
+	save_end();
 	run_publish();
 	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target, state,
 						 run->sentence[0] ? ", " : "", run->sentence)));

@@ -84,7 +84,7 @@ undo_advance(void)
 	if (waiting)
 		return 2;
 	mark_undone();
-	for (int i = 0; i < run->nundo; i++)
+	for (int i = 0; i < run->nundo && run->errors == 0; i++)	/* not again when the row could not be written */
 		if (run->undo[i].state == STEP_FAILED)
 			used += snprintf(run->sentence + Min(used, sizeof(run->sentence) - 1), sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1),
 							 "; the undo %s of \"%s\" failed: %s", run->undo[i].name, run->undo[i].subject, run->undo[i].message);
