@@ -3,19 +3,22 @@
 #   make, make install      build and install module, extension and agent
 #   make installcheck       pg_regress and isolation tests against a temporary instance
 #   make check              everything, on a bare Debian machine (see ci/check)
+#   make check-all          that, and what takes longer (see ci/check-all)
 #   make demo               ping and pong on a throw-away installation (see demo/lab)
 #   make bench              measurements (see bench/run), writes bench/results.json
 
-# These three work on a bare machine: they install PGXS first.
-ifneq ($(filter check demo bench,$(MAKECMDGOALS)),)
+# These work on a bare machine: they install PGXS first.
+ifneq ($(filter check check-all demo bench,$(MAKECMDGOALS)),)
 
 check:
 	@ci/check $(PG)
+check-all:
+	@ci/check-all $(PG)
 demo:
 	demo/demo $(PG)
 bench:
 	bench/run $(PG)
-.PHONY: check demo bench
+.PHONY: check check-all demo bench
 
 else
 
