@@ -51,9 +51,12 @@ $lab->wait_for('chicago', 'SELECT count(*) > 50 FROM ledger', 'the writers');
 
 for my $i (1 .. 2)
 {
-	# within the grace of readers it gets its result; the grace of writers, which is longer, is not spent on it
-	my $report = $lab->begin_sql($rw, q{SELECT 'rows', count(*) > 0 FROM ledger, pg_sleep(4)});
-	is_active(1, 'pg_sleep(4)');
+	# it lasts until the old primary's idle sessions are ended, behind the move; within the grace of readers it gets its
+	# result, and the grace of writers, which is longer, is not spent on it
+	my $holder = Session->open($lab, $from);
+	$holder->ask('SELECT pg_advisory_lock(1)');
+	my $report = $lab->begin_sql($rw, q{SELECT 'rows', count(*) > 0 FROM ledger, pg_advisory_lock_shared(1) AS report});
+	is_active(1, 'AS report');
 	like(preflight('pooler_long_reads', 'warn'), qr/database "app": a read runs for [0-9.]+ s \(process \d+, user app/, "long read $i: preflight names it") if $i == 1;
 	$writers->mark("read $i");
 	my $run = flip("long read $i", q{grace => '40 s', max_blackout => '60 s', readers_grace => '40 s'});
@@ -62,6 +65,7 @@ for my $i (1 .. 2)
 		"long read $i: the journal says so");
 	my ($out, $err, $rc) = $lab->finish($report, 60);
 	is("$rc $out", '0 rows|t', "long read $i: the client gets its result") or diag($err);
+	$holder->close;
 }
 
 for my $i (3, 4)
