@@ -619,7 +619,12 @@ sync_file(ActionContext *ctx, json_t *params)
 		log_warning("PgBouncer \"%s\": %s", bouncer->name, why);
 	pthread_mutex_lock(&endpoint->lock);
 	if (!endpoint->paused)
+	{
 		endpoint_close_pausers(endpoint);
+		/* what was staged was not used: somebody has edited the file meanwhile */
+		if (endpoint->stage.run && strcmp(endpoint->stage.run, ctx->run) == 0)
+			stage_drop(endpoint, bouncer);
+	}
 	pthread_mutex_unlock(&endpoint->lock);
 }
 

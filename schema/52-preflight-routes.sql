@@ -275,6 +275,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM preflight_route r, jsonb_array_elements(r.endpoint_facts -> 'pools') o
     WHERE r.kind = 'rw' AND o ->> 'database' = r.database AND o ->> 'pool_mode' = 'session' AND r.pool_mode <> 'session'
     UNION ALL
+    -- consoles are let in at max_client_conn, but then others are not: one for orders, one a route for PAUSE, one for facts
+    SELECT finding(r.router, allowed - clients >= r.routes + 2, 'warn',
+                   format('endpoint "%s": max_client_conn = %s, %s clients are there, the run needs %s consoles', r.endpoint, allowed, clients, r.routes + 2),
+                   'Raise max_client_conn: while the run is on, new clients could be refused.', 'routers', 'config')
+    FROM (SELECT router, endpoint, endpoint_facts, count(DISTINCT name) AS routes FROM preflight_route
+          WHERE endpoint_facts -> 'config' IS NOT NULL AND kind = 'rw' GROUP BY 1, 2, 3) r,
+         LATERAL (SELECT (r.endpoint_facts #>> '{config,max_client_conn}')::integer,
+                         (SELECT coalesce(sum((o ->> 'cl_active')::integer + (o ->> 'cl_waiting')::integer), 0) FROM jsonb_array_elements(r.endpoint_facts -> 'pools') o)) n (allowed, clients)
+    UNION ALL
     SELECT ROW(r.router, 'warn', format('endpoint "%s": so_reuseport is on, several PgBouncers may share its port', r.endpoint),
                'Each is an endpoint of its own, with a route of its own and an "admin" that leads to its own unix socket: else only one of them is moved.')::finding
     FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts #>> '{config,so_reuseport}' = '1') r

@@ -164,6 +164,28 @@ like(preflight('chicago', 'dallas', 'pooler_file'), qr/^fail: .*can not be repla
 refused('a folder that is not writable', qr/pooler_file .*can not be replaced/);
 chmod 0750, "$folder/real";
 
+# ---- an edit between the preparations and the commit stays ----
+
+($from, $to) = qw(chicago dallas);
+for my $i (1 .. 2)
+{
+	$lab->set($from, 'pingpong.debug_pause_after', 'wal_align');
+	my $call = $lab->begin_sql($from, "SELECT run, state FROM pingpong.switchover('$to', max_blackout => '60 s')");
+	$lab->wait_for($from, q{SELECT count(*) = 1 FROM pingpong.progress WHERE run_state = 'running' AND action = 'wal_align' AND state = 'succeeded'}, 'the run to stand behind its preparations');
+	spew("$folder/real/dbs.ini", slurp("$folder/real/dbs.ini") . "; edit $i\n");
+	$lab->set($from, 'pingpong.debug_pause_after', undef);
+	my ($out, $err) = $lab->finish($call, 60);
+	my ($run) = $out =~ /^(\d+)\|switched$/ or die "no run: $err";
+	is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', "edited meanwhile, $i: succeeded");
+	is(leads_to(), $port{$to}, "edited meanwhile, $i: the route leads to $to");
+	like(slurp($backends), qr/^; edit $i$/m, "edited meanwhile, $i: the edit is there");
+	is(hidden("$folder/real"), '', "edited meanwhile, $i: nothing is left beside the file");
+	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
+	($from, $to) = ($to, $from);
+}
+is(slurp($backends), "$text; edit 1\n; edit 2\n", 'edited meanwhile: there and back, the file is as it was, with the edits');
+spew("$folder/real/dbs.ini", $text);
+
 # ---- what an agent that died has left ----
 
 spew("$folder/real/.dbs.ini.pingpong-next", 'x');
