@@ -19,9 +19,15 @@ use File::Temp qw(tempdir);
 use IO::Handle;
 use IO::Socket::INET;
 use JSON::PP ();
+use List::Util qw(max min);
 use POSIX ();
 use Test::More ();
 use Time::HiRes qw(sleep time);
+
+# of a lab with two nodes, where the limits were made
+use constant LAB_SECONDS => 8;
+# how much longer things take here, by the time that a lab took to come up
+my $slow = 1;
 
 my $root = abs_path(dirname(__FILE__) . '/..');
 my @labs;
@@ -48,7 +54,9 @@ sub up
 		push @args, $name =~ /^(sync|cascade|no_checksums|fast)$/ ? ($option{$name} ? $flag : ()) : ($flag, $option{$name});
 	}
 	local $ENV{LAB_QUIET} = 1;
+	my $began = time;
 	system("$root/demo/lab", 'up', '--dir', $self->{dir}, '--port-base', $self->{base}, @args) == 0 or die 'the lab does not come up';
+	$slow = max($slow, min(10, (time - $began) / LAB_SECONDS));
 	push @labs, $self;
 	$self->reload_env;
 	return $self;
@@ -172,11 +180,14 @@ sub finish
 	return (_text($job->{out}), _text($job->{err}), $rc);
 }
 
+# The moment at which so many seconds are over, of a machine like that on which the limits were made.
+sub limit { my ($self, $seconds) = @_; return time + $slow * $seconds; }
+
 # Until the query says "t". A server that is down just says nothing.
 sub wait_for
 {
 	my ($self, $node, $query, $what, $seconds) = @_;
-	my $limit = time + ($seconds // 20);
+	my $limit = $self->limit($seconds // 20);
 	while (1)
 	{
 		my ($out, $err, $rc) = $self->try_sql($node, $query);
@@ -190,7 +201,7 @@ sub wait_for
 sub until_true
 {
 	my ($self, $what, $code, $seconds) = @_;
-	my $limit = time + ($seconds // 20);
+	my $limit = $self->limit($seconds // 20);
 	while (1)
 	{
 		my $value = $code->();
@@ -200,13 +211,23 @@ sub until_true
 	}
 }
 
-# A setting by ALTER SYSTEM, undef resets it; waits until the server has it.
+# A setting by ALTER SYSTEM, undef resets it; waits until the server has it. A server that a run is about to stop is asked
+# again when it is back.
 sub set
 {
 	my ($self, $node, $name, $value) = @_;
-	$self->sql($node, defined $value ? "ALTER SYSTEM SET $name = '$value'" : "ALTER SYSTEM RESET $name", 'SELECT pg_reload_conf()');
-	return $self->wait_for($node, defined $value ? "SELECT current_setting('$name') = '$value'"
-		: "SELECT coalesce(sourcefile, '') !~ 'auto.conf' FROM pg_settings WHERE name = '$name'", "setting $name");
+	my $is_set = defined $value ? "current_setting('$name') = '$value'" : "(SELECT coalesce(sourcefile, '') !~ 'auto.conf' FROM pg_settings WHERE name = '$name')";
+	my $last = '';
+	return 1 if eval
+	{
+		$self->until_true("setting $name", sub {
+			my ($out, $err, $rc) = $self->try_sql($node, defined $value ? "ALTER SYSTEM SET $name = '$value'" : "ALTER SYSTEM RESET $name", 'SELECT pg_reload_conf()');
+			$last = $err;
+			die $err if $rc != 0 && $err =~ /^ERROR/m;
+			return $rc == 0 && eval { $self->wait_for($node, "SELECT $is_set", "setting $name", 5) };
+		}, 30);
+	};
+	die "$name of $node could not be set: $@$last";
 }
 
 # ---- breaking and repairing ----
@@ -319,7 +340,7 @@ sub primary
 sub settle
 {
 	my ($self, $run, $seconds) = @_;
-	my $limit = time + ($seconds // 60);
+	my $limit = $self->limit($seconds // 60);
 	my $last = 'no primary';
 	while (1)
 	{
