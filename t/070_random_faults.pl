@@ -135,7 +135,7 @@ sub random_fault
 	if ($kind eq 'kill')
 	{
 		my $who = (grep { !/startup|checkpointer|walwriter/ } sort keys %pid)[rand grep { !/startup|checkpointer|walwriter/ } keys %pid];
-		return {name => "kill $who", breaks => $who !~ /agent/, make => sub { kill 'KILL', $pid{$who} }, end => sub { }};
+		return {name => "kill $who", breaks => scalar($who !~ /agent/), make => sub { kill 'KILL', $pid{$who} }, end => sub { }};
 	}
 	if ($kind eq 'stop')
 	{
@@ -155,7 +155,7 @@ sub random_fault
 		}};
 	}
 	my $who = (sort keys %link)[rand keys %link];
-	return {name => "$kind link of $where{$who}", breaks => $who =~ /postgres/, make => sub { $link{$who}->order($kind) }, end => sub { $link{$who}->order('heal') }};
+	return {name => "$kind link of $where{$who}", breaks => scalar($who =~ /postgres/), make => sub { $link{$who}->order($kind) }, end => sub { $link{$who}->order('heal') }};
 }
 
 # ---- afterwards ----
