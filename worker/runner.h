@@ -26,7 +26,11 @@ extern void run_finish(const char *state);
 extern void run_forget(void);
 extern long run_in_doubt(void);
 extern bool run_overruled(void);
+
+/* steps.c */
 extern void step_move(Step *step);
+extern void step_failed(Step *step);
+extern void step_give_up(Step *step);
 
 /* gather.c */
 extern void gather_start(void);

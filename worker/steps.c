@@ -1,0 +1,155 @@
+/*
+ * steps.c - a step of a run: begun, looked at, tried again, given up, ended.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "worker/journal.h"
+#include "worker/runner.h"
+
+#define RETRY_US		(500 * 1000)
+#define RETRY_SHORT_US	(2 * 1000 * 1000)	/* longest pause of a step whose time is short */
+#define RETRY_LONG_US	(30 * 1000 * 1000)
+#define SHORT_MS		(2 * 60 * 1000)
+
+static void
+step_begin(Step *step)
+{
+	step->state = STEP_RUNNING;
+	step->attempt++;
+	step->retry_at = 0;
+	step->message[0] = '\0';
+	step->started = GetCurrentTimestamp();
+	INSTR_TIME_SET_CURRENT(step->clock);
+	if (step->action->in_blackout && run->moves && !run->blackout && !run->switched && !run->is_target)
+	{
+		run->blackout = true;
+		run->blackout_began = step->clock;
+	}
+}
+
+static void
+step_ended(Step *step, StepState state)
+{
+	step->state = state;
+	step->ended = GetCurrentTimestamp();
+	step->ms = ms_since(step->clock);
+	if (state == STEP_SUCCEEDED)
+		mailbox_event("%-13s %-12s %8.1f ms%s%s", step->name, step->subject, step->ms, step->message[0] ? "  " : "", step->message);
+	else
+		mailbox_event("%-13s %-12s failed: %s", step->name, step->subject, step->message);
+}
+
+static int
+time_limit_ms(Step *step)
+{
+	return strcmp(step->name, "rejoin") == 0 && step->on_failure == FAIL_RETRY ? worker_rejoin_timeout : step->timeout_ms;
+}
+
+static bool
+time_is_up(Step *step)
+{
+	return ms_since(step->clock) > time_limit_ms(step);
+}
+
+/*
+ * Twice as long from attempt to attempt: what fails at once would fail a hundred times a minute, and each attempt may
+ * cost the new primary a checkpoint.
+ */
+static int64
+retry_pause_us(Step *step)
+{
+	int64		longest = time_limit_ms(step) > SHORT_MS ? RETRY_LONG_US : RETRY_SHORT_US;
+
+	return Min(longest, (int64) RETRY_US << Min(Max(step->attempt - 1, 0), 10));
+}
+
+/* A step that failed, or whose time is up. `step->clock` of a retried step is that of its first attempt. */
+void
+step_failed(Step *step)
+{
+	if (step->on_failure == FAIL_RETRY && !time_is_up(step))
+	{
+		step_release(step);
+		step->retry_at = now_us() + retry_pause_us(step);
+		step->post_at = 0;
+		return;
+	}
+	step_ended(step, STEP_FAILED);
+}
+
+/*
+ * The operator gives up a step that is tried again and again, or whose agent works for hours (pingpong.cancel). The
+ * agent is told, and the step ends when it has ended there.
+ */
+void
+step_give_up(Step *step)
+{
+	if (step->given_up || step->state != STEP_RUNNING)
+		return;
+	step->given_up = true;
+	step->on_failure = FAIL_CONTINUE;
+	if (step->retry_at != 0 || step->key[0] == '\0')
+	{							/* nobody works on it now */
+		size_t		used = strlen(step->message);
+
+		snprintf(step->message + used, sizeof(step->message) - used, "%sgiven up by pingpong.cancel()", used ? "; " : "");
+		step->retry_at = 0;
+		step_ended(step, STEP_FAILED);
+	}
+	else
+		job_cancel(run, step);
+}
+
+/* A step that cannot do its work without another one that was not done is skipped, and says so. */
+static bool
+lacks_what_it_needs(Step *step)
+{
+	if (step->needs[0] == '\0')
+		return false;
+	for (int i = 0; i < run->nsteps; i++)
+		if (strcmp(run->steps[i].name, step->needs) == 0 && run->steps[i].state == STEP_SUCCEEDED)
+			return false;
+	step->state = STEP_SKIPPED;
+	snprintf(step->message, sizeof(step->message), "needs %s, which was not done", step->needs);
+	return true;
+}
+
+void
+step_move(Step *step)
+{
+	ActionResult result;
+
+	if (step->state == STEP_PENDING && lacks_what_it_needs(step))
+		return;
+	if (step->state == STEP_PENDING)
+	{
+		step_begin(step);
+		result = step->action->begin(run, step);
+	}
+	else if (step->retry_at != 0)
+	{
+		if (now_us() < step->retry_at)
+			return;
+		step->retry_at = 0;
+		step->attempt++;
+		result = step->action->begin(run, step);
+	}
+	else
+		result = step->action->advance ? step->action->advance(run, step) : step->action->begin(run, step);
+
+	if (result == ACTION_DONE)
+		step_ended(step, STEP_SUCCEEDED);
+	else if (result == ACTION_FAILED)
+		step_failed(step);
+	else if (time_is_up(step))
+	{
+		if (step->message[0] == '\0')
+			strlcpy(step->message, "it took too long", sizeof(step->message));
+		if (run->verdict.sqlstate[0] == '\0')
+			verdict_set(&run->verdict, "57014", step->message);
+		step->on_failure = step->on_failure == FAIL_RETRY ? FAIL_CONTINUE : step->on_failure;
+		step_ended(step, STEP_FAILED);
+	}
+}
