@@ -132,9 +132,13 @@ bouncer_key(const BouncerScan *scan)
 static bool
 key_is(const BouncerScan *scan, const char *name)
 {
-	char	   *key = bouncer_key(scan);
-	bool		same = strcmp(key, name) == 0;
+	char	   *key;
+	bool		same;
 
+	if (*scan->key != '"')
+		return scan->key_len == strlen(name) && strncmp(scan->key, name, scan->key_len) == 0;
+	key = bouncer_key(scan);
+	same = strcmp(key, name) == 0;
 	free(key);
 	return same;
 }
@@ -394,23 +398,93 @@ with_database(const char *text, const char *name, const char *host, int port, co
 	return changed;
 }
 
-char *
-bouncer_repoint(const char *text, const char *name, const char *host, int port, const char *extra)
+static int
+by_name(const void *a, const void *b)
 {
-	BouncerScan entry;
-	bool		bad;
+	return strcmp(((const BouncerDatabase *) a)->name, ((const BouncerDatabase *) b)->name);
+}
+
+/* The database of our list that an entry is for, or NULL. */
+static BouncerDatabase *
+wanted(const BouncerScan *scan, BouncerDatabase *databases, int n)
+{
+	BouncerDatabase sought = {0};
+	BouncerDatabase *found;
+	char	   *key;
+
+	if (!bouncer_in_databases(scan))
+		return NULL;
+	sought.name = key = bouncer_key(scan);
+	found = bsearch(&sought, databases, n, sizeof(BouncerDatabase), by_name);
+	free(key);
+	return found;
+}
+
+/* The line that counts of each, the last one; false: the text cannot be read. */
+static bool
+find_lines(const char *text, BouncerDatabase *databases, int n)
+{
+	BouncerScan scan = {.at = text};
+	BouncerToken token;
+
+	while ((token = bouncer_scan(&scan)) != BOUNCER_END && token != BOUNCER_ERROR)
+	{
+		BouncerDatabase *database = token == BOUNCER_ENTRY ? wanted(&scan, databases, n) : NULL;
+
+		if (database)
+			database->line = scan.value;
+	}
+	return token == BOUNCER_END;
+}
+
+/* Once through the text, whatever the number of databases; *failed as in bouncer_repoint(). */
+static char *
+repoint_lines(const char *text, BouncerDatabase *databases, int n, const char *host, int port, const char **failed)
+{
+	BouncerScan scan = {.at = text};
+	const char *from = text;
 	Text		out = {0};
 
-	if (!find_entry(text, name, &entry, &bad))
-		return bad ? NULL : with_database(text, name, host, port, extra);
-	text_add(&out, text, entry.value - text);
-	if (add_repointed(&out, entry.value, entry.value_len, host, port))
+	text_add(&out, "", 0);
+	for (BouncerToken token = bouncer_scan(&scan); token != BOUNCER_END; token = bouncer_scan(&scan))
 	{
-		text_addf(&out, "%s", entry.value + entry.value_len);
-		return out.data;
+		BouncerDatabase *database = token == BOUNCER_ENTRY ? wanted(&scan, databases, n) : NULL;
+
+		if (!database || database->line != scan.value)
+			continue;
+		text_add(&out, from, scan.value - from);
+		if (!add_repointed(&out, scan.value, scan.value_len, host, port))
+		{
+			*failed = database->name;
+			free(out.data);
+			return NULL;
+		}
+		from = scan.value + scan.value_len;
 	}
-	free(out.data);
-	return NULL;
+	text_addf(&out, "%s", from);
+	return out.data;
+}
+
+char *
+bouncer_repoint(const char *text, BouncerDatabase *databases, int n, const char *host, int port, const char **failed)
+{
+	char	   *changed = NULL;
+
+	*failed = NULL;
+	qsort(databases, n, sizeof(BouncerDatabase), by_name);
+	if (find_lines(text, databases, n))
+		changed = repoint_lines(text, databases, n, host, port, failed);
+	for (int i = 0; changed && i < n; i++)
+		if (!databases[i].line)
+		{
+			char	   *longer = with_database(changed, databases[i].name, host, port, databases[i].extra);
+
+			if (!longer)
+				*failed = databases[i].name;
+			free(changed);
+			changed = longer;
+		}
+	return changed;
 }
 
 /* ---- the probe ---- */

@@ -50,12 +50,20 @@ extern char *bouncer_entry(const char *text, const char *name);
 extern char *bouncer_value(const char *entry, const char *key);
 extern bool bouncer_entry_valid(const char *entry);
 
+/* A database that is to lead to another place */
+typedef struct BouncerDatabase
+{
+	const char *name;
+	const char *extra;			/* settings of a new line */
+	const char *line;			/* begin with NULL */
+} BouncerDatabase;
+
 /*
- * The text with host and port of one database replaced, and nothing else, malloc'd.  A database without a line gets
- * one, with the settings of the "*" line that served it, and with `extra` where those say nothing.  NULL: the line,
- * or the text before it, cannot be read.
+ * The text with host and port of these databases replaced, and nothing else, malloc'd.  One without a line gets one,
+ * with the settings of the "*" line that served it, and with `extra` where those say nothing.  The list is sorted by
+ * it.  NULL: a line (that of the database *failed), or the text, cannot be read.
  */
-extern char *bouncer_repoint(const char *text, const char *name, const char *host, int port, const char *extra);
+extern char *bouncer_repoint(const char *text, BouncerDatabase *databases, int n, const char *host, int port, const char **failed);
 
 /* The text with a database that leads nowhere, and without all such; malloc'd, NULL as above, or no database is there. */
 extern char *bouncer_with_probe(const char *text, const char *probe);

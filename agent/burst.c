@@ -19,8 +19,12 @@
 #include "agent/endpoint.h"
 #include "agent/text.h"
 
-/* Whole messages in one piece: PgBouncer's buffer takes 4096 bytes, a network's packet some 1400. */
-#define CHUNK 1400
+/*
+ * PgBouncer closes a console of which it reads a part of a message.  So whole messages go in one piece (its buffer
+ * takes 4096 bytes, a network's packet some 1400), and the next piece when that one has been read.
+ */
+#define CHUNK 1200
+#define MARK "SHOW VERSION"		/* is answered behind a PAUSE, whether that is or not */
 
 bool
 burst_possible(PGconn *conn)
@@ -105,7 +109,13 @@ burst_read(PGconn *conn, BurstReader *reader)
 		if (bytes.size - at < len + 1)
 			break;
 		if (bytes.data[at] == 'E')
+		{
 			take_error(bytes.data + at + 5, len - 4, reader->error, sizeof(reader->error));
+			if (!reader->first_error[0])
+				memcpy(reader->first_error, reader->error, sizeof(reader->error));
+		}
+		else if (bytes.data[at] == 'C' && len > 8 && strncmp(bytes.data + at + 5, "SHOW", 4) == 0)
+			reader->shows++;
 		else if (bytes.data[at] == 'Z')
 		{
 			reader->answered++;
@@ -139,15 +149,20 @@ fill_chunk(Text *bytes, char *const *statements, int next)
 }
 
 int
-burst_send(PGconn *conn, char *const *statements, double deadline)
+burst_send(PGconn *conn, char *const *statements, BurstReader *reader, double deadline)
 {
 	Text		bytes = {0};
 	int			rc = 0;
 
 	for (int next = 0; rc == 0 && statements[next];)
 	{
+		int			marks = reader->shows + 1;
+
 		next = fill_chunk(&bytes, statements, next);
+		add_query(&bytes, MARK);
 		rc = send_bytes(PQsocket(conn), &bytes, deadline);
+		while (rc == 0 && reader->shows < marks)
+			rc = wait_socket(PQsocket(conn), POLLIN, deadline) ? burst_read(conn, reader) : -1;
 	}
 	free(bytes.data);
 	return rc;

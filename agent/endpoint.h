@@ -101,7 +101,9 @@ typedef struct BurstAnswer
 typedef struct BurstReader
 {
 	int			answered;		/* statements whose end was read */
-	char		error[200];		/* of the one that is being read; of the last one, where nobody takes note */
+	int			shows;			/* those of them that were a SHOW */
+	char		error[200];		/* of the one that is being read */
+	char		first_error[200];	/* of all */
 	void		(*note) (struct BurstReader *reader);	/* at each end; may be NULL */
 	BurstAnswer *answers;		/* for note */
 	char	   *rest;			/* of a message that is not complete */
@@ -109,7 +111,9 @@ typedef struct BurstReader
 } BurstReader;
 
 extern bool burst_possible(PGconn *conn);
-extern int	burst_send(PGconn *conn, char *const *statements, double deadline);	/* reads no answers; -1: it broke */
+
+/* Statements that need not be answered (PAUSE); 0: PgBouncer has executed them all; -1: the connection broke. */
+extern int	burst_send(PGconn *conn, char *const *statements, BurstReader *reader, double deadline);
 extern int	burst_read(PGconn *conn, BurstReader *reader);	/* what is there, without waiting; -1: it broke */
 extern void burst_end(BurstReader *reader);
 

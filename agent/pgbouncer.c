@@ -160,7 +160,7 @@ send_pause(ActionContext *ctx, Order *order, Pause *pause)
 		if (!pause->conn)
 			break;
 		if (burst_possible(pause->conn))
-			rc = burst_send(pause->conn, statements, order->deadline);
+			rc = burst_send(pause->conn, statements, &pause->reader, order->deadline);
 		else if (PQstatus(pause->conn) == CONNECTION_OK)
 			rc = send_singly(order, pause, statements, error, sizeof(error));
 		if (rc < 0)
@@ -234,7 +234,7 @@ await_effect(ActionContext *ctx, Order *order, Pause *pause)
 			burst_read(pause->conn, &pause->reader);
 		if (clock_monotonic_ms() > limit)
 			return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" has not paused database \"%s\"%s%s",
-							   order->bouncer->name, open, pause->reader.error[0] ? ": " : "", pause->reader.error);
+							   order->bouncer->name, open, pause->reader.first_error[0] ? ": " : "", pause->reader.first_error);
 		sleep_ms(1);
 	}
 }

@@ -17,27 +17,21 @@
 char *
 stage_text(json_t *databases, const char *text, const char *host, int port, char *why, size_t why_size)
 {
-	char	   *next = xstrdup(text);
+	BouncerDatabase *list = xalloc(sizeof(BouncerDatabase) * (json_object_size(databases) + 1));
+	const char *failed;
 	const char *name;
 	json_t	   *extra;
+	char	   *next;
+	int			n = 0;
 
 	json_object_foreach(databases, name, extra)
-	{
-		char	   *changed = bouncer_repoint(next, name, host, port, json_string_value(extra));
-
-		free(next);
-		next = changed;
-		if (!next)
-		{
-			int			line = bouncer_bad_line(text);
-
-			if (line)
-				snprintf(why, why_size, "line %d of the file cannot be read", line);
-			else
-				snprintf(why, why_size, "the line of database \"%s\" cannot be read", name);
-			return NULL;
-		}
-	}
+		list[n++] = (BouncerDatabase) {name, json_string_value(extra), NULL};
+	next = bouncer_repoint(text, list, n, host, port, &failed);
+	if (!next && failed)
+		snprintf(why, why_size, "the line of database \"%s\" cannot be read", failed);
+	else if (!next)
+		snprintf(why, why_size, "line %d of the file cannot be read", bouncer_bad_line(text));
+	free(list);
 	return next;
 }
 

@@ -75,30 +75,37 @@ VALUES
     (60, 'pooler_databases',          'routes',    true, 'databases of the poolers that lead to this primary and that no route covers'),
     (60, 'pooler_long_reads',         'routes',    true, 'long reads through a pooler, which are ended after the move');
 
--- Each route with what its router's agent saw; db is null where the pooler does not know the database. A route that no
--- run has set yet: rw belongs to this primary, ro to whatever node it points to.
-CREATE VIEW pingpong.preflight_route AS
-SELECT r.name, r.kind, r.router, r.endpoint, n.name AS node, d.database, d.settings, n.host, n.port, e.e AS endpoint_facts, b.db,
-       coalesce(b.db ->> 'pool_mode', e.e #>> '{config,pool_mode}') AS pool_mode
-FROM pingpong.route r
-     CROSS JOIN LATERAL jsonb_each_text(r.databases) d (database, settings)
-     LEFT JOIN pingpong.preflight_node p ON p.name = r.router
-     LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(p.facts -> 'routers') x WHERE x ->> 'endpoint' = r.endpoint LIMIT 1) e (e) ON true
-     LEFT JOIN LATERAL (SELECT x FROM jsonb_array_elements(e.e -> 'databases') x WHERE x ->> 'name' = d.database LIMIT 1) b (db) ON true
-     LEFT JOIN LATERAL (SELECT m.* FROM pingpong.node m
-                        WHERE m.kind = 'postgres'
-                          AND CASE WHEN r.node IS NOT NULL THEN m.name = r.node
-                                   WHEN r.kind = 'rw' THEN m.name = pingpong.node_name()
-                                   ELSE m.host = b.db ->> 'host' AND m.port::text = b.db ->> 'port' END
-                        ORDER BY m.name LIMIT 1) n ON true;
-COMMENT ON VIEW pingpong.preflight_route IS 'routes and their databases with what the agent of the router saw';
-
--- Each pooler that an agent administers, whether a route leads through it or not.
+-- Each pooler that an agent administers, whether a route leads through it or not. (by_name: with hundreds of databases
+-- they are looked up, not searched)
 CREATE VIEW pingpong.preflight_pooler AS
 SELECT p.name AS router, e.e ->> 'endpoint' AS endpoint, e.e AS facts,
+       (SELECT jsonb_object_agg(d ->> 'name', d) FROM jsonb_array_elements(e.e -> 'databases') d WHERE d ->> 'name' IS NOT NULL) AS by_name,
        (SELECT bool_or(r.kind = 'rw') FROM pingpong.route r WHERE r.router = p.name AND r.endpoint = e.e ->> 'endpoint') AS rw
 FROM pingpong.preflight_node p CROSS JOIN LATERAL jsonb_array_elements(p.facts -> 'routers') e (e);
 COMMENT ON VIEW pingpong.preflight_pooler IS 'poolers as their agents saw them; rw: null without a route, else whether a rw route leads through it';
+
+-- Each route with what its router's agent saw; db is null where the pooler does not know the database. A route that no
+-- run has set yet: rw belongs to this primary, ro to whatever node it points to.
+CREATE VIEW pingpong.preflight_route AS
+WITH pooler AS MATERIALIZED (
+    SELECT router, endpoint, by_name, facts #>> '{config,pool_mode}' AS pool_mode, facts ->> 'error' AS error, facts -> 'star' AS star
+    FROM pingpong.preflight_pooler
+), seen AS MATERIALIZED (
+    SELECT r.name, r.kind, r.router, r.endpoint, r.node AS led, d.database, d.settings, p.router IS NOT NULL AS known, p.error, p.star,
+           p.pool_mode, p.by_name -> d.database AS db
+    FROM pingpong.route r CROSS JOIN LATERAL jsonb_each_text(r.databases) d (database, settings)
+         LEFT JOIN pooler p ON p.router = r.router AND p.endpoint = r.endpoint
+)
+SELECT s.name, s.kind, s.router, s.endpoint, n.name AS node, s.database, s.settings, n.host, n.port, s.known, s.error, s.star, s.db,
+       coalesce(s.db ->> 'pool_mode', s.pool_mode) AS pool_mode
+FROM seen s
+     LEFT JOIN LATERAL (SELECT m.* FROM pingpong.node m
+                        WHERE m.kind = 'postgres'
+                          AND CASE WHEN s.led IS NOT NULL THEN m.name = s.led
+                                   WHEN s.kind = 'rw' THEN m.name = pingpong.node_name()
+                                   ELSE m.host = s.db ->> 'host' AND m.port::text = s.db ->> 'port' END
+                        ORDER BY m.name LIMIT 1) n ON true;
+COMMENT ON VIEW pingpong.preflight_route IS 'routes and their databases with what the agent of the router saw';
 
 CREATE FUNCTION pingpong.check_routes_observed(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
@@ -107,25 +114,24 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    CASE WHEN e ->> 'error' IS NULL THEN format('endpoint "%s": %s', r.endpoint, e ->> 'version')
                         ELSE format('endpoint "%s" does not answer: %s', r.endpoint, btrim(e ->> 'error', E' \n')) END,
                    'Look at [pgbouncer] in the agent''s configuration: it needs an admin user of the pooler.', 'routers')
-    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route) r, LATERAL (SELECT r.endpoint_facts) x (e)
-    WHERE e IS NOT NULL
+    FROM preflight_pooler r, LATERAL (SELECT r.facts) x (e) WHERE r.rw IS NOT NULL
     UNION ALL
     -- or there is no answer because the agent is silent (a warn: agent_reachable fails) or does not know it (a fail)
     SELECT finding(r.router, CASE WHEN p.facts IS NOT NULL THEN false END, 'fail', format('the agent knows no endpoint "%s"', r.endpoint),
                    format('Add [pgbouncer.%s] to its configuration, or correct the route.', r.endpoint), 'routers')
-    FROM (SELECT DISTINCT router, endpoint FROM preflight_route WHERE endpoint_facts IS NULL) r JOIN preflight_node p ON p.name = r.router
+    FROM (SELECT DISTINCT router, endpoint FROM preflight_route WHERE NOT known) r JOIN preflight_node p ON p.name = r.router
     UNION ALL
     -- it points where the table says; a database that only "*" serves is not shown while nobody uses it
     SELECT finding(r.router, coalesce(db ->> 'port' = r.port::text AND db ->> 'host' = r.host, false),
-                   CASE WHEN r.kind = 'ro' OR db ->> 'port' = r.port::text OR (db IS NULL AND endpoint_facts -> 'star' IS NOT NULL) THEN 'warn' ELSE 'fail' END,
+                   CASE WHEN r.kind = 'ro' OR db ->> 'port' = r.port::text OR (db IS NULL AND r.star IS NOT NULL) THEN 'warn' ELSE 'fail' END,
                    CASE WHEN r.node IS NULL AND db IS NOT NULL
                         THEN format('route "%s", database "%s": points to %s:%s, which is no node', r.name, r.database, coalesce(db ->> 'host', 'local socket'), db ->> 'port')
                         WHEN db IS NULL THEN format('route "%s": the pooler has no database "%s"%s', r.name, r.database,
-                                                    CASE WHEN endpoint_facts -> 'star' IS NOT NULL THEN ' of its own, only "*"' ELSE '' END)
+                                                    CASE WHEN r.star IS NOT NULL THEN ' of its own, only "*"' ELSE '' END)
                         ELSE format('route "%s", database "%s": points to %s:%s, node "%s" is %s:%s', r.name, r.database,
                                     coalesce(db ->> 'host', 'local socket'), db ->> 'port', r.node, r.host, r.port) END,
                    'Repair the backend file of the pooler, or the table pingpong.route: one of them is wrong.', 'routers')
-    FROM preflight_route r WHERE endpoint_facts ->> 'error' IS NULL AND endpoint_facts IS NOT NULL
+    FROM preflight_route r WHERE r.known AND r.error IS NULL
     UNION ALL
     -- the line in the pooler's file counts, not what the route says of it
     SELECT finding(r.router, false, 'fail',
@@ -168,15 +174,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM preflight_pooler p, LATERAL (SELECT p.facts -> 'file') x (f) WHERE p.rw IS NOT NULL
     UNION ALL
     -- its lines count
-    SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM preflight_route r WHERE r.router = p.router AND r.endpoint = p.endpoint
-                                                      AND r.database = w.key) THEN 'fail' ELSE 'warn' END,
+    SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM route r WHERE r.router = p.router AND r.endpoint = p.endpoint
+                                                      AND r.databases ? w.key) THEN 'fail' ELSE 'warn' END,
                    format('endpoint "%s": %s has a line for database "%s" too, which counts instead of that in the file', p.endpoint, w.value, w.key),
                    'A database must have one line.', 'routers', 'file')
     FROM preflight_pooler p, jsonb_each_text(p.facts #> '{file,shadowed}') w WHERE p.rw IS NOT NULL
     UNION ALL
     -- what the next RELOAD will change besides
-    SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM preflight_route r WHERE r.router = p.router AND r.endpoint = p.endpoint AND r.kind = 'rw'
-                                                      AND r.database = w ->> 'name') THEN 'fail' ELSE 'warn' END,
+    SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM route r WHERE r.router = p.router AND r.endpoint = p.endpoint AND r.kind = 'rw'
+                                                      AND r.databases ? (w ->> 'name')) THEN 'fail' ELSE 'warn' END,
                    format('endpoint "%s": the file leads database "%s" to %s:%s, the pooler does not', p.endpoint, w ->> 'name',
                           coalesce(nullif(w ->> 'host', ''), 'its socket'), w ->> 'port'),
                    'A run reloads the pooler, which moves this database: correct the file, or RELOAD now.', 'routers', 'file')
@@ -256,9 +262,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT finding(r.router, seconds = 0 OR seconds * 1000 > preflight_ms($2, 'max_blackout_ms', 10000), 'fail',
                    format('endpoint "%s": %s = %s s, the blackout may last %s ms', r.endpoint, setting, seconds, preflight_ms($2, 'max_blackout_ms', 10000)),
                    format('Raise %s above the blackout, or lower max_blackout.', setting), 'routers', 'config')
-    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts -> 'config' IS NOT NULL AND kind = 'rw') r,
+    FROM (SELECT router, endpoint, facts -> 'config' AS config FROM preflight_pooler WHERE rw) r,
          unnest(ARRAY['query_wait_timeout', 'query_timeout']) setting,
-         LATERAL (SELECT (r.endpoint_facts -> 'config' ->> setting)::numeric) s (seconds)
+         LATERAL (SELECT (r.config ->> setting)::numeric) s (seconds)
+    WHERE r.config IS NOT NULL
     UNION ALL
     SELECT finding(r.router, coalesce(r.db ->> 'paused', '0') = '0' AND coalesce(r.db ->> 'disabled', '0') = '0', 'fail',
                    format('database "%s": %s pooling, paused %s, disabled %s', r.database, r.pool_mode, r.db ->> 'paused', r.db ->> 'disabled'),
@@ -272,29 +279,31 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     -- a user's own pool mode
     SELECT ROW(r.router, 'info', format('database "%s": user "%s" is in session pooling, the database is not', r.database, o ->> 'user'),
                'The clients of this user are not waited for: each sees one disconnect after the seal.')::finding
-    FROM preflight_route r, jsonb_array_elements(r.endpoint_facts -> 'pools') o
-    WHERE r.kind = 'rw' AND o ->> 'database' = r.database AND o ->> 'pool_mode' = 'session' AND r.pool_mode <> 'session'
+    FROM preflight_pooler p CROSS JOIN LATERAL jsonb_array_elements(p.facts -> 'pools') o
+         JOIN preflight_route r ON r.router = p.router AND r.endpoint = p.endpoint AND r.database = o ->> 'database'
+    WHERE r.kind = 'rw' AND o ->> 'pool_mode' = 'session' AND r.pool_mode <> 'session'
     UNION ALL
     -- consoles are let in at max_client_conn, but then others are not: one for orders, one a route for PAUSE, one for facts
     SELECT finding(r.router, allowed - clients >= r.routes + 2, 'warn',
                    format('endpoint "%s": max_client_conn = %s, %s clients are there, the run needs %s consoles', r.endpoint, allowed, clients, r.routes + 2),
                    'Raise max_client_conn: while the run is on, new clients could be refused.', 'routers', 'config')
-    FROM (SELECT router, endpoint, endpoint_facts, count(DISTINCT name) AS routes FROM preflight_route
-          WHERE endpoint_facts -> 'config' IS NOT NULL AND kind = 'rw' GROUP BY 1, 2, 3) r,
-         LATERAL (SELECT (r.endpoint_facts #>> '{config,max_client_conn}')::integer,
-                         (SELECT coalesce(sum((o ->> 'cl_active')::integer + (o ->> 'cl_waiting')::integer), 0) FROM jsonb_array_elements(r.endpoint_facts -> 'pools') o)) n (allowed, clients)
+    FROM (SELECT p.router, p.endpoint, (p.facts #>> '{config,max_client_conn}')::integer AS allowed,
+                 (SELECT coalesce(sum((o ->> 'cl_active')::integer + (o ->> 'cl_waiting')::integer), 0) FROM jsonb_array_elements(p.facts -> 'pools') o) AS clients,
+                 (SELECT count(*) FROM route x WHERE x.kind = 'rw' AND x.router = p.router AND x.endpoint = p.endpoint) AS routes
+          FROM preflight_pooler p WHERE p.rw AND p.facts -> 'config' IS NOT NULL) r
     UNION ALL
     SELECT ROW(r.router, 'warn', format('endpoint "%s": so_reuseport is on, several PgBouncers may share its port', r.endpoint),
                'Each is an endpoint of its own, with a route of its own and an "admin" that leads to its own unix socket: else only one of them is moved.')::finding
-    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts #>> '{config,so_reuseport}' = '1') r
+    FROM preflight_pooler r WHERE r.rw IS NOT NULL AND r.facts #>> '{config,so_reuseport}' = '1'
     UNION ALL
     SELECT finding(r.router, ttl <= 15, 'warn', format('endpoint "%s": dns_max_ttl = %s s, and the target is known by the name "%s"', r.endpoint, ttl, t.host),
                    'Register nodes by address, or lower dns_max_ttl.', 'routers', 'config')
-    FROM (SELECT DISTINCT router, endpoint, endpoint_facts FROM preflight_route WHERE endpoint_facts -> 'config' IS NOT NULL) r
+    FROM (SELECT router, endpoint, facts -> 'config' AS config FROM preflight_pooler WHERE rw IS NOT NULL AND facts -> 'config' IS NOT NULL) r
          JOIN node t ON t.name = $1 AND t.host !~ '^([0-9.]+|.*:.*|/.*)$',
-         LATERAL (SELECT (r.endpoint_facts -> 'config' ->> 'dns_max_ttl')::numeric) s (ttl)
+         LATERAL (SELECT (r.config ->> 'dns_max_ttl')::numeric) s (ttl)
     UNION ALL
     SELECT CASE WHEN p.error IS NULL THEN finding(p.router, NULL, 'warn', NULL, NULL, 'routers')
                 ELSE ROW(p.router, 'warn', format('not checked: endpoint "%s" does not answer', p.endpoint), 'See routes_observed.')::finding END
-    FROM (SELECT DISTINCT router, endpoint, endpoint_facts ->> 'error' AS error FROM preflight_route WHERE endpoint_facts -> 'config' IS NULL) p
+    FROM (SELECT DISTINCT r.router, r.endpoint, p.facts ->> 'error' AS error
+          FROM route r LEFT JOIN preflight_pooler p ON p.router = r.router AND p.endpoint = r.endpoint WHERE p.facts -> 'config' IS NULL) p
 $$;

@@ -70,18 +70,41 @@ static const struct
 	{"a new file", "", "[databases]\napp = host=" H " port=6000 pool_size=9 dbname='a b'\n", false},
 };
 
+static char *
+repoint(const char *text, const char *name, const char *host, int port, const char *extra)
+{
+	BouncerDatabase database = {name, extra, NULL};
+	const char *failed;
+
+	return bouncer_repoint(text, &database, 1, host, port, &failed);
+}
+
+static void
+test_repoint_many(void)
+{
+	BouncerDatabase databases[] = {{"c", "pool_size=1", NULL}, {"a", "", NULL}, {"b", "", NULL}, {"d", "", NULL}};
+	BouncerDatabase broken[] = {{"b", "", NULL}, {"a", "", NULL}};
+	const char *failed;
+
+	is(bouncer_repoint("[databases]\nb = host=x\na = host=y port=1\nz = host=z\n\"b\" = host=w\n[users]\na = u\n", databases, 4, "h", 5432, &failed),
+	   "[databases]\nb = host=x\na = host=h port=5432\nz = host=z\n\"b\" = host=h\nc = host=h pool_size=1\nd = host=h\n[users]\na = u\n",
+	   "pgbouncer: several databases at once, in any order");
+	ok(!bouncer_repoint("[databases]\na = host=y\nb = host\n", broken, 2, "h", 1, &failed) && failed && strcmp(failed, "b") == 0,
+	   "pgbouncer: and which of them cannot be read");
+}
+
 static void
 test_repoint(void)
 {
 	for (size_t i = 0; i < sizeof(repointed) / sizeof(repointed[0]); i++)
 	{
-		char	   *after = bouncer_repoint(repointed[i].before, "app", H, 6000, "pool_size=9 dbname='a b'");
+		char	   *after = repoint(repointed[i].before, "app", H, 6000, "pool_size=9 dbname='a b'");
 		char	   *name = xasprintf("pgbouncer: %s", repointed[i].name);
 
 		if (after)
 		{
-			char	   *again = bouncer_repoint(after, "app", H, 6000, "");
-			char	   *back = bouncer_repoint(after, "app", "10.1.1.1", 6001, "");
+			char	   *again = repoint(after, "app", H, 6000, "");
+			char	   *back = repoint(after, "app", "10.1.1.1", 6001, "");
 
 			ok(again && strcmp(again, after) == 0, "pgbouncer: repointed once more, nothing changes");
 			ok((back && strcmp(back, repointed[i].before) == 0) == repointed[i].returns, "pgbouncer: there and back");
@@ -91,11 +114,11 @@ test_repoint(void)
 		is(after, repointed[i].after, name);
 		free(name);
 	}
-	is(bouncer_repoint("[databases]\napp = host=a\n", "app", "b", 5432, ""), "[databases]\napp = host=b\n",
+	is(repoint("[databases]\napp = host=a\n", "app", "b", 5432, ""), "[databases]\napp = host=b\n",
 	   "pgbouncer: the usual port is not written where it was not");
-	is(bouncer_repoint("[databases]\n\"odd \"\"name\" = host=a port=1\n", "odd \"name", "b", 2, ""),
+	is(repoint("[databases]\n\"odd \"\"name\" = host=a port=1\n", "odd \"name", "b", 2, ""),
 	   "[databases]\n\"odd \"\"name\" = host=b port=2\n", "pgbouncer: a quoted name");
-	is(bouncer_repoint("", "odd name", "b", 2, ""), NULL, "pgbouncer: no new line that PgBouncer could not read");
+	is(repoint("", "odd name", "b", 2, ""), NULL, "pgbouncer: no new line that PgBouncer could not read");
 }
 
 static void
@@ -313,6 +336,7 @@ void
 test_bouncer(const char *directory)
 {
 	test_repoint();
+	test_repoint_many();
 	test_bouncer_probe();
 	test_bouncer_entries();
 	test_bouncer_extra();
