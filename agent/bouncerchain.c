@@ -116,7 +116,8 @@ look_at_file(Walk *walk, const char *path, int depth)
 		trouble(chain, false, "the agent cannot tell where \"%s\" is: the name is relative", path);
 		return;
 	}
-	ours = walk->have_wanted && stat(path, &st) == 0 && st.st_dev == walk->wanted.st_dev && st.st_ino == walk->wanted.st_ino;
+	ours = walk->have_wanted && stat(path, &st) == 0 &&
+		st.st_dev == walk->wanted.st_dev && st.st_ino == walk->wanted.st_ino;
 	chain->included |= ours;
 	if (bouncer_file_read(path, &text, why, sizeof(why)) < 0)
 	{

@@ -110,7 +110,8 @@ bouncer_file_check(const char *path, char *why, size_t why_size)
 	else if (access(dirname(copy), W_OK | X_OK) < 0)
 		fail(why, why_size, "create a file beside", real);
 	else if (geteuid() != 0 && (st.st_uid != geteuid() || !in_group(st.st_gid)))
-		snprintf(why, why_size, "the owner of \"%s\" (user %d, group %d) cannot be kept by user %d", real, (int) st.st_uid,
+		snprintf(why, why_size, "the owner of \"%s\" (user %d, group %d) cannot be kept by user %d", real,
+				 (int) st.st_uid,
 				 (int) st.st_gid, (int) geteuid());
 	else
 		rc = 0;

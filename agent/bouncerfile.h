@@ -20,7 +20,10 @@ extern int	bouncer_file_check(const char *path, char *why, size_t why_size);
 /* The next version on disk, fsynced: what could stand against it is found here. */
 extern int	bouncer_file_stage(const char *path, const char *text, char *why, size_t why_size);
 
-/* The staged version becomes the file.  Whether the host's crash finds it or the old one is open until bouncer_file_sync(). */
+/*
+ * The staged version becomes the file. Whether the host's crash finds it or the old one is open until
+ * bouncer_file_sync().
+ */
 extern int	bouncer_file_swap(const char *path, char *why, size_t why_size);
 extern void bouncer_file_discard(const char *path);
 extern int	bouncer_file_sync(const char *path, char *why, size_t why_size);

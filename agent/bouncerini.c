@@ -344,7 +344,8 @@ new_settings(const char *text, const char *extra)
 			break;
 		key = strndup(pair.key, pair.key_len);
 		if (!star || (find_pair(star, strlen(star), key, &known) && !known.key))
-			text_addf(&out, "%s%.*s", out.size ? " " : "", (int) (pair.value + pair.value_len + pair.quoted - from), from);
+			text_addf(&out, "%s%.*s", out.size ? " " : "", (int) (pair.value + pair.value_len + pair.quoted - from),
+					  from);
 		free(key);
 	}
 	free(star);

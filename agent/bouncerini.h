@@ -46,7 +46,10 @@ extern int	bouncer_bad_line(const char *text);
 /* What is right of "name =", malloc'd; NULL: the text has no such database.  "*" is a name like others. */
 extern char *bouncer_entry(const char *text, const char *name);
 
-/* The value of a key in what is right of "name =", unquoted, malloc'd; NULL: it is not set, or this is no list of keys. */
+/*
+ * The value of a key in what is right of "name =", unquoted, malloc'd; NULL: it is not set, or this is no list of
+ * keys.
+ */
 extern char *bouncer_value(const char *entry, const char *key);
 extern bool bouncer_entry_valid(const char *entry);
 
@@ -63,9 +66,13 @@ typedef struct BouncerDatabase
  * with the settings of the "*" line that served it, and with `extra` where those say nothing.  The list is sorted by
  * it.  NULL: a line (that of the database *failed), or the text, cannot be read.
  */
-extern char *bouncer_repoint(const char *text, BouncerDatabase *databases, int n, const char *host, int port, const char **failed);
+extern char *bouncer_repoint(const char *text, BouncerDatabase *databases, int n, const char *host, int port,
+							 const char **failed);
 
-/* The text with a database that leads nowhere, and without all such; malloc'd, NULL as above, or no database is there. */
+/*
+ * The text with a database that leads nowhere, and without all such; malloc'd, NULL as above, or no database is
+ * there.
+ */
 extern char *bouncer_with_probe(const char *text, const char *probe);
 extern char *bouncer_without_probes(const char *text);
 

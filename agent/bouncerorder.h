@@ -36,11 +36,15 @@ extern PGresult *order_control(ActionContext *ctx, Order *order, const char *sql
  * The staged version of the file.  stage_make(): for this order and all earlier ones of its run; stage_use(): was it
  * put in place (else it is not for what is asked, or not for this text).  The lock is held.
  */
-extern int	stage_make(Order *order, const char *run, const char *text, const char *host, int port, char *why, size_t why_size);
+extern int	stage_make(Order *order, const char *run, const char *text, const char *host, int port, char *why,
+					   size_t why_size);
 extern bool stage_use(Order *order, const char *text, const char *host, int port);
 extern void stage_drop(Endpoint *endpoint, const BouncerConfig *bouncer);
 
-/* The text with all databases of the order leading to the place, malloc'd; NULL: one of its lines cannot be read (why). */
+/*
+ * The text with all databases of the order leading to the place, malloc'd; NULL: one of its lines cannot be read
+ * (why).
+ */
 extern char *stage_text(json_t *databases, const char *text, const char *host, int port, char *why, size_t why_size);
 
 #endif							/* PINGPONG_AGENT_BOUNCERORDER_H */

@@ -144,7 +144,8 @@ check_lines(ActionContext *ctx, Order *order, Console *console, const char *text
 
 		if (rc == 0 && !entry && !star)
 		{
-			rc = known ? action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" has no line for database \"%s\" of PgBouncer \"%s\"",
+			rc = known ? action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+									 "\"%s\" has no line for database \"%s\" of PgBouncer \"%s\"",
 									 order->bouncer->file, name, order->bouncer->name) :
 				action_fail(ctx, "3D000", "PgBouncer \"%s\" has no database \"%s\"", order->bouncer->name, name);
 			action_hint(ctx, "Move the line of the database into that file.");
@@ -177,7 +178,8 @@ check_matches(ActionContext *ctx, Order *order, PGresult *shown, const char *tex
 		if (rc == 0 && entry &&
 			proof_leads(shown, one, host ? host : "", port ? atoi(port) : BOUNCER_DEFAULT_PORT, why, sizeof(why)) < 0)
 		{
-			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not say what \"%s\" says: %s",
+			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+							 "PgBouncer \"%s\" does not say what \"%s\" says: %s",
 							 order->bouncer->name, order->bouncer->file, why);
 			action_hint(ctx, "%s", hint);
 		}
@@ -205,7 +207,8 @@ check_shadowed(ActionContext *ctx, Order *order, Console *console)
 	json_object_foreach(chain.shadowed, name, where)
 		if (rc == 0 && json_object_get(order->databases, name))
 		{
-			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" has a line for database \"%s\" too, which counts "
+			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+							 "\"%s\" has a line for database \"%s\" too, which counts "
 							 "instead of that in \"%s\"", json_string_value(where), name, order->bouncer->file);
 			action_hint(ctx, "A database must have one line.");
 		}
@@ -222,9 +225,12 @@ explain(ActionContext *ctx, Order *order, Console *console)
 	if (!main_file)
 		return;
 	bouncer_chain_look(main_file, order->bouncer->file, &chain);
-	action_detail(ctx, "%s", chain.trouble[0] ? chain.trouble : "PgBouncer's log tells what its RELOAD could not read");
+	action_detail(ctx, "%s",
+				  chain.trouble[0] ? chain.trouble : "PgBouncer's log tells what its RELOAD could not read");
 	bouncer_chain_free(&chain);
-	action_hint(ctx, "Mend the configuration of PgBouncer (\"%s\"), which must include \"%s\"; RELOAD, and look into its log.",
+	action_hint(ctx,
+				"Mend the configuration of PgBouncer (\"%s\"), which must include \"%s\"; RELOAD, and look into its "
+				"log.",
 				main_file, order->bouncer->file);
 }
 
@@ -254,10 +260,12 @@ prove(ActionContext *ctx, Order *order, Console *console, char **text)
 	free(endpoint->proved_run);
 	endpoint->proved_run = rc != 0 ? NULL : xstrdup(ctx->run);
 	if (rc < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be replaced: %s", order->bouncer->name, why);
+		return action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be replaced: %s",
+						   order->bouncer->name, why);
 	if (rc == 0)
 		return 0;
-	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not take over its file: %s", order->bouncer->name, why);
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not take over its file: %s",
+				order->bouncer->name, why);
 	explain(ctx, order, console);
 	return -1;
 }
@@ -274,7 +282,8 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 
 	if (bouncer_file_check(order->bouncer->file, why, sizeof(why)) < 0)
 	{
-		action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be replaced: %s", order->bouncer->name, why);
+		action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be replaced: %s", order->bouncer->name,
+					why);
 		action_hint(ctx, "The agent's user needs to own the file and to write to its folder.");
 		return -1;
 	}
@@ -282,7 +291,8 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 		return action_fail(ctx, STATE_IO_ERROR, "%s", why);
 	rc = check_lines(ctx, order, console, text);
 	if (rc == 0)
-		rc = check_matches(ctx, order, console->databases, text, "A RELOAD now would move its clients: mend the file, or the "
+		rc = check_matches(ctx, order, console->databases, text,
+						   "A RELOAD now would move its clients: mend the file, or the "
 						   "route's dbname, or let PgBouncer RELOAD first.");
 	if (rc == 0)
 		rc = check_shadowed(ctx, order, console);
@@ -291,10 +301,12 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 	if (rc == 0 && !(shown = order_control(ctx, order, "SHOW DATABASES")))
 		rc = -1;
 	if (rc == 0)
-		rc = check_matches(ctx, order, shown, text, "Another file has a line for the same database, behind this one.");
+		rc = check_matches(ctx, order, shown, text,
+						   "Another file has a line for the same database, behind this one.");
 	if (rc == 0 && order_place(params, &host, &port) &&
 		stage_make(order, ctx->run, text, host, port, why, sizeof(why)) < 0)
-		rc = action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be prepared: %s", order->bouncer->name, why);
+		rc = action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be prepared: %s",
+						 order->bouncer->name, why);
 	PQclear(shown);
 	free(text);
 	return rc;

@@ -5,7 +5,7 @@
  * libpq sends one statement, and the next when the first is answered.  What PgBouncer finds together it executes
  * together, without looking after its clients in between: RELOAD and RESUME leave no moment in which a client's login
  * begins a connection that the pause breaks off, and hundreds of PAUSEs need one console, which a PAUSE that is
- * outstanding blocks for answers only.  So the messages are written past libpq, on a connection that is idle; where it
+ * outstanding blocks for answers only. So the messages are written past libpq, on a connection that is idle; where it
  * is encrypted that cannot be done, and the callers send one by one.
  */
 #include <arpa/inet.h>
@@ -198,11 +198,13 @@ run_on(PGconn *conn, char *const *statements, BurstAnswer *answers, double deadl
 }
 
 static int
-run_one_by_one(Endpoint *endpoint, const BouncerConfig *bouncer, char *const *statements, BurstAnswer *answers, double deadline)
+run_one_by_one(Endpoint *endpoint, const BouncerConfig *bouncer, char *const *statements, BurstAnswer *answers,
+			   double deadline)
 {
 	for (int i = 0; statements[i]; i++)
 	{
-		PGresult   *res = admin_control(endpoint, bouncer, statements[i], deadline, answers[i].error, sizeof(answers[i].error));
+		PGresult   *res = admin_control(endpoint, bouncer, statements[i], deadline, answers[i].error,
+										sizeof(answers[i].error));
 
 		answers[i].ok = res != NULL;
 		PQclear(res);
@@ -213,7 +215,8 @@ run_one_by_one(Endpoint *endpoint, const BouncerConfig *bouncer, char *const *st
 }
 
 int
-burst_run(Endpoint *endpoint, const BouncerConfig *bouncer, char *const *statements, BurstAnswer *answers, double deadline,
+burst_run(Endpoint *endpoint, const BouncerConfig *bouncer, char *const *statements, BurstAnswer *answers,
+		  double deadline,
 		  char *error, size_t error_size)
 {
 	snprintf(error, error_size, "PgBouncer does not answer");
@@ -225,7 +228,8 @@ burst_run(Endpoint *endpoint, const BouncerConfig *bouncer, char *const *stateme
 			endpoint->control = admin_connect(bouncer, error, error_size);
 		if (endpoint->control && !burst_possible(endpoint->control))
 			return run_one_by_one(endpoint, bouncer, statements, answers, deadline);
-		if (endpoint->control && run_on(endpoint->control, statements, answers, limit < deadline ? limit : deadline) == 0)
+		if (endpoint->control && run_on(endpoint->control, statements, answers,
+										limit < deadline ? limit : deadline) == 0)
 			return 0;
 		PQfinish(endpoint->control);
 		endpoint->control = NULL;

@@ -174,7 +174,8 @@ admin_control(Endpoint *endpoint, const BouncerConfig *bouncer, const char *sql,
 			res = admin_query(endpoint->control, sql, limit, error, error_size);
 			if (res)
 				return res;
-			if (PQstatus(endpoint->control) == CONNECTION_OK && PQtransactionStatus(endpoint->control) == PQTRANS_IDLE)
+			if (PQstatus(endpoint->control) == CONNECTION_OK &&
+				PQtransactionStatus(endpoint->control) == PQTRANS_IDLE)
 				return NULL;	/* a plain refusal */
 			PQfinish(endpoint->control);
 			endpoint->control = NULL;

@@ -83,8 +83,8 @@ extern PGresult *admin_control(Endpoint *endpoint, const BouncerConfig *bouncer,
  * RESUME of each database, where `reload` behind a RELOAD; that one is not paused is fine.  *refusal: what PgBouncer
  * said to the RELOAD, "" for nothing.  The lock is held.
  */
-extern int	admin_resume(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, bool reload, double deadline,
-						 char *refusal, size_t refusal_size, char *error, size_t error_size);
+extern int	admin_resume(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, bool reload,
+						 double deadline, char *refusal, size_t refusal_size, char *error, size_t error_size);
 
 /* PAUSE "name" or RESUME "name", malloc'd */
 extern char *admin_command(const char *verb, const char *database);
@@ -139,18 +139,19 @@ extern const char *proof_column(PGresult *res, int row, const char *column);
 
 /*
  * Is the file one that PgBouncer reads, and does RELOAD take effect?  Tried: a database that leads nowhere is written
- * to the file, looked for, and taken out again.  `text` gets the file without it, malloc'd.  0: so it is; 1: it is not;
- * -1: it could not be tried.  The lock is held.
+ * to the file, looked for, and taken out again. `text` gets the file without it, malloc'd. 0: so it is; 1: it is not;
+ * -1: it could not be tried. The lock is held.
  */
-extern int	proof_try(Endpoint *endpoint, const BouncerConfig *bouncer, double deadline, char **text, char *why, size_t why_size);
+extern int	proof_try(Endpoint *endpoint, const BouncerConfig *bouncer, double deadline, char **text, char *why,
+					  size_t why_size);
 
 /* Takes out of the file what a proof that was cut off has left there. */
 extern int	proof_clean(const BouncerConfig *bouncer, char *why, size_t why_size);
 
 /*
- * retry.c: for some seconds, a failed login does not make clients wait.  retry_soon() does it in another thread, which
- * takes the lock, and puts the setting back.  retry_statement(): to be sent right behind a RELOAD, where the setting
- * to put back is known (NULL: it is not); retry_soon() must follow.  retry_note(): what is set now.  The lock is held.
+ * retry.c: for some seconds, a failed login does not make clients wait. retry_soon() does it in another thread, which
+ * takes the lock, and puts the setting back. retry_statement(): to be sent right behind a RELOAD, where the setting
+ * to put back is known (NULL: it is not); retry_soon() must follow. retry_note(): what is set now. The lock is held.
  */
 extern void retry_soon(Endpoint *endpoint);
 extern const char *retry_statement(Endpoint *endpoint);

@@ -90,8 +90,8 @@ servers_of(PGresult *res)
 		const char *link = proof_column(res, row, "link");
 
 		if (database && user && pid && atoi(pid) > 0)
-			json_array_append_new(rows, json_pack("{s:s, s:s, s:i, s:b}", "database", database, "user", user, "pid", atoi(pid),
-												  "linked", link && link[0]));
+			json_array_append_new(rows, json_pack("{s:s, s:s, s:i, s:b}", "database", database, "user", user, "pid",
+												  atoi(pid), "linked", link && link[0]));
 	}
 	return rows;
 }
@@ -156,7 +156,8 @@ pending_of(const char *text, json_t *databases)
 		const char *host = param_string(place, "host", "");
 		int			port = (int) param_int(place, "port", 0);
 
-		if (place && (strcmp(host, param_string(row, "host", "")) != 0 || port != atoi(param_string(row, "port", "0"))))
+		if (place && (strcmp(host, param_string(row, "host", "")) != 0 ||
+					  port != atoi(param_string(row, "port", "0"))))
 			json_array_append_new(pending, json_pack("{s:s, s:s, s:i}", "name", name, "host", host, "port", port));
 		json_decref(place);
 		free(entry);
@@ -171,7 +172,8 @@ file_facts(const BouncerConfig *bouncer, json_t *facts)
 	const char *main_file = param_string(json_object_get(facts, "config"), "conffile", NULL);
 	char		why[512] = "";
 	bool		writable = bouncer_file_check(bouncer->file, why, sizeof(why)) == 0;
-	json_t	   *file = json_pack("{s:s, s:b, s:s?}", "path", bouncer->file, "writable", writable, "error", writable ? NULL : why);
+	json_t	   *file = json_pack("{s:s, s:b, s:s?}", "path", bouncer->file, "writable", writable, "error",
+								 writable ? NULL : why);
 	BouncerChain chain;
 	char	   *text;
 

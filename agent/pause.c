@@ -114,7 +114,8 @@ resume_all(const AgentConfig *config, const BouncerConfig *bouncer, Endpoint *en
 {
 	char		error[256] = "it is no longer configured";
 	char		unused[8];
-	int			rc = bouncer ? admin_resume(endpoint, bouncer, endpoint->paused, false, clock_monotonic_ms() + RESUME_TIMEOUT_MS,
+	int			rc = bouncer ? admin_resume(endpoint, bouncer, endpoint->paused, false,
+											clock_monotonic_ms() + RESUME_TIMEOUT_MS,
 											unused, sizeof(unused), error, sizeof(error)) : -1;
 
 	if (rc < 0)

@@ -2,10 +2,10 @@
  * pgbouncer.c
  *		pgbouncer.pause, .commit, .release; what all orders to a PgBouncer begin with.
  *
- * PAUSE returns when the last transaction (transaction pooling) or client (session
- * pooling) has gone, so it has a connection of its own: a console answers nothing else
- * while a PAUSE is outstanding.  RESUME from the control connection does not wake a
- * waiting PAUSE; that connection is closed then.  KILL is never used.
+ * PAUSE is answered when the last transaction (transaction pooling) or client (session
+ * pooling) has gone, so it has a connection of its own, whose answers nobody counts on:
+ * PgBouncer is asked on the control connection.  RESUME does not wake a waiting PAUSE;
+ * its connection is closed then.  KILL is never used.
  */
 #include <errno.h>
 #include <poll.h>
@@ -118,8 +118,8 @@ pause_statements(json_t *databases)
 }
 
 /*
- * One by one, where all at once cannot be sent.  A console that gives no answer at once is blocked, and left: its
- * PAUSE stays.
+ * One by one, where all at once cannot be sent.  A console that does not answer at once is of no use to libpq, and
+ * left: its PAUSE stays.
  */
 static int
 send_singly(Order *order, Pause *pause, char *const *statements, char *error, size_t error_size)
@@ -233,8 +233,10 @@ await_effect(ActionContext *ctx, Order *order, Pause *pause)
 		if (pause->conn && burst_possible(pause->conn))
 			burst_read(pause->conn, &pause->reader);
 		if (clock_monotonic_ms() > limit)
-			return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" has not paused database \"%s\"%s%s",
-							   order->bouncer->name, open, pause->reader.first_error[0] ? ": " : "", pause->reader.first_error);
+			return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+							   "PgBouncer \"%s\" has not paused database \"%s\"%s%s",
+							   order->bouncer->name, open, pause->reader.first_error[0] ? ": " : "",
+							   pause->reader.first_error);
 		sleep_ms(1);
 	}
 }
@@ -364,7 +366,10 @@ look_at_servers(ActionContext *ctx, Order *order, Pause *pause, json_t *ignore)
 	return over;
 }
 
-/* PgBouncer says on the console of the PAUSE that all are through; or somebody has ended the pause; or a while is over. */
+/*
+ * PgBouncer says on the console of the PAUSE that all are through; or somebody has ended the pause; or a while is
+ * over.
+ */
 static void
 wait_a_while(Pause *pause, int ms)
 {
@@ -379,8 +384,8 @@ wait_a_while(Pause *pause, int ms)
 }
 
 /*
- * Until all are through, somebody has ended the pause, or the asker's patience is over: with `ignore` (a list of server
- * processes), when only those and clients in session pooling are left.
+ * Until all are through, somebody has ended the pause, or the asker's patience is over: with `ignore` (a list of
+ * server processes), when only those and clients in session pooling are left.
  */
 static int
 wait_pause(ActionContext *ctx, Order *order, Pause *pause, int64_t patience_ms, json_t *ignore)
@@ -528,13 +533,15 @@ write_file(Order *order, const char *host, int port, char *why, size_t why_size)
 static int
 look(Order *order, const char *host, int port, const char *refusal, char *why, size_t why_size)
 {
-	PGresult   *shown = admin_control(order->endpoint, order->bouncer, "SHOW DATABASES", order->deadline, why, why_size);
+	PGresult   *shown = admin_control(order->endpoint, order->bouncer, "SHOW DATABASES", order->deadline, why,
+									  why_size);
 	int			rc = shown ? proof_leads(shown, order->databases, host, port, why, why_size) : -1;
 	size_t		len = strlen(why);
 
 	PQclear(shown);
 	if (rc == 0 && refusal[0])
-		log_warning("PgBouncer \"%s\" has taken over its databases, but said to RELOAD: %s", order->bouncer->name, refusal);
+		log_warning("PgBouncer \"%s\" has taken over its databases, but said to RELOAD: %s", order->bouncer->name,
+					refusal);
 	if (rc < 0 && refusal[0])
 		snprintf(why + len, why_size - len, "; RELOAD: %s", refusal);
 	return rc;
@@ -545,7 +552,8 @@ static int
 go_on_seen(const AgentConfig *config, Order *order, const char *host, int port, char *why, size_t why_size)
 {
 	char		refusal[256] = "";
-	PGresult   *res = admin_control(order->endpoint, order->bouncer, "RELOAD", order->deadline, refusal, sizeof(refusal));
+	PGresult   *res = admin_control(order->endpoint, order->bouncer, "RELOAD", order->deadline, refusal,
+									sizeof(refusal));
 
 	if (res)
 		refusal[0] = '\0';
@@ -561,12 +569,13 @@ go_on_seen(const AgentConfig *config, Order *order, const char *host, int port, 
  * for that it refuses other clients.
  */
 static int
-go_on_proved(const AgentConfig *config, Order *order, const char *host, int port, json_t *result, char *why, size_t why_size)
+go_on_proved(const AgentConfig *config, Order *order, const char *host, int port, json_t *result, char *why,
+			 size_t why_size)
 {
 	char		refusal[256];
 
-	if (admin_resume(order->endpoint, order->bouncer, order->databases, true, order->deadline, refusal, sizeof(refusal),
-					 why, why_size) < 0)
+	if (admin_resume(order->endpoint, order->bouncer, order->databases, true, order->deadline, refusal,
+					 sizeof(refusal), why, why_size) < 0)
 		return -1;
 	json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
 	end_databases(config, order);
@@ -601,7 +610,8 @@ lead_to(ActionContext *ctx, Order *order, const char *host, int port, json_t *re
 		return 0;
 	}
 	json_object_del(result, "resumed_ms");
-	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not lead to %s:%d: %s", order->bouncer->name,
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not lead to %s:%d: %s",
+				order->bouncer->name,
 				host, port, why);
 	action_hint(ctx, "PgBouncer's log says what stops its RELOAD.  It must read \"%s\".", order->bouncer->file);
 	return -1;
@@ -666,7 +676,8 @@ tidy_up(ActionContext *ctx, json_t *params)
 		stage_drop(endpoint, bouncer);
 	if (endpoint->probed)
 	{
-		PGresult   *res = admin_control(endpoint, bouncer, "RELOAD", clock_monotonic_ms() + admin_timeout_ms(bouncer), error,
+		PGresult   *res = admin_control(endpoint, bouncer, "RELOAD",
+										clock_monotonic_ms() + admin_timeout_ms(bouncer), error,
 										sizeof(error));
 
 		endpoint->probed = res == NULL;

@@ -4,8 +4,8 @@
  *
  * PgBouncer before 1.24 answers RELOAD with OK whatever became of it, and no version says which files it has read.
  * So a change is made that only its console can see.  It costs one RELOAD: before 1.24 that makes PgBouncer connect
- * anew to its servers where TLS to them may be used, as every RELOAD does.  The probe leaves PgBouncer's memory with the
- * next RELOAD, that of the commit or of the release; the file is rid of it before we return.
+ * anew to its servers where TLS to them may be used, as every RELOAD does. The probe leaves PgBouncer's memory with
+ * the next RELOAD, that of the commit or of the release; the file is rid of it before we return.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +39,8 @@ proof_row(PGresult *shown, const char *database)
 }
 
 static int
-row_leads(PGresult *shown, const char *name, const char *extra, const char *host, int port, char *why, size_t why_size)
+row_leads(PGresult *shown, const char *name, const char *extra, const char *host, int port, char *why,
+		  size_t why_size)
 {
 	int			row = proof_row(shown, name);
 	const char *is_host = row < 0 ? NULL : proof_column(shown, row, "host");
@@ -51,10 +52,12 @@ row_leads(PGresult *shown, const char *name, const char *extra, const char *host
 	if (row < 0)
 		snprintf(why, why_size, "it has no database \"%s\"", name);
 	else if (strcmp(is_host ? is_host : "", host) != 0 || !is_port || atoi(is_port) != port)
-		snprintf(why, why_size, "database \"%s\" leads to %s:%s, not to %s:%d", name, is_host ? is_host : "its unix socket",
+		snprintf(why, why_size, "database \"%s\" leads to %s:%s, not to %s:%d", name,
+				 is_host ? is_host : "its unix socket",
 				 is_port ? is_port : "?", *host ? host : "its unix socket", port);
 	else if (dbname && is_dbname && strcmp(dbname, is_dbname) != 0)
-		snprintf(why, why_size, "database \"%s\" leads to the database \"%s\", not to \"%s\"", name, is_dbname, dbname);
+		snprintf(why, why_size, "database \"%s\" leads to the database \"%s\", not to \"%s\"", name, is_dbname,
+				 dbname);
 	else
 		rc = 0;
 	free(dbname);
@@ -103,7 +106,8 @@ proof_clean(const BouncerConfig *bouncer, char *why, size_t why_size)
 
 /* It is there at once, or not at all; but a console may be another process's. */
 static int
-wait_for_probe(Endpoint *endpoint, const BouncerConfig *bouncer, const char *probe, double deadline, char *why, size_t why_size)
+wait_for_probe(Endpoint *endpoint, const BouncerConfig *bouncer, const char *probe, double deadline, char *why,
+			   size_t why_size)
 {
 	double		limit = clock_monotonic_ms() + APPEARS_MS;
 
@@ -124,7 +128,8 @@ wait_for_probe(Endpoint *endpoint, const BouncerConfig *bouncer, const char *pro
 }
 
 static int
-reload_with(Endpoint *endpoint, const BouncerConfig *bouncer, const char *probe, double deadline, char *why, size_t why_size)
+reload_with(Endpoint *endpoint, const BouncerConfig *bouncer, const char *probe, double deadline, char *why,
+			size_t why_size)
 {
 	char	   *statements[] = {"RELOAD", NULL, NULL};
 	BurstAnswer answers[2];

@@ -38,7 +38,8 @@ static char *
 get_retry(Endpoint *endpoint, const BouncerConfig *bouncer)
 {
 	char		error[256];
-	PGresult   *res = admin_control(endpoint, bouncer, "SHOW CONFIG", clock_monotonic_ms() + 1000, error, sizeof(error));
+	PGresult   *res = admin_control(endpoint, bouncer, "SHOW CONFIG", clock_monotonic_ms() + 1000, error,
+									sizeof(error));
 	char	   *value = NULL;
 
 	for (int i = 0; res && i < PQntuples(res); i++)

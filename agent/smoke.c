@@ -21,7 +21,8 @@ smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, in
 
 	if (!bouncer->smoke)
 	{
-		action_fail(ctx, STATE_UNDEFINED_OBJECT, "[pgbouncer.%s] has no connection string \"smoke\" for the smoke test of its route",
+		action_fail(ctx, STATE_UNDEFINED_OBJECT,
+					"[pgbouncer.%s] has no connection string \"smoke\" for the smoke test of its route",
 					bouncer->name);
 		return -1;
 	}
@@ -29,9 +30,11 @@ smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, in
 	res = conn ? admin_query(conn, sql, timeout_ms, error, sizeof(error)) : NULL;
 	fine = res && PQntuples(res) == 1 && PQnfields(res) > 0 && strcmp(PQgetvalue(res, 0, 0), "t") == 0;
 	if (!res)
-		action_fail(ctx, STATE_EXTERNAL_ROUTINE, "the smoke test through PgBouncer \"%s\" failed: %s", bouncer->name, error);
+		action_fail(ctx, STATE_EXTERNAL_ROUTINE, "the smoke test through PgBouncer \"%s\" failed: %s", bouncer->name,
+					error);
 	else if (!fine)
-		action_fail(ctx, STATE_EXTERNAL_ROUTINE, "the smoke test through PgBouncer \"%s\" did not give true", bouncer->name);
+		action_fail(ctx, STATE_EXTERNAL_ROUTINE, "the smoke test through PgBouncer \"%s\" did not give true",
+					bouncer->name);
 	PQclear(res);
 	PQfinish(conn);
 	return fine ? 0 : -1;
