@@ -606,6 +606,7 @@ rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only
 			settings_put_back(ctx); /* of a run that was about a primary; nobody else may come to do it */
 	}
 	pthread_mutex_unlock(&server_lock);
+	free(rejoin.source.history);
 	text_free_list(rejoin.options);
 	return rc < 0 ? -1 : 0;
 }

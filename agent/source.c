@@ -19,7 +19,7 @@
 #define CONNECT_LIMIT_MS 10000
 #define SERVE_MS 1000			/* a missing segment is told at once */
 #define WALDUMP_MS 30000
-#define HISTORY_MAX (64 * 1024)
+#define HISTORY_MAX (4 * 1024 * 1024)
 
 /* ---- asking ---- */
 
@@ -51,24 +51,21 @@ source_connect(ActionContext *ctx, const Source *source)
 	return connect_to(ctx, source, ctx->config->pg.rewind, false);
 }
 
-/* A history file: a line "timeline <tab> LSN where it was left <tab> reason" for each ancestor. */
-static int
-read_history(const char *text, HistoryEntry *entries, int max)
+unsigned long long
+history_left_at(const char *text, unsigned timeline)
 {
-	int			n = 0;
-
-	while (*text && n < max)
+	while (*text)
 	{
-		unsigned	tli,
-					high,
+		char	   *end;
+		unsigned	high,
 					low;
 
-		if (sscanf(text, "%u\t%X/%X", &tli, &high, &low) == 3)
-			entries[n++] = (HistoryEntry) {tli, (unsigned long long) high << 32 | low};
+		if (strtoul(text, &end, 10) == timeline && *end == '\t' && sscanf(end + 1, "%X/%X", &high, &low) == 2)
+			return (unsigned long long) high << 32 | low;
 		text += strcspn(text, "\n");
-		text += *text == '\n';
+		text += strspn(text, "\n");	/* there are empty lines between them */
 	}
-	return n;
+	return 0;
 }
 
 static int
@@ -81,7 +78,7 @@ ask_history(ActionContext *ctx, Source *source, PGconn *conn)
 	res = pg_query_or_fail(ctx, conn, sql, 0, NULL);
 	if (!res)
 		return -1;
-	source->n_history = read_history(PQgetvalue(res, 0, 1), source->history, SOURCE_HISTORY_MAX);
+	source->history = xstrdup(PQgetvalue(res, 0, 1));
 	PQclear(res);
 	return 0;
 }
@@ -120,7 +117,8 @@ source_inspect(ActionContext *ctx, Source *source)
 		snprintf(source->system, sizeof(source->system), "%s", PQgetvalue(res, 0, 0));
 		source->timeline = (unsigned) strtoul(PQgetvalue(res, 0, 1), NULL, 10);
 		lsn_parse(PQgetvalue(res, 0, 2), &source->lsn);
-		source->n_history = 0;
+		free(source->history);
+		source->history = NULL;
 		if (source->timeline > 1)
 			rc = ask_history(ctx, source, conn);
 	}
@@ -136,10 +134,7 @@ source_inspect(ActionContext *ctx, Source *source)
 unsigned long long
 source_fork(const Source *source, unsigned timeline)
 {
-	for (int i = 0; i < source->n_history; i++)
-		if (source->history[i].timeline == timeline)
-			return source->history[i].end;
-	return 0;
+	return source->history ? history_left_at(source->history, timeline) : 0;
 }
 
 /* Does the node's own history file of `timeline` name the source's timeline as an ancestor? */
@@ -148,12 +143,8 @@ comes_from_source(const Source *source, const char *data, unsigned timeline)
 {
 	char	   *path = xasprintf("%s/pg_wal/%08X.history", data, timeline);
 	char	   *text = file_read(path, HISTORY_MAX, NULL);
-	HistoryEntry entries[SOURCE_HISTORY_MAX];
-	int			n = text ? read_history(text, entries, SOURCE_HISTORY_MAX) : 0;
-	bool		found = false;
+	bool		found = text && history_left_at(text, source->timeline) != 0;
 
-	for (int i = 0; i < n; i++)
-		found |= entries[i].timeline == source->timeline;
 	free(text);
 	free(path);
 	return found;

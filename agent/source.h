@@ -8,15 +8,6 @@
 #include "agent/rejoin_rule.h"
 #include "agent/standby.h"
 
-#define SOURCE_HISTORY_MAX 128
-
-/* "timeline, and the LSN where it was left" of each ancestor */
-typedef struct HistoryEntry
-{
-	unsigned	timeline;
-	unsigned long long end;
-} HistoryEntry;
-
 typedef struct Source
 {
 	const Upstream *upstream;
@@ -24,8 +15,7 @@ typedef struct Source
 	char		system[32];		/* system identifier */
 	unsigned	timeline;
 	unsigned long long lsn;		/* a position on that timeline: who has replayed it follows this server for certain */
-	int			n_history;
-	HistoryEntry history[SOURCE_HISTORY_MAX];
+	char	   *history;		/* the history file of its timeline, malloc'd; NULL: it is the first */
 } Source;
 
 /*
@@ -33,6 +23,9 @@ typedef struct Source
  * not answer by source->deadline, or in ten seconds.
  */
 extern int	source_inspect(ActionContext *ctx, Source *source);
+
+/* Where, by the text of a history file, a timeline was left; 0: it is not in there. */
+extern unsigned long long history_left_at(const char *text, unsigned timeline);
 
 /* Where the source left that timeline; 0: it is the source's own, or no ancestor. */
 extern unsigned long long source_fork(const Source *source, unsigned timeline);

@@ -13,6 +13,7 @@
 #include "agent/jobview.h"
 #include "agent/pg.h"
 #include "agent/rejoin_rule.h"
+#include "agent/source.h"
 #include "agent/text.h"
 #include "agent/test/unit.h"
 #include "agent/token.h"
@@ -376,6 +377,20 @@ test_rejoin_follow(void)
 
 /* ---- HTTP ---- */
 
+/* PostgreSQL leaves an empty line between two; a server that is switched over often has a long history. */
+static void
+test_history(void)
+{
+	Text		text = {0};
+
+	for (int tli = 1; tli <= 300; tli++)
+		text_addf(&text, "%s%d\t%X/%X\tno recovery target specified\n", tli > 1 ? "\n" : "", tli, tli / 256, tli << 24);
+	ok(history_left_at(text.data, 1) == 0x1000000 && history_left_at(text.data, 300) == (1ULL << 32 | 300u << 24), "a history of 300 timelines: the first and the last");
+	ok(history_left_at(text.data, 301) == 0 && history_left_at(text.data, 30) == 30 << 24, "a timeline that is not in it, one in the middle");
+	ok(history_left_at("", 1) == 0 && history_left_at("7\n\n8\t0/1", 7) == 0 && history_left_at("7\n\n8\t0/1", 8) == 1, "a history that is damaged");
+	free(text.data);
+}
+
 static void
 test_listen(void)
 {
@@ -555,6 +570,7 @@ main(void)
 	test_rejoin_refused();
 	test_rejoin_ways();
 	test_rejoin_follow();
+	test_history();
 	test_listen();
 	test_config_good();
 	test_config_bad();
