@@ -135,7 +135,8 @@ sub spoil
 		rand() < 0.2 ? delete $copy{$key} : ($copy{$key} = spoil($copy{$key}));
 		return \%copy;
 	}
-	return [ (map { spoil($_) } @$value) x one_of(1, 1, 40) ] if ref $value eq 'ARRAY' && @$value;
+	# one in it is spoilt, or all of it is there many times; not both, or it would grow without end
+	return rand() < 0.3 ? [ (@$value) x 40 ] : [ map { rand() < 0.5 ? spoil($_) : $_ } @$value ] if ref $value eq 'ARRAY' && @$value && @$value < 5;
 	return odd(0);
 }
 
@@ -144,6 +145,8 @@ sub job
 	my $action = one_of(sort keys %good);
 	my $job = { run => 'fuzz', step => 's' . ++$number, epoch => 0, wait_ms => one_of(0, 500), actions => [ { action => $action, params => spoil($good{$action}) } ] };
 	$job = spoil($job) if rand() < 0.3;
+	# that a long wait is long is not what is tested
+	$job->{wait_ms} = 1000 if ref $job eq 'HASH' && !ref $job->{wait_ms} && ($job->{wait_ms} // '') =~ /^\d{4,}$/;
 	my $text = encode_json(ref $job ? $job : [$job]);
 	substr $text, rand length $text, 1, chr int rand 256 for 1 .. (rand() < 0.1 ? 3 : 0);
 	return request('POST', '/v1/jobs', $text);
