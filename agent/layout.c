@@ -20,8 +20,10 @@
 #define WORK "pingpong.rejoin"
 #define OURS "pingpong."		/* and pingpong.seal, which belongs to the server */
 #define VERSION_FILE "PG_VERSION"
+#define BOOT_ID_MAX 64
 
-static const char *const phase_names[] = {"whole", "hiding", "hidden", "showing", "swap_out", "swap_in"};
+static const char *const phase_names[] = {"whole", "hiding", "hidden", "rewinding", "rewound", "showing", "swap_out",
+"swap_in"};
 
 /* ---- where things lie ---- */
 
@@ -229,11 +231,16 @@ static int
 write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, json_int_t coming, json_t *parts)
 {
 	char	   *path = layout_work(ctx->config, "phase");
-	json_t	   *mark = json_pack("{s:s, s:s, s:I, s:I, s:o}", "phase", phase_names[phase], "run", ctx->run,
-								 "leaving", leaving, "coming", coming, "parts", parts);
-	char	   *text = json_dumps(mark, JSON_COMPACT);
-	int			rc = file_write_atomic(path, text, strlen(text), 0600, true);
+	char		boot[BOOT_ID_MAX];
+	json_t	   *mark;
+	char	   *text;
+	int			rc;
 
+	host_boot_id(boot, sizeof(boot));
+	mark = json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "phase", phase_names[phase], "run", ctx->run, "boot", boot,
+					 "leaving", leaving, "coming", coming, "parts", parts);
+	text = json_dumps(mark, JSON_COMPACT);
+	rc = file_write_atomic(path, text, strlen(text), 0600, true);
 	if (rc < 0)
 		action_fail(ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, strerror(errno));
 	free(text);
@@ -275,6 +282,25 @@ layout_phase(ActionContext *ctx)
 				config->pg.data);
 	layout_clean_up(ctx);
 	return LAYOUT_WHOLE;
+}
+
+bool
+layout_is_hidden(LayoutPhase phase)
+{
+	return phase == LAYOUT_HIDDEN || phase == LAYOUT_REWINDING || phase == LAYOUT_REWOUND;
+}
+
+bool
+layout_same_boot(const AgentConfig *config)
+{
+	json_t	   *mark = read_mark(config);
+	char		boot[BOOT_ID_MAX];
+	bool		same;
+
+	host_boot_id(boot, sizeof(boot));
+	same = boot[0] != '\0' && strcmp(param_string(mark, "boot", ""), boot) == 0;
+	json_decref(mark);
+	return same;
 }
 
 /* ---- moving ---- */
@@ -363,16 +389,24 @@ move_in(ActionContext *ctx, const char *from, const char *to)
 
 /* ---- the phases ---- */
 
+int
+layout_note(ActionContext *ctx, LayoutPhase phase)
+{
+	char	   *hidden = layout_work(ctx->config, "hidden");
+	json_int_t	id = identity(hidden);
+
+	free(hidden);
+	return write_mark(ctx, phase, 0, id, json_array());
+}
+
 static int
 hide(ActionContext *ctx)
 {
 	char	   *hidden = layout_work(ctx->config, "hidden");
 	int			rc = move_out(ctx, ctx->config->pg.data, hidden);
 
-	if (rc == 0)
-		rc = write_mark(ctx, LAYOUT_HIDDEN, 0, identity(hidden), json_array());
 	free(hidden);
-	return rc;
+	return rc == 0 ? layout_note(ctx, LAYOUT_HIDDEN) : -1;
 }
 
 static int
@@ -484,7 +518,7 @@ layout_swap(ActionContext *ctx, const Layout *layout)
 }
 
 /*
- * Hiding is taken back: nothing was changed yet. What is hidden is not: pg_rewind may have begun, and whoever comes
+ * Hiding is taken back: nothing was changed yet. What is hidden stays so: pg_rewind may have begun, and whoever comes
  * next has to go on with it.
  */
 int
@@ -499,6 +533,8 @@ layout_repair(ActionContext *ctx)
 	{
 		case LAYOUT_WHOLE:
 		case LAYOUT_HIDDEN:
+		case LAYOUT_REWINDING:
+		case LAYOUT_REWOUND:
 			return 0;
 		case LAYOUT_HIDING:
 		case LAYOUT_SHOWING:

@@ -34,7 +34,9 @@ typedef enum LayoutPhase
 {
 	LAYOUT_WHOLE,
 	LAYOUT_HIDING,				/* DATA is being moved into the hidden folder */
-	LAYOUT_HIDDEN,				/* all of it is there, and may be half rewound */
+	LAYOUT_HIDDEN,				/* all of it is there, and as it was */
+	LAYOUT_REWINDING,			/* there, and pg_rewind was begun: it must not be recovered by itself any more */
+	LAYOUT_REWOUND,				/* there, and pg_rewind has ended well */
 	LAYOUT_SHOWING,				/* the hidden folder is whole and being moved back */
 	LAYOUT_SWAP_OUT,			/* a new copy is complete; the old directory is being moved away */
 	LAYOUT_SWAP_IN				/* the new copy is being moved in */
@@ -59,10 +61,16 @@ extern bool layout_has_work(const AgentConfig *config);	/* of a rejoin that has 
  */
 extern LayoutPhase layout_phase(ActionContext *ctx);
 
-/* Finishes what was interrupted and can be finished: what stays is WHOLE or HIDDEN. Not while a server runs. */
+extern bool layout_is_hidden(LayoutPhase phase);
+
+/* Did the host run on since the mark was written? If not, what was written afterwards may be lost in part. */
+extern bool layout_same_boot(const AgentConfig *config);
+
+/* Finishes what was interrupted and can be finished: what stays is WHOLE or hidden. Not while a server runs. */
 extern int	layout_repair(ActionContext *ctx);
 
 extern int	layout_hide(ActionContext *ctx);
+extern int	layout_note(ActionContext *ctx, LayoutPhase phase);	/* durably, of what is hidden */
 extern int	layout_show(ActionContext *ctx);
 extern int	layout_swap(ActionContext *ctx, const Layout *layout);
 

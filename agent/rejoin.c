@@ -478,6 +478,7 @@ static int
 find_place(Rejoin *rejoin)
 {
 	char	   *hidden = layout_work(rejoin->config, "hidden");
+	char	   *saved = layout_work(rejoin->config, "saved");
 	LayoutPhase phase = layout_phase(rejoin->ctx);
 	int			rc = 0;
 
@@ -487,8 +488,11 @@ find_place(Rejoin *rejoin)
 		rc = layout_repair(rejoin->ctx);
 		phase = rc == 0 ? layout_phase(rejoin->ctx) : phase;
 	}
-	rejoin->facts.half_rewound = !rejoin->facts.running && phase == LAYOUT_HIDDEN;
+	rejoin->facts.half_rewound = !rejoin->facts.running && layout_is_hidden(phase);
 	snprintf(rejoin->place, sizeof(rejoin->place), "%s", rejoin->facts.half_rewound ? hidden : rejoin->config->pg.data);
+	/* pg_rewind removes postmaster.opts from what it works on */
+	rejoin->options = postmaster_options(rejoin->facts.half_rewound ? saved : rejoin->config->pg.data);
+	free(saved);
 	free(hidden);
 	return rc;
 }
@@ -597,7 +601,6 @@ rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only
 	rejoin.source.upstream = &rejoin.upstream;
 	if (read_order(&rejoin, params) < 0 || lock_server(&rejoin) < 0)
 		return -1;
-	rejoin.options = postmaster_options(ctx->config->pg.data);
 	rc = run_rejoin(&rejoin);
 	if (rc >= 0)
 	{

@@ -86,21 +86,71 @@ run_rewind(Rejoin *rejoin, char *place)
 	return rc;
 }
 
-static int
-rewind_in(Rejoin *rejoin, char *place)
+static bool
+was_shut_down(const char *place)
 {
-	DataDir		found;
-	int			rc = 0;
+	DataDir		found = datadir_look(place);
 
+	return found.known && (found.state == DATA_SHUTDOWNED || found.state == DATA_SHUTDOWNED_IN_RECOVERY);
+}
+
+static int
+sync_all(Rejoin *rejoin, char *place)
+{
+	char	   *program = bin_path(rejoin->config, "initdb");
+	char	   *argv[] = {program, "--sync-only", "-D", place, NULL};
+	int			rc = run_tool(rejoin, argv, NULL);
+
+	free(program);
+	return rc;
+}
+
+static int
+prepare_rewind(Rejoin *rejoin, char *place)
+{
 	/* recovery in single-user mode cannot be that of a standby */
 	remove_file(place, "standby.signal");
 	remove_file(place, "recovery.signal");
 	remove_file(place, "postmaster.pid");
-	found = datadir_look(place);
-	if (found.known && found.state != DATA_SHUTDOWNED && found.state != DATA_SHUTDOWNED_IN_RECOVERY)
-		rc = recover_alone(rejoin, place);
-	if (rc == 0)
+	return was_shut_down(place) ? 0 : recover_alone(rejoin, place);
+}
+
+/*
+ * pg_rewind was killed. It writes pg_control last: as long as that tells of the server that was shut down here, it can
+ * be run again (and fails if it lacks WAL that it has removed itself). Afterwards the directory is a copy that has to
+ * recover from the source's WAL; a recovery of its own would end in records that the source does not have.
+ */
+static int
+rewind_again(Rejoin *rejoin, char *place)
+{
+	int			rc;
+
+	if (was_shut_down(place))
 		rc = run_rewind(rejoin, place);
+	else if (layout_same_boot(rejoin->config))
+		rc = sync_all(rejoin, place);
+	else
+		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+						 "the host was restarted before what pg_rewind had written was safe on disk");
+	if (rc < 0)
+		action_hint(rejoin->ctx, "Use the method \"basebackup\".");
+	return rc;
+}
+
+static int
+rewind_in(Rejoin *rejoin, char *place)
+{
+	LayoutPhase phase = layout_phase(rejoin->ctx);
+	int			rc = 0;
+
+	if (phase == LAYOUT_HIDDEN)
+		rc = prepare_rewind(rejoin, place);
+	if (rc == 0 && phase == LAYOUT_HIDDEN)
+		rc = layout_note(rejoin->ctx, LAYOUT_REWINDING);
+	if (rc == 0 && phase != LAYOUT_REWOUND)
+		rc = phase == LAYOUT_REWINDING ? rewind_again(rejoin, place) : run_rewind(rejoin, place);
+	if (rc == 0 && phase != LAYOUT_REWOUND)
+		rc = layout_note(rejoin->ctx, LAYOUT_REWOUND);
 	if (rc == 0)
 		rc = saved_put_back(rejoin, place);
 	if (rc == 0)

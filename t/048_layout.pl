@@ -123,7 +123,9 @@ isnt($lab->sql('dallas', 'SELECT pg_postmaster_start_time()'), $started, 'a heal
 my @moments = (['the copy', sub { -e $lab->env('PGDATA_dallas') . '/pingpong.rejoin/new/PG_VERSION' }, 'basebackup'],
 	['the exchange', sub { -e $lab->env('PGDATA_dallas') . '/pingpong.rejoin/old' }, 'basebackup'],
 	['hiding', sub { -e $lab->env('PGDATA_dallas') . '/pingpong.rejoin/hidden' }, 'rewind'],
-	['pg_rewind', sub { -e $lab->env('PGDATA_dallas') . '/pingpong.rejoin/hidden/PG_VERSION' && !-e $lab->env('PGDATA_dallas') . '/pingpong.rejoin/hidden/standby.signal' }, 'rewind']);
+	['pg_rewind', sub { -e $lab->env('PGDATA_dallas') . '/pingpong.rejoin/hidden/PG_VERSION' && !-e $lab->env('PGDATA_dallas') . '/pingpong.rejoin/hidden/standby.signal' }, 'rewind'],
+	# it must not be recovered by itself from here on: that would end in records that the source does not have
+	['the end of pg_rewind', sub { -e $lab->env('PGDATA_dallas') . '/pingpong.rejoin/hidden/backup_label' }, 'rewind']);
 for my $moment (@moments)
 {
 	my ($name, $reached, $method) = @$moment;

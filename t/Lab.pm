@@ -14,7 +14,6 @@ use warnings;
 use Cwd qw(abs_path);
 use Fcntl qw(:flock O_CREAT O_RDWR);
 use File::Basename qw(dirname);
-use File::Spec;
 use File::Temp qw(tempdir);
 use IO::Handle;
 use IO::Socket::INET;
@@ -63,14 +62,14 @@ sub up
 }
 
 # A port base with nothing on its 69 ports, below where outgoing connections take theirs. It is ours until the test ends:
-# a lab takes its time until it listens on all of them.
+# a lab takes its time until it listens on all of them. The locks lie in one folder for all tests, whatever their TMPDIR is.
 my %held;
 sub _free_base
 {
 	my ($base) = @_;
 	BASE: for ($base -= $base % 70; $base + 69 < 32768; $base += 70)
 	{
-		my $path = File::Spec->tmpdir . "/pingpong-lab-$base.lock";
+		my $path = "/tmp/pingpong-lab-$base.lock";
 		sysopen my $lock, $path, O_RDWR | O_CREAT, 0600 or next;
 		flock $lock, LOCK_EX | LOCK_NB or next;
 		next if join(' ', (stat $lock)[0, 1]) ne join(' ', (stat $path)[0, 1]);
