@@ -86,6 +86,7 @@ extern bool param_bool(json_t *params, const char *name, bool otherwise);
 #define STATE_INVALID_PARAMETER "22023"
 #define STATE_NOT_IN_PREREQUISITE_STATE "55000"
 #define STATE_UNDEFINED_OBJECT "42704"
+#define STATE_OBJECT_IN_USE "55006"
 #define STATE_CONNECTION_FAILURE "08006"
 #define STATE_CANCELED "57014"
 #define STATE_TIMED_OUT "57014"

@@ -34,7 +34,7 @@ check_program(const char *path)
 static void
 check_programs(const PgConfig *pg, const AgentConfig *config)
 {
-	static const char *const names[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", NULL};
+	static const char *const names[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", "initdb", NULL};
 
 	for (int i = 0; names[i]; i++)
 	{

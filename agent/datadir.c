@@ -10,9 +10,10 @@
 #include "agent/agent.h"
 #include "agent/datadir.h"
 
-/* Places in pg_control, on all majors: the system identifier, the state, the last checkpoint's timeline. */
+/* Places in pg_control, on all majors: the system identifier, the state, the last checkpoint's record and timeline. */
 #define SYSTEM_AT 0
 #define STATE_AT 16
+#define CHECKPOINT_AT 32
 #define TIMELINE_AT 48
 
 static bool
@@ -62,6 +63,7 @@ read_control(const char *data, DataDir *found)
 	{
 		memcpy(&found->system, bytes + SYSTEM_AT, sizeof(found->system));
 		memcpy(&state, bytes + STATE_AT, sizeof(state));
+		memcpy(&found->checkpoint, bytes + CHECKPOINT_AT, sizeof(found->checkpoint));
 		memcpy(&timeline, bytes + TIMELINE_AT, sizeof(timeline));
 		found->state = (DataState) state;
 		found->checkpoint_timeline = timeline;

@@ -21,6 +21,7 @@ typedef struct DataDir
 	bool		known;			/* pg_control can be read */
 	uint64_t	system;
 	DataState	state;
+	uint64_t	checkpoint;		/* LSN of the last checkpoint's record */
 	unsigned	checkpoint_timeline;
 	unsigned	timeline;		/* the one it is on: a primary that was just promoted has no checkpoint there yet */
 	unsigned	newest_history; /* the highest timeline with a history file in pg_wal; 0: none */

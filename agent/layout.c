@@ -8,6 +8,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "agent/layout.h"
+#include "agent/postmaster.h"
 
 #define WORK "pingpong.rejoin"
 #define OURS "pingpong."		/* and pingpong.seal, which belongs to the server */
@@ -93,6 +95,47 @@ layout_free(Layout *layout)
 	memset(layout, 0, sizeof(*layout));
 }
 
+/* Our own folders stay, and what a file system has in its root. */
+static bool
+stays(const char *name)
+{
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lost+found") == 0 ||
+		strcmp(name, ".snapshot") == 0 || strcmp(name, ".zfs") == 0 || strcmp(name, VERSION_FILE) == 0 ||
+		strcmp(name, WORK) == 0 || strcmp(name, OURS "new") == 0 || strcmp(name, OURS "old") == 0;
+}
+
+/* Mounts are told by their number, 0: not known. */
+static unsigned long long
+mount_of(const char *path, int flags)
+{
+	struct statx st;
+
+	return statx(AT_FDCWD, path, flags | AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) == 0 && (st.stx_mask & STATX_MNT_ID) ? st.stx_mnt_id : 0;
+}
+
+/* What is mounted inside the folder cannot be moved out of it, which would only show in the middle of the move. */
+static char *
+mounted_inside(const char *path)
+{
+	DIR		   *dir = opendir(path);
+	struct dirent *entry;
+	char	   *problem = NULL;
+
+	while (dir && !problem && (entry = readdir(dir)))
+		if (!stays(entry->d_name))
+		{
+			char	   *inside = xasprintf("%s/%s", path, entry->d_name);
+			unsigned long long mount = mount_of(inside, AT_SYMLINK_NOFOLLOW);
+
+			if (mount != 0 && mount != mount_of(path, 0))
+				problem = xasprintf("\"%s\" is a mount point and cannot be moved", inside);
+			free(inside);
+		}
+	if (dir)
+		closedir(dir);
+	return problem;
+}
+
 static char *
 unusable(const char *path)
 {
@@ -102,7 +145,7 @@ unusable(const char *path)
 		return errno == ENOENT ? NULL : xasprintf("\"%s\": %s", path, strerror(errno));
 	if (access(path, R_OK | W_OK | X_OK) < 0)
 		return xasprintf("the agent may not change \"%s\": %s", path, strerror(errno));
-	return NULL;
+	return mounted_inside(path);
 }
 
 char *
@@ -209,7 +252,7 @@ parts_json(const Layout *layout)
 
 	for (int i = 0; i < layout->n_parts; i++)
 		json_array_append_new(parts, json_pack("{s:s, s:s}", "link", layout->parts[i].link, "path", layout->parts[i].path));
-	return parts;
+	return json_pack("{s:o}", "parts", parts);
 }
 
 static void
@@ -226,9 +269,9 @@ parts_from(json_t *mark, const AgentConfig *config, Layout *layout)
 				(LayoutPart) {xstrdup(param_string(part, "link", "")), xstrdup(param_string(part, "path", "/nonexistent"))};
 }
 
-/* `coming` is the identity of the directory that will be in DATA at the end of the phase. */
+/* `coming` is the identity of the directory that will be in DATA at the end of the phase. Takes `more` over. */
 static int
-write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, json_int_t coming, json_t *parts)
+write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, json_int_t coming, json_t *more)
 {
 	char	   *path = layout_work(ctx->config, "phase");
 	char		boot[BOOT_ID_MAX];
@@ -237,8 +280,10 @@ write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, json_int_t
 	int			rc;
 
 	host_boot_id(boot, sizeof(boot));
-	mark = json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "phase", phase_names[phase], "run", ctx->run, "boot", boot,
-					 "leaving", leaving, "coming", coming, "parts", parts);
+	mark = json_pack("{s:s, s:s, s:s, s:I, s:I}", "phase", phase_names[phase], "run", ctx->run, "boot", boot,
+					 "leaving", leaving, "coming", coming);
+	json_object_update(mark, more);
+	json_decref(more);
 	text = json_dumps(mark, JSON_COMPACT);
 	rc = file_write_atomic(path, text, strlen(text), 0600, true);
 	if (rc < 0)
@@ -303,6 +348,16 @@ layout_same_boot(const AgentConfig *config)
 	return same;
 }
 
+unsigned
+layout_rewind_timeline(const AgentConfig *config)
+{
+	json_t	   *mark = read_mark(config);
+	unsigned	timeline = (unsigned) param_int(mark, "timeline", 0);
+
+	json_decref(mark);
+	return timeline;
+}
+
 /* ---- moving ---- */
 
 static int
@@ -321,15 +376,6 @@ move_one(ActionContext *ctx, const char *from, const char *to, const char *name)
 	return rc;
 }
 
-/* Our own folders stay, and what a file system has in its root. */
-static bool
-stays(const char *name)
-{
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lost+found") == 0 ||
-		strcmp(name, ".snapshot") == 0 || strcmp(name, ".zfs") == 0 || strcmp(name, VERSION_FILE) == 0 ||
-		strcmp(name, WORK) == 0 || strcmp(name, OURS "new") == 0 || strcmp(name, OURS "old") == 0;
-}
-
 /* One pass; the number that was moved, -1: the job failed. A folder that changes while it is read may hide an entry. */
 static int
 move_pass(ActionContext *ctx, const char *from, const char *to)
@@ -340,9 +386,15 @@ move_pass(ActionContext *ctx, const char *from, const char *to)
 
 	if (!dir)
 		return errno == ENOENT ? 0 : action_fail(ctx, STATE_IO_ERROR, "could not open \"%s\": %s", from, strerror(errno));
+	errno = 0;
 	while (moved >= 0 && (entry = readdir(dir)))
+	{
 		if (!stays(entry->d_name))
 			moved = move_one(ctx, from, to, entry->d_name) < 0 ? -1 : moved + 1;
+		errno = 0;
+	}
+	if (moved >= 0 && errno != 0)
+		moved = action_fail(ctx, STATE_IO_ERROR, "could not read \"%s\": %s", from, strerror(errno));
 	closedir(dir);
 	return moved;
 }
@@ -369,8 +421,15 @@ move_out(ActionContext *ctx, const char *from, const char *to)
 	if (rc < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not create \"%s\": %s", to, strerror(errno));
 	rc = move_one(ctx, from, to, VERSION_FILE);
-	if (rc == 0)
-		rc = file_fsync_path(from);
+	if (rc == 0 && file_fsync_path(from) < 0)
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not sync \"%s\": %s", from, strerror(errno));
+	/* from here on none starts; one that has started since the stop is let be */
+	if (rc == 0 && postmaster_pid(from) != 0)
+	{
+		move_one(ctx, to, from, VERSION_FILE);
+		remove_mark(ctx->config);
+		rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server was started meanwhile");
+	}
 	return rc == 0 ? move_all(ctx, from, to) : -1;
 }
 
@@ -382,21 +441,29 @@ move_in(ActionContext *ctx, const char *from, const char *to)
 
 	if (rc == 0)
 		rc = move_one(ctx, from, to, VERSION_FILE);
-	if (rc == 0)
-		rc = file_fsync_path(to);
+	if (rc == 0 && file_fsync_path(to) < 0)
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not sync \"%s\": %s", to, strerror(errno));
 	return rc;
+}
+
+/* Nothing may be in it any more that only it has. */
+static void
+remove_emptied(const char *path)
+{
+	if (rmdir(path) < 0 && errno != ENOENT)
+		log_warning("could not remove \"%s\": %s", path, strerror(errno));
 }
 
 /* ---- the phases ---- */
 
 int
-layout_note(ActionContext *ctx, LayoutPhase phase)
+layout_note(ActionContext *ctx, LayoutPhase phase, unsigned timeline)
 {
 	char	   *hidden = layout_work(ctx->config, "hidden");
 	json_int_t	id = identity(hidden);
 
 	free(hidden);
-	return write_mark(ctx, phase, 0, id, json_array());
+	return write_mark(ctx, phase, 0, id, json_pack("{s:i}", "timeline", (int) timeline));
 }
 
 static int
@@ -406,7 +473,7 @@ hide(ActionContext *ctx)
 	int			rc = move_out(ctx, ctx->config->pg.data, hidden);
 
 	free(hidden);
-	return rc == 0 ? layout_note(ctx, LAYOUT_HIDDEN) : -1;
+	return rc == 0 ? layout_note(ctx, LAYOUT_HIDDEN, 0) : -1;
 }
 
 static int
@@ -418,20 +485,38 @@ show(ActionContext *ctx)
 	if (rc == 0)
 	{
 		remove_mark(ctx->config);
-		remove_tree(hidden);
+		remove_emptied(hidden);
 	}
 	free(hidden);
 	return rc;
 }
 
+/* Looked at once more: what was mounted since would stop the move in its middle. */
+static int
+check_movable(ActionContext *ctx)
+{
+	char	   *problem = layout_problem(ctx->config);
+	int			rc = 0;
+
+	if (problem)
+		rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the data directory cannot be moved: %s", problem);
+	free(problem);
+	return rc;
+}
+
+/* What could not be hidden is whole again, for who comes next. */
 int
 layout_hide(ActionContext *ctx)
 {
 	json_int_t	id = identity(ctx->config->pg.data);
+	int			rc = check_movable(ctx);
 
-	if (layout_make_work(ctx) < 0 || write_mark(ctx, LAYOUT_HIDING, id, id, json_array()) < 0)
+	if (rc < 0 || layout_make_work(ctx) < 0 || write_mark(ctx, LAYOUT_HIDING, id, id, json_object()) < 0)
 		return -1;
-	return hide(ctx);
+	rc = hide(ctx);
+	if (rc < 0 && layout_phase(ctx) == LAYOUT_HIDING && postmaster_pid(ctx->config->pg.data) == 0)
+		show(ctx);
+	return rc;
 }
 
 int
@@ -441,7 +526,7 @@ layout_show(ActionContext *ctx)
 	json_int_t	id = identity(hidden);
 
 	free(hidden);
-	return write_mark(ctx, LAYOUT_SHOWING, id, id, json_array()) < 0 ? -1 : show(ctx);
+	return write_mark(ctx, LAYOUT_SHOWING, id, id, json_object()) < 0 ? -1 : show(ctx);
 }
 
 static int
@@ -485,7 +570,7 @@ swap_in(ActionContext *ctx, const Layout *layout)
 	if (rc == 0)
 	{
 		remove_mark(ctx->config);
-		remove_tree(fresh);
+		remove_emptied(fresh);
 	}
 	free(fresh);
 	return rc;
@@ -514,6 +599,8 @@ swap_from(ActionContext *ctx, LayoutPhase phase, const Layout *layout)
 int
 layout_swap(ActionContext *ctx, const Layout *layout)
 {
+	if (layout_phase(ctx) == LAYOUT_WHOLE && check_movable(ctx) < 0)
+		return -1;
 	return swap_from(ctx, LAYOUT_SWAP_OUT, layout);
 }
 

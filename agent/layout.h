@@ -70,7 +70,10 @@ extern bool layout_same_boot(const AgentConfig *config);
 extern int	layout_repair(ActionContext *ctx);
 
 extern int	layout_hide(ActionContext *ctx);
-extern int	layout_note(ActionContext *ctx, LayoutPhase phase);	/* durably, of what is hidden */
+
+/* Durably, of what is hidden: how far pg_rewind is, and to which of the source's timelines. */
+extern int	layout_note(ActionContext *ctx, LayoutPhase phase, unsigned timeline);
+extern unsigned layout_rewind_timeline(const AgentConfig *config);
 extern int	layout_show(ActionContext *ctx);
 extern int	layout_swap(ActionContext *ctx, const Layout *layout);
 

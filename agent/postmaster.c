@@ -161,13 +161,20 @@ is_zombie(pid_t pid)
 }
 
 bool
-postmaster_has_remains(const char *data)
+postmaster_memory_in_use(const char *data)
 {
 	PidFile		file = pidfile_read(data);
 	struct shmid_ds memory;
 
-	return (file.pid > 1 && is_zombie(file.pid)) ||
-		(file.memory_id >= 0 && shmctl(file.memory_id, IPC_STAT, &memory) == 0 && memory.shm_nattch > 0);
+	return file.memory_id >= 0 && shmctl(file.memory_id, IPC_STAT, &memory) == 0 && memory.shm_nattch > 0;
+}
+
+bool
+postmaster_has_remains(const char *data)
+{
+	PidFile		file = pidfile_read(data);
+
+	return (file.pid > 1 && is_zombie(file.pid)) || postmaster_memory_in_use(data);
 }
 
 /* The lock of the socket names the same process. */

@@ -44,6 +44,9 @@ extern pid_t postmaster_pid(const char *data);
  */
 extern bool postmaster_has_remains(const char *data);
 
+/* The second of the two. They write until they notice. */
+extern bool postmaster_memory_in_use(const char *data);
+
 /*
  * Removes lock files (postmaster.pid, that of the socket) whose number belongs to another process now: PostgreSQL would
  * take that one for its own predecessor and not start. True: there is none in the way.

@@ -18,6 +18,7 @@
 #include "agent/datadir.h"
 #include "agent/jobs.h"
 #include "agent/pg.h"
+#include "agent/stop.h"
 #include "agent/text.h"
 #include "agent/tokenfile.h"
 
@@ -145,6 +146,7 @@ typedef struct Decided
 	TokenRecord record;			/* as it is on disk now */
 	TokenFacts	facts;
 	TokenDecision decision;
+	bool		first_order;	/* no earlier order can still be obeyed */
 } Decided;
 
 /* Under the lock: the facts are this token's. */
@@ -156,6 +158,7 @@ decide_now(ActionContext *ctx, json_t *params, TokenRule rule, Decided *d)
 	d->decision = rule(token, &d->facts);
 	if (!token_changes(token, &d->decision))
 		return 0;
+	d->first_order = token->state == TOKEN_ARMED || strcmp(token->server_start, d->facts.server_start) != 0;
 	token->state = d->decision.state;
 	if (d->decision.order)
 	{
@@ -295,6 +298,14 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 
 	if (ttl_ms <= 0 || ttl_ms > TTL_MAX_MS)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"ttl_ms\" must be between 1 and %d", TTL_MAX_MS);
+	/* whoever remakes this server as a standby stops it */
+	if (!server_claim())
+	{
+		action_fail(ctx, STATE_OBJECT_IN_USE, "another job makes this server a standby");
+		action_hint(ctx, "Wait until it has ended; see GET /v1/jobs of this agent.");
+		return -1;
+	}
+	server_release();
 	conn = pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
 	if (!conn)
 		return -1;
@@ -373,13 +384,16 @@ action_token_burn(ActionContext *ctx, json_t *params, json_t *result)
 
 /* ---- pg.promote ---- */
 
-/* The server itself said that it was too late, so there is no order. */
+/* It was too late, so there is no order; but one that was sent before may still be obeyed, and then nothing is burned. */
 static int
-burn_unordered(ActionContext *ctx, int64_t serial)
+burn_unordered(ActionContext *ctx, const Decided *d)
 {
+	int64_t		serial = d->record.serial;
 	TokenRecord record;
 	int			rc;
 
+	if (!d->first_order)
+		return 0;
 	token_lock();
 	rc = token_read(ctx, &record);
 	if (rc == 0 && record.serial == serial)
@@ -407,12 +421,12 @@ call_promote(ActionContext *ctx, PGconn *conn, const Decided *d)
 	now.now_ms = clock_realtime_ms();
 	now.now_boot_ms = clock_boottime_ms();
 	if (token_expired(&d->record.token, &now))
-		return burn_unordered(ctx, d->record.serial);
+		return burn_unordered(ctx, d);
 	snprintf(deadline, sizeof(deadline), "%.3f", d->record.token.deadline_ms);
 	res = pg_query(conn, NULL, 0, ORDER_SQL, 1, values);
 	refused = res && PQgetisnull(res, 0, 0);
 	PQclear(res);
-	return refused ? burn_unordered(ctx, d->record.serial) : 0;
+	return refused ? burn_unordered(ctx, d) : 0;
 }
 
 static bool

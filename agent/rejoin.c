@@ -8,7 +8,6 @@
  * lost, and a clean stop would write a checkpoint record past the fork. A base backup is made while the server still
  * runs.
  */
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,10 +27,9 @@
 #define REDIRECT_LIMIT_MS 6000	/* more than wal_retrieve_retry_interval */
 #define STREAM_LIMIT_MS 20000	/* a directory that can stream does it by then */
 #define POLL_MS 5
+#define JUDGED_LIMIT_MS 200		/* a judgement is believed that long, and the blackout's rejoin judges once */
 #define RISK_WORDS "its own writes are lost"
 #define MANUAL_RUN "manual"		/* of a seal that was made by hand: it says nothing of any other server */
-
-static pthread_mutex_t server_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static double
 earlier(double a, double b)
@@ -230,17 +228,64 @@ static int
 judge(Rejoin *rejoin, PGconn *conn)
 {
 	look(rejoin, conn);
+	rejoin->judged_ms = clock_monotonic_ms();
 	rejoin->rule = rejoin_rule(&rejoin->facts);
 	return rejoin->rule.verdict == REJOIN_ALLOWED ? 0 : refuse(rejoin);
 }
 
 /* ---- stopping and starting ---- */
 
+static int
+check_epoch(Rejoin *rejoin)
+{
+	if (rejoin->ctx->epoch >= epoch_current())
+		return 0;
+	return action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the primary has moved since this job was made");
+}
+
+/*
+ * What was judged is as old as the copy that was made meanwhile, or the wait for WAL. A standby may be a primary by now,
+ * a primary may take writes again, a person may have started what was down: they are not stopped by what was true
+ * before.
+ */
+static int
+confirm(Rejoin *rejoin)
+{
+	RejoinFacts facts = rejoin->facts;
+	RejoinRule	rule = rejoin->rule;
+	PGconn	   *conn = pg_local(rejoin->config, NULL, QUERY_TIMEOUT_MS, NULL, 0);
+	int			rc = check_epoch(rejoin);
+
+	if (rc == 0)
+	{
+		look(rejoin, conn);
+		rejoin->facts.running = true;
+		rejoin->rule = rejoin_rule(&rejoin->facts);
+		if (!facts.running)
+			rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server of \"%s\" was started meanwhile", rejoin->config->node);
+		else if (rejoin->facts.primary && !facts.primary)
+			rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" was promoted meanwhile", rejoin->config->node);
+		else if (rejoin->facts.primary && rejoin->rule.verdict != REJOIN_ALLOWED)
+			rc = refuse(rejoin);
+	}
+	PQfinish(conn);
+	rejoin->facts = facts;
+	rejoin->rule = rule;
+	return rc;
+}
+
 /* Down afterwards, whatever it was. */
 static int
 stop_server(Rejoin *rejoin)
 {
-	return server_stop(rejoin->ctx, rejoin->facts.primary, rejoin->readers_grace_ms, rejoin->deadline, rejoin->result);
+	rejoin->no_more = true;		/* a server that must not be, or cannot be stopped, must not be by another way either */
+	if (clock_monotonic_ms() - rejoin->judged_ms > JUDGED_LIMIT_MS && control_running(rejoin->config) && confirm(rejoin) < 0)
+		return -1;
+	if (server_stop(rejoin->ctx, rejoin->facts.primary, rejoin->readers_grace_ms, rejoin->deadline, rejoin->result) < 0)
+		return -1;
+	rejoin->no_more = false;
+	rejoin->facts.running = false;
+	return 0;
 }
 
 /* The seal has done its work when the server is a standby for certain: started as one, in recovery. */
@@ -302,6 +347,7 @@ start_and_stream(Rejoin *rejoin)
 	rejoin->no_more = true;		/* a start command that fails says nothing about the data */
 	if (control_start(rejoin->ctx) < 0)
 		return -1;
+	rejoin->facts.running = true;
 	/* crash recovery of a large server takes its time: only the streaming has the short limit */
 	conn = control_wait_ready(rejoin->ctx, rejoin->deadline);
 	rejoin->no_more = !conn && !data_is_at_fault(rejoin);
@@ -419,6 +465,8 @@ check_ways(Rejoin *rejoin)
 
 	if (rejoin->facts.primary && rejoin->facts.sealed && rejoin->facts.method == METHOD_AUTO)
 		return 0;				/* it serves nobody; what can be tried is tried */
+	if (rule->first == WAY_REWIND && rule->last == WAY_REWIND)
+		return rewind_feasible(rejoin);
 	if (rule->last != WAY_BASEBACKUP || basebackup_feasible(rejoin) == 0)
 		return 0;
 	if (rule->first == WAY_BASEBACKUP)
@@ -480,12 +528,13 @@ find_place(Rejoin *rejoin)
 	char	   *hidden = layout_work(rejoin->config, "hidden");
 	char	   *saved = layout_work(rejoin->config, "saved");
 	LayoutPhase phase = layout_phase(rejoin->ctx);
-	int			rc = 0;
+	int			rc = layout_has_work(rejoin->config) ? tool_end_leftovers(rejoin) : 0;
 
-	if (!rejoin->facts.running && phase != LAYOUT_WHOLE)
+	if (rc == 0 && !rejoin->facts.running && phase != LAYOUT_WHOLE)
 	{
-		server_await_remains(rejoin->ctx, rejoin->deadline);
-		rc = layout_repair(rejoin->ctx);
+		rc = server_await_remains(rejoin->ctx, rejoin->deadline);
+		if (rc == 0)
+			rc = layout_repair(rejoin->ctx);
 		phase = rc == 0 ? layout_phase(rejoin->ctx) : phase;
 	}
 	rejoin->facts.half_rewound = !rejoin->facts.running && layout_is_hidden(phase);
@@ -542,11 +591,10 @@ method_from(const char *name)
 	return strcmp(name, "auto") == 0 ? METHOD_AUTO : WAYS;
 }
 
-/* Two at a time would pull the directory from under each other. */
 static int
 lock_server(Rejoin *rejoin)
 {
-	while (pthread_mutex_trylock(&server_lock) != 0)
+	while (!server_claim())
 	{
 		action_progress(rejoin->ctx, -1, "waiting for another rejoin");
 		if (action_cancelled(rejoin->ctx))
@@ -555,10 +603,10 @@ lock_server(Rejoin *rejoin)
 			return action_fail(rejoin->ctx, STATE_TIMED_OUT, "another rejoin is under way");
 		sleep_ms(POLL_MS);
 	}
-	if (rejoin->ctx->epoch >= epoch_current())
+	if (check_epoch(rejoin) == 0)
 		return 0;
-	pthread_mutex_unlock(&server_lock);
-	return action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the primary has moved since this job was made");
+	server_release();
+	return -1;
 }
 
 /* The order's time runs from when it was given: resumed days later, it must not be carried out. */
@@ -608,7 +656,7 @@ rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only
 		if (!follow_only)
 			settings_put_back(ctx); /* of a run that was about a primary; nobody else may come to do it */
 	}
-	pthread_mutex_unlock(&server_lock);
+	server_release();
 	free(rejoin.source.history);
 	text_free_list(rejoin.options);
 	return rc < 0 ? -1 : 0;

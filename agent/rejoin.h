@@ -30,6 +30,7 @@ typedef struct Rejoin
 	RejoinRule	rule;
 	unsigned	timeline;		/* the node's */
 	bool		follow_only;	/* never stop a server */
+	double		judged_ms;		/* monotonic: when the facts were true */
 	bool		no_more;		/* what failed would fail in each other way, too */
 	char		place[1200];	/* where the data directory lies now: DATA, or hidden */
 	char	  **options;		/* of the server's last start (postmaster.opts), without -D */
@@ -45,6 +46,15 @@ extern int	rejoin_by_basebackup(Rejoin *rejoin, int (*stop) (Rejoin *rejoin));	/
 
 /* basebackup.c: could it work here? Fails the job with the reason; asked while the server still runs. */
 extern int	basebackup_feasible(Rejoin *rejoin);
+
+/* rewind.c: the same for pg_rewind */
+extern int	rewind_feasible(Rejoin *rejoin);
+
+/*
+ * tool.c: what an agent that is gone has left running (pg_basebackup's second process, a single-user server) is ended
+ * before somebody works in the same folders. Fails the job when it does not go.
+ */
+extern int	tool_end_leftovers(Rejoin *rejoin);
 
 /* tool.c: pg_rewind, pg_basebackup, postgres: output to the job, progress, its last words in the error */
 extern int	run_tool(Rejoin *rejoin, char *const *argv, char *password);

@@ -132,8 +132,6 @@ rewind_again(Rejoin *rejoin, char *place)
 	else
 		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 						 "the host was restarted before what pg_rewind had written was safe on disk");
-	if (rc < 0)
-		action_hint(rejoin->ctx, "Use the method \"basebackup\".");
 	return rc;
 }
 
@@ -145,16 +143,33 @@ rewind_in(Rejoin *rejoin, char *place)
 
 	if (phase == LAYOUT_HIDDEN)
 		rc = prepare_rewind(rejoin, place);
+	else if (layout_rewind_timeline(rejoin->config) != rejoin->source.timeline)
+		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "pg_rewind was begun for timeline %u, and the source is on %u",
+						 layout_rewind_timeline(rejoin->config), rejoin->source.timeline);
 	if (rc == 0 && phase == LAYOUT_HIDDEN)
-		rc = layout_note(rejoin->ctx, LAYOUT_REWINDING);
+		rc = layout_note(rejoin->ctx, LAYOUT_REWINDING, rejoin->source.timeline);
 	if (rc == 0 && phase != LAYOUT_REWOUND)
 		rc = phase == LAYOUT_REWINDING ? rewind_again(rejoin, place) : run_rewind(rejoin, place);
 	if (rc == 0 && phase != LAYOUT_REWOUND)
-		rc = layout_note(rejoin->ctx, LAYOUT_REWOUND);
+		rc = layout_note(rejoin->ctx, LAYOUT_REWOUND, rejoin->source.timeline);
+	if (rc < 0 && phase != LAYOUT_HIDDEN)
+		action_hint(rejoin->ctx, "Use the method \"basebackup\".");
 	if (rc == 0)
 		rc = saved_put_back(rejoin, place);
 	if (rc == 0)
 		rc = standby_configure_offline(rejoin->ctx, place, &rejoin->upstream);
+	return rc;
+}
+
+int
+rewind_feasible(Rejoin *rejoin)
+{
+	char	   *problem = layout_problem(rejoin->config);
+	int			rc = 0;
+
+	if (problem)
+		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "a rewind is not possible: %s", problem);
+	free(problem);
 	return rc;
 }
 

@@ -4,6 +4,7 @@
  *		point.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 
 #include "agent/child.h"
 #include "agent/control.h"
+#include "agent/datadir.h"
 #include "agent/source.h"
 #include "agent/text.h"
 
@@ -51,21 +53,62 @@ source_connect(ActionContext *ctx, const Source *source)
 	return connect_to(ctx, source, ctx->config->pg.rewind, false);
 }
 
-unsigned long long
-history_left_at(const char *text, unsigned timeline)
+typedef struct HistoryLine
 {
-	while (*text)
+	unsigned	timeline;
+	unsigned long long left_at;
+} HistoryLine;
+
+/* The next one that says something, and *text is behind it; false: there is none. */
+static bool
+history_next(const char **text, HistoryLine *line)
+{
+	while (**text)
 	{
+		const char *begin = *text;
 		char	   *end;
 		unsigned	high,
 					low;
 
-		if (strtoul(text, &end, 10) == timeline && *end == '\t' && sscanf(end + 1, "%X/%X", &high, &low) == 2)
-			return (unsigned long long) high << 32 | low;
-		text += strcspn(text, "\n");
-		text += strspn(text, "\n");	/* there are empty lines between them */
+		*text += strcspn(*text, "\n");
+		*text += strspn(*text, "\n");	/* there are empty lines between them */
+		line->timeline = (unsigned) strtoul(begin, &end, 10);
+		if (end != begin && *end == '\t' && sscanf(end + 1, "%X/%X", &high, &low) == 2)
+		{
+			line->left_at = (unsigned long long) high << 32 | low;
+			return true;
+		}
 	}
+	return false;
+}
+
+unsigned long long
+history_left_at(const char *text, unsigned timeline)
+{
+	HistoryLine line;
+
+	while (history_next(&text, &line))
+		if (line.timeline == timeline)
+			return line.left_at;
 	return 0;
+}
+
+bool
+history_agrees(const char *a, const char *b, unsigned timeline)
+{
+	HistoryLine one = {0};
+	HistoryLine other = {0};
+
+	for (;;)
+	{
+		bool		more = history_next(&a, &one) && one.timeline != timeline;
+		bool		other_more = history_next(&b, &other) && other.timeline != timeline;
+
+		if (!more || !other_more)
+			return more == other_more;
+		if (one.timeline != other.timeline || one.left_at != other.left_at)
+			return false;
+	}
 }
 
 static int
@@ -137,16 +180,45 @@ source_fork(const Source *source, unsigned timeline)
 	return source->history ? history_left_at(source->history, timeline) : 0;
 }
 
+/* The node's own, malloc'd; NULL: it has none. */
+static char *
+own_history(const char *data, unsigned timeline)
+{
+	char	   *path = xasprintf("%s/pg_wal/%08X.history", data, timeline);
+	char	   *text = file_read(path, HISTORY_MAX, NULL);
+
+	free(path);
+	return text;
+}
+
+/*
+ * Two servers that were promoted apart from each other give their timelines the same number. Only the way that led
+ * there tells them apart; who was promoted to a timeline, or has begun to follow it, has its history file.
+ */
+static Relation
+same_number(const Source *source, const char *data, unsigned timeline, Relation by_number)
+{
+	const char *history = source->history ? source->history : "";
+	char	   *own = timeline > 1 ? own_history(data, timeline) : xstrdup("");
+	Relation	relation = by_number;
+
+	if (!own)
+		relation = datadir_look(data).was_primary ? RELATION_UNKNOWN : by_number;
+	else if (!history_agrees(own, history, timeline))
+		relation = RELATION_FORKED;
+	free(own);
+	return relation;
+}
+
 /* Does the node's own history file of `timeline` name the source's timeline as an ancestor? */
 static bool
 comes_from_source(const Source *source, const char *data, unsigned timeline)
 {
-	char	   *path = xasprintf("%s/pg_wal/%08X.history", data, timeline);
-	char	   *text = file_read(path, HISTORY_MAX, NULL);
-	bool		found = text && history_left_at(text, source->timeline) != 0;
+	char	   *own = own_history(data, timeline);
+	bool		found = own && history_left_at(own, source->timeline) != 0 &&
+		history_agrees(own, source->history ? source->history : "", source->timeline);
 
-	free(text);
-	free(path);
+	free(own);
 	return found;
 }
 
@@ -154,9 +226,9 @@ static Relation
 relation_of(const Source *source, const char *data, unsigned timeline)
 {
 	if (timeline == source->timeline)
-		return RELATION_SAME;
+		return same_number(source, data, timeline, RELATION_SAME);
 	if (source_fork(source, timeline) != 0)
-		return RELATION_ANCESTOR;
+		return same_number(source, data, timeline, RELATION_ANCESTOR);
 	return timeline > source->timeline && comes_from_source(source, data, timeline) ? RELATION_AHEAD : RELATION_FORKED;
 }
 
@@ -245,20 +317,57 @@ look_for_record(const AgentConfig *config, const char *tli, unsigned long long f
 	return PAST_FORK_UNKNOWN;
 }
 
+/* Of that timeline, behind the segment of `lsn`; true also when the folder cannot be read to its end. */
+static bool
+has_later_segment(const char *wal, unsigned tli, unsigned long long lsn, unsigned long long size)
+{
+	DIR		   *dir = opendir(wal);
+	char	   *path = segment_path(wal, tli, lsn, size);
+	const char *name = strrchr(path, '/') + 1;
+	struct dirent *entry = NULL;
+	bool		found = dir == NULL;
+
+	errno = 0;
+	while (!found && (entry = readdir(dir)) != NULL)
+		found = strlen(entry->d_name) == 24 && strncmp(entry->d_name, name, 8) == 0 && strcmp(entry->d_name, name) > 0;
+	found |= errno != 0;
+	if (dir)
+		closedir(dir);
+	free(path);
+	return found;
+}
+
+/* The segment of the fork is not there: WAL has not come so far, or it was removed because there is much more. */
+static PastFork
+without_segment(const DataDir *dir, const char *wal, unsigned tli, unsigned long long fork, unsigned long long size)
+{
+	bool		before = dir->known && (dir->checkpoint_timeline < tli || dir->checkpoint < fork);
+
+	return before && !has_later_segment(wal, tli, fork, size) ? PAST_FORK_NO : PAST_FORK_UNKNOWN;
+}
+
+/* "No" needs a witness, too: pg_waldump's words, or a segment that WAL has not reached. */
 PastFork
 source_past_fork(const Source *source, const AgentConfig *config, const char *data, unsigned timeline)
 {
 	unsigned long long fork = source_fork(source, timeline);
+	DataDir		dir = datadir_look(data);
 	char	   *wal = xasprintf("%s/pg_wal", data);
 	unsigned long long size = segment_size(wal);
 	char	   *segment = size ? segment_path(wal, timeline, fork, size) : NULL;
 	char	   *next = size ? segment_path(wal, timeline, fork + size, size) : NULL;
 	char		tli[16];
-	PastFork	found = PAST_FORK_NO;
+	PastFork	found = PAST_FORK_UNKNOWN;
 
 	snprintf(tli, sizeof(tli), "%u", timeline);
+	if (dir.known && dir.checkpoint_timeline == timeline && dir.checkpoint >= fork)
+		found = PAST_FORK_YES;
 	/* asked for a segment that is missing, pg_waldump waits five seconds */
-	if (fork != 0 && segment && file_exists(segment) && !(fork % size == 0 && segment_is_unused(segment)))
+	else if (fork != 0 && segment && !file_exists(segment))
+		found = without_segment(&dir, wal, timeline, fork, size);
+	else if (fork != 0 && segment && fork % size == 0 && segment_is_unused(segment))
+		found = PAST_FORK_NO;
+	else if (fork != 0 && segment)
 		found = look_for_record(config, tli, fork, segment, file_exists(next) ? next : NULL);
 	free(next);
 	free(segment);

@@ -27,6 +27,9 @@ extern int	source_inspect(ActionContext *ctx, Source *source);
 /* Where, by the text of a history file, a timeline was left; 0: it is not in there. */
 extern unsigned long long history_left_at(const char *text, unsigned timeline);
 
+/* Do both name the same ancestors of that timeline, left at the same places? (A timeline's own history ends before it.) */
+extern bool history_agrees(const char *a, const char *b, unsigned timeline);
+
 /* Where the source left that timeline; 0: it is the source's own, or no ancestor. */
 extern unsigned long long source_fork(const Source *source, unsigned timeline);
 

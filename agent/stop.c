@@ -2,6 +2,7 @@
  * stop.c
  *		pg.warm, pg.retire, and what they share with pg.rejoin: the end of a server's life as a primary.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@
 #define BUSY_SESSIONS OTHER_SESSIONS " AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Extension'"
 
 #define SEAL_SQL "SELECT state, seal_lsn, run FROM pingpong.gate"
+
+static pthread_mutex_t server_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int
 count(PGconn *conn, const char *sql)
@@ -101,14 +104,33 @@ end_sessions(ActionContext *ctx, PGconn *conn, int readers_grace_ms)
 		sleep_ms(1);
 }
 
-void
+/* A zombie alone writes nothing. */
+int
 server_await_remains(ActionContext *ctx, double deadline)
 {
 	double		limit = clock_monotonic_ms() + REMAINS_GO_MS;
+	const char *data = ctx->config->pg.data;
 
 	limit = limit < deadline ? limit : deadline;
-	while (postmaster_has_remains(ctx->config->pg.data) && clock_monotonic_ms() < limit && !action_cancelled(ctx))
+	while (postmaster_has_remains(data) && clock_monotonic_ms() < limit && !action_cancelled(ctx))
 		sleep_ms(POLL_MS);
+	if (!postmaster_memory_in_use(data))
+		return 0;
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "processes of a server that is gone still use \"%s\"", data);
+	action_hint(ctx, "End the processes whose working directory this is; then try again.");
+	return -1;
+}
+
+bool
+server_claim(void)
+{
+	return pthread_mutex_trylock(&server_lock) == 0;
+}
+
+void
+server_release(void)
+{
+	pthread_mutex_unlock(&server_lock);
 }
 
 int
@@ -134,8 +156,7 @@ server_stop(ActionContext *ctx, bool primary, int readers_grace_ms, double deadl
 			return -1;
 		json_object_set_new(result, "stopped_ms", json_real(clock_realtime_ms()));
 	}
-	server_await_remains(ctx, deadline);
-	return 0;
+	return server_await_remains(ctx, deadline);
 }
 
 /* Only what this run has sealed: anything else is in use, or somebody else's. */

@@ -21,7 +21,17 @@ extern bool server_seal(const AgentConfig *config, PGconn *conn, char *run, size
  */
 extern int	server_stop(ActionContext *ctx, bool primary, int readers_grace_ms, double deadline, json_t *result);
 
-/* A postmaster that was killed leaves children that take a moment to notice, and may still write there until then. */
-extern void server_await_remains(ActionContext *ctx, double deadline);
+/*
+ * A postmaster that was killed leaves children that take a moment to notice, and may still write there until then.
+ * Fails the job (55000) when they do not go.
+ */
+extern int	server_await_remains(ActionContext *ctx, double deadline);
+
+/*
+ * Who changes the data directory has it for themselves: two at a time would pull it from under each other. False:
+ * somebody else has it.
+ */
+extern bool server_claim(void);
+extern void server_release(void);
 
 #endif							/* PINGPONG_AGENT_STOP_H */

@@ -196,4 +196,61 @@ streaming('dallas', 'chicago');
 ok(kill(0, $innocent), 'the process that has the number now lives');
 kill 'KILL', $innocent;
 is(join(' ', $lab->primary), 'dallas', 'one primary at the end');
+
+# ---- what was judged before a long copy is judged again before the stop ----
+
+sub command_line { my ($pid) = @_; open my $in, '<', "/proc/$pid/cmdline" or return ''; return scalar(<$in>) // ''; }
+sub copiers { return grep { command_line($_) =~ /pg_basebackup\0.*\Q$data{chicago}\E\/pingpong\.rejoin/ } map { m{/proc/(\d+)} } glob '/proc/[0-9]*'; }
+$lab->sql('dallas', 'INSERT INTO kept SELECT generate_series(1, 300000)');
+my $copy = $lab->begin_sql('dallas', q{SELECT pingpong.rebuild('chicago', 'basebackup')});
+$lab->until_true('the copy to begin', sub { my @pids = copiers(); return @pids && kill('STOP', @pids); });
+$lab->sql('chicago', 'SELECT pg_promote(true, 30)', 'CREATE TABLE of_chicago AS SELECT generate_series(1, 1000) i');
+$postmaster = $lab->pid('postgres', 'chicago');
+kill 'CONT', copiers();
+(undef, $err) = $lab->finish($copy, 60);
+like($err, qr/^ERROR:  node "chicago" was promoted meanwhile/m, 'promoted while a copy is made: it is not stopped');
+is($lab->pid('postgres', 'chicago') . ' ' . $lab->sql('chicago', 'SELECT count(*) FROM of_chicago'), "$postmaster 1000", 'promoted while a copy is made: it runs on');
+
+# ---- the WAL of the fork is gone, because there is so much behind it ----
+
+my $fork = $lab->sql('chicago', 'CHECKPOINT', q{SELECT split_part(pg_read_file('pg_wal/' || lpad(upper(to_hex(timeline_id)), 8, '0') || '.history'), E'\t', -2) FROM pg_control_checkpoint()});
+my $segment = "$data{dallas}/pg_wal/" . $lab->sql('dallas', "SELECT pg_walfile_name('$fork'::pg_lsn)");
+ok(-e $segment, 'the segment of the fork is there at first');
+$lab->sql('dallas', 'SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots WHERE NOT active', q{ALTER SYSTEM SET wal_keep_size = '0'}, 'SELECT pg_reload_conf()');
+$lab->until_true('the segment to be recycled', sub { $lab->sql('dallas', 'INSERT INTO kept VALUES (5)', 'SELECT pg_switch_wal()', 'CHECKPOINT'); return !-e $segment; });
+$lab->kill9('postgres', 'dallas');
+refused('the WAL of the fork is gone', 'chicago', q{SELECT pingpong.rebuild('dallas')}, '55000', qr/"dallas" (has|may have) written WAL that .* does not have/);
+$lab->sql('chicago', qq{SELECT pingpong.rebuild('dallas', 'basebackup', risk => '$words')});
+streaming('chicago', 'dallas');
+
+# ---- two timelines of the same number ----
+
+# Without an archive each promotion takes the next number, whatever others have taken.
+sub alone
+{
+	my ($node) = @_;
+	system("$bin/pg_ctl", '-D', $data{$node}, '-s', '-m', 'fast', '-w', 'stop') == 0 or die;
+	open my $out, '>>', "$data{$node}/postgresql.auto.conf" or die;
+	print $out "primary_conninfo = ''\n";
+	close $out or die;
+	open $out, '>', "$data{$node}/standby.signal" or die;
+	close $out;
+	$lab->start_pg($node);
+	return $lab->sql($node, 'SELECT pg_promote(true, 30)');
+}
+$lab->sql('dallas', 'SELECT pg_promote(true, 30)');
+alone('chicago');
+is($lab->sql('chicago', 'SELECT pg_walfile_name(pg_current_wal_lsn())') =~ s/.{16}$//r, $lab->sql('dallas', 'SELECT pg_walfile_name(pg_current_wal_lsn())') =~ s/.{16}$//r,
+	'two timelines of the same number');
+$lab->sql('chicago', 'CREATE TABLE only_here AS SELECT generate_series(1, 100) i');
+$lab->sql('dallas', 'CREATE TABLE elsewhere AS SELECT generate_series(1, 100000) i');
+alone('dallas');
+system("$bin/pg_ctl", '-D', $data{chicago}, '-s', '-m', 'fast', '-w', 'stop') == 0 or die;
+$lab->wait_for('dallas', 'SELECT pingpong.worker_pid() IS NOT NULL', 'the worker');
+for my $method (qw(auto basebackup))
+{
+	refused("two timelines of the same number, $method", 'dallas', "SELECT pingpong.rebuild('chicago', '$method')", '55000', qr/"chicago" is on a timeline that .* does not come from/);
+}
+$lab->start_pg('chicago');
+is($lab->sql('chicago', 'SELECT count(*) FROM only_here'), '100', 'two timelines of the same number: the rows are kept');
 done_testing();

@@ -388,6 +388,10 @@ test_history(void)
 	ok(history_left_at(text.data, 1) == 0x1000000 && history_left_at(text.data, 300) == (1ULL << 32 | 300u << 24), "a history of 300 timelines: the first and the last");
 	ok(history_left_at(text.data, 301) == 0 && history_left_at(text.data, 30) == 30 << 24, "a timeline that is not in it, one in the middle");
 	ok(history_left_at("", 1) == 0 && history_left_at("7\n\n8\t0/1", 7) == 0 && history_left_at("7\n\n8\t0/1", 8) == 1, "a history that is damaged");
+	ok(history_agrees("1\t0/5\tx\n", "1\t0/5\tx\n\n2\t0/9\tx\n", 2), "two histories: the same way to timeline 2");
+	ok(!history_agrees("1\t0/5\tx\n", "1\t0/6\tx\n\n2\t0/9\tx\n", 2), "left at another place");
+	ok(!history_agrees("1\t0/5\tx\n\n2\t0/7\tx\n", "1\t0/5\tx\n\n3\t0/9\tx\n", 3) && !history_agrees("", "1\t0/5\tx\n", 2) &&
+	   !history_agrees("1\t0/5\tx\n", "", 2) && history_agrees("", "", 1), "by another way, or by none");
 	free(text.data);
 }
 
