@@ -197,6 +197,20 @@ ok(kill(0, $innocent), 'the process that has the number now lives');
 kill 'KILL', $innocent;
 is(join(' ', $lab->primary), 'dallas', 'one primary at the end');
 
+# ---- a process of a server that is gone may still write to its files ----
+
+if ($ENV{PINGPONG_ALL})
+{
+	my $frozen = $lab->sql('chicago', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'});
+	kill 'STOP', $frozen;
+	$lab->kill9('postgres', 'chicago');
+	refused('a frozen process of a server that is gone', 'dallas', q{SELECT pingpong.rebuild('chicago', 'basebackup')}, '55000', qr/processes of a server that is gone still use "\Q$data{chicago}\E"/);
+	ok(kill(0, $frozen) && !-e "$data{chicago}/pingpong.rejoin/old", 'a frozen process of a server that is gone: its files lie where they lay');
+	kill 'KILL', $frozen;
+	$lab->sql('dallas', q{SELECT pingpong.rebuild('chicago')});
+	streaming('dallas', 'chicago');
+}
+
 # ---- what was judged before a long copy is judged again before the stop ----
 
 sub command_line { my ($pid) = @_; open my $in, '<', "/proc/$pid/cmdline" or return ''; return scalar(<$in>) // ''; }

@@ -46,6 +46,9 @@ sub rearrange
 	return;
 }
 
+sub command_line { my ($pid) = @_; open my $in, '<', "/proc/$pid/cmdline" or return ''; return scalar(<$in>) // ''; }
+sub copiers { my ($node) = @_; my $place = $lab->env("PGDATA_$node") . '/pingpong.rejoin'; return grep { command_line($_) =~ /pg_basebackup\0.*\Q$place\E/ } map { m{/proc/(\d+)} } glob '/proc/[0-9]*'; }
+
 # ---- both nodes, laid out like that ----
 
 my %space = map { $_ => home($_) . '/space' } $lab->nodes;
@@ -134,10 +137,14 @@ for my $moment (@moments)
 	# it may be over before it is seen
 	my $limit = time + 30;
 	while (!$reached->() && $lab->running($job) && time < $limit) { select undef, undef, undef, 0.002; }
+	# frozen, they outlive their agent, as a slow one does
+	my @left = $name eq 'the copy' ? copiers('dallas') : ();
+	kill 'STOP', @left if @left;
 	$lab->kill9('agent', 'dallas');
 	$lab->start_agent('dallas');
 	my (undef, $err, $rc) = $lab->finish($job, 90);
 	is($rc, 0, "killed in $name: the rebuild ends well") or diag($err);
+	is(join(' ', grep { kill 0, $_ } @left), '', "killed in $name: no copier is left of the agent that is gone");
 	streaming('chicago', 'dallas');
 	layout_is_kept('dallas', "killed in $name");
 }

@@ -65,6 +65,17 @@ like($lab->sql('chicago', "SELECT message FROM pingpong.step WHERE run = $out AN
 is_mount_point('pg_rewind');
 ok(!-e "$data/pingpong.rejoin", 'nothing is left of the work');
 
+# one inside of it stops the move in its middle: it is refused before the server is stopped
+my $inside = "$data/inside";
+mkdir $inside or die;
+syscall($mount, $source, $inside, $type, 0, $options) == 0 or die "no tmpfs: $!";
+my $postmaster = $lab->pid('postgres', 'dallas');
+(undef, $err) = $lab->try_sql('chicago', '\set VERBOSITY verbose', q{SELECT pingpong.rebuild('dallas', 'basebackup')});
+like($err, qr/^ERROR:  55000: a base backup is not possible: "[^"]*\/inside" is a mount point/m, 'a mount point inside: refused');
+is($lab->pid('postgres', 'dallas'), $postmaster, 'a mount point inside: the standby runs on');
+syscall($umount, $inside, 2);
+rmdir $inside or die;
+
 # killed in the middle: it is gone on with
 my $job = $lab->begin_sql('chicago', q{SELECT pingpong.rebuild('dallas', 'basebackup')});
 $lab->until_true('the copy', sub { -e "$data/pingpong.rejoin/new/PG_VERSION" || !$lab->running($job) }, 60);
