@@ -15,6 +15,7 @@
 #include "agent/control.h"
 #include "agent/layout.h"
 #include "agent/pg.h"
+#include "agent/postmaster.h"
 #include "agent/rights.h"
 #include "agent/text.h"
 
@@ -34,11 +35,9 @@ check_program(const char *path)
 static void
 check_programs(const PgConfig *pg, const AgentConfig *config)
 {
-	static const char *const names[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", "initdb", NULL};
-
-	for (int i = 0; names[i]; i++)
+	for (int i = 0; server_programs[i]; i++)
 	{
-		char	   *path = bin_path(config, names[i]);
+		char	   *path = bin_path(config, server_programs[i]);
 
 		check_program(path);
 		free(path);

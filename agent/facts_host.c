@@ -230,14 +230,13 @@ facts_service(const AgentConfig *config)
 {
 	const PgConfig *pg = &config->pg;
 	char		why[1024];
-	static const char *const tools[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_controldata"};
 	const char *method = "pg_ctl";
 	char	   *problem = postmaster_problem(pg);
 	json_t	   *object;
 
-	for (size_t i = 0; !problem && i < sizeof(tools) / sizeof(tools[0]); i++)
+	for (int i = 0; !problem && server_programs[i]; i++)
 	{
-		char	   *path = xasprintf("%s/%s", pg->bin, tools[i]);
+		char	   *path = xasprintf("%s/%s", pg->bin, server_programs[i]);
 
 		problem = program_problem(path);
 		free(path);

@@ -24,6 +24,8 @@
 
 #define LINES 8					/* pid, data directory, start, port, socket, address, shared memory, status */
 
+const char *const server_programs[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", "initdb", NULL};
+
 PidFile
 pidfile_read(const char *data)
 {

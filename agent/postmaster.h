@@ -32,6 +32,9 @@ extern int	postmaster_open(const char *data);
  */
 extern char **postmaster_options(const char *data);
 
+/* The programs in its bin folder that are needed to stop, start and remake it; ends with NULL. */
+extern const char *const server_programs[];
+
 /* What we add ourselves. */
 #define OUR_SYNC_OPTION "recovery_init_sync_method=syncfs"
 
