@@ -130,7 +130,10 @@ gather(ActionContext *ctx, PGconn **conn, json_t *params, const Token *token, To
 		PQclear(res);
 	}
 	else
+	{
+		facts->stopped = server_is_stopped(ctx->config);
 		facts->standby_on_disk = datadir_is_standby_of(ctx->config->pg.data, token->system_identifier, token->timeline);
+	}
 	/* last: asking may have taken its time */
 	facts->now_ms = clock_realtime_ms();
 	facts->now_boot_ms = clock_boottime_ms();

@@ -121,6 +121,13 @@ server_await_remains(ActionContext *ctx, double deadline)
 	return -1;
 }
 
+/* Behind a command it may live where its processes cannot be seen. */
+bool
+server_is_stopped(const AgentConfig *config)
+{
+	return config->pg.control != PG_CONTROL_COMMAND && !control_running(config) && !postmaster_has_remains(config->pg.data);
+}
+
 bool
 server_claim(void)
 {

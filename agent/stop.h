@@ -27,6 +27,9 @@ extern int	server_stop(ActionContext *ctx, bool primary, int readers_grace_ms, d
  */
 extern int	server_await_remains(ActionContext *ctx, double deadline);
 
+/* For certain: no process of it is left. False: it runs, or that cannot be told. */
+extern bool server_is_stopped(const AgentConfig *config);
+
 /*
  * Who changes the data directory has it for themselves: two at a time would pull it from under each other. False:
  * somebody else has it.

@@ -8,8 +8,8 @@
  * "burned" tells the old primary that it may open again, so it is only said when it is certain that no promotion of
  * this run is under way or can begin: by an agent that remembers the run, of a server that was looked at. An agent
  * that has never heard of the run (its state folder was lost, it is another host) says "unknown". A "promoting" token
- * becomes burned in one case: the postmaster that got the order is gone (a promote signal does not outlive it) and its
- * successor is in recovery. A server out of recovery, and an epoch that was proved, are never burned.
+ * becomes burned in one case: the postmaster that got the order is gone (a promote signal does not outlive it), and its
+ * successor is in recovery, or there is none and the directory is that of a standby. A server out of recovery, and an epoch that was proved, are never burned.
  */
 #include <string.h>
 
@@ -140,6 +140,8 @@ burn_unused(const Token *token, const TokenFacts *facts)
 static TokenDecision
 burn_promoting(const Token *token, const TokenFacts *facts)
 {
+	if (!facts->reachable && facts->stopped && facts->standby_on_disk)
+		return become(TOKEN_BURNED, NULL);
 	if (!facts->reachable)
 		return become(TOKEN_PROMOTING, "PostgreSQL does not answer");
 	if (other_system(token, facts))

@@ -42,12 +42,13 @@ typedef struct TokenFacts
 	char		boot_id[TOKEN_TEXT_MAX];
 	int64_t		epoch;			/* of the job */
 	int64_t		proved_epoch;	/* the highest that was proved to this agent */
-	bool		reachable;		/* the server answered; else nothing between here and standby_on_disk is known */
+	bool		reachable;		/* the server answered; else nothing between here and stopped is known */
 	bool		in_recovery;
 	bool		replayed;		/* up to the seal LSN */
 	unsigned	timeline;		/* out of recovery: the one it writes */
 	char		system_identifier[TOKEN_TEXT_MAX];
 	char		server_start[TOKEN_TEXT_MAX];
+	bool		stopped;		/* not reachable, and proved: no process of it was left, before the directory was looked at */
 	bool		standby_on_disk;	/* not reachable: its directory is whole, of the token's system, and a standby's */
 } TokenFacts;
 

@@ -245,6 +245,12 @@ test_token_evidence(void)
 	facts.standby_on_disk = true;
 	is_burn(TOKEN_ARMED, facts, TOKEN_BURNED, "evidence: armed, the server is down, the directory is a standby's");
 	is_burn(TOKEN_PROMOTING, facts, TOKEN_PROMOTING, "evidence: a directory says nothing of an order that is out");
+	facts.stopped = true;
+	is_burn(TOKEN_PROMOTING, facts, TOKEN_BURNED, "evidence: an order dies with its postmaster, also when none comes after it");
+	facts.standby_on_disk = false;
+	is_burn(TOKEN_PROMOTING, facts, TOKEN_PROMOTING, "evidence: not when the directory is no standby's any more");
+	facts.standby_on_disk = true;
+	facts.stopped = false;
 	facts = standby_facts();
 	strcpy(facts.system_identifier, "4712");
 	is_burn(TOKEN_ARMED, facts, TOKEN_UNKNOWN, "evidence: a server of another cluster in its place");
