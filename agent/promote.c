@@ -479,7 +479,7 @@ wait_promoted(ActionContext *ctx, PGconn **conn, const Token *token, double dead
 			PQfinish(*conn);
 			sleep_ms(RECONNECT_MS);
 			*conn = pg_local(ctx->config, NULL, QUERY_TIMEOUT_MS, NULL, 0);
-			if (*conn && order_died(ctx, conn))
+			if (order_died(ctx, conn))
 				return false;
 		}
 		else
@@ -518,7 +518,7 @@ judge_late(ActionContext *ctx, PGconn **conn, const Token *token, json_t *result
 	if (state == TOKEN_PROMOTED && wait_promoted(ctx, conn, token, clock_monotonic_ms() + QUERY_TIMEOUT_MS, result))
 		return 0;
 	if (state == TOKEN_BURNED)
-		return action_fail(ctx, STATE_TIMED_OUT, "the server was restarted before it was promoted");
+		return action_fail(ctx, STATE_TIMED_OUT, "the server ended before it was promoted");
 	action_fail(ctx, STATE_TIMED_OUT, "the server was not promoted in time");
 	if (state == TOKEN_PROMOTING)
 		action_hint(ctx, "It may still happen: ask again with token.burn.");

@@ -109,6 +109,23 @@ rename $lab->env('PGDATA_chicago') . '/standby.signal.gone', $lab->env('PGDATA_c
 $lab->start_pg('chicago');
 streaming('dallas', 'chicago');
 
+# ---- the target gets the order, dies before it obeys, and stays down ----
+
+$job = run_behind('dallas', 'chicago', 'lag_zero', q{, max_blackout => '60 s'});
+my $startup = $lab->sql('chicago', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'});
+kill 'STOP', $startup;
+$lab->set('dallas', 'pingpong.debug_pause_after', undef);
+$lab->until_true('the order', sub { -e $lab->env('PGDATA_chicago') . '/promote' }, 30);
+is(gate('dallas'), 'sealed', 'an order that may be obeyed: the seal stays');
+$lab->kill9('postgres', 'chicago');
+kill 'KILL', $startup;
+$lab->wait_for('dallas', q{SELECT state = 'open' FROM pingpong.gate}, 'the seal to be lifted', 60);
+(undef, $err) = $lab->finish($job, 30);
+like($err, qr/^ERROR: .*before it was promoted/m, 'an order that died with its server: the caller is told');
+$lab->start_pg('chicago');
+streaming('dallas', 'chicago');
+is(join(' ', $lab->primary), 'dallas', 'an order that died with its server: one primary, the source');
+
 # ---- a refusal is in the sentence of the sealed server ----
 
 $job = run_behind('dallas', 'chicago', 'lag_zero', q{, max_blackout => '60 s'});
