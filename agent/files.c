@@ -150,31 +150,57 @@ file_write_reserved(const char *path, const char *reserve, const char *data, siz
 	return fsync_parent(path);
 }
 
+/* Up to `size` bytes; fewer only where the file ends. What cannot be read is no end: -1. */
+static ssize_t
+read_all(int fd, char *data, size_t size)
+{
+	size_t		len = 0;
+
+	while (len < size)
+	{
+		ssize_t		n = read(fd, data + len, size - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		if (n == 0)
+			break;
+		len += n;
+	}
+	return (ssize_t) len;
+}
+
 char *
 file_read(const char *path, size_t limit, size_t *size)
 {
 	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 	char	   *data = NULL;
-	size_t		len = 0;
-	ssize_t		n;
+	int			reason = 0;
 
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (size_t) st.st_size > limit)
+	if (fstat(fd, &st) < 0)
+		reason = errno;
+	else if (!S_ISREG(st.st_mode) || (size_t) st.st_size > limit)
+		reason = EFBIG;
+	else
 	{
-		close(fd);
-		errno = EFBIG;
-		return NULL;
+		ssize_t		n;
+
+		data = xalloc((size_t) st.st_size + 1);
+		n = read_all(fd, data, (size_t) st.st_size);
+		reason = n < 0 ? errno : 0;
+		if (size && n >= 0)
+			*size = (size_t) n;
 	}
-	data = xalloc(limit + 1 < (size_t) st.st_size + 4096 ? limit + 1 : (size_t) st.st_size + 4096);
-	while (len < (size_t) st.st_size && (n = read(fd, data + len, st.st_size - len)) > 0)
-		len += n;
 	close(fd);
-	data[len] = '\0';
-	if (size)
-		*size = len;
-	return data;
+	if (reason == 0)
+		return data;
+	free(data);
+	errno = reason;
+	return NULL;
 }
 
 char *

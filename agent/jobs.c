@@ -734,19 +734,21 @@ resume_or_fail(Job *job, const AgentConfig *config)
 	json_decref(record);
 }
 
-void
-jobs_start(void)
+int
+jobs_start(char *error, size_t error_size)
 {
 	AgentConfig *config = config_current();
+	int			rc = journal_read_epoch(config->state_dir, &highest_epoch, error, error_size);
 
-	highest_epoch = journal_read_epoch(config->state_dir);
 	pthread_mutex_lock(&jobs_lock);
-	journal_read_all(config->state_dir, restore);
+	if (rc == 0)
+		journal_read_all(config->state_dir, restore);
 	for (Job *job = jobs; job; job = job->next)
 		if (job->state == JOB_RUNNING)
 			resume_or_fail(job, config);
 	pthread_mutex_unlock(&jobs_lock);
 	config_release(config);
+	return rc;
 }
 
 void

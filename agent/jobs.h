@@ -62,8 +62,11 @@ typedef enum JobAnswer
 	JOB_OK, JOB_BAD_REQUEST, JOB_OLD_EPOCH, JOB_UNKNOWN, JOB_SHUTDOWN
 } JobAnswer;
 
-/* Reads the journal, resumes what may be resumed, fails the rest. */
-extern void jobs_start(void);
+/*
+ * Reads the journal, resumes what may be resumed, fails the rest. -1 with error: the epoch is there and cannot be read;
+ * nothing was begun, and nothing must be.
+ */
+extern int	jobs_start(char *error, size_t error_size);
 
 /* Wakes all who wait; gives running jobs limit_ms to end.  What still runs is resumed at the next start. */
 extern void jobs_shutdown(int limit_ms);
@@ -82,7 +85,7 @@ extern int	journal_write(const char *state_dir, const char *run, const char *ste
 extern void journal_read_all(const char *state_dir, void (*found) (json_t *record));
 extern void journal_remove_run(const char *state_dir, const char *run);
 extern void journal_remove_job(const char *state_dir, const char *run, const char *step);
-extern int64_t journal_read_epoch(const char *state_dir);
+extern int	journal_read_epoch(const char *state_dir, int64_t *epoch, char *error, size_t error_size);	/* 0: none yet */
 extern int	journal_write_epoch(const char *state_dir, int64_t epoch);
 
 #endif							/* PINGPONG_AGENT_JOBS_H */

@@ -60,17 +60,19 @@ read_record(const char *directory, const char *name, void (*found) (json_t *reco
 	size_t		len = strlen(name);
 	char	   *path;
 	char	   *text;
+	int			reason;
 	json_t	   *record;
 
 	if (len < 6 || strcmp(name + len - 5, ".json") != 0)
 		return;
 	path = xasprintf("%s/%s", directory, name);
 	text = file_read(path, RECORD_MAX, NULL);
+	reason = errno;
 	record = text ? json_loads(text, 0, NULL) : NULL;
 	if (record)
 		found(record);
 	else
-		log_warning("job journal \"%s\" cannot be read, it is ignored", path);
+		log_warning("job journal \"%s\" cannot be read, it is ignored: %s", path, text ? "it is not JSON" : strerror(reason));
 	json_decref(record);
 	free(text);
 	free(path);
@@ -124,16 +126,25 @@ journal_remove_run(const char *state_dir, const char *run)
 	free(path);
 }
 
-int64_t
-journal_read_epoch(const char *state_dir)
+int
+journal_read_epoch(const char *state_dir, int64_t *epoch, char *error, size_t error_size)
 {
 	char	   *path = xasprintf("%s/epoch", state_dir);
 	char	   *text = file_read(path, 64, NULL);
-	int64_t		epoch = text ? strtoll(text, NULL, 10) : 0;
+	int			reason = text ? 0 : errno;
+	char	   *end = text;
+	int			rc = 0;
 
+	*epoch = text ? strtoll(text, &end, 10) : 0;
+	if (text ? end == text || *epoch < 0 : reason != ENOENT)
+	{
+		snprintf(error, error_size, "could not read \"%s\", and without the epoch orders of an older run would be taken: %s",
+				 path, text ? "it is not a number" : strerror(reason));
+		rc = -1;
+	}
 	free(text);
 	free(path);
-	return epoch;
+	return rc;
 }
 
 int

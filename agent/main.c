@@ -143,7 +143,11 @@ run_agent(const char *path)
 	}
 	config_install(config);
 	memory_start(config);
-	jobs_start();
+	if (jobs_start(error, sizeof(error)) < 0)
+	{
+		log_error("%s", error);
+		return 1;
+	}
 	pgbouncer_start();
 	if (http_start(error, sizeof(error)) < 0)
 	{

@@ -31,9 +31,16 @@ memory_start(const AgentConfig *config)
 {
 	char	   *path = xasprintf("%s/memory", config->state_dir);
 	char	   *text = file_read(path, 256, NULL);
+	int			reason = text ? 0 : errno;
 
 	if (text && strspn(text, "0123456789abcdef") == ID_LENGTH)
 		snprintf(id, sizeof(id), "%s", text);
+	else if (!text && reason != ENOENT)
+	{
+		/* it is there, and may be read again one day: it is not written over */
+		make_id();
+		log_error("could not read \"%s\": %s; this agent begins without knowledge of earlier runs", path, strerror(reason));
+	}
 	else
 	{
 		make_id();

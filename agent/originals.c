@@ -36,11 +36,12 @@ original_free(Original *original)
 	memset(original, 0, sizeof(*original));
 }
 
-bool
+int
 original_read(const AgentConfig *config, const char *name, Original *original)
 {
 	char	   *path = original_path(config, name);
 	char	   *text = file_read(path, FILE_MAX, NULL);
+	int			reason = text ? 0 : errno;
 	json_t	   *record = text ? json_loads(text, 0, NULL) : NULL;
 	const char *value = json_string_value(json_object_get(record, "value"));
 	const char *line = json_string_value(json_object_get(record, "line"));
@@ -52,27 +53,31 @@ original_read(const AgentConfig *config, const char *name, Original *original)
 	json_decref(record);
 	free(text);
 	free(path);
-	return original->value != NULL;
+	errno = reason;
+	return original->value ? 1 : text || reason == ENOENT ? 0 : -1;
 }
 
-static json_t *
-own_line(const AgentConfig *config, const char *name)
+/* A file that cannot be read is not one without the line: the line would be taken away when all is put back. */
+static int
+own_line(const AgentConfig *config, const char *name, json_t **line)
 {
 	char	   *path = data_path(config, "postgresql.auto.conf");
 	char	   *text = file_read(path, FILE_MAX, NULL);
-	char	   *line = text ? conf_value(text, name) : NULL;
-	json_t	   *json = line ? json_string(line) : json_null();
+	int			reason = text ? 0 : errno;
+	char	   *value = text ? conf_value(text, name) : NULL;
 
-	free(line);
+	*line = value ? json_string(value) : json_null();
+	free(value);
 	free(text);
 	free(path);
-	return json;
+	errno = reason;
+	return reason == 0 || reason == ENOENT ? 0 : -1;
 }
 
 static int
-write_original(const AgentConfig *config, const char *name, const char *value)
+write_original(const AgentConfig *config, const char *name, const char *value, json_t *line)
 {
-	json_t	   *record = json_pack("{s:s, s:o}", "value", value, "line", own_line(config, name));
+	json_t	   *record = json_pack("{s:s, s:O}", "value", value, "line", line);
 	char	   *text = json_dumps(record, JSON_COMPACT);
 	char	   *directory = directory_path(config);
 	char	   *path = original_path(config, name);
@@ -93,10 +98,15 @@ int
 original_keep(const AgentConfig *config, const char *name, const char *value)
 {
 	Original	original;
-	bool		known = original_read(config, name, &original);
+	json_t	   *line = NULL;
+	int			known = original_read(config, name, &original);
+	int			rc = known == 0 ? own_line(config, name, &line) : known;
 
+	if (known == 0 && rc == 0)
+		rc = write_original(config, name, value, line);
+	json_decref(line);
 	original_free(&original);
-	return known ? 0 : write_original(config, name, value);
+	return rc < 0 ? -1 : 0;
 }
 
 void

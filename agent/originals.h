@@ -13,8 +13,8 @@ typedef struct Original
 	char	   *line;			/* postgresql.auto.conf's own, NULL: it had none */
 } Original;
 
-/* What is remembered; false: nothing. */
-extern bool original_read(const AgentConfig *config, const char *name, Original *original);
+/* What is remembered: 1; 0: nothing; -1 with errno: not known, since its file cannot be read. */
+extern int	original_read(const AgentConfig *config, const char *name, Original *original);
 extern void original_free(Original *original);
 
 /* Remembers `value` and the line; what is remembered already stays.  0, or -1 with errno. */

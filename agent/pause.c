@@ -193,6 +193,7 @@ load_mark(const AgentConfig *config, const char *name)
 {
 	char	   *path = mark_path(config, name);
 	char	   *text = file_read(path, 1024 * 1024, NULL);
+	int			reason = errno;
 	json_t	   *record = text ? json_loads(text, 0, NULL) : NULL;
 	json_t	   *databases = json_object_get(record, "databases");
 
@@ -206,6 +207,9 @@ load_mark(const AgentConfig *config, const char *name)
 		pause_guard(endpoint, databases, json_number_value(json_object_get(record, "deadline_ms")));
 		pthread_mutex_unlock(&endpoint->lock);
 	}
+	else						/* which databases is not known, and nobody else resumes them */
+		log_error("PgBouncer \"%s\" may be paused, and \"%s\" cannot be read: %s; see SHOW DATABASES there, and RESUME",
+				  name, path, text ? "it is not the mark of a pause" : strerror(reason));
 	json_decref(record);
 	free(text);
 	free(path);

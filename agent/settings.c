@@ -200,10 +200,12 @@ set_or_restore(ActionContext *ctx, PGconn *conn, json_t *params, json_t *result)
 	const char *value = param_string(params, "value", NULL);
 	char	   *now = current_value(ctx, conn, name);
 	Original	original;
-	bool		known = original_read(ctx->config, name, &original);
+	int			known = original_read(ctx->config, name, &original);
 	int			rc = -1;
 
-	if (now)
+	if (known < 0)
+		action_fail(ctx, STATE_IO_ERROR, "could not read what \"%s\" was: %s", name, strerror(errno));
+	else if (now)
 	{
 		json_object_set_new(result, "previous", json_string(known ? original.value : now));
 		if (!param_bool(params, "restore", false) && !(known && value && strcmp(original.value, value) == 0))
@@ -258,7 +260,11 @@ settings_put_back(ActionContext *ctx)
 	{
 		Original	original;
 
-		if (original_read(ctx->config, our_settings[i], &original) && put_back(ctx, our_settings[i], &original) < 0)
+		int			known = original_read(ctx->config, our_settings[i], &original);
+
+		if (known < 0)
+			log_warning("could not put back \"%s\": what it was cannot be read: %s", our_settings[i], strerror(errno));
+		else if (known && put_back(ctx, our_settings[i], &original) < 0)
 		{
 			log_warning("could not put back \"%s\": %s", our_settings[i], action_error_message(ctx));
 			action_forget_error(ctx);

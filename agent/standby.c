@@ -167,6 +167,7 @@ standby_configure_offline(ActionContext *ctx, const char *data, const Upstream *
 	char	   *path = xasprintf("%s/postgresql.auto.conf", data);
 	char	   *signal_path = xasprintf("%s/standby.signal", data);
 	char	   *text = file_read(path, AUTO_CONF_MAX, NULL);
+	int			reason = text ? 0 : errno;
 	char	   *existing = text ? conf_value(text, "primary_conninfo") : NULL;
 	char	   *conninfo = new_conninfo(ctx->config, existing, upstream);
 	ConfSetting settings[] = {
@@ -177,8 +178,8 @@ standby_configure_offline(ActionContext *ctx, const char *data, const Upstream *
 	char	   *changed = conf_rewrite(text ? text : "", settings, 3);
 	int			rc = 0;
 
-	if (!text && errno != ENOENT)
-		rc = action_fail(ctx, STATE_IO_ERROR, "could not read \"%s\": %s", path, strerror(errno));
+	if (!text && reason != ENOENT)
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not read \"%s\": %s", path, strerror(reason));
 	else if (file_write_atomic(path, changed, strlen(changed), 0600, true) < 0 ||
 			 file_write_atomic(signal_path, "", 0, 0600, true) < 0)
 		rc = action_fail(ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, strerror(errno));

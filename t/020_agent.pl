@@ -410,6 +410,13 @@ sub test_restart
 	like($output, qr/another agent uses/, 'a second agent with the same state refuses to start');
 	isnt($rc, 0, 'with an error');
 
+	mkdir "$dir/spoilt";
+	write_file("$dir/spoilt/epoch", "?\n");
+	write_file("$dir/spoilt.ini", "[agent]\nnode = x\nlisten = unix:$dir/run/spoilt.sock\nstate_dir = $dir/spoilt\ntoken_file = $dir/token\n");
+	($rc, $output) = run('timeout', 5, $agent_binary, '--config', "$dir/spoilt.ini");
+	is($rc, 1, 'an agent whose epoch cannot be read does not start');
+	like($output, qr/could not read ".*epoch"/, 'and says so');
+
 	write_file("$dir/token", "another-token-$$\n", 0600);
 	kill 'HUP', $agent_pid{chicago};
 	ok(wait_for('reload', sub { (request('chicago', 'GET', '/v1/ping', token => "another-token-$$"))[0] == 200 }), 'SIGHUP reads the token again');

@@ -572,6 +572,7 @@ main(void)
 	test_auto_conf();
 	test_conninfo();
 	test_bouncer(directory);
+	test_files(directory);
 	test_lsn();
 	test_token_order();
 	test_token_burn();

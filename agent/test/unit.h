@@ -13,4 +13,7 @@ extern void is(char *got, const char *expected, const char *name);	/* compares, 
 /* unit_bouncer.c; files may be made in the directory */
 extern void test_bouncer(const char *directory);
 
+/* unit_files.c; the same */
+extern void test_files(const char *directory);
+
 #endif							/* PINGPONG_AGENT_UNIT_H */
