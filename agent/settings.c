@@ -3,7 +3,6 @@
  *		pg.checkpoint, pg.query, pg.setting: small orders to the local server.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +13,9 @@
 #define SETTING_TIMEOUT_MS 5000
 #define CHECKPOINT_TIMEOUT_MS 600000
 #define SEEN_TRIES 500			/* of 2 ms */
+#define CHANGE_TRIES 100		/* of 10 ms, when other jobs change the same setting */
 
 static const char *const our_settings[] = {"synchronous_standby_names", "wal_init_zero", "wal_writer_delay", NULL};
-static pthread_mutex_t settings_lock = PTHREAD_MUTEX_INITIALIZER;	/* an original and its change are one */
 
 int
 action_pg_checkpoint(ActionContext *ctx, json_t *params, json_t *result)
@@ -128,19 +127,21 @@ current_value(ActionContext *ctx, PGconn *conn, const char *name)
 
 /*
  * Has the server the old value again, now that it reads its files?  It says so in its own
- * units.  A third value is not the old one; it comes from elsewhere.
+ * units.  A third value is not the old one; it comes from elsewhere.  No answer is no, and no failure of the job.
  */
 static bool
-is_back(ActionContext *ctx, PGconn *conn, const char *name, const char *value, const char *ours)
+is_back(PGconn *conn, const char *name, const char *value, const char *ours)
 {
+	const char *values[] = {name};
+
 	for (int i = 0; i < SEEN_TRIES; i++)
 	{
 		/* one look: the new value may come between two */
-		char	   *now = current_value(ctx, conn, name);
-		bool		old = now && strcmp(now, value) == 0;
-		bool		other = !now || strcmp(now, ours) != 0;
+		PGresult   *res = pg_query(conn, NULL, 0, "SELECT pg_catalog.current_setting($1)", 1, values);
+		bool		old = res && strcmp(PQgetvalue(res, 0, 0), value) == 0;
+		bool		other = !res || strcmp(PQgetvalue(res, 0, 0), ours) != 0;
 
-		free(now);
+		PQclear(res);
 		if (old || other)
 			return old;
 		sleep_ms(2);
@@ -159,7 +160,7 @@ restore_told(ActionContext *ctx, PGconn *conn, const char *name, const char *val
 		return 0;				/* it was restored before, or never changed */
 	if (alter_system(ctx, conn, name, NULL) < 0)
 		return -1;
-	return is_back(ctx, conn, name, value, ours) ? 0 : alter_system(ctx, conn, name, value);
+	return is_back(conn, name, value, ours) ? 0 : alter_system(ctx, conn, name, value);
 }
 
 /* Killed before the memory is gone, it is done again: the same line is put back. */
@@ -169,8 +170,8 @@ restore_original(ActionContext *ctx, PGconn *conn, const char *name, const Origi
 	if (alter_system(ctx, conn, name, original->line) < 0)
 		return -1;
 	/* who comes next must not find our value as the one to be remembered */
-	is_back(ctx, conn, name, original->value, ours);
-	original_forget(ctx->config, name);
+	is_back(conn, name, original->value, ours);
+	original_forget(ctx->config, name, original);
 	return 0;
 }
 
@@ -181,39 +182,75 @@ is_lasting(const char *name, const char *value)
 	return !value || (*value && strcmp(name, "synchronous_standby_names") == 0);
 }
 
+/*
+ * What is remembered and still holds: 1; 0: nothing, with *theirs where a person has set the value since; -1: the job has
+ * failed.
+ */
 static int
-change_setting(ActionContext *ctx, PGconn *conn, const char *name, const char *value, const char *now)
+recall(ActionContext *ctx, const char *name, Original *original, bool *theirs)
 {
-	if (!is_lasting(name, value) && original_keep(ctx->config, name, now) < 0)
+	int			known = original_read(ctx->config, name, original);
+	int			ours = known > 0 ? original_is_ours(ctx->config, name, original) : known < 0 ? -1 : 1;
+
+	*theirs = known > 0 && ours == 0;
+	if (ours < 0)
+	{
+		original_free(original);
+		return action_fail(ctx, STATE_IO_ERROR, "could not read what \"%s\" was: %s", name, strerror(errno));
+	}
+	if (*theirs)
+	{
+		log_warning("\"%s\" was set anew, or in another cluster, since run \"%s\" had changed it; it stays as it is", name,
+					original->run ? original->run : "");
+		original_forget(ctx->config, name, original);
+		original_free(original);
+		return 0;
+	}
+	return known;
+}
+
+/* 1: another job has changed it meanwhile */
+static int
+change_setting(ActionContext *ctx, PGconn *conn, const char *name, const char *value, const Original *original,
+			   const char *now)
+{
+	int			rc = 0;
+
+	if (!is_lasting(name, value))
+		rc = original_keep(ctx->config, name, original, now, ctx->run, value);
+	if (rc < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not note the value of \"%s\": %s", name, strerror(errno));
+	if (rc > 0)
+		return rc;
 	if (alter_system(ctx, conn, name, value) < 0)
 		return -1;
 	if (is_lasting(name, value))
-		original_forget(ctx->config, name);
+		original_forget(ctx->config, name, original);
 	return 0;
 }
 
+/* 1: another job has changed it meanwhile. What is remembered is read before the value: it is older, not newer. */
 static int
 set_or_restore(ActionContext *ctx, PGconn *conn, json_t *params, json_t *result)
 {
 	const char *name = param_string(params, "name", "");
 	const char *value = param_string(params, "value", NULL);
-	char	   *now = current_value(ctx, conn, name);
+	bool		restore = param_bool(params, "restore", false);
 	Original	original;
-	int			known = original_read(ctx->config, name, &original);
+	bool		theirs;
+	int			known = recall(ctx, name, &original, &theirs);
+	char	   *now = known < 0 ? NULL : current_value(ctx, conn, name);
 	int			rc = -1;
 
-	if (known < 0)
-		action_fail(ctx, STATE_IO_ERROR, "could not read what \"%s\" was: %s", name, strerror(errno));
-	else if (now)
+	if (now)
 	{
 		json_object_set_new(result, "previous", json_string(known ? original.value : now));
-		if (!param_bool(params, "restore", false) && !(known && value && strcmp(original.value, value) == 0))
-			rc = change_setting(ctx, conn, name, value, now);
+		if (!restore && !(known && value && strcmp(original.value, value) == 0))
+			rc = change_setting(ctx, conn, name, value, &original, now);
 		else if (known)
 			rc = restore_original(ctx, conn, name, &original, now);
 		else
-			rc = restore_told(ctx, conn, name, value, now);
+			rc = theirs ? 0 : restore_told(ctx, conn, name, value, now);
 	}
 	original_free(&original);
 	free(now);
@@ -223,53 +260,58 @@ set_or_restore(ActionContext *ctx, PGconn *conn, json_t *params, json_t *result)
 int
 action_pg_setting(ActionContext *ctx, json_t *params, json_t *result)
 {
+	const char *name = param_string(params, "name", "");
 	PGconn	   *conn;
-	int			rc;
+	int			rc = 1;
 
-	if (!setting_allowed(param_string(params, "name", "")))
+	if (!setting_allowed(name))
 		return action_fail(ctx, "42501", "this setting is not one that the agent changes");
 	if (!param_string(params, "value", NULL) && !json_is_null(json_object_get(params, "value")))
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"value\" must be a string or null");
 	conn = pg_local_or_fail(ctx, NULL, SETTING_TIMEOUT_MS);
 	if (!conn)
 		return -1;
-	pthread_mutex_lock(&settings_lock);
-	rc = set_or_restore(ctx, conn, params, result);
-	pthread_mutex_unlock(&settings_lock);
+	for (int i = 0; rc > 0 && i < CHANGE_TRIES && !action_cancelled(ctx); i++)
+	{
+		if (i > 0)
+			sleep_ms(10);
+		rc = set_or_restore(ctx, conn, params, result);
+	}
+	if (rc > 0)
+		rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "other jobs change \"%s\" at the same time", name);
 	PQfinish(conn);
 	return rc;
 }
 
 static int
-put_back(ActionContext *ctx, const char *name, const Original *original)
+put_back(ActionContext *ctx, PGconn **conn, const char *name)
 {
-	PGconn	   *conn = pg_local_or_fail(ctx, NULL, SETTING_TIMEOUT_MS);
-	char	   *now = conn ? current_value(ctx, conn, name) : NULL;
-	int			rc = now ? restore_original(ctx, conn, name, original, now) : -1;
+	Original	original;
+	bool		theirs;
+	int			known = recall(ctx, name, &original, &theirs);
+	char	   *now = NULL;
 
+	if (known > 0 && !*conn)
+		*conn = pg_local_or_fail(ctx, NULL, SETTING_TIMEOUT_MS);
+	if (known > 0 && *conn)
+		now = current_value(ctx, *conn, name);
+	if (known > 0)
+		known = now && restore_original(ctx, *conn, name, &original, now) == 0 ? 0 : -1;
 	free(now);
-	PQfinish(conn);
-	return rc;
+	original_free(&original);
+	return known;
 }
 
 void
 settings_put_back(ActionContext *ctx)
 {
-	pthread_mutex_lock(&settings_lock);
+	PGconn	   *conn = NULL;
+
 	for (int i = 0; our_settings[i]; i++)
-	{
-		Original	original;
-
-		int			known = original_read(ctx->config, our_settings[i], &original);
-
-		if (known < 0)
-			log_warning("could not put back \"%s\": what it was cannot be read: %s", our_settings[i], strerror(errno));
-		else if (known && put_back(ctx, our_settings[i], &original) < 0)
+		if (put_back(ctx, &conn, our_settings[i]) < 0)
 		{
 			log_warning("could not put back \"%s\": %s", our_settings[i], action_error_message(ctx));
 			action_forget_error(ctx);
 		}
-		original_free(&original);
-	}
-	pthread_mutex_unlock(&settings_lock);
+	PQfinish(conn);
 }

@@ -336,6 +336,17 @@ sub test_originals
 	is(done($setting->(value => '10s'), 'with a line of its own')->{previous}, '300ms', 'that one is the original');
 	$restore->('200ms', 'restored with another value');
 	is(sql('chicago', 'SHOW wal_writer_delay'), '300ms', 'the line is back');
+
+	# (what a person sets meanwhile is theirs, whoever comes to put back what he remembers)
+	done($setting->(value => '10s'), 'changed');
+	sql('chicago', q{ALTER SYSTEM SET wal_writer_delay = '400ms'});
+	sql('chicago', 'SELECT pg_reload_conf()');
+	wait_for('reload', sub { sql('chicago', 'SHOW wal_writer_delay') eq '400ms' });
+	$restore->('200ms', 'restored behind the back of a person');
+	is(sql('chicago', q{SELECT setting FROM pg_file_settings WHERE name = 'wal_writer_delay'}), '400ms', 'what they have set stays');
+	is(done($setting->(value => '10s'), 'changed by the next run')->{previous}, '400ms', 'that is the original now');
+	$restore->('200ms', 'restored');
+	is(sql('chicago', 'SHOW wal_writer_delay'), '400ms', 'and comes back');
 	done($setting->(value => undef), 'and reset');
 	wait_for('reload', sub { sql('chicago', 'SHOW wal_writer_delay') eq '200ms' });
 }

@@ -90,28 +90,90 @@ test_epoch(const char *directory)
 	free(path);
 }
 
+static const Original nothing;
+
+static int
+keep(const AgentConfig *config, const Original *seen, const char *now, const char *ours)
+{
+	return original_keep(config, "wal_init_zero", seen, now, "7", ours);
+}
+
+static void
+test_originals_unread(const AgentConfig *config)
+{
+	Original	original;
+
+	reads_end(EIO, 0, 1000);
+	ok(keep(config, &nothing, "on", "off") < 0 && errno == EIO, "a person's line that cannot be read is not forgotten");
+	reads_end(0, 0, 0);
+	ok(original_read(config, "wal_init_zero", &original) == 0, "so nothing is remembered");
+	original_free(&original);
+	ok(keep(config, &nothing, "on", "off") == 0, "a value is remembered");
+	reads_end(EIO, 0, 1000);
+	ok(original_read(config, "wal_init_zero", &original) < 0, "what cannot be read is not forgotten");
+	original_free(&original);
+	ok(keep(config, &nothing, "off", "off") < 0, "and not written over");
+	reads_end(0, 0, 0);
+	ok(original_read(config, "wal_init_zero", &original) == 1 && strcmp(original.value, "on") == 0 &&
+	   original.line && strcmp(original.line, "on") == 0, "it is read later on");
+	ok(keep(config, &nothing, "off", "off") == 1, "another job was faster: look again");
+	ok(keep(config, &original, "off", "maybe") == 0, "a second value of ours");
+	original_forget(config, "wal_init_zero", &original);
+	original_free(&original);
+	ok(original_read(config, "wal_init_zero", &original) == 1 && strcmp(original.value, "on") == 0,
+	   "what another job has changed is not forgotten, and has its first original");
+	original_free(&original);
+}
+
+/* The parts of pg_control that we read */
+static void
+write_control(const char *directory, uint64_t system)
+{
+	char	   *path = xasprintf("%s/global/pg_control", directory);
+	char	   *folder = xasprintf("%s/global", directory);
+	char		bytes[512] = "";
+
+	memcpy(bytes, &system, sizeof(system));
+	make_directory(folder, 0700);
+	file_write_atomic(path, bytes, sizeof(bytes), 0600, false);
+	free(folder);
+	free(path);
+}
+
+static void
+test_originals_ours(const AgentConfig *config, const char *conf)
+{
+	Original	original;
+
+	original_read(config, "wal_init_zero", &original);
+	original_forget(config, "wal_init_zero", &original);
+	original_free(&original);
+	write_text(conf, "wal_init_zero = 'on'\n");
+	ok(keep(config, &nothing, "on", "off") == 0 && original_read(config, "wal_init_zero", &original) == 1, "a change is noted");
+	ok(original_is_ours(config, "wal_init_zero", &original) == 0, "not yet made, or put back: nothing of ours");
+	write_text(conf, "wal_init_zero = 'off'\n");
+	ok(original_is_ours(config, "wal_init_zero", &original) == 1, "made: it is ours");
+	write_text(conf, "wal_init_zero = 'maybe'\n");
+	ok(original_is_ours(config, "wal_init_zero", &original) == 0, "a person has set it since");
+	write_text(conf, "wal_init_zero = 'off'\n");
+	reads_end(EIO, 0, 1000);
+	ok(original_is_ours(config, "wal_init_zero", &original) < 0, "whose it is cannot be read");
+	reads_end(0, 0, 0);
+	write_control(config->pg.data, 4712);
+	ok(original_is_ours(config, "wal_init_zero", &original) == 0, "another cluster");
+	original_free(&original);
+}
+
 static void
 test_originals(const char *directory)
 {
-	AgentConfig config = {.state_dir = (char *) directory,.pg = {.data = (char *) directory}};
+	AgentConfig config = {.state_dir = (char *) directory, .pg = {.data = (char *) directory}};
 	char	   *conf = xasprintf("%s/postgresql.auto.conf", directory);
-	Original	original;
 
 	write_text(conf, "wal_init_zero = 'on'\n");
-	reads_end(EIO, 0, 1000);
-	ok(original_keep(&config, "wal_init_zero", "on") < 0 && errno == EIO, "a person's line that cannot be read is not forgotten");
-	reads_end(0, 0, 0);
-	ok(original_read(&config, "wal_init_zero", &original) == 0, "so nothing is remembered");
-	original_free(&original);
-	ok(original_keep(&config, "wal_init_zero", "on") == 0, "a value is remembered");
-	reads_end(EIO, 0, 1000);
-	ok(original_read(&config, "wal_init_zero", &original) < 0, "what cannot be read is not forgotten");
-	original_free(&original);
-	ok(original_keep(&config, "wal_init_zero", "off") < 0, "and not written over");
-	reads_end(0, 0, 0);
-	ok(original_read(&config, "wal_init_zero", &original) == 1 && strcmp(original.value, "on") == 0 &&
-	   original.line && strcmp(original.line, "on") == 0, "it is read later on");
-	original_free(&original);
+	write_control(directory, 4711);
+	test_originals_unread(&config);
+	test_originals_ours(&config, conf);
 	free(conf);
 }
 
