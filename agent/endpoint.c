@@ -22,6 +22,7 @@ Endpoint *
 endpoint_get(const char *name)
 {
 	Endpoint   *endpoint;
+	pthread_condattr_t attr;
 
 	pthread_mutex_lock(&endpoints_lock);
 	for (endpoint = endpoints; endpoint; endpoint = endpoint->next)
@@ -32,7 +33,10 @@ endpoint_get(const char *name)
 		endpoint = xalloc(sizeof(Endpoint));
 		endpoint->name = xstrdup(name);
 		pthread_mutex_init(&endpoint->lock, NULL);
-		pthread_cond_init(&endpoint->changed, NULL);
+		pthread_condattr_init(&attr);
+		pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+		pthread_cond_init(&endpoint->changed, &attr);
+		pthread_condattr_destroy(&attr);
 		endpoint->wake_fd = -1;
 		endpoint->next = endpoints;
 		endpoints = endpoint;

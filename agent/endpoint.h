@@ -13,6 +13,17 @@
 #define ENDPOINT_PAUSERS_MAX 8
 #define ADMIN_TIMEOUT_MS 5000	/* "query_timeout_ms" of the endpoint, where that is not set */
 
+/*
+ * When a pause is over, whatever happens; it outlasts us. By two clocks, of which the earlier one counts: the realtime
+ * clock may be set back, the other one is good in one life of the host only.
+ */
+typedef struct PauseEnd
+{
+	double		real_ms;		/* CLOCK_REALTIME */
+	double		boot_ms;		/* CLOCK_BOOTTIME; 0: not known */
+	char		boot_id[64];
+} PauseEnd;
+
 /* The version of the file that a run is going to need, made beforehand */
 typedef struct Stage
 {
@@ -29,7 +40,7 @@ typedef struct Endpoint
 	struct Endpoint *next;
 	char	   *name;
 	pthread_mutex_t lock;
-	pthread_cond_t changed;		/* CLOCK_REALTIME: the deadline of a pause outlasts us */
+	pthread_cond_t changed;		/* CLOCK_MONOTONIC */
 	PGconn	   *control;		/* for everything that answers at once */
 	PGconn	   *pausers[ENDPOINT_PAUSERS_MAX];	/* opened by prepare, one a route; a pause takes one away */
 	int			n_pausers;
@@ -43,7 +54,7 @@ typedef struct Endpoint
 	int			wake_fd;		/* of the pause that waits, -1: none */
 	char	   *pause_run;		/* of the pause that is on; two orders of one run are one pause */
 	json_t	   *paused;			/* its databases, NULL: no pause is on */
-	double		pause_deadline_ms;	/* CLOCK_REALTIME */
+	PauseEnd	pause_end;
 	char	   *ended_run;		/* the last run that had a commit or release here */
 	json_t	   *ended;			/* and for which databases */
 	char	   *file_retry;		/* server_login_retry as PgBouncer's files have it, NULL: not seen yet */
@@ -121,10 +132,12 @@ extern void burst_end(BurstReader *reader);
 extern int	burst_run(Endpoint *endpoint, const BouncerConfig *bouncer, char *const *statements, BurstAnswer *answers,
 					  double deadline, char *error, size_t error_size);
 
-/* pause.c: the deadline that every pause carries, kept in state_dir/pause/ENDPOINT.json */
-extern int	pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *databases, double deadline_ms);
+/* pause.c: the end that every pause carries, kept in state_dir/pause/ENDPOINT.json */
+extern PauseEnd pause_end_in(double ms);
+extern double pause_left_ms(const PauseEnd *end);	/* <= 0: it is over */
+extern int	pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *databases, const PauseEnd *end);
 extern void pause_clear(const AgentConfig *config, Endpoint *endpoint);
-extern void pause_guard(Endpoint *endpoint, json_t *databases, double deadline_ms);	/* the lock is held */
+extern void pause_guard(Endpoint *endpoint, json_t *databases, const PauseEnd *end);	/* the lock is held */
 
 /*
  * proof.c: what PgBouncer says of itself.  Errors in one line.

@@ -2,8 +2,8 @@
  * pause.c
  *		The end that every pause carries.
  *
- * A paused PgBouncer whose controller died stays paused for ever.  So a pause has a
- * deadline, written to state_dir/pause/ENDPOINT.json before the first PAUSE is sent, and
+ * A paused PgBouncer whose controller died stays paused for ever.  So a pause has an
+ * end, written to state_dir/pause/ENDPOINT.json before the first PAUSE is sent, and
  * a thread that resumes when it has passed; a restarted agent finds the file.  There is
  * no fsync: a pause does not survive the host's crash either.
  */
@@ -22,14 +22,40 @@
 #define BACKEND_WAIT_MS 5000
 #define RESUME_TIMEOUT_MS 10000
 #define RESUME_AGAIN_MS 5000
+#define LOOK_MS 1000			/* how often a guard looks at the clocks: they may be set, or have stood still */
 
 typedef struct Guard
 {
 	Endpoint   *endpoint;
 	json_t	   *databases;
-	double		deadline_ms;	/* CLOCK_REALTIME */
+	PauseEnd	end;
 	unsigned	generation;
 } Guard;
+
+PauseEnd
+pause_end_in(double ms)
+{
+	PauseEnd	end = {.real_ms = clock_realtime_ms() + ms, .boot_ms = clock_boottime_ms() + ms};
+
+	host_boot_id(end.boot_id, sizeof(end.boot_id));
+	return end;
+}
+
+/* A pause of before a restart of the host is over: its PgBouncer was restarted, too. */
+double
+pause_left_ms(const PauseEnd *end)
+{
+	double		left = end->real_ms - clock_realtime_ms();
+	double		left_boot = end->boot_ms - clock_boottime_ms();
+	char		boot_id[sizeof(end->boot_id)];
+
+	if (end->boot_ms == 0)
+		return left;
+	host_boot_id(boot_id, sizeof(boot_id));
+	if (strcmp(boot_id, end->boot_id) != 0)
+		return 0;
+	return left < left_boot ? left : left_boot;
+}
 
 static char *
 mark_path(const AgentConfig *config, const char *name)
@@ -38,10 +64,10 @@ mark_path(const AgentConfig *config, const char *name)
 }
 
 int
-pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *databases, double deadline_ms)
+pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *databases, const PauseEnd *end)
 {
-	json_t	   *record = json_pack("{s:s, s:f, s:O}", "endpoint", endpoint->name, "deadline_ms", deadline_ms,
-								   "databases", databases);
+	json_t	   *record = json_pack("{s:s, s:f, s:f, s:s, s:O}", "endpoint", endpoint->name, "deadline_ms", end->real_ms,
+								   "deadline_boot_ms", end->boot_ms, "boot_id", end->boot_id, "databases", databases);
 	char	   *text = json_dumps(record, JSON_COMPACT);
 	char	   *path = mark_path(config, endpoint->name);
 	char	   *directory = xasprintf("%s/pause", config->state_dir);
@@ -152,20 +178,28 @@ resume_late(Guard *guard)
 	}
 }
 
+/* The lock is held. */
+static void
+wait_changed(Endpoint *endpoint, double ms)
+{
+	double		at = clock_monotonic_ms() + ms;
+	struct timespec until = {(time_t) (at / 1000), (long) ((at - (double) (time_t) (at / 1000) * 1000) * 1e6)};
+
+	pthread_cond_timedwait(&endpoint->changed, &endpoint->lock, &until);
+}
+
 static void *
 guard_main(void *argument)
 {
 	Guard	   *guard = argument;
 	Endpoint   *endpoint = guard->endpoint;
-	struct timespec until = {(time_t) (guard->deadline_ms / 1000),
-	(long) ((guard->deadline_ms - (double) (time_t) (guard->deadline_ms / 1000) * 1000) * 1e6)};
-	int			rc = 0;
+	double		left = 1;
 
 	pthread_mutex_lock(&endpoint->lock);
-	while (rc == 0 && guard->generation == endpoint->generation)
-		rc = pthread_cond_timedwait(&endpoint->changed, &endpoint->lock, &until);
+	while (guard->generation == endpoint->generation && (left = pause_left_ms(&guard->end)) > 0)
+		wait_changed(endpoint, left < LOOK_MS ? left : LOOK_MS);
 	pthread_mutex_unlock(&endpoint->lock);
-	if (rc != 0)
+	if (left <= 0)
 		resume_late(guard);
 	json_decref(guard->databases);
 	free(guard);
@@ -173,16 +207,16 @@ guard_main(void *argument)
 }
 
 void
-pause_guard(Endpoint *endpoint, json_t *databases, double deadline_ms)
+pause_guard(Endpoint *endpoint, json_t *databases, const PauseEnd *end)
 {
 	Guard	   *guard = xalloc(sizeof(Guard));
 	pthread_t	thread;
 
 	guard->endpoint = endpoint;
 	guard->databases = json_deep_copy(databases);
-	guard->deadline_ms = deadline_ms;
+	guard->end = *end;
 	guard->generation = endpoint->generation;
-	endpoint->pause_deadline_ms = deadline_ms;
+	endpoint->pause_end = *end;
 	if (pthread_create(&thread, NULL, guard_main, guard) != 0)
 		abort();				/* the mark is on disk: the next start resumes */
 	pthread_detach(thread);
@@ -200,11 +234,14 @@ load_mark(const AgentConfig *config, const char *name)
 	if (json_is_object(databases))
 	{
 		Endpoint   *endpoint = endpoint_get(name);
+		PauseEnd	end = {.real_ms = json_number_value(json_object_get(record, "deadline_ms")),
+		.boot_ms = json_number_value(json_object_get(record, "deadline_boot_ms"))};
 
+		snprintf(end.boot_id, sizeof(end.boot_id), "%s", param_string(record, "boot_id", ""));
 		log_info("PgBouncer \"%s\": found a pause of before the restart", name);
 		pthread_mutex_lock(&endpoint->lock);
 		endpoint_add_pause(endpoint, NULL, databases);
-		pause_guard(endpoint, databases, json_number_value(json_object_get(record, "deadline_ms")));
+		pause_guard(endpoint, databases, &end);
 		pthread_mutex_unlock(&endpoint->lock);
 	}
 	else						/* which databases is not known, and nobody else resumes them */

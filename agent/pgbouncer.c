@@ -243,16 +243,16 @@ await_effect(ActionContext *ctx, Order *order, Pause *pause)
 
 /* The lock is held: a commit comes before all of this, or after it. */
 static int
-send_all(ActionContext *ctx, Order *order, Pause *pause, double deadline_ms)
+send_all(ActionContext *ctx, Order *order, Pause *pause, const PauseEnd *end)
 {
 	Endpoint   *endpoint = order->endpoint;
 	int			rc;
 
 	retry_await_logins(endpoint, order->bouncer, order->databases, LOGINS_MS);
 	begin_pause(ctx, order);
-	if (pause_mark(ctx->config, endpoint, endpoint->paused, deadline_ms) < 0)
+	if (pause_mark(ctx->config, endpoint, endpoint->paused, end) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not note the pause: %s", strerror(errno));
-	pause_guard(endpoint, order->databases, deadline_ms);
+	pause_guard(endpoint, order->databases, end);
 	pause->generation = endpoint->generation;
 	pause->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (endpoint->wake_fd < 0)
@@ -425,7 +425,7 @@ end_databases(const AgentConfig *config, Order *order)
 		json_object_del(endpoint->paused, name);
 	if (json_object_size(endpoint->paused) > 0)
 	{
-		pause_mark(config, endpoint, endpoint->paused, endpoint->pause_deadline_ms);
+		pause_mark(config, endpoint, endpoint->paused, &endpoint->pause_end);
 		return;
 	}
 	pause_clear(config, endpoint);
@@ -474,6 +474,7 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 	json_t	   *ignore = json_object_get(params, "ignore");
 	double		start = clock_monotonic_ms();
 	Pause		pause = {.wake_fd = -1};
+	PauseEnd	end;
 	Order		order;
 	bool		late;
 	int			rc;
@@ -486,7 +487,8 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 		return 0;				/* the guard of the first life has its end; nobody needs more of it now */
 	order_lock(&order);
 	late = endpoint_has_ended(order.endpoint, ctx->run, order.databases);
-	rc = late ? 0 : send_all(ctx, &order, &pause, clock_realtime_ms() + resume_after);
+	end = pause_end_in((double) resume_after);
+	rc = late ? 0 : send_all(ctx, &order, &pause, &end);
 	pthread_mutex_unlock(&order.endpoint->lock);
 	if (late)
 	{

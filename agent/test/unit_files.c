@@ -12,6 +12,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "agent/endpoint.h"
 #include "agent/jobs.h"
 #include "agent/originals.h"
 #include "agent/test/unit.h"
@@ -177,10 +178,30 @@ test_originals(const char *directory)
 	free(conf);
 }
 
+static void
+test_pause_end(void)
+{
+	PauseEnd	end = pause_end_in(5000);
+	PauseEnd	set_back = end;
+	PauseEnd	set_ahead = end;
+	PauseEnd	rebooted = end;
+	PauseEnd	old = {.real_ms = end.real_ms};
+
+	set_back.real_ms += 3600000;	/* seen from a clock that was set back by an hour */
+	set_ahead.real_ms -= 3600000;
+	snprintf(rebooted.boot_id, sizeof(rebooted.boot_id), "another life");
+	ok(pause_left_ms(&end) > 0 && pause_left_ms(&end) <= 5000, "a pause has an end");
+	ok(pause_left_ms(&set_back) <= 5000, "which a clock that is set back does not put off");
+	ok(pause_left_ms(&set_ahead) <= 0, "the earlier one counts");
+	ok(pause_left_ms(&rebooted) <= 0, "it does not outlast the host");
+	ok(pause_left_ms(&old) > 0, "without a second clock the first one counts");
+}
+
 void
 test_files(const char *directory)
 {
 	test_read(directory);
 	test_epoch(directory);
 	test_originals(directory);
+	test_pause_end();
 }
