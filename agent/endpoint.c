@@ -38,6 +38,7 @@ endpoint_get(const char *name)
 		pthread_cond_init(&endpoint->changed, &attr);
 		pthread_condattr_destroy(&attr);
 		endpoint->wake_fd = -1;
+		endpoint->generation = 1;	/* 0: a pause that has not begun */
 		endpoint->next = endpoints;
 		endpoints = endpoint;
 	}

@@ -177,20 +177,30 @@ send_pause(ActionContext *ctx, Order *order, Pause *pause)
 
 /*
  * Two routes of one run are one pause.  The pause of a former run is over, but what it
- * has left paused comes under the new guard: nobody else would resume it.
+ * has left paused comes under the new guard: nobody else would resume it.  Where the new
+ * pause cannot be noted, the former one keeps its guard, and nothing has begun.
  */
-static void
-begin_pause(ActionContext *ctx, Order *order)
+static int
+begin_pause(ActionContext *ctx, Order *order, const PauseEnd *end)
 {
 	Endpoint   *endpoint = order->endpoint;
-	json_t	   *former = json_incref(endpoint->paused);
+	json_t	   *all = json_copy(order->databases);
+	int			rc;
 
-	if (!endpoint->pause_run || strcmp(endpoint->pause_run, ctx->run) != 0)
-		endpoint_end_pause(endpoint);
-	endpoint_add_pause(endpoint, ctx->run, order->databases);
-	if (former && former != endpoint->paused)
-		json_object_update_missing(endpoint->paused, former);
-	json_decref(former);
+	if (endpoint->paused)
+		json_object_update_missing(all, endpoint->paused);
+	rc = pause_mark(ctx->config, endpoint, all, end);
+	if (rc < 0)
+		action_fail(ctx, STATE_IO_ERROR, "could not note the pause: %s", strerror(errno));
+	else
+	{
+		if (!endpoint->pause_run || strcmp(endpoint->pause_run, ctx->run) != 0)
+			endpoint_end_pause(endpoint);
+		endpoint_add_pause(endpoint, ctx->run, all);
+		pause_guard(endpoint, all, end);
+	}
+	json_decref(all);
+	return rc;
 }
 
 /* The first database that PgBouncer does not call paused, or NULL. */
@@ -249,10 +259,8 @@ send_all(ActionContext *ctx, Order *order, Pause *pause, const PauseEnd *end)
 	int			rc;
 
 	retry_await_logins(endpoint, order->bouncer, order->databases, LOGINS_MS);
-	begin_pause(ctx, order);
-	if (pause_mark(ctx->config, endpoint, endpoint->paused, end) < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "could not note the pause: %s", strerror(errno));
-	pause_guard(endpoint, order->databases, end);
+	if (begin_pause(ctx, order, end) < 0)
+		return -1;
 	pause->generation = endpoint->generation;
 	pause->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (endpoint->wake_fd < 0)

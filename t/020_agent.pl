@@ -790,6 +790,17 @@ sub test_pause_ends
 	done(act('router', 'two', $epoch, 'pgbouncer.release', \%app), 'the first is released');
 	is(paused() . paused('other'), '01', 'the second stays paused');
 	ok(wait_for('resume', sub { paused('other') eq '0' }, 10), 'and keeps its end');
+
+	# (a disk that takes no mark: the next run's pause does not begin, and the guard of the one before stays)
+	done(act('router', 'three', $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 1500 }, step => 'p1'), 'a run that stays away');
+	rename "$dir/router/state/pause", "$dir/router/state/pause.away" or die;
+	write_file("$dir/router/state/pause", '');
+	is(act('router', 'four', $epoch, 'pgbouncer.pause', { %other, resume_after_ms => 60000 }, step => 'p1')->{error}{code}, '58030',
+		'a pause that cannot be noted');
+	is(paused('other'), '0', 'is none');
+	ok(wait_for('resume', sub { paused() eq '0' }, 10), 'the pause of before ends all the same');
+	unlink "$dir/router/state/pause" or die;
+	rename "$dir/router/state/pause.away", "$dir/router/state/pause" or die;
 	is(act('router', 'two', $epoch, 'pgbouncer.prepare', { endpoint => 'main', databases => { app => 'host=elsewhere' } })->{error}{code},
 		'22023', 'a route that leads elsewhere');
 
