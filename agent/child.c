@@ -30,7 +30,7 @@ extern char **environ;
 typedef struct Child
 {
 	pid_t		pid;
-	int			pidfd;
+	int			pidfd;			/* -1: none to be had; then we look each tick */
 	int			output;			/* our end of the pipe, or the file */
 	char		tail[TAIL_MAX + 1];
 	size_t		tail_size;
@@ -198,6 +198,17 @@ child_reap(ActionContext *ctx, Child *child, const ChildOptions *options)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* Its end is only looked at: the status is for child_reap(). */
+static bool
+child_ended(const Child *child, const struct pollfd *told)
+{
+	siginfo_t	info = {0};
+
+	if (child->pidfd >= 0)
+		return told->revents != 0;
+	return waitid(P_PID, child->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child->pid;
+}
+
 /* Until it ended, or was told to end: then returns the reason. */
 static const char *
 child_watch(ActionContext *ctx, Child *child, const ChildOptions *options)
@@ -214,7 +225,7 @@ child_watch(ActionContext *ctx, Child *child, const ChildOptions *options)
 		poll(fds, 2, TICK_MS);
 		if (fds[1].revents)
 			read_output(ctx, child, options);
-		if (fds[0].revents)
+		if (child_ended(child, &fds[0]))
 			return reason;
 		if (fds[1].revents & POLLHUP)
 			sleep_ms(1);		/* it closed its output but goes on */

@@ -2,7 +2,7 @@
  * unit_files.c
  *		What is kept in files: a file that cannot be read is neither an empty nor a missing one.
  *
- * read() of the whole program is ours, so that it can fail.
+ * read() and pidfd_open() of the whole program are ours, so that they can fail.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "agent/child.h"
 #include "agent/endpoint.h"
 #include "agent/jobs.h"
 #include "agent/originals.h"
@@ -33,6 +34,21 @@ our_read(int fd, void *buffer, size_t size)
 	}
 	/* in pieces, as a network file system may do */
 	return syscall(SYS_read, fd, buffer, read_error && size > 5 ? 5 : size);
+}
+
+static bool no_pidfd;
+
+extern int	our_pidfd_open(pid_t pid, unsigned flags) __asm__("pidfd_open");
+
+int
+our_pidfd_open(pid_t pid, unsigned flags)
+{
+	if (no_pidfd)
+	{
+		errno = EMFILE;
+		return -1;
+	}
+	return (int) syscall(SYS_pidfd_open, pid, flags);
 }
 
 static void
@@ -197,6 +213,22 @@ test_pause_end(void)
 	ok(pause_left_ms(&old) > 0, "without a second clock the first one counts");
 }
 
+/* A child that cannot be watched by a descriptor ends all the same, by itself and by its time. */
+static void
+test_child(void)
+{
+	double		start = clock_monotonic_ms();
+	char		text[16];
+
+	no_pidfd = true;
+	ok(child_run_text((char *[]) {"/bin/echo", "7", NULL}, 60000, text, sizeof(text)) == 0 && strcmp(text, "7\n") == 0,
+	   "without a descriptor for it, the end of a child is seen");
+	ok(child_run_quietly((char *[]) {"/bin/sh", "-c", "exit 3", NULL}, 60000) == 3, "with its status");
+	ok(child_run_quietly((char *[]) {"/bin/sleep", "60", NULL}, 50) == -1, "and it is ended in time");
+	ok(clock_monotonic_ms() - start < 30000, "all of that at once");
+	no_pidfd = false;
+}
+
 void
 test_files(const char *directory)
 {
@@ -204,4 +236,5 @@ test_files(const char *directory)
 	test_epoch(directory);
 	test_originals(directory);
 	test_pause_end();
+	test_child();
 }
