@@ -339,6 +339,29 @@ check_listen(ConfigParser *parser, const AgentConfig *config)
 	return 1;
 }
 
+static bool
+same_file(const char *a, const char *b)
+{
+	struct stat st_a;
+	struct stat st_b;
+
+	if (strcmp(a, b) == 0)
+		return true;
+	return stat(a, &st_a) == 0 && stat(b, &st_b) == 0 && st_a.st_dev == st_b.st_dev && st_a.st_ino == st_b.st_ino;
+}
+
+/* Each section has a lock and a next version of its file: with one file, the orders of two would lose each other's lines. */
+static int
+check_files(ConfigParser *parser, const AgentConfig *config)
+{
+	for (int i = 0; i < config->n_bouncers; i++)
+		for (int j = 0; j < i; j++)
+			if (same_file(config->bouncers[i].file, config->bouncers[j].file))
+				return refuse(parser, "[pgbouncer.%s] and [pgbouncer.%s] have the same \"file\"; each PgBouncer needs one of its own",
+							  config->bouncers[j].name, config->bouncers[i].name);
+	return 1;
+}
+
 static int
 check_config(ConfigParser *parser, AgentConfig *config)
 {
@@ -357,6 +380,8 @@ check_config(ConfigParser *parser, AgentConfig *config)
 			!require(parser, config->bouncers[i].file, "pgbouncer.*", "file") ||
 			(config->bouncers[i].smoke && !require_conninfo(parser, config->bouncers[i].smoke, "smoke")))
 			return 0;
+	if (!check_files(parser, config))
+		return 0;
 	for (int i = 0; i < config->n_hooks; i++)
 		if (!config->hooks[i].argv || config->hooks[i].argv[0][0] != '/')
 			return refuse(parser, "hook \"%s\" is not an absolute path%s", config->hooks[i].name, "");

@@ -491,6 +491,9 @@ test_config_good(void)
 	free(text);
 }
 
+#define POOLERS(a, b) \
+	"[pgbouncer.a]\nadmin = host=/run dbname=pgbouncer\nfile = " a "\n[pgbouncer.b]\nadmin = host=/run dbname=pgbouncer\nfile = " b "\n"
+
 static void
 test_config_bad(void)
 {
@@ -506,6 +509,9 @@ test_config_bad(void)
 	refuses(LISTEN PG "replication = password\n", 0600, "replication", "configuration: not a conninfo");
 	refuses(LISTEN "[hooks]\nx = echo\n", 0600, "absolute", "configuration: a hook without a path");
 	refuses(LISTEN "[pgbouncer.x]\nfile = /f\n", 0600, "admin", "configuration: a pooler without a console");
+	refuses(LISTEN POOLERS("/f", "/f"), 0600, "[pgbouncer.a] and [pgbouncer.b]", "configuration: two poolers with one file");
+	refuses(LISTEN POOLERS("/proc/self/maps", "/proc/thread-self/../../maps"), 0600, "same \"file\"",
+			"configuration: two poolers with one file by two names");
 }
 
 /* ---- jobs as JSON ---- */
