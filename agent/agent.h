@@ -100,6 +100,9 @@ extern const HookConfig *config_hook(const AgentConfig *config, const char *name
 extern void memory_start(const AgentConfig *config);
 extern const char *memory_id(void);
 
+/* leftovers.c: removes what killed agents have left half written. Only before anything else of this agent writes. */
+extern void leftovers_remove(const AgentConfig *config);
+
 /* check.c: --check, returns the exit status */
 extern int check_run(const char *path);
 

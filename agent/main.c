@@ -142,6 +142,7 @@ run_agent(const char *path)
 		return 1;
 	}
 	config_install(config);
+	leftovers_remove(config);
 	memory_start(config);
 	if (jobs_start(error, sizeof(error)) < 0)
 	{

@@ -47,9 +47,9 @@ token_path(ActionContext *ctx)
 }
 
 static char *
-room_path(ActionContext *ctx, int n)
+room_path(const AgentConfig *config, const char *run, int n)
 {
-	return xasprintf("%s/token/%s.room%d", ctx->config->state_dir, ctx->run, n);
+	return xasprintf("%s/token/%s.room%d", config->state_dir, run, n);
 }
 
 static void
@@ -134,7 +134,7 @@ write_file(ActionContext *ctx, const char *path, const char *text)
 	for (int n = 1; n <= ROOMS; n++)
 	{
 		free(room);
-		room = room_path(ctx, n);
+		room = room_path(ctx->config, ctx->run, n);
 		if (file_exists(room))
 			break;
 	}
@@ -174,7 +174,7 @@ token_reserve(ActionContext *ctx)
 
 	for (int n = 1; rc == 0 && n <= ROOMS; n++)
 	{
-		char	   *room = room_path(ctx, n);
+		char	   *room = room_path(ctx->config, ctx->run, n);
 
 		if (file_reserve(room, ROOM_BYTES, 0600) < 0)
 			rc = action_fail(ctx, STATE_IO_ERROR, "no room for the promote token: %s", strerror(errno));
@@ -185,17 +185,23 @@ token_reserve(ActionContext *ctx)
 	return rc;
 }
 
-void
-token_release(ActionContext *ctx)
+static void
+remove_rooms(const AgentConfig *config, const char *run)
 {
 	for (int n = 1; n <= ROOMS; n++)
 	{
-		char	   *room = room_path(ctx, n);
+		char	   *room = room_path(config, run, n);
 
 		if (unlink(room) < 0 && errno != ENOENT)
 			log_warning("could not remove \"%s\": %s", room, strerror(errno));
 		free(room);
 	}
+}
+
+void
+token_release(ActionContext *ctx)
+{
+	remove_rooms(ctx->config, ctx->run);
 }
 
 /* What cannot be read stays: it might be of an epoch that counts. */
@@ -224,7 +230,11 @@ token_prune(const AgentConfig *config, int64_t epoch)
 		char	   *path = xasprintf("%s/%s", directory, entry->d_name);
 
 		if (len > 5 && strcmp(entry->d_name + len - 5, ".json") == 0 && older_than(path, epoch))
+		{
+			entry->d_name[len - 5] = '\0';
+			remove_rooms(config, entry->d_name);	/* first: without its token nobody would find them */
 			unlink(path);
+		}
 		free(path);
 	}
 	if (dir)

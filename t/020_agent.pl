@@ -531,6 +531,7 @@ sub test_token
 	like(act('dallas', 'epoch', 2, 'pg.promote', \%seal)->{error}{message}, qr/another epoch/, 'another epoch');
 	is(sql('dallas', 'SELECT pg_is_in_recovery()'), 't', 'after all of that dallas is a standby');
 
+	done(act('dallas', 'left', 1, 'token.arm', {}), 'arm, and never come back');
 	done(act('dallas', 'killed', 1, 'token.arm', {}), 'arm');
 	stop_agent('dallas', 'KILL');
 	start_agent('dallas');
@@ -595,6 +596,9 @@ sub test_moves
 	stop_agent('chicago', 'KILL');
 	start_agent('chicago');
 	is((get('chicago', '/v1/ping'))[1]{epoch}, 3, 'the epoch outlives the agent');
+
+	# (tokens of older epochs go when a later one is armed, with the room that was kept for them)
+	is(join(' ', glob("$dir/dallas/state/token/left.*")), '', 'nor is the room that was kept for them');
 }
 
 # The agent dies in the middle of a rejoin, at several moments; each time it goes on by itself.

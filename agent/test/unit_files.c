@@ -213,6 +213,41 @@ test_pause_end(void)
 	ok(pause_left_ms(&old) > 0, "without a second clock the first one counts");
 }
 
+static void
+test_leftovers(const char *directory)
+{
+	static const char *const names[] = {
+		"epoch.tmp7.0", "token/9.json.tmp123.45", "jobs/9/a.json.tmp1.2", "data/postgresql.auto.conf.tmp12.3",
+		/* these stay */
+		"epoch.tmp7", "token/x.tmp1.2.json", "data/some.tmp1.2", "jobs/9/a.json.tmp1.2x", "data/postgresql.auto.conf.tmp"
+	};
+	char	   *data = xasprintf("%s/left/data", directory);
+	char	   *state = xasprintf("%s/left", directory);
+	AgentConfig config = {.state_dir = state, .pg = {.present = true, .data = data}};
+	bool		right = true;
+
+	for (int round = 0; round < 2; round++)
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		{
+			char	   *path = xasprintf("%s/%s", state, names[i]);
+			char	   *copy = xstrdup(path);
+
+			*strrchr(copy, '/') = '\0';
+			make_directory(copy, 0700);
+			if (round == 0)
+				write_text(path, "x");
+			else
+				right &= file_exists(path) == (i >= 4);
+			if (round == 0 && i + 1 == sizeof(names) / sizeof(names[0]))
+				leftovers_remove(&config);
+			free(copy);
+			free(path);
+		}
+	ok(right, "what killed agents have left half written is removed, and nothing else");
+	free(state);
+	free(data);
+}
+
 /* A child that cannot be watched by a descriptor ends all the same, by itself and by its time. */
 static void
 test_child(void)
@@ -237,4 +272,5 @@ test_files(const char *directory)
 	test_originals(directory);
 	test_pause_end();
 	test_child();
+	test_leftovers(directory);
 }
