@@ -23,10 +23,11 @@ static Job *jobs;				/* newest first */
 static int	jobs_running;
 static bool shutting_down;
 static int64_t highest_epoch;
+static int64_t kept_epoch;		/* on disk */
 static pthread_mutex_t epoch_lock = PTHREAD_MUTEX_INITIALIZER;	/* held while the file is written */
 
 static void *job_main(void *argument);
-static void epoch_keep(const AgentConfig *config);
+static int	epoch_keep(const AgentConfig *config);
 
 static void
 set_text(char **field, const char *format, va_list args)
@@ -145,14 +146,17 @@ action_afterwards(ActionContext *ctx, void (*function) (ActionContext *ctx, json
 	ctx->afterwards_params = params;
 }
 
-/* What a lazy job owes after its answer, and any other before. */
-static void
+/* What a lazy job owes after its answer, and any other before. -1 with errno: the epoch that this job proved is not kept. */
+static int
 settle(ActionContext *ctx)
 {
-	if (ctx->epoch_proved)
-		epoch_keep(ctx->config);
+	int			rc = epoch_keep(ctx->config);	/* also one that an earlier job owes still */
+	int			reason = errno;
+
 	if (ctx->afterwards)
 		ctx->afterwards(ctx, ctx->afterwards_params);
+	errno = reason;
+	return ctx->epoch_proved ? rc : 0;
 }
 
 const char *
@@ -198,15 +202,18 @@ epoch_raise(int64_t epoch)
 }
 
 /* On disk: before the job's end is, so that a crash in between finds the job running. */
-static void
+static int
 epoch_keep(const AgentConfig *config)
 {
-	static int64_t kept;
+	int			rc = 0;
 
 	pthread_mutex_lock(&epoch_lock);
-	if (kept != highest_epoch && journal_write_epoch(config->state_dir, highest_epoch) == 0)
-		kept = highest_epoch;
+	if (kept_epoch != highest_epoch)
+		rc = journal_write_epoch(config->state_dir, highest_epoch);
+	if (rc == 0)
+		kept_epoch = highest_epoch;
 	pthread_mutex_unlock(&epoch_lock);
+	return rc;
 }
 
 /* ---- the table of jobs; the lock is held ---- */
@@ -418,6 +425,8 @@ run_action(ActionContext *ctx, json_t *action)
 		rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "this agent has no PostgreSQL");
 	else
 		rc = entry->function(ctx, params, result);
+	if (rc == 0)
+		action_forget_error(ctx);	/* of a way that was left for another one */
 	if (rc == 0 && (entry->flags & ACTION_RAISES_EPOCH))
 	{
 		epoch_raise(ctx->epoch);
@@ -453,6 +462,40 @@ run_actions(Job *job, ActionContext *ctx, bool lazy)
 	return JOB_SUCCEEDED;
 }
 
+static int
+journal_end(Job *job, const AgentConfig *config, JobState state)
+{
+	json_t	   *record;
+	int			rc;
+
+	pthread_mutex_lock(&jobs_lock);
+	record = jobview_record(job);
+	pthread_mutex_unlock(&jobs_lock);
+	json_object_set_new(record, "state", json_string(jobview_state(state)));
+	json_object_set_new(record, "elapsed_ms", json_real(clock_monotonic_ms() - job->started_ms));
+	rc = journal_write(config->state_dir, job->run, job->step, record, true);
+	json_decref(record);
+	return rc;
+}
+
+/*
+ * Only what the next life of this agent will know has succeeded: it would take orders of older epochs again, or do the
+ * job again, behind the back of who was told that it is done.
+ */
+static JobState
+settle_before(Job *job, ActionContext *ctx, JobState state)
+{
+	if (settle(ctx) < 0 && state == JOB_SUCCEEDED)
+	{
+		action_fail(ctx, STATE_IO_ERROR, "the job was done, but its epoch could not be written: %s", strerror(errno));
+		state = JOB_FAILED;
+	}
+	if (journal_end(job, ctx->config, state) == 0 || state != JOB_SUCCEEDED)
+		return state;
+	action_fail(ctx, STATE_IO_ERROR, "the job was done, but its end could not be written: %s", strerror(errno));
+	return JOB_FAILED;
+}
+
 /* The state becomes visible to waiters at once (lazy), or when the record is on disk. */
 static void
 end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
@@ -462,18 +505,7 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 	bool		prune;
 
 	if (!lazy)
-	{
-		json_t	   *record;
-
-		settle(ctx);
-		pthread_mutex_lock(&jobs_lock);
-		record = jobview_record(job);
-		pthread_mutex_unlock(&jobs_lock);
-		json_object_set_new(record, "state", json_string(jobview_state(state)));
-		json_object_set_new(record, "elapsed_ms", json_real(clock_monotonic_ms() - job->started_ms));
-		journal_write(config->state_dir, job->run, job->step, record, true);
-		json_decref(record);
-	}
+		state = settle_before(job, ctx, state);
 	pthread_mutex_lock(&jobs_lock);
 	job->elapsed_ms = clock_monotonic_ms() - job->started_ms;
 	job->state = state;
@@ -735,11 +767,13 @@ resume_or_fail(Job *job, const AgentConfig *config)
 }
 
 int
-jobs_start(char *error, size_t error_size)
+jobs_start(int64_t proved_epoch, char *error, size_t error_size)
 {
 	AgentConfig *config = config_current();
 	int			rc = journal_read_epoch(config->state_dir, &highest_epoch, error, error_size);
 
+	kept_epoch = highest_epoch;
+	epoch_raise(proved_epoch);
 	pthread_mutex_lock(&jobs_lock);
 	if (rc == 0)
 		journal_read_all(config->state_dir, restore);

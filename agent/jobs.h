@@ -63,10 +63,12 @@ typedef enum JobAnswer
 } JobAnswer;
 
 /*
+ * proved_epoch: what the promote tokens say, 0 for nothing; the file may be behind, where a disk was full.
+ *
  * Reads the journal, resumes what may be resumed, fails the rest. -1 with error: the epoch is there and cannot be read;
  * nothing was begun, and nothing must be.
  */
-extern int	jobs_start(char *error, size_t error_size);
+extern int	jobs_start(int64_t proved_epoch, char *error, size_t error_size);
 
 /* Wakes all who wait; gives running jobs limit_ms to end.  What still runs is resumed at the next start. */
 extern void jobs_shutdown(int limit_ms);

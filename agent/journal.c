@@ -44,13 +44,16 @@ journal_write(const char *state_dir, const char *run, const char *step, json_t *
 	char	   *text = json_dumps(record, JSON_COMPACT);
 	char	   *path = xasprintf("%s/jobs/%s/%s.json", state_dir, run, step);
 	int			rc = -1;
+	int			reason;
 
 	if (text && ensure_run_directory(state_dir, run, durable) == 0)
 		rc = file_write_atomic(path, text, strlen(text), 0600, durable);
+	reason = errno;
 	if (rc < 0)
-		log_error("could not write job journal \"%s\": %s", path, strerror(errno));
+		log_error("could not write job journal \"%s\": %s", path, strerror(reason));
 	free(path);
 	free(text);
+	errno = reason;
 	return rc;
 }
 
@@ -154,9 +157,11 @@ journal_write_epoch(const char *state_dir, int64_t epoch)
 	char		text[32];
 	int			len = snprintf(text, sizeof(text), "%lld\n", (long long) epoch);
 	int			rc = file_write_atomic(path, text, len, 0600, true);
+	int			reason = errno;
 
 	if (rc < 0)
-		log_error("could not write \"%s\": %s", path, strerror(errno));
+		log_error("could not write \"%s\": %s", path, strerror(reason));
 	free(path);
+	errno = reason;
 	return rc;
 }

@@ -19,6 +19,7 @@
 #include "agent/http.h"
 #include "agent/jobs.h"
 #include "agent/pgbouncer.h"
+#include "agent/tokenfile.h"
 
 #define DEFAULT_CONFIG "/etc/pingpong-agent/agent.ini"
 #define STOP_LIMIT_MS 500
@@ -144,7 +145,7 @@ run_agent(const char *path)
 	config_install(config);
 	leftovers_remove(config);
 	memory_start(config);
-	if (jobs_start(error, sizeof(error)) < 0)
+	if (jobs_start(token_promoted_epoch(config), error, sizeof(error)) < 0)
 	{
 		log_error("%s", error);
 		return 1;

@@ -204,21 +204,10 @@ token_release(ActionContext *ctx)
 	remove_rooms(ctx->config, ctx->run);
 }
 
-/* What cannot be read stays: it might be of an epoch that counts. */
-static bool
-older_than(const char *path, int64_t epoch)
-{
-	char	   *text = file_read(path, FILE_MAX, NULL);
-	json_t	   *json = text ? json_loads(text, 0, NULL) : NULL;
-	bool		older = json && param_int(json, "epoch", epoch) < epoch;
-
-	json_decref(json);
-	free(text);
-	return older;
-}
-
-void
-token_prune(const AgentConfig *config, int64_t epoch)
+/* The tokens, one after the other: json is NULL for one that cannot be read. */
+static void
+each_token(const AgentConfig *config, void (*look) (const AgentConfig *config, const char *run, json_t *json, int64_t *epoch),
+		   int64_t *epoch)
 {
 	char	   *directory = xasprintf("%s/token", config->state_dir);
 	DIR		   *dir = opendir(directory);
@@ -229,15 +218,55 @@ token_prune(const AgentConfig *config, int64_t epoch)
 		size_t		len = strlen(entry->d_name);
 		char	   *path = xasprintf("%s/%s", directory, entry->d_name);
 
-		if (len > 5 && strcmp(entry->d_name + len - 5, ".json") == 0 && older_than(path, epoch))
+		if (len > 5 && strcmp(entry->d_name + len - 5, ".json") == 0)
 		{
+			char	   *text = file_read(path, FILE_MAX, NULL);
+			json_t	   *json = text ? json_loads(text, 0, NULL) : NULL;
+
 			entry->d_name[len - 5] = '\0';
-			remove_rooms(config, entry->d_name);	/* first: without its token nobody would find them */
-			unlink(path);
+			look(config, entry->d_name, json, epoch);
+			json_decref(json);
+			free(text);
 		}
 		free(path);
 	}
 	if (dir)
 		closedir(dir);
 	free(directory);
+}
+
+/* What cannot be read stays: it might be of an epoch that counts. */
+static void
+remove_older(const AgentConfig *config, const char *run, json_t *json, int64_t *epoch)
+{
+	char	   *path = xasprintf("%s/token/%s.json", config->state_dir, run);
+
+	if (json && param_int(json, "epoch", *epoch) < *epoch)
+	{
+		remove_rooms(config, run);	/* first: without its token nobody would find them */
+		unlink(path);
+	}
+	free(path);
+}
+
+void
+token_prune(const AgentConfig *config, int64_t epoch)
+{
+	each_token(config, remove_older, &epoch);
+}
+
+static void
+take_promoted(const AgentConfig *config, const char *run, json_t *json, int64_t *epoch)
+{
+	if (strcmp(param_string(json, "state", ""), token_state_name(TOKEN_PROMOTED)) == 0 && param_int(json, "epoch", 0) > *epoch)
+		*epoch = param_int(json, "epoch", 0);
+}
+
+int64_t
+token_promoted_epoch(const AgentConfig *config)
+{
+	int64_t		epoch = 0;
+
+	each_token(config, take_promoted, &epoch);
+	return epoch;
 }

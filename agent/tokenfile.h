@@ -42,6 +42,9 @@ extern void token_release(ActionContext *ctx);
 /* Removes the tokens of epochs below: nobody can ask for them, an older epoch is refused. */
 extern void token_prune(const AgentConfig *config, int64_t epoch);
 
+/* The highest epoch of the promotions that are on record here, 0: none. */
+extern int64_t token_promoted_epoch(const AgentConfig *config);
+
 /* Reading, deciding and writing are one: held for that, never while a server is asked. */
 extern void token_lock(void);
 extern void token_unlock(void);

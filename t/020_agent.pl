@@ -200,6 +200,7 @@ keep = node.id
 [hooks]
 greet = /bin/echo hello
 nap = /bin/sleep 60
+spoil = /bin/sh -c 'mv "\$0" "\$0.away" && : > "\$0"'
 INI
 	write_file("$dir/$name/local.conf", <<CONF);
 port = $port{$name}
@@ -369,6 +370,11 @@ sub test_jobs
 	wait_for('reload', sub { sql('chicago', 'SHOW wal_init_zero') eq 'on' });
 	is(sql('chicago', 'SHOW wal_init_zero'), 'on', 'is seen by the server');
 	test_originals();
+
+	my $unnoted = act('chicago', 'spoilt', 0, 'hook', { name => 'spoil', args => ["$dir/chicago/state/jobs/spoilt"] });
+	is("$unnoted->{state} $unnoted->{error}{code}", 'failed 58030', 'a job whose end cannot be written has not succeeded');
+	like($unnoted->{error}{message}, qr/^the job was done, but its end could not be written: /, 'and says so');
+	unlink "$dir/chicago/state/jobs/spoilt" or die;
 
 	my $start = time;
 	is(act('chicago', 'jobs', 0, 'hook', { name => 'nap' }, step => 'nap', wait_ms => 100)->{state}, 'running', 'a long job');
@@ -584,6 +590,16 @@ sub test_moves
 	is((post('chicago', run => 'old', step => 'qx', epoch => 0, actions => [ { action => 'facts' }, { action => 'note' } ]))[0], 409, 'but not together with an order');
 	is((rejoin('chicago', 'dallas', 'm1b', 1))->{method}, 'none', 'm1: a second rejoin finds it done');
 
+	my $epoch_file = "$dir/chicago/state/epoch";
+	rename $epoch_file, "$epoch_file.away" or die;
+	mkdir $epoch_file or die;
+	$job = act('chicago', 'm1c', 2, 'pg.rejoin', { host => '127.0.0.1', port => $port{dallas}, slot => 'pingpong_chicago', name => 'chicago' });
+	is("$job->{state} $job->{error}{code}", 'failed 58030', 'm1: an epoch that cannot be written is not proved');
+	like($job->{error}{message}, qr/its epoch could not be written: /, 'm1: and the job says so');
+	rmdir $epoch_file or die;
+	act('chicago', 'm1c', 2, 'facts');
+	is(read_file($epoch_file), "2\n", 'm1: it is written as soon as that is possible');
+
 	move('dallas', 'chicago', 'm2', 2);
 	sql('dallas', 'CREATE TABLE lost AS SELECT generate_series(1, 10000) i');
 	is_deeply(rejoin('dallas', 'chicago', 'm2', 2)->{tried}, ['rewind'], 'm2: a diverged server is rewound');
@@ -598,7 +614,12 @@ sub test_moves
 	is((get('chicago', '/v1/ping'))[1]{epoch}, 3, 'the epoch outlives the agent');
 
 	# (tokens of older epochs go when a later one is armed, with the room that was kept for them)
-	is(join(' ', glob("$dir/dallas/state/token/left.*")), '', 'nor is the room that was kept for them');
+	stop_agent('dallas', 'KILL');
+	unlink "$dir/dallas/state/epoch" or die;	# a full disk had no room for it
+	start_agent('dallas');
+	is((get('dallas', '/v1/ping'))[1]{epoch}, 3, 'a promotion on record is an epoch that is known');
+
+	is(join(' ', glob("$dir/dallas/state/token/left.*")), '', 'tokens of older epochs are gone, with their room');
 }
 
 # The agent dies in the middle of a rejoin, at several moments; each time it goes on by itself.
