@@ -297,6 +297,42 @@ require_conninfo(ConfigParser *parser, const char *value, const char *name)
 	return ok ? 1 : refuse(parser, "option \"%s\" is not a connection string%s", name, "");
 }
 
+/* What is kept is taken away in a new copy and put there anew: it must be the node's, and in the data directory. */
+static bool
+may_be_kept(const char *name)
+{
+	static const char *const servers[] = {
+		"base", "global", "pg_commit_ts", "pg_dynshmem", "pg_logical", "pg_multixact", "pg_notify", "pg_replslot", "pg_serial",
+		"pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans", "pg_tblspc", "pg_twophase", "pg_wal", "pg_xact", "PG_VERSION",
+		"backup_label", "backup_manifest", "tablespace_map", "postmaster.pid", "standby.signal", "recovery.signal", NULL
+	};
+	size_t		first = strcspn(name, "/");
+
+	for (int i = 0; servers[i]; i++)
+		if (strlen(servers[i]) == first && strncmp(servers[i], name, first) == 0)
+			return false;
+	for (const char *part = name;; part += strcspn(part, "/") + 1)
+	{
+		size_t		len = strcspn(part, "/");
+
+		/* absolute, doubled or last slash, this folder, the one above */
+		if (len == 0 || (len == 1 && part[0] == '.') || (len == 2 && strncmp(part, "..", 2) == 0))
+			return false;
+		if (!part[len])
+			return strncmp(name, "pingpong.", 9) != 0;
+	}
+}
+
+static int
+check_keep(ConfigParser *parser, const PgConfig *pg)
+{
+	for (int i = 0; pg->keep && pg->keep[i]; i++)
+		if (!may_be_kept(pg->keep[i]))
+			return refuse(parser, "option \"%s\" cannot name \"%s\": only files of the node itself in the data directory",
+						  "keep", pg->keep[i]);
+	return 1;
+}
+
 static int
 check_pg(ConfigParser *parser, const PgConfig *pg)
 {
@@ -309,6 +345,8 @@ check_pg(ConfigParser *parser, const PgConfig *pg)
 		return refuse(parser, "options \"%s\" and \"%s\" must be absolute paths", "data", "bin");
 	if (pg->port <= 0 || pg->port > 65535)
 		return refuse(parser, "[%s] needs the option \"%s\"", "postgresql", "port");
+	if (!check_keep(parser, pg))
+		return 0;
 	if (pg->control == PG_CONTROL_PG_CTLCLUSTER)
 		return require(parser, pg->cluster, "postgresql", "cluster");
 	if (pg->control == PG_CONTROL_SYSTEMCTL)

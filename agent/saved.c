@@ -4,7 +4,9 @@
  *		source's, and put back afterwards.
  *
  * They stand in the work folder of the data directory, so that they go with it. While the directory is hidden they are
- * not taken again: pg_rewind may have brought the source's by then.
+ * not taken again: pg_rewind may have brought the source's by then. What the node did not have of these files is removed
+ * when they are put back: a conf.d/x.conf or a list of revoked certificates of the source is not the node's. But a node
+ * that had no data directory has no such choice, and keeps what the source has.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -17,10 +19,15 @@
 
 #include "agent/rejoin.h"
 
-static const char *const own_files[] = {
+#define WHOLE ".whole"			/* in the folder: all that the node had is here */
+
+/* Files and folders */
+static const char *const own_names[] = {
 	"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf",
-	"server.crt", "server.key", "root.crt", "root.crl", "postmaster.opts", NULL
+	"server.crt", "server.key", "root.crt", "root.crl", "postmaster.opts", "conf.d", NULL
 };
+
+static int	copy_entry(const char *source, const char *target);
 
 /* A link stays a link: a key may lie where others find it, too. */
 static int
@@ -32,36 +39,81 @@ copy_link(const char *source, const char *target)
 	if (len < 0)
 		return -1;
 	place[len] = '\0';
-	remove_tree(target);
 	return symlink(place, target);
 }
 
-static bool
-is_link(const char *path)
+static int
+copy_entries(DIR *dir, const char *source, const char *target)
+{
+	struct dirent *entry;
+	int			rc = 0;
+
+	while (rc == 0 && (errno = 0, entry = readdir(dir)))
+	{
+		char	   *from = xasprintf("%s/%s", source, entry->d_name);
+		char	   *to = xasprintf("%s/%s", target, entry->d_name);
+
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			rc = copy_entry(from, to);
+		free(to);
+		free(from);
+	}
+	return rc < 0 || errno != 0 ? -1 : 0;
+}
+
+static int
+copy_folder(const char *source, const char *target, const struct stat *st)
+{
+	DIR		   *dir = opendir(source);
+	int			rc = dir ? mkdir(target, 0700) : -1;
+
+	if (rc == 0)
+		rc = copy_entries(dir, source, target);
+	if (dir)
+		closedir(dir);
+	if (rc == 0)
+		rc = chmod(target, st->st_mode & 07777);
+	if (rc == 0 && geteuid() == 0)
+		rc = chown(target, st->st_uid, st->st_gid);
+	return rc == 0 ? file_fsync_path(target) : -1;
+}
+
+/* There is nothing at `target`. Sockets and the like are no files, and left out. */
+static int
+copy_entry(const char *source, const char *target)
 {
 	struct stat st;
 
-	return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+	if (lstat(source, &st) < 0)
+		return -1;
+	if (S_ISLNK(st.st_mode))
+		return copy_link(source, target);
+	if (S_ISDIR(st.st_mode))
+		return copy_folder(source, target, &st);
+	return S_ISREG(st.st_mode) ? file_copy(source, target) : 0;
 }
 
-/* Copies from/name to to/name, making folders; a file that is not there is left out. */
+/*
+ * from/name to to/name, in place of what is there, making folders. What is not there is left out, or with `mirror` taken
+ * away there, too.
+ */
 static int
-copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name)
+copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name, bool mirror)
 {
 	char	   *source = xasprintf("%s/%s", from, name);
 	char	   *target = xasprintf("%s/%s", to, name);
 	char	   *parent = xstrdup(target);
+	bool		exists = file_exists(source);
 	int			rc = 0;
 
-	if (file_exists(source))
-	{
+	if (exists || mirror)
+		rc = remove_tree(target);
+	if (rc == 0 && exists)
 		rc = make_directory(dirname(parent), 0700);
-		if (rc == 0)
-			rc = is_link(source) ? copy_link(source, target) : file_copy(source, target);
-		if (rc < 0)
-			action_fail(rejoin->ctx, STATE_IO_ERROR, "could not copy \"%s\" to \"%s\": %s", source, target,
-						strerror(errno));
-	}
+	if (rc == 0 && exists)
+		rc = copy_entry(source, target);
+	if (rc < 0)
+		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not copy \"%s\" to \"%s\": %s", source, target, strerror(errno));
 	free(parent);
 	free(target);
 	free(source);
@@ -69,51 +121,57 @@ copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name)
 }
 
 static int
-copy_folder(Rejoin *rejoin, const char *from, const char *to, const char *name)
-{
-	char	   *path = xasprintf("%s/%s", from, name);
-	DIR		   *dir = opendir(path);
-	struct dirent *entry;
-	int			rc = 0;
-
-	while (rc == 0 && dir && (entry = readdir(dir)))
-	{
-		char	   *file = xasprintf("%s/%s", name, entry->d_name);
-
-		if (entry->d_name[0] != '.')
-			rc = copy_one(rejoin, from, to, file);
-		free(file);
-	}
-	if (dir)
-		closedir(dir);
-	free(path);
-	return rc;
-}
-
-static int
-copy_own(Rejoin *rejoin, const char *from, const char *to)
+copy_own(Rejoin *rejoin, const char *from, const char *to, bool mirror)
 {
 	char	  **keep = rejoin->config->pg.keep;
 	int			rc = 0;
 
-	for (int i = 0; rc == 0 && own_files[i]; i++)
-		rc = copy_one(rejoin, from, to, own_files[i]);
+	for (int i = 0; rc == 0 && own_names[i]; i++)
+		rc = copy_one(rejoin, from, to, own_names[i], mirror);
 	for (int i = 0; rc == 0 && keep && keep[i]; i++)
-		rc = copy_one(rejoin, from, to, keep[i]);
+		rc = copy_one(rejoin, from, to, keep[i], mirror);
+	return rc;
+}
+
+static bool
+has(const char *directory, const char *name)
+{
+	char	   *path = xasprintf("%s/%s", directory, name);
+	bool		exists = file_exists(path);
+
+	free(path);
+	return exists;
+}
+
+static int
+note_whole(Rejoin *rejoin, const char *directory)
+{
+	char	   *path = xasprintf("%s/" WHOLE, directory);
+	char	   *work = xstrdup(directory);
+	int			rc = file_write_atomic(path, "", 0, 0600, true);
+
 	if (rc == 0)
-		rc = copy_folder(rejoin, from, to, "conf.d");
+		rc = file_fsync_path(dirname(work));
+	if (rc < 0)
+		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, strerror(errno));
+	free(work);
+	free(path);
 	return rc;
 }
 
 int
 saved_take(Rejoin *rejoin)
 {
+	const char *data = rejoin->config->pg.data;
 	char	   *directory = layout_work(rejoin->config, "saved");
 	int			rc = layout_make_work(rejoin->ctx);
 
-	remove_tree(directory);
+	if (rc == 0 && (remove_tree(directory) < 0 || make_directory(directory, 0700) < 0))
+		rc = action_fail(rejoin->ctx, STATE_IO_ERROR, "could not make \"%s\" anew: %s", directory, strerror(errno));
 	if (rc == 0)
-		rc = copy_own(rejoin, rejoin->config->pg.data, directory);
+		rc = copy_own(rejoin, data, directory, false);
+	if (rc == 0 && has(data, "PG_VERSION"))
+		rc = note_whole(rejoin, directory);
 	free(directory);
 	return rc;
 }
@@ -122,7 +180,7 @@ int
 saved_put_back(Rejoin *rejoin, const char *data)
 {
 	char	   *directory = layout_work(rejoin->config, "saved");
-	int			rc = copy_own(rejoin, directory, data);
+	int			rc = copy_own(rejoin, directory, data, has(directory, WHOLE));
 
 	free(directory);
 	return rc;

@@ -195,7 +195,7 @@ port = $port{$name}
 log = $dir/$name/log
 replication = user=postgres sslmode=disable
 rewind = user=postgres dbname=postgres sslmode=disable
-keep = node.id
+keep = node.id, certs
 
 [hooks]
 greet = /bin/echo hello
@@ -544,6 +544,20 @@ sub test_token
 	is(done(act('dallas', 'killed', 1, 'token.burn'), 'a token outlives its agent')->{verdict}, 'burned', 'and can be burned');
 }
 
+# What a node has of its own, and the other one has not: with folders in folders.
+my %own = (dallas => [qw(conf.d/sub/site.conf certs/x.key)], chicago => [qw(conf.d/x.conf root.crl)]);
+sub make_own
+{
+	my ($name) = @_;
+	mkdir "$dir/$name/data/$_" for $name eq 'dallas' ? qw(conf.d conf.d/sub certs) : qw(conf.d);
+	write_file("$dir/$name/data/$_", "# of $name\n", 0600) for @{ $own{$name} };
+}
+sub own_files
+{
+	my ($name) = @_;
+	return join ' ', grep { -e "$dir/$name/data/$_" } map { @{ $own{$_} } } qw(dallas chicago);
+}
+
 # A promotion between two nodes; what the old primary writes afterwards is what makes it diverge.
 sub move
 {
@@ -602,12 +616,15 @@ sub test_moves
 
 	move('dallas', 'chicago', 'm2', 2);
 	sql('dallas', 'CREATE TABLE lost AS SELECT generate_series(1, 10000) i');
+	make_own($_) for qw(chicago dallas);
 	is_deeply(rejoin('dallas', 'chicago', 'm2', 2)->{tried}, ['rewind'], 'm2: a diverged server is rewound');
+	is(own_files('dallas'), join(' ', @{ $own{dallas} }), 'm2: with the files of its own, and none that only the other has');
 	is(sql('dallas', "SELECT to_regclass('lost') IS NULL"), 't', 'm2: what it wrote past the fork is gone');
 
 	move('chicago', 'dallas', 'm3', 3);
 	sql('chicago', 'CREATE TABLE lost AS SELECT generate_series(1, 10000) i');
 	is(rejoin('chicago', 'dallas', 'm3', 3, method => 'basebackup')->{method}, 'basebackup', 'm3: by a base backup');
+	is(own_files('chicago'), join(' ', @{ $own{chicago} }), 'm3: with the files of its own, and none that only the other has');
 
 	stop_agent('chicago', 'KILL');
 	start_agent('chicago');

@@ -468,7 +468,7 @@ test_config_good(void)
 	for (size_t i = 20; i < sizeof(value); i += 20)
 		value[i] = ' ';
 	value[sizeof(value) - 1] = '\0';
-	text = xasprintf(LISTEN PG "keep = a.key, b.crt\ncontrol = command\nstart_command = /x 'a b'\nstop_command = /y\n"
+	text = xasprintf(LISTEN PG "keep = a.key, .b/..c.crt\ncontrol = command\nstart_command = /x 'a b'\nstop_command = /y\n"
 					 "[pgbouncer.main]\nadmin = host=/run dbname=pgbouncer\nfile = /f\n"
 					 "[hooks]\nwarn = /bin/echo %s\n", value);
 	config = config_of(text, 0600, error, sizeof(error));
@@ -507,6 +507,11 @@ test_config_bad(void)
 	refuses(LISTEN PG "control = systemctl\n", 0600, "unit", "configuration: systemctl needs a unit");
 	refuses(LISTEN "[postgresql]\ndata=/d\nbin=/b\nport = abc\n", 0600, "port", "configuration: a port that is none");
 	refuses(LISTEN PG "replication = password\n", 0600, "replication", "configuration: not a conninfo");
+	refuses(LISTEN PG "keep = a.key, ../b\n", 0600, "../b", "configuration: keep does not leave the data directory");
+	refuses(LISTEN PG "keep = /etc/b\n", 0600, "/etc/b", "configuration: nor by a whole path");
+	refuses(LISTEN PG "keep = .\n", 0600, "keep", "configuration: nor is it the data directory");
+	refuses(LISTEN PG "keep = certs/./x\n", 0600, "keep", "configuration: names are plain");
+	refuses(LISTEN PG "keep = pg_wal/x\n", 0600, "keep", "configuration: nor the server's own");
 	refuses(LISTEN "[hooks]\nx = echo\n", 0600, "absolute", "configuration: a hook without a path");
 	refuses(LISTEN "[pgbouncer.x]\nfile = /f\n", 0600, "admin", "configuration: a pooler without a console");
 	refuses(LISTEN POOLERS("/f", "/f"), 0600, "[pgbouncer.a] and [pgbouncer.b]", "configuration: two poolers with one file");
