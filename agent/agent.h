@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/names.h"
 
@@ -144,7 +145,7 @@ extern int	file_write_all(int fd, const char *data, size_t size);
  * more than `limit` bytes, or is not a file. What else may be is not the same as "there is none".
  */
 extern char *file_read(const char *path, size_t limit, size_t *size);
-extern char *file_tail(const char *path, size_t limit);	/* its last bytes, of any size of file; malloc'd or NULL */
+extern char *file_tail(const char *path, off_t from, size_t limit);	/* its last bytes, not before `from`; malloc'd or NULL */
 extern int	file_fsync_path(const char *path);
 extern int	file_copy(const char *from, const char *to);
 extern int	make_directory(const char *path, int mode);	/* with its parents; existing is fine */

@@ -20,11 +20,11 @@
 #include "agent/child.h"
 #include "agent/control.h"
 #include "agent/postmaster.h"
+#include "agent/serverlog.h"
 #include "agent/text.h"
 
 #define COMMAND_TIMEOUT_MS 60000
 #define POLL_MS 2
-#define LOG_TAIL 8192
 #define APPEAR_MS 5000			/* from the start command's end to postmaster.pid */
 
 char *
@@ -203,6 +203,7 @@ control_start(ActionContext *ctx)
 	if (control_running(ctx->config))
 		return 0;
 	postmaster_forget_stale(pg->data);
+	serverlog_mark(ctx->config);
 	switch (pg->control)
 	{
 		case PG_CONTROL_PG_CTL:
@@ -224,31 +225,10 @@ says(const AgentConfig *config, const char *status)
 	return strcmp(pidfile_read(config->pg.data).status, status) == 0;
 }
 
-char *
-control_last_words(const AgentConfig *config)
-{
-	char	   *text = config->pg.log ? file_tail(config->pg.log, LOG_TAIL) : NULL;
-	char	   *rest = text;
-	char	   *line;
-	char	   *found = NULL;
-
-	while ((line = strsep(&rest, "\n")) != NULL)
-	{
-		bool		last = strstr(line, "FATAL:") || strstr(line, "PANIC:");
-
-		if (!last && !strstr(line, "starting PostgreSQL"))
-			continue;			/* at a start, the words of an earlier life are forgotten */
-		free(found);
-		found = !last ? NULL : xstrdup(strstr(line, "FATAL:") ? strstr(line, "FATAL:") : strstr(line, "PANIC:"));
-	}
-	free(text);
-	return found;
-}
-
 static void
 fail_ended(ActionContext *ctx)
 {
-	char	   *why = control_last_words(ctx->config);
+	char	   *why = serverlog_last_words(ctx->config);
 
 	action_fail(ctx, STATE_CONNECTION_FAILURE, "the server ended while it started%s%s", why ? ": " : "", why ? why : "");
 	action_hint(ctx, "See its log.");

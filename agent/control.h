@@ -16,9 +16,6 @@ extern int	control_stop(ActionContext *ctx, bool immediate, int timeout_ms);
 /* Starts it and returns; it need not accept connections yet.  Up already is fine. */
 extern int	control_start(ActionContext *ctx);
 
-/* The last FATAL or PANIC in its log (option "log"), malloc'd; NULL: not known. */
-extern char *control_last_words(const AgentConfig *config);
-
 /* Waits until it accepts connections; NULL with the job's error set: gone, or not in time. */
 extern PGconn *control_wait_ready(ActionContext *ctx, double deadline);
 

@@ -204,7 +204,7 @@ file_read(const char *path, size_t limit, size_t *size)
 }
 
 char *
-file_tail(const char *path, size_t limit)
+file_tail(const char *path, off_t from, size_t limit)
 {
 	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
@@ -215,8 +215,10 @@ file_tail(const char *path, size_t limit)
 		return NULL;
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
 	{
+		if (st.st_size > (off_t) limit && from < st.st_size - (off_t) limit)
+			from = st.st_size - (off_t) limit;
 		data = xalloc(limit + 1);
-		n = pread(fd, data, limit, (size_t) st.st_size > limit ? st.st_size - (off_t) limit : 0);
+		n = pread(fd, data, limit, from);
 	}
 	close(fd);
 	if (n < 0)

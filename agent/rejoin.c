@@ -19,6 +19,7 @@
 #include "agent/originals.h"
 #include "agent/postmaster.h"
 #include "agent/rejoin.h"
+#include "agent/serverlog.h"
 #include "agent/stop.h"
 #include "agent/text.h"
 
@@ -309,7 +310,7 @@ no_stream(Rejoin *rejoin, PGconn *conn)
 	char	   *lsn = pg_value(conn, "SELECT greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())");
 	unsigned long long from = 0;
 	DataDir		dir = datadir_look(rejoin->config->pg.data);
-	char	   *why = control_last_words(rejoin->config);
+	char	   *why = serverlog_last_words(rejoin->config);
 
 	if (lsn_parse(lsn, &from) && source_can_serve(rejoin->ctx, &rejoin->source, dir.timeline, from))
 		rejoin->no_more = true;
@@ -320,20 +321,6 @@ no_stream(Rejoin *rejoin, PGconn *conn)
 		action_hint(rejoin->ctx, "The WAL that it needs is there: see primary_conninfo, pg_hba.conf and the passwords.");
 	free(why);
 	return -1;
-}
-
-/* What its last words say about data is a reason to go on; all else is about settings, ports, rights. */
-static bool
-data_is_at_fault(const Rejoin *rejoin)
-{
-	static const char *const signs[] = {"timeline", "checkpoint record", "WAL", "PANIC", "checksum", "control file", NULL};
-	char	   *words = control_last_words(rejoin->config);
-	bool		found = false;
-
-	for (int i = 0; words && signs[i]; i++)
-		found |= strstr(words, signs[i]) != NULL;
-	free(words);
-	return found;
 }
 
 static int
@@ -350,7 +337,8 @@ start_and_stream(Rejoin *rejoin)
 	rejoin->facts.running = true;
 	/* crash recovery of a large server takes its time: only the streaming has the short limit */
 	conn = control_wait_ready(rejoin->ctx, rejoin->deadline);
-	rejoin->no_more = !conn && !data_is_at_fault(rejoin);
+	/* what it says about data is a reason to go on; all else is about settings, ports, rights */
+	rejoin->no_more = !conn && !serverlog_blames_data(rejoin->config);
 	if (!conn)
 		return -1;
 	action_progress(rejoin->ctx, -1, "waiting for WAL from %s:%s", rejoin->upstream.host, rejoin->upstream.port);

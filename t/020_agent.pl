@@ -589,6 +589,28 @@ sub rejoin
 	return $result;
 }
 
+# Why a start failed decides whether the data are made anew: a setting is no reason, data that cannot be used are one,
+# wherever the server says so.
+sub test_words
+{
+	my ($from, $to, $epoch) = @_;
+	my $conf = "$dir/$from/data/postgresql.conf";
+	my $text = read_file($conf);
+	my $order = { host => '127.0.0.1', port => $port{$to}, slot => "pingpong_$from", name => $from };
+	must("$bin/pg_ctl", '-D', "$dir/$from/data", '-m', 'fast', '-w', 'stop');
+	write_file($conf, $text . "archive_mode = on\nwal_level = minimal\nmax_wal_senders = 0\n");
+	my $job = act($from, 'words', $epoch, 'pg.rejoin', $order);
+	like($job->{error}{message}, qr/ended while it started: FATAL: .*WAL archival cannot be enabled/, 'a setting keeps the server from starting');
+	is_deeply($job->{results}[0]{tried}, ['direct'], 'intact data are not made anew for that');
+
+	write_file($conf, $text . "logging_collector = on\n");
+	write_file("$dir/$from/data/backup_label", "no label\n");
+	my $result = rejoin($from, $to, 'words', $epoch);
+	is_deeply($result->{tried}, [qw(direct basebackup)], 'spoilt data are told in the collected log, and a copy helps');
+	like($result->{fallbacks}[0], qr/ended while it started: FATAL: .*backup_label/, 'with the words of that log');
+	write_file($conf, $text);
+}
+
 sub test_moves
 {
 	my $job = act('chicago', 'refused', 1, 'pg.rejoin', { host => '127.0.0.1', port => $port{dallas} });
@@ -613,6 +635,8 @@ sub test_moves
 	rmdir $epoch_file or die;
 	act('chicago', 'm1c', 2, 'facts');
 	is(read_file($epoch_file), "2\n", 'm1: it is written as soon as that is possible');
+
+	test_words('chicago', 'dallas', 2);
 
 	move('dallas', 'chicago', 'm2', 2);
 	sql('dallas', 'CREATE TABLE lost AS SELECT generate_series(1, 10000) i');

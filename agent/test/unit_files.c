@@ -16,6 +16,7 @@
 #include "agent/endpoint.h"
 #include "agent/jobs.h"
 #include "agent/originals.h"
+#include "agent/serverlog.h"
 #include "agent/test/unit.h"
 
 static int	read_error;			/* errno of the reads that fail, 0: none does */
@@ -248,6 +249,87 @@ test_leftovers(const char *directory)
 	free(data);
 }
 
+static void
+append_text(const char *path, const char *text)
+{
+	FILE	   *file = fopen(path, "a");
+
+	if (file)
+	{
+		fputs(text, file);
+		fclose(file);
+	}
+}
+
+static void
+test_complaints(void)
+{
+	static const char *const data[] = {
+		"FATAL:  requested timeline 3 is not a child of this server's history",
+		"FATAL:  could not locate required checkpoint record at 0/5000028",
+		"PANIC:  could not locate a valid checkpoint record",
+		"FATAL:  could not receive data from WAL stream: ERROR:  requested WAL segment 000000010000000000000003 has already been removed",
+		"FATAL:  WAL ends before consistent recovery point",
+		"FATAL:  incorrect checksum in control file",
+		"FATAL:  could not open file \"pg_wal/000000010000000000000003\": No such file or directory",
+	};
+	static const char *const other[] = {
+		"FATAL:  WAL archival cannot be enabled when wal_level is \"minimal\"",
+		"FATAL:  WAL streaming (\"max_wal_senders\" > 0) requires \"wal_level\" to be \"replica\" or \"logical\"",
+		"FATAL:  could not create lock file \"postmaster.pid\": No space left on device",
+		"PANIC:  could not write to file \"pg_wal/xlogtemp.7\": No space left on device",
+		"FATAL:  recovery target timeline 7 does not exist",
+		"FATAL:  data directory \"/d\" has invalid permissions",
+		"FATAL:  could not access file \"nothing\": No such file or directory",
+		"FATAL:  recovery aborted because of insufficient parameter settings",
+	};
+
+	for (size_t i = 0; i < sizeof(data) / sizeof(data[0]); i++)
+		ok(serverlog_is_about_data(data[i]), data[i]);
+	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++)
+		ok(!serverlog_is_about_data(other[i]), other[i]);
+	is(serverlog_complaint("2026-11-26 02:00:00 UTC [7] FATAL:  a b"), "FATAL:  a b", "a complaint on stderr");
+	is(serverlog_complaint("2026-11-26 02:00:00 UTC,,,7,,x,1,,2026-11-26,,0,FATAL,XX000,\"a \"\"b\"\" c\",,,,,,,,,\"\",\"startup\""),
+	   "FATAL:  a \"b\" c", "a complaint in csvlog");
+	is(serverlog_complaint("{\"pid\":7,\"error_severity\":\"PANIC\",\"state_code\":\"XX000\",\"message\":\"a \\\"b\\\" c\",\"x\":1}"),
+	   "PANIC:  a \"b\" c", "a complaint in jsonlog");
+	is(serverlog_complaint("[7] LOG:  starting PostgreSQL"), NULL, "no complaint");
+	is(serverlog_complaint("[7] FATAL:  the database system is starting up"), NULL, "what a client was told is none");
+	is(serverlog_complaint("[7] FATAL:  could not connect to the primary server: FATAL:  password authentication failed for user \"r\""),
+	   "FATAL:  could not connect to the primary server: FATAL:  password authentication failed for user \"r\"",
+	   "but what we were told as a client is one");
+}
+
+static void
+test_server_log(const char *directory)
+{
+	char	   *own = xasprintf("%s/server.log", directory);
+	char	   *names = xasprintf("%s/current_logfiles", directory);
+	char	   *collected = xasprintf("%s/some.log", directory);
+	AgentConfig config = {.pg = {.present = true, .data = (char *) directory, .log = own}};
+
+	write_text(own, "LOG:  starting PostgreSQL 15\nFATAL:  of an earlier life\n");
+	is(serverlog_last_words(&config), "FATAL:  of an earlier life", "without a start of ours, what comes behind the last one");
+	serverlog_mark(&config);
+	is(serverlog_last_words(&config), NULL, "words of an earlier life are not those of this one");
+	append_text(own, "FATAL:  of this life\n");
+	is(serverlog_last_words(&config), "FATAL:  of this life", "words since the start");
+	ok(!serverlog_blames_data(&config), "which are not about data");
+
+	write_text(collected, "LOG:  starting PostgreSQL 15\nPANIC:  of an earlier life\n");
+	write_text(names, "stderr some.log\n");
+	serverlog_mark(&config);
+	append_text(collected, "FATAL:  the earlier one again\n");
+	is(serverlog_last_words(&config), NULL, "a server that came not so far as to collect has not written there");
+	write_text(names, "stderr some.log\n");
+	append_text(collected, "FATAL:  requested timeline 3 is not a child of this server's history\nFATAL:  another\n");
+	is(serverlog_last_words(&config), "FATAL:  another", "words that were collected");
+	ok(serverlog_blames_data(&config), "of which one is about data");
+	free(collected);
+	free(names);
+	free(own);
+}
+
 /* A child that cannot be watched by a descriptor ends all the same, by itself and by its time. */
 static void
 test_child(void)
@@ -271,6 +353,8 @@ test_files(const char *directory)
 	test_epoch(directory);
 	test_originals(directory);
 	test_pause_end();
+	test_complaints();
+	test_server_log(directory);
 	test_child();
 	test_leftovers(directory);
 }
