@@ -61,6 +61,8 @@ extern const ActionEntry *action_find(const char *name);
 extern int	action_fail(ActionContext *ctx, const char *sqlstate, const char *format,...)
 			__attribute__((format(printf, 3, 4)));
 extern void action_detail(ActionContext *ctx, const char *format,...) __attribute__((format(printf, 2, 3)));
+extern void action_detail_more(ActionContext *ctx, const char *format,...)
+			__attribute__((format(printf, 2, 3)));	/* one sentence more */
 extern void action_hint(ActionContext *ctx, const char *format,...) __attribute__((format(printf, 2, 3)));
 extern void action_forget_error(ActionContext *ctx);	/* another way will be tried */
 extern const char *action_error_message(ActionContext *ctx);	/* "" without an error */

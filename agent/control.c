@@ -218,6 +218,31 @@ control_start(ActionContext *ctx)
 	return -1;
 }
 
+char *
+control_start_words(const AgentConfig *config)
+{
+	const PgConfig *pg = &config->pg;
+	Text		words = {0};
+
+	switch (pg->control)
+	{
+		case PG_CONTROL_PG_CTL:
+			text_addf(&words, "%s/pg_ctl -D %s -l %s start", pg->bin, pg->data, pg->log);
+			break;
+		case PG_CONTROL_PG_CTLCLUSTER:
+			text_addf(&words, "pg_ctlcluster %s start", pg->cluster);
+			break;
+		case PG_CONTROL_SYSTEMCTL:
+			text_addf(&words, "systemctl start %s", pg->unit);
+			break;
+		case PG_CONTROL_COMMAND:
+			for (int i = 0; pg->start_command[i]; i++)
+				text_addf(&words, "%s%s", i ? " " : "", pg->start_command[i]);
+			break;
+	}
+	return words.data;
+}
+
 /* The postmaster's own word for it, in its file; asking by connecting would fill the server's log. */
 static bool
 says(const AgentConfig *config, const char *status)

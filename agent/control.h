@@ -16,6 +16,9 @@ extern int	control_stop(ActionContext *ctx, bool immediate, int timeout_ms);
 /* Starts it and returns; it need not accept connections yet.  Up already is fine. */
 extern int	control_start(ActionContext *ctx);
 
+/* How a person starts it, to be read, malloc'd. */
+extern char *control_start_words(const AgentConfig *config);
+
 /* Waits until it accepts connections; NULL with the job's error set: gone, or not in time. */
 extern PGconn *control_wait_ready(ActionContext *ctx, double deadline);
 

@@ -70,6 +70,25 @@ action_detail(ActionContext *ctx, const char *format,...)
 }
 
 void
+action_detail_more(ActionContext *ctx, const char *format,...)
+{
+	JobError   *error = &ctx->job->error;
+	char	   *more = NULL;
+	char	   *before;
+	va_list		args;
+
+	pthread_mutex_lock(&jobs_lock);
+	before = error->detail;
+	va_start(args, format);
+	set_text(&more, format, args);
+	va_end(args);
+	error->detail = xasprintf("%s%s%s", before ? before : "", before ? " " : "", more ? more : "");
+	free(before);
+	free(more);
+	pthread_mutex_unlock(&jobs_lock);
+}
+
+void
 action_hint(ActionContext *ctx, const char *format,...)
 {
 	va_list		args;

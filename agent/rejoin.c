@@ -464,14 +464,24 @@ check_ways(Rejoin *rejoin)
 	return 0;
 }
 
-/* Only a stopped primary tells whether it has written past the fork. */
+/*
+ * Only a stopped primary tells whether it has written past the fork. If it is refused then (its seal was lifted meanwhile,
+ * or cannot be read), it is not started again: it would come up as a primary, beside another one.
+ */
 static int
 judge_stopped(Rejoin *rejoin)
 {
+	char	   *start;
+
 	if (stop_server(rejoin) < 0)
 		return -1;
 	rejoin->facts.running = false;
-	return judge(rejoin, NULL);
+	if (judge(rejoin, NULL) == 0)
+		return 0;
+	start = control_start_words(rejoin->config);
+	action_detail_more(rejoin->ctx, "The server was stopped to find that out, and stays down; to start it as it was: %s", start);
+	free(start);
+	return -1;
 }
 
 /*

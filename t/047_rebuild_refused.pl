@@ -197,6 +197,22 @@ ok(kill(0, $innocent), 'the process that has the number now lives');
 kill 'KILL', $innocent;
 is(join(' ', $lab->primary), 'dallas', 'one primary at the end');
 
+# ---- a sealed primary that is found to have more when it is stopped ----
+
+$lab->sql('dallas', 'SELECT pingpong.quiesce()', 'SELECT pingpong.seal()');
+$lab->sql('chicago', 'SELECT pg_promote(true, 30)');
+$lab->sql('dallas', 'CHECKPOINT');
+rename "$data{dallas}/pingpong.seal", "$data{dallas}/seal.away" or die;	# the server remembers it, its files do not tell it
+refused('a seal that cannot be read', 'chicago', q{SELECT pingpong.rebuild('dallas')}, '55000',
+	qr/would be lost\. The server was stopped to find that out, and stays down; to start it as it was: \S+pg_ctl -D \Q$data{dallas}\E /);
+rename "$data{dallas}/seal.away", "$data{dallas}/pingpong.seal" or die;
+$lab->sql('chicago', q{SELECT pingpong.rebuild('dallas')});
+streaming('chicago', 'dallas');
+$lab->sql('chicago', 'SELECT pingpong.repoint()');
+my $back = $lab->sql('chicago', q{SELECT run FROM pingpong.switchover('dallas')});
+is(($lab->settle($back, 60))[0], 'succeeded', 'with its seal it needs no words, and can be moved to');
+streaming('dallas', 'chicago');
+
 # ---- a process of a server that is gone may still write to its files ----
 
 if ($ENV{PINGPONG_ALL})
