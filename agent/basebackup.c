@@ -70,6 +70,7 @@ part_of_space(const Layout *layout, const char *oid)
 	return part;
 }
 
+/* But for what a copy that was killed has left of our work: that is removed before the next one. */
 static bool
 folder_empty(const char *path)
 {
@@ -77,12 +78,36 @@ folder_empty(const char *path)
 	struct dirent *entry;
 	bool		empty = dir || errno == ENOENT;
 
-	while (dir && (entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+	while (dir && (errno = 0, entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && strncmp(entry->d_name, "pingpong.", 9) != 0)
 			empty = false;
+	if (dir && errno != 0)
+		empty = false;
 	if (dir)
 		closedir(dir);
 	return empty;
+}
+
+/* From now on it is a part like those that the node has. */
+static const LayoutPart *
+add_space(Rejoin *rejoin, Plan *plan, const char *oid, const char *location)
+{
+	LayoutPart *part = &plan->layout.parts[plan->layout.n_parts];
+
+	if (!folder_empty(location))
+	{
+		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no empty folder \"%s\" for tablespace %s here", location, oid);
+		action_hint(rejoin->ctx, "Make the folder on this host, empty and owned by the server's user.");
+		return NULL;
+	}
+	if (plan->layout.n_parts == LAYOUT_PARTS_MAX)
+	{
+		action_fail(rejoin->ctx, "54000", "there are more than %d tablespaces", LAYOUT_PARTS_MAX - 1);
+		return NULL;
+	}
+	*part = (LayoutPart) {xasprintf("pg_tblspc/%s", oid), xstrdup(location)};
+	plan->layout.n_parts++;
+	return part;
 }
 
 static int
@@ -97,7 +122,10 @@ check_room(Rejoin *rejoin, const char *path, const char *needed)
 	return 0;
 }
 
-/* A tablespace that this node has keeps its place; another one comes where the source has it, as CREATE TABLESPACE did. */
+/*
+ * A tablespace that this node has keeps its place; another one comes where the source has it, as CREATE TABLESPACE did.
+ * Each is copied beside its place first: a copy that was killed is found there, and removed.
+ */
 static int
 plan_space(Rejoin *rejoin, Plan *plan, int row)
 {
@@ -109,20 +137,14 @@ plan_space(Rejoin *rejoin, Plan *plan, int row)
 
 	if (strcmp(oid, DEFAULT_SPACE) == 0 || location[0] != '/')
 		return check_room(rejoin, rejoin->config->pg.data, size);
-	if (part)
-	{
-		fresh = layout_part_work(part, "new");
-		add_argument(plan, xasprintf("--tablespace-mapping=%s=%s", location, fresh));
-		free(fresh);
-		return check_room(rejoin, part->path, size);
-	}
-	if (!folder_empty(location))
-	{
-		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no empty folder \"%s\" for tablespace %s here", location, oid);
-		action_hint(rejoin->ctx, "Make the folder on this host, empty and owned by the server's user.");
+	if (!part)
+		part = add_space(rejoin, plan, oid, location);
+	if (!part)
 		return -1;
-	}
-	return 0;
+	fresh = layout_part_work(part, "new");
+	add_argument(plan, xasprintf("--tablespace-mapping=%s=%s", location, fresh));
+	free(fresh);
+	return check_room(rejoin, part->path, size);
 }
 
 static bool
@@ -263,6 +285,8 @@ make_copy(Rejoin *rejoin, const Plan *plan, char *fresh)
 
 	remove_work(rejoin, &plan->layout, "new");
 	remove_work(rejoin, &plan->layout, "old");
+	if (rc == 0)
+		rc = layout_note_parts(rejoin->ctx, &plan->layout);
 	if (rc == 0)
 		rc = run_basebackup(rejoin, plan, fresh);
 	return rc == 0 ? correct_links(rejoin, &plan->layout, fresh) : -1;

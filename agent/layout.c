@@ -638,24 +638,85 @@ layout_repair(ActionContext *ctx)
 	return rc;
 }
 
+/* An array of parts, as in the mark */
+static json_t *
+noted_parts(const AgentConfig *config)
+{
+	char	   *path = layout_work(config, "parts");
+	char	   *text = file_read(path, 256 * 1024, NULL);
+	json_t	   *parts = text ? json_loads(text, 0, NULL) : NULL;
+
+	free(text);
+	free(path);
+	if (json_is_array(parts))
+		return parts;
+	json_decref(parts);
+	return json_array();
+}
+
+int
+layout_note_parts(ActionContext *ctx, const Layout *layout)
+{
+	char	   *path = layout_work(ctx->config, "parts");
+	json_t	   *all = noted_parts(ctx->config); /* of an earlier try, which may have had others */
+	json_t	   *present = parts_json(layout);
+	json_t	   *part;
+	size_t		i;
+	char	   *text;
+	int			rc;
+
+	json_array_foreach(json_object_get(present, "parts"), i, part)
+	{
+		bool		known = false;
+
+		for (size_t j = 0; j < json_array_size(all); j++)
+			known |= json_equal(json_array_get(all, j), part) != 0;
+		if (!known)
+			json_array_append(all, part);
+	}
+	text = json_dumps(all, JSON_COMPACT);
+	rc = text ? file_write_atomic(path, text, strlen(text), 0600, true) : -1;
+	if (rc < 0)
+		action_fail(ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, text ? strerror(errno) : "a path is not UTF-8");
+	free(text);
+	json_decref(present);
+	json_decref(all);
+	free(path);
+	return rc;
+}
+
+static void
+remove_beside(const LayoutPart *part)
+{
+	static const char *const names[] = {"new", "old", NULL};
+
+	for (int i = 0; names[i]; i++)
+	{
+		char	   *path = layout_part_work(part, names[i]);
+
+		if (remove_tree(path) < 0)
+			log_warning("could not remove \"%s\": %s", path, strerror(errno));
+		free(path);
+	}
+}
+
 void
 layout_clean_up(ActionContext *ctx)
 {
 	char	   *work = layout_work(ctx->config, "");
+	json_t	   *noted = noted_parts(ctx->config);
+	json_t	   *one;
+	size_t		n;
 	Layout		layout;
 
+	json_array_foreach(noted, n, one)
+		if (json_is_string(json_object_get(one, "path")))
+			remove_beside(&(LayoutPart) {NULL, (char *) json_string_value(json_object_get(one, "path"))});
+	json_decref(noted);
 	if (layout_read(ctx, ctx->config->pg.data, &layout) == 0)
 	{
 		for (int i = 0; i < layout.n_parts; i++)
-		{
-			char	   *fresh = layout_part_work(&layout.parts[i], "new");
-			char	   *old = layout_part_work(&layout.parts[i], "old");
-
-			remove_tree(fresh);
-			remove_tree(old);
-			free(old);
-			free(fresh);
-		}
+			remove_beside(&layout.parts[i]);
 		layout_free(&layout);
 	}
 	else

@@ -77,6 +77,9 @@ extern unsigned layout_rewind_timeline(const AgentConfig *config);
 extern int	layout_show(ActionContext *ctx);
 extern int	layout_swap(ActionContext *ctx, const Layout *layout);
 
+/* Before anything is written beside a part: where it lies, durably. The copy may not have that part any more. */
+extern int	layout_note_parts(ActionContext *ctx, const Layout *layout);
+
 /* The node is well: everything that the work left is removed. */
 extern void layout_clean_up(ActionContext *ctx);
 

@@ -161,4 +161,11 @@ chmod 0700, $space{dallas} or die;
 
 is($load->verify('chicago')->{lost}, 0, 'nothing acknowledged is lost');
 is($load->stop->{ambiguous}, 0, 'nothing is ambiguous');
+# ---- a tablespace that the source has dropped ----
+
+$lab->kill9('postgres', 'dallas');
+$lab->sql('chicago', 'ALTER TABLE ALL IN TABLESPACE fast SET TABLESPACE pg_default', 'DROP TABLESPACE fast');
+is(($lab->try_sql('chicago', q{SELECT pingpong.rebuild('dallas', 'basebackup')}))[2], 0, 'a tablespace that the source has dropped: rebuild');
+streaming('chicago', 'dallas');
+is(join(' ', glob("$space{dallas}/*")), '', 'a tablespace that the source has dropped: nothing of it is left');
 done_testing();
