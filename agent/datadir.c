@@ -3,6 +3,7 @@
  *		What a data directory tells by itself, without its server.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,27 +27,33 @@ has(const char *directory, const char *name)
 	return exists;
 }
 
-/* Segments may be left from a life before; a history file is made by a promotion, or fetched with its timeline. */
-static unsigned
-newest_history(const char *data)
+/*
+ * Segments may be left from a life before; a history file is made by a promotion, or fetched with its timeline. A folder
+ * that cannot be read is not one without: false.
+ */
+static bool
+newest_history(const char *data, unsigned *newest)
 {
 	char	   *path = xasprintf("%s/pg_wal", data);
 	DIR		   *dir = opendir(path);
 	struct dirent *entry;
-	unsigned	newest = 0;
+	bool		read = dir != NULL;
 
-	while (dir && (entry = readdir(dir)))
+	*newest = 0;
+	while (dir && (errno = 0, entry = readdir(dir)))
 	{
 		unsigned	tli;
 
 		if (strspn(entry->d_name, "0123456789ABCDEF") == 8 && strcmp(entry->d_name + 8, ".history") == 0 &&
-			sscanf(entry->d_name, "%8X", &tli) == 1 && tli > newest)
-			newest = tli;
+			sscanf(entry->d_name, "%8X", &tli) == 1 && tli > *newest)
+			*newest = tli;
 	}
+	if (dir && errno != 0)
+		read = false;
 	if (dir)
 		closedir(dir);
 	free(path);
-	return newest;
+	return read;
 }
 
 static void
@@ -82,7 +89,7 @@ datadir_look(const char *path)
 	DataDir		found = {0};
 
 	read_control(path, &found);
-	found.newest_history = newest_history(path);
+	found.wal_known = newest_history(path, &found.newest_history);
 	found.standby = has(path, "standby.signal");
 	found.startable = has(path, "PG_VERSION");
 	found.was_primary = found.known && found.state != DATA_SHUTDOWNED_IN_RECOVERY && found.state != DATA_IN_ARCHIVE_RECOVERY;
@@ -99,6 +106,6 @@ datadir_is_standby_of(const char *path, const char *system, unsigned timeline)
 	char		text[32];
 
 	snprintf(text, sizeof(text), "%llu", (unsigned long long) found.system);
-	return found.known && found.startable && found.standby && !found.was_primary && (!*system || strcmp(text, system) == 0) &&
+	return found.known && found.wal_known && found.startable && found.standby && !found.was_primary && (!*system || strcmp(text, system) == 0) &&
 		(timeline == 0 || (found.checkpoint_timeline <= timeline && found.newest_history <= timeline));
 }

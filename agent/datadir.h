@@ -24,6 +24,7 @@ typedef struct DataDir
 	uint64_t	checkpoint;		/* LSN of the last checkpoint's record */
 	unsigned	checkpoint_timeline;
 	unsigned	timeline;		/* the one it is on: a primary that was just promoted has no checkpoint there yet */
+	bool		wal_known;		/* pg_wal can be read; if not, newest_history is not known */
 	unsigned	newest_history; /* the highest timeline with a history file in pg_wal; 0: none */
 	bool		was_primary;	/* its last life was no standby's */
 	bool		standby;		/* standby.signal */

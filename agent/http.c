@@ -425,10 +425,13 @@ int
 http_reload(const AgentConfig *old, const AgentConfig *config, char *error, size_t error_size)
 {
 	char	   *authorities = config->tls_client_ca ? file_read(config->tls_client_ca, CLIENT_CA_MAX, NULL) : NULL;
+	int			reason = errno;
 	bool		same_authorities = same_text(authorities, tls_client_ca);
 
 	free(authorities);
-	if (strcmp(config->listen, old->listen) != 0)
+	if (config->tls_client_ca && !authorities)
+		snprintf(error, error_size, "could not read \"%s\": %s", config->tls_client_ca, strerror(reason));
+	else if (strcmp(config->listen, old->listen) != 0)
 		snprintf(error, error_size, "\"listen\" needs a restart");
 	else if (!config->tls_cert != !old->tls_cert)
 		snprintf(error, error_size, "TLS needs a restart");

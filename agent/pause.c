@@ -272,11 +272,14 @@ pgbouncer_start(void)
 {
 	AgentConfig *config = config_current();
 	char	   *directory = xasprintf("%s/pause", config->state_dir);
-	DIR		   *dir = opendir(directory);
+	DIR		   *dir;
 	struct dirent *entry;
 
 	for (int i = 0; i < config->n_bouncers; i++)
 		clean_file(&config->bouncers[i]);
+	dir = opendir(directory);
+	if (!dir && errno != ENOENT)
+		log_error("\"%s\" cannot be read, so what is paused there is not known: %s", directory, strerror(errno));
 	while (dir && (entry = readdir(dir)))
 	{
 		size_t		len = strlen(entry->d_name);

@@ -107,7 +107,8 @@ file_in(const char *directory, const char *name)
 static Relation
 relation_here(const Rejoin *rejoin, const DataDir *dir, unsigned timeline)
 {
-	if (!dir->known)
+	/* a primary whose pg_wal cannot be read may be on any timeline */
+	if (!dir->known || (dir->was_primary && !dir->wal_known))
 		return dir->startable || file_in(rejoin->place, "base") ? RELATION_UNKNOWN : RELATION_EMPTY;
 	return source_relation(&rejoin->source, rejoin->place, timeline, dir->newest_history);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/child.h"
+#include "agent/datadir.h"
 #include "agent/endpoint.h"
 #include "agent/jobs.h"
 #include "agent/originals.h"
@@ -145,17 +146,38 @@ test_originals_unread(const AgentConfig *config)
 
 /* The parts of pg_control that we read */
 static void
-write_control(const char *directory, uint64_t system)
+write_control(const char *directory, uint64_t system, int32_t state)
 {
 	char	   *path = xasprintf("%s/global/pg_control", directory);
 	char	   *folder = xasprintf("%s/global", directory);
 	char		bytes[512] = "";
 
 	memcpy(bytes, &system, sizeof(system));
+	memcpy(bytes + 16, &state, sizeof(state));
 	make_directory(folder, 0700);
 	file_write_atomic(path, bytes, sizeof(bytes), 0600, false);
 	free(folder);
 	free(path);
+}
+
+static void
+test_standby(const char *directory)
+{
+	char	   *data = xasprintf("%s/standby", directory);
+	char	   *wal = xasprintf("%s/pg_wal", data);
+	char	   *version = xasprintf("%s/PG_VERSION", data);
+	char	   *signal_file = xasprintf("%s/standby.signal", data);
+
+	write_control(data, 4711, DATA_IN_ARCHIVE_RECOVERY);
+	write_text(version, "15\n");
+	write_text(signal_file, "");
+	ok(!datadir_is_standby_of(data, "4711", 0), "what has no pg_wal that can be read may have been promoted");
+	make_directory(wal, 0700);
+	ok(datadir_is_standby_of(data, "4711", 0), "a standby, by its files");
+	free(signal_file);
+	free(version);
+	free(wal);
+	free(data);
 }
 
 static void
@@ -177,7 +199,7 @@ test_originals_ours(const AgentConfig *config, const char *conf)
 	reads_end(EIO, 0, 1000);
 	ok(original_is_ours(config, "wal_init_zero", &original) < 0, "whose it is cannot be read");
 	reads_end(0, 0, 0);
-	write_control(config->pg.data, 4712);
+	write_control(config->pg.data, 4712, DATA_IN_PRODUCTION);
 	ok(original_is_ours(config, "wal_init_zero", &original) == 0, "another cluster");
 	original_free(&original);
 }
@@ -189,7 +211,7 @@ test_originals(const char *directory)
 	char	   *conf = xasprintf("%s/postgresql.auto.conf", directory);
 
 	write_text(conf, "wal_init_zero = 'on'\n");
-	write_control(directory, 4711);
+	write_control(directory, 4711, DATA_IN_PRODUCTION);
 	test_originals_unread(&config);
 	test_originals_ours(&config, conf);
 	free(conf);
@@ -353,6 +375,7 @@ test_files(const char *directory)
 	test_epoch(directory);
 	test_originals(directory);
 	test_pause_end();
+	test_standby(directory);
 	test_complaints();
 	test_server_log(directory);
 	test_child();
