@@ -141,11 +141,12 @@ extern int	file_reserve(const char *reserve, size_t size, int mode);
 extern int	file_write_reserved(const char *path, const char *reserve, const char *data, size_t size, int mode);
 extern int	file_write_all(int fd, const char *data, size_t size);
 /*
- * The whole file, malloc'd, NUL behind it; or NULL with errno, never a part of it. ENOENT: there is none. EFBIG: it has
- * more than `limit` bytes, or is not a file. What else may be is not the same as "there is none".
+ * The whole file, malloc'd, NUL behind it; or NULL with errno, never a part of it. ENOENT: there is none. EFBIG: it
+ * has more than `limit` bytes, or is not a file. What else may be is not the same as "there is none".
  */
 extern char *file_read(const char *path, size_t limit, size_t *size);
-extern char *file_tail(const char *path, off_t from, size_t limit);	/* its last bytes, not before `from`; malloc'd or NULL */
+/* Its last bytes, not before `from`, of any size of file; malloc'd or NULL */
+extern char *file_tail(const char *path, off_t from, size_t limit);
 extern int	file_fsync_path(const char *path);
 extern int	file_copy(const char *from, const char *to);
 extern int	make_directory(const char *path, int mode);	/* with its parents; existing is fine */

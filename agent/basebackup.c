@@ -79,7 +79,8 @@ folder_empty(const char *path)
 	bool		empty = dir || errno == ENOENT;
 
 	while (dir && (errno = 0, entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && strncmp(entry->d_name, "pingpong.", 9) != 0)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+			strncmp(entry->d_name, "pingpong.", 9) != 0)
 			empty = false;
 	if (dir && errno != 0)
 		empty = false;
@@ -96,7 +97,8 @@ add_space(Rejoin *rejoin, Plan *plan, const char *oid, const char *location)
 
 	if (!folder_empty(location))
 	{
-		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no empty folder \"%s\" for tablespace %s here", location, oid);
+		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+					"there is no empty folder \"%s\" for tablespace %s here", location, oid);
 		action_hint(rejoin->ctx, "Make the folder on this host, empty and owned by the server's user.");
 		return NULL;
 	}
@@ -123,8 +125,8 @@ check_room(Rejoin *rejoin, const char *path, const char *needed)
 }
 
 /*
- * A tablespace that this node has keeps its place; another one comes where the source has it, as CREATE TABLESPACE did.
- * Each is copied beside its place first: a copy that was killed is found there, and removed.
+ * A tablespace that this node has keeps its place; another one comes where the source has it, as CREATE TABLESPACE
+ * did. Each is copied beside its place first: a copy that was killed is found there, and removed.
  */
 static int
 plan_space(Rejoin *rejoin, Plan *plan, int row)

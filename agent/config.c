@@ -302,9 +302,10 @@ static bool
 may_be_kept(const char *name)
 {
 	static const char *const servers[] = {
-		"base", "global", "pg_commit_ts", "pg_dynshmem", "pg_logical", "pg_multixact", "pg_notify", "pg_replslot", "pg_serial",
-		"pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans", "pg_tblspc", "pg_twophase", "pg_wal", "pg_xact", "PG_VERSION",
-		"backup_label", "backup_manifest", "tablespace_map", "postmaster.pid", "standby.signal", "recovery.signal", NULL
+		"base", "global", "pg_commit_ts", "pg_dynshmem", "pg_logical", "pg_multixact", "pg_notify", "pg_replslot",
+		"pg_serial", "pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans", "pg_tblspc", "pg_twophase", "pg_wal",
+		"pg_xact", "PG_VERSION", "backup_label", "backup_manifest", "tablespace_map", "postmaster.pid",
+		"standby.signal", "recovery.signal", NULL
 	};
 	size_t		first = strcspn(name, "/");
 
@@ -328,8 +329,8 @@ check_keep(ConfigParser *parser, const PgConfig *pg)
 {
 	for (int i = 0; pg->keep && pg->keep[i]; i++)
 		if (!may_be_kept(pg->keep[i]))
-			return refuse(parser, "option \"%s\" cannot name \"%s\": only files of the node itself in the data directory",
-						  "keep", pg->keep[i]);
+			return refuse(parser, "option \"%s\" cannot name \"%s\": only files of the node itself in the data "
+						  "directory", "keep", pg->keep[i]);
 	return 1;
 }
 
@@ -388,15 +389,18 @@ same_file(const char *a, const char *b)
 	return stat(a, &st_a) == 0 && stat(b, &st_b) == 0 && st_a.st_dev == st_b.st_dev && st_a.st_ino == st_b.st_ino;
 }
 
-/* Each section has a lock and a next version of its file: with one file, the orders of two would lose each other's lines. */
+/*
+ * Each section has a lock and a next version of its file: with one file, the orders of two would lose each other's
+ * lines.
+ */
 static int
 check_files(ConfigParser *parser, const AgentConfig *config)
 {
 	for (int i = 0; i < config->n_bouncers; i++)
 		for (int j = 0; j < i; j++)
 			if (same_file(config->bouncers[i].file, config->bouncers[j].file))
-				return refuse(parser, "[pgbouncer.%s] and [pgbouncer.%s] have the same \"file\"; each PgBouncer needs one of its own",
-							  config->bouncers[j].name, config->bouncers[i].name);
+				return refuse(parser, "[pgbouncer.%s] and [pgbouncer.%s] have the same \"file\"; each PgBouncer needs "
+							  "one of its own", config->bouncers[j].name, config->bouncers[i].name);
 	return 1;
 }
 

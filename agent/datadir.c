@@ -28,8 +28,8 @@ has(const char *directory, const char *name)
 }
 
 /*
- * Segments may be left from a life before; a history file is made by a promotion, or fetched with its timeline. A folder
- * that cannot be read is not one without: false.
+ * Segments may be left from a life before; a history file is made by a promotion, or fetched with its timeline. A
+ * folder that cannot be read is not one without: false.
  */
 static bool
 newest_history(const char *data, unsigned *newest)
@@ -106,6 +106,7 @@ datadir_is_standby_of(const char *path, const char *system, unsigned timeline)
 	char		text[32];
 
 	snprintf(text, sizeof(text), "%llu", (unsigned long long) found.system);
-	return found.known && found.wal_known && found.startable && found.standby && !found.was_primary && (!*system || strcmp(text, system) == 0) &&
+	return found.known && found.wal_known && found.startable && found.standby && !found.was_primary &&
+		(!*system || strcmp(text, system) == 0) &&
 		(timeline == 0 || (found.checkpoint_timeline <= timeline && found.newest_history <= timeline));
 }

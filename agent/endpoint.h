@@ -14,8 +14,8 @@
 #define ADMIN_TIMEOUT_MS 5000	/* "query_timeout_ms" of the endpoint, where that is not set */
 
 /*
- * When a pause is over, whatever happens; it outlasts us. By two clocks, of which the earlier one counts: the realtime
- * clock may be set back, the other one is good in one life of the host only.
+ * When a pause is over, whatever happens; it outlasts us. By two clocks, of which the earlier one counts: the
+ * realtime clock may be set back, the other one is good in one life of the host only.
  */
 typedef struct PauseEnd
 {

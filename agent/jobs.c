@@ -165,7 +165,10 @@ action_afterwards(ActionContext *ctx, void (*function) (ActionContext *ctx, json
 	ctx->afterwards_params = params;
 }
 
-/* What a lazy job owes after its answer, and any other before. -1 with errno: the epoch that this job proved is not kept. */
+/*
+ * What a lazy job owes after its answer, and any other before. -1 with errno: the epoch that this job proved is not
+ * kept.
+ */
 static int
 settle(ActionContext *ctx)
 {
@@ -498,8 +501,8 @@ journal_end(Job *job, const AgentConfig *config, JobState state)
 }
 
 /*
- * Only what the next life of this agent will know has succeeded: it would take orders of older epochs again, or do the
- * job again, behind the back of who was told that it is done.
+ * Only what the next life of this agent will know has succeeded: it would take orders of older epochs again, or do
+ * the job again, behind the back of who was told that it is done.
  */
 static JobState
 settle_before(Job *job, ActionContext *ctx, JobState state)

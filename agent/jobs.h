@@ -65,8 +65,8 @@ typedef enum JobAnswer
 /*
  * proved_epoch: what the promote tokens say, 0 for nothing; the file may be behind, where a disk was full.
  *
- * Reads the journal, resumes what may be resumed, fails the rest. -1 with error: the epoch is there and cannot be read;
- * nothing was begun, and nothing must be.
+ * Reads the journal, resumes what may be resumed, fails the rest. -1 with error: the epoch is there and cannot be
+ * read; nothing was begun, and nothing must be.
  */
 extern int	jobs_start(int64_t proved_epoch, char *error, size_t error_size);
 
@@ -87,7 +87,8 @@ extern int	journal_write(const char *state_dir, const char *run, const char *ste
 extern void journal_read_all(const char *state_dir, void (*found) (json_t *record));
 extern void journal_remove_run(const char *state_dir, const char *run);
 extern void journal_remove_job(const char *state_dir, const char *run, const char *step);
-extern int	journal_read_epoch(const char *state_dir, int64_t *epoch, char *error, size_t error_size);	/* 0: none yet */
+/* *epoch: 0 for none yet; -1 with error: it is there and cannot be read */
+extern int	journal_read_epoch(const char *state_dir, int64_t *epoch, char *error, size_t error_size);
 extern int	journal_write_epoch(const char *state_dir, int64_t epoch);
 
 #endif							/* PINGPONG_AGENT_JOBS_H */

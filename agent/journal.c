@@ -75,7 +75,8 @@ read_record(const char *directory, const char *name, void (*found) (json_t *reco
 	if (record)
 		found(record);
 	else
-		log_warning("job journal \"%s\" cannot be read, it is ignored: %s", path, text ? "it is not JSON" : strerror(reason));
+		log_warning("job journal \"%s\" cannot be read, it is ignored: %s", path,
+					text ? "it is not JSON" : strerror(reason));
 	json_decref(record);
 	free(text);
 	free(path);
@@ -141,8 +142,8 @@ journal_read_epoch(const char *state_dir, int64_t *epoch, char *error, size_t er
 	*epoch = text ? strtoll(text, &end, 10) : 0;
 	if (text ? end == text || *epoch < 0 : reason != ENOENT)
 	{
-		snprintf(error, error_size, "could not read \"%s\", and without the epoch orders of an older run would be taken: %s",
-				 path, text ? "it is not a number" : strerror(reason));
+		snprintf(error, error_size, "could not read \"%s\", and without the epoch orders of an older run would be "
+				 "taken: %s", path, text ? "it is not a number" : strerror(reason));
 		rc = -1;
 	}
 	free(text);

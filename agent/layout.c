@@ -677,7 +677,8 @@ layout_note_parts(ActionContext *ctx, const Layout *layout)
 	text = json_dumps(all, JSON_COMPACT);
 	rc = text ? file_write_atomic(path, text, strlen(text), 0600, true) : -1;
 	if (rc < 0)
-		action_fail(ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, text ? strerror(errno) : "a path is not UTF-8");
+		action_fail(ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path,
+					text ? strerror(errno) : "a path is not UTF-8");
 	free(text);
 	json_decref(present);
 	json_decref(all);

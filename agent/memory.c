@@ -39,7 +39,8 @@ memory_start(const AgentConfig *config)
 	{
 		/* it is there, and may be read again one day: it is not written over */
 		make_id();
-		log_error("could not read \"%s\": %s; this agent begins without knowledge of earlier runs", path, strerror(reason));
+		log_error("could not read \"%s\": %s; this agent begins without knowledge of earlier runs", path,
+				  strerror(reason));
 	}
 	else
 	{

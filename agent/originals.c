@@ -2,11 +2,11 @@
  * originals.c
  *		What settings were before we changed them.
  *
- * The answer to the one who changed a setting may get lost, and he with it; then the
- * changed value would be taken for the original by the next one.
+ * The answer to the one who changed a setting may get lost, and he with it; then the changed value would be taken for
+ * the original by the next one.
  *
- * Several jobs may change one setting at a time. No lock is held while a server is asked, so each version of a file has a
- * number: who keeps or forgets names the version that he has looked at.
+ * Several jobs may change one setting at a time. No lock is held while a server is asked, so each version of a file
+ * has a number: who keeps or forgets names the version that they have looked at.
  */
 #include <errno.h>
 #include <pthread.h>

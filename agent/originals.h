@@ -28,8 +28,8 @@ extern void original_free(Original *original);
 extern int	original_is_ours(const AgentConfig *config, const char *name, const Original *original);
 
 /*
- * Before `ours` is set: remembers it, and `now` and the line, if nothing is remembered yet. `seen` is what was read before
- * `now` was asked for. 0; -1 with errno; 1: another job has changed it meanwhile, look again.
+ * Before `ours` is set: remembers it, and `now` and the line, if nothing is remembered yet. `seen` is what was read
+ * before `now` was asked for. 0; -1 with errno; 1: another job has changed it meanwhile, look again.
  */
 extern int	original_keep(const AgentConfig *config, const char *name, const Original *seen, const char *now,
 						  const char *run, const char *ours);
@@ -38,8 +38,8 @@ extern int	original_keep(const AgentConfig *config, const char *name, const Orig
 extern void original_forget(const AgentConfig *config, const char *name, const Original *seen);
 
 /*
- * settings.c: puts back all that are remembered and still ours; what a person has set since stays, and is forgotten; what
- * cannot be put back is logged, and stays remembered
+ * settings.c: puts back all that are remembered and still ours; what a person has set since stays, and is forgotten;
+ * what cannot be put back is logged, and stays remembered
  */
 extern void settings_put_back(ActionContext *ctx);
 

@@ -466,8 +466,8 @@ check_ways(Rejoin *rejoin)
 }
 
 /*
- * Only a stopped primary tells whether it has written past the fork. If it is refused then (its seal was lifted meanwhile,
- * or cannot be read), it is not started again: it would come up as a primary, beside another one.
+ * Only a stopped primary tells whether it has written past the fork. If it is refused then (its seal was lifted
+ * meanwhile, or cannot be read), it is not started again: it would come up as a primary, beside another one.
  */
 static int
 judge_stopped(Rejoin *rejoin)
@@ -480,7 +480,8 @@ judge_stopped(Rejoin *rejoin)
 	if (judge(rejoin, NULL) == 0)
 		return 0;
 	start = control_start_words(rejoin->config);
-	action_detail_more(rejoin->ctx, "The server was stopped to find that out, and stays down; to start it as it was: %s", start);
+	action_detail_more(rejoin->ctx, "The server was stopped to find that out, and stays down; to start it as it was: %s",
+					   start);
 	free(start);
 	return -1;
 }

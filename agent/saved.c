@@ -3,10 +3,10 @@
  *		The node's own files (settings, authentication, keys): saved before a rewind or a base backup, which bring the
  *		source's, and put back afterwards.
  *
- * They stand in the work folder of the data directory, so that they go with it. While the directory is hidden they are
- * not taken again: pg_rewind may have brought the source's by then. What the node did not have of these files is removed
- * when they are put back: a conf.d/x.conf or a list of revoked certificates of the source is not the node's. But a node
- * that had no data directory has no such choice, and keeps what the source has.
+ * They stand in the work folder of the data directory, so that they go with it. While the directory is hidden they
+ * are not taken again: pg_rewind may have brought the source's by then. What the node did not have of these files is
+ * removed when they are put back: a conf.d/x.conf or a list of revoked certificates of the source is not the node's.
+ * But a node that had no data directory has no such choice, and keeps what the source has.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -94,8 +94,8 @@ copy_entry(const char *source, const char *target)
 }
 
 /*
- * from/name to to/name, in place of what is there, making folders. What is not there is left out, or with `mirror` taken
- * away there, too.
+ * from/name to to/name, in place of what is there, making folders. What is not there is left out, or with `mirror`
+ * taken away there, too.
  */
 static int
 copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name, bool mirror)

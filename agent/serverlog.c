@@ -87,7 +87,8 @@ add_collected(const AgentConfig *config, char **paths, int n)
 		char	   *name = strchr(line, ' ');
 
 		if (name && name[1])
-			n = add_path(paths, n, name[1] == '/' ? xstrdup(name + 1) : xasprintf("%s/%s", config->pg.data, name + 1));
+			n = add_path(paths, n, name[1] == '/' ? xstrdup(name + 1) :
+						 xasprintf("%s/%s", config->pg.data, name + 1));
 	}
 	free(text);
 	free(names);
@@ -242,9 +243,9 @@ static bool
 is_to_client(const char *complaint)
 {
 	static const char *const beginnings[] = {
-		"the database system is ", "password authentication failed", "Peer authentication failed", "no pg_hba.conf entry",
-		"terminating connection", "connection to client lost", "sorry, too many clients", "remaining connection slots",
-		"role \"", "database \"", NULL
+		"the database system is ", "password authentication failed", "Peer authentication failed",
+		"no pg_hba.conf entry", "terminating connection", "connection to client lost", "sorry, too many clients",
+		"remaining connection slots", "role \"", "database \"", NULL
 	};
 	const char *message = complaint + strcspn(complaint, " ");
 
@@ -275,14 +276,15 @@ serverlog_is_about_data(const char *complaint)
 {
 	/* a disk, rights, limits: of these another copy would suffer as well */
 	static const char *const of_the_host[] = {
-		"No space left on device", "Permission denied", "Too many open files", "Cannot allocate memory", "Disk quota exceeded",
-		"Read-only file system", "Operation not permitted", NULL
+		"No space left on device", "Permission denied", "Too many open files", "Cannot allocate memory",
+		"Disk quota exceeded", "Read-only file system", "Operation not permitted", NULL
 	};
 	static const char *const signs[] = {
 		"PANIC:", "requested timeline ", "checkpoint record", "redo location", "before end of online backup",
 		"before consistent recovery point", "cannot continue recovering", "has already been removed",
-		"is not in this server's history", "is ahead of the WAL flush position", "history file", "incorrect checksum in control file",
-		"control file contains invalid", "invalid data in file \"backup_label\"", "backup_label contains", "invalid page",
+		"is not in this server's history", "is ahead of the WAL flush position", "history file",
+		"incorrect checksum in control file", "control file contains invalid",
+		"invalid data in file \"backup_label\"", "backup_label contains", "invalid page",
 		"could not access status of transaction", "could not open file \"pg_wal/", "could not read file \"pg_wal/",
 		"calculated CRC checksum does not match", NULL
 	};

@@ -183,8 +183,8 @@ is_lasting(const char *name, const char *value)
 }
 
 /*
- * What is remembered and still holds: 1; 0: nothing, with *theirs where a person has set the value since; -1: the job has
- * failed.
+ * What is remembered and still holds: 1; 0: nothing, with *theirs where a person has set the value since; -1: the job
+ * has failed.
  */
 static int
 recall(ActionContext *ctx, const char *name, Original *original, bool *theirs)
@@ -200,8 +200,8 @@ recall(ActionContext *ctx, const char *name, Original *original, bool *theirs)
 	}
 	if (*theirs)
 	{
-		log_warning("\"%s\" was set anew, or in another cluster, since run \"%s\" had changed it; it stays as it is", name,
-					original->run ? original->run : "");
+		log_warning("\"%s\" was set anew, or in another cluster, since run \"%s\" had changed it; it stays as it is",
+					name, original->run ? original->run : "");
 		original_forget(ctx->config, name, original);
 		original_free(original);
 		return 0;

@@ -204,10 +204,11 @@ token_release(ActionContext *ctx)
 	remove_rooms(ctx->config, ctx->run);
 }
 
+typedef void (*TokenLook) (const AgentConfig *config, const char *run, json_t *json, int64_t *epoch);
+
 /* The tokens, one after the other: json is NULL for one that cannot be read. */
 static void
-each_token(const AgentConfig *config, void (*look) (const AgentConfig *config, const char *run, json_t *json, int64_t *epoch),
-		   int64_t *epoch)
+each_token(const AgentConfig *config, TokenLook look, int64_t *epoch)
 {
 	char	   *directory = xasprintf("%s/token", config->state_dir);
 	DIR		   *dir = opendir(directory);
@@ -258,8 +259,10 @@ token_prune(const AgentConfig *config, int64_t epoch)
 static void
 take_promoted(const AgentConfig *config, const char *run, json_t *json, int64_t *epoch)
 {
-	if (strcmp(param_string(json, "state", ""), token_state_name(TOKEN_PROMOTED)) == 0 && param_int(json, "epoch", 0) > *epoch)
-		*epoch = param_int(json, "epoch", 0);
+	int64_t		of_token = param_int(json, "epoch", 0);
+
+	if (strcmp(param_string(json, "state", ""), token_state_name(TOKEN_PROMOTED)) == 0 && of_token > *epoch)
+		*epoch = of_token;
 }
 
 int64_t
