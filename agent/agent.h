@@ -148,6 +148,7 @@ extern char *file_read(const char *path, size_t limit, size_t *size);
 /* Its last bytes, not before `from`, of any size of file; malloc'd or NULL */
 extern char *file_tail(const char *path, off_t from, size_t limit);
 extern int	file_fsync_path(const char *path);
+#define FILE_COPY_MAX (64 * 1024 * 1024)
 extern int	file_copy(const char *from, const char *to);
 extern int	make_directory(const char *path, int mode);	/* with its parents; existing is fine */
 extern int	remove_tree(const char *path);

@@ -209,6 +209,8 @@ basebackup_feasible(Rejoin *rejoin)
 		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "a base backup is not possible: %s", problem);
 	else
 		rc = make_plan(rejoin, rejoin->place, &plan);
+	if (rc == 0)
+		rc = saved_check(rejoin);
 	plan_free(&plan);
 	free(problem);
 	return rc;

@@ -239,7 +239,7 @@ file_copy(const char *from, const char *to)
 	char	   *data;
 	int			rc;
 
-	if (stat(from, &st) < 0 || !(data = file_read(from, 64 * 1024 * 1024, &size)))
+	if (stat(from, &st) < 0 || !(data = file_read(from, FILE_COPY_MAX, &size)))
 		return -1;
 	rc = file_write_atomic(to, data, size, st.st_mode & 07777, true);
 	free(data);

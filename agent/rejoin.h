@@ -37,6 +37,7 @@ typedef struct Rejoin
 } Rejoin;
 
 /* saved.c: the node's own files, kept in the work folder while rewind or base backup brings the source's */
+extern int	saved_check(Rejoin *rejoin);	/* could they be saved? Fails the job with the reason, while the server runs */
 extern int	saved_take(Rejoin *rejoin);
 extern int	saved_put_back(Rejoin *rejoin, const char *data);
 

@@ -169,6 +169,8 @@ rewind_feasible(Rejoin *rejoin)
 
 	if (problem)
 		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "a rewind is not possible: %s", problem);
+	else
+		rc = saved_check(rejoin);
 	free(problem);
 	return rc;
 }

@@ -19,6 +19,7 @@
 
 #include "agent/rejoin.h"
 
+#define DEPTH_MAX 8				/* of folders in folders: more is no configuration */
 #define WHOLE ".whole"			/* in the folder: all that the node had is here */
 
 /* Files and folders */
@@ -156,6 +157,80 @@ note_whole(Rejoin *rejoin, const char *directory)
 		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, strerror(errno));
 	free(work);
 	free(path);
+	return rc;
+}
+
+/* What file_copy() would say of it. */
+static int
+check_file(const char *path, const struct stat *st)
+{
+	if (st->st_size > FILE_COPY_MAX)
+	{
+		errno = EFBIG;
+		return -1;
+	}
+	return access(path, R_OK);
+}
+
+/* 0, or -1 with errno, and the path in *where. */
+static int
+check_entry(const char *path, int depth, char **where)
+{
+	struct stat st;
+	struct dirent *entry;
+	DIR		   *dir = NULL;
+	int			rc = lstat(path, &st);
+
+	if (rc == 0 && S_ISREG(st.st_mode))
+		rc = check_file(path, &st);
+	else if (rc == 0 && S_ISDIR(st.st_mode))
+	{
+		errno = depth > DEPTH_MAX ? ELOOP : 0;
+		dir = depth > DEPTH_MAX ? NULL : opendir(path);
+		rc = dir ? 0 : -1;
+	}
+	if (rc < 0 && !*where)
+		*where = xstrdup(path);
+	while (rc == 0 && dir && (entry = readdir(dir)))
+	{
+		char	   *name = xasprintf("%s/%s", path, entry->d_name);
+
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			rc = check_entry(name, depth + 1, where);
+		free(name);
+	}
+	if (dir)
+		closedir(dir);
+	return rc;
+}
+
+static int
+check_name(Rejoin *rejoin, const char *name)
+{
+	char	   *path = xasprintf("%s/%s", rejoin->config->pg.data, name);
+	char	   *where = NULL;
+	int			rc = file_exists(path) ? check_entry(path, 0, &where) : 0;
+
+	if (rc < 0)
+		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the node's own file \"%s\" cannot be saved: %s",
+					where ? where : path, strerror(errno));
+	free(where);
+	free(path);
+	return rc;
+}
+
+int
+saved_check(Rejoin *rejoin)
+{
+	char	  **keep = rejoin->config->pg.keep;
+	int			rc = 0;
+
+	if (rejoin->facts.half_rewound)
+		return 0;				/* they were saved before */
+	for (int i = 0; rc == 0 && own_names[i]; i++)
+		rc = check_name(rejoin, own_names[i]);
+	for (int i = 0; rc == 0 && keep && keep[i]; i++)
+		rc = check_name(rejoin, keep[i]);
 	return rc;
 }
 

@@ -648,6 +648,12 @@ sub test_moves
 	move('chicago', 'dallas', 'm3', 3);
 	sql('chicago', 'CREATE TABLE lost AS SELECT generate_series(1, 10000) i');
 	is(rejoin('chicago', 'dallas', 'm3', 3, method => 'basebackup')->{method}, 'basebackup', 'm3: by a base backup');
+	chmod 0, "$dir/chicago/data/conf.d/x.conf" or die;
+	my $postmaster = read_file("$dir/chicago/data/postmaster.pid");
+	$job = act('chicago', 'm3b', 3, 'pg.rejoin', { host => '127.0.0.1', port => $port{dallas}, slot => 'pingpong_chicago', name => 'chicago', method => 'basebackup' });
+	like("$job->{error}{code} $job->{error}{message}", qr{^55000 the node's own file ".*conf\.d/x\.conf" cannot be saved: }, 'm3: what cannot be saved is refused');
+	is(read_file("$dir/chicago/data/postmaster.pid"), $postmaster, 'm3: while the server runs');
+	chmod 0600, "$dir/chicago/data/conf.d/x.conf" or die;
 	is(own_files('chicago'), join(' ', @{ $own{chicago} }), 'm3: with the files of its own, and none that only the other has');
 
 	stop_agent('chicago', 'KILL');
