@@ -245,6 +245,24 @@ read_mark(const AgentConfig *config)
 	return mark;
 }
 
+int
+layout_check_mark(ActionContext *ctx)
+{
+	char	   *path = layout_work(ctx->config, "phase");
+	char	   *text = file_read(path, 256 * 1024, NULL);
+	json_t	   *mark = text ? json_loads(text, 0, NULL) : NULL;
+	int			rc = 0;
+
+	if (!text && errno != ENOENT && errno != ENOTDIR)
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not read \"%s\": %s", path, strerror(errno));
+	else if (text && !mark)
+		rc = action_fail(ctx, STATE_IO_ERROR, "\"%s\" does not tell what was begun", path);
+	json_decref(mark);
+	free(text);
+	free(path);
+	return rc;
+}
+
 static json_t *
 parts_json(const Layout *layout)
 {

@@ -61,6 +61,9 @@ extern bool layout_has_work(const AgentConfig *config);	/* of a rejoin that has 
  */
 extern LayoutPhase layout_phase(ActionContext *ctx);
 
+/* Fails the job (58030) when there is a mark that cannot be read: layout_phase() would take it for none. */
+extern int	layout_check_mark(ActionContext *ctx);
+
 extern bool layout_is_hidden(LayoutPhase phase);
 
 /* Did the host run on since the mark was written? If not, what was written afterwards may be lost in part. */

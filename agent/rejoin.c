@@ -528,8 +528,10 @@ find_place(Rejoin *rejoin)
 	char	   *hidden = layout_work(rejoin->config, "hidden");
 	char	   *saved = layout_work(rejoin->config, "saved");
 	LayoutPhase phase = layout_phase(rejoin->ctx);
-	int			rc = layout_has_work(rejoin->config) ? tool_end_leftovers(rejoin) : 0;
+	int			rc = layout_check_mark(rejoin->ctx);
 
+	if (rc == 0 && layout_has_work(rejoin->config))
+		rc = tool_end_leftovers(rejoin);
 	if (rc == 0 && !rejoin->facts.running && phase != LAYOUT_WHOLE)
 	{
 		rc = server_await_remains(rejoin->ctx, rejoin->deadline);
