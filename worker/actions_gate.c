@@ -221,8 +221,8 @@ seal_grace_ended(Run *run, Step *step)
 	if (gate_drain(DRAIN_LOOK, &holder) == 0)
 		return ACTION_WAIT;
 	if (!TransactionIdIsValid(holder.xid))
-		return step_fail(run, step, "55P03", "a %s (process %d) did not end within the grace", holder.state, holder.pid);
-	return step_fail(run, step, "55P03", "a transaction did not end within the grace (process %d, transaction %u, %s, application \"%s\")",
+		return step_fail(step, "55P03", "a %s (process %d) did not end within the grace", holder.state, holder.pid);
+	return step_fail(step, "55P03", "a transaction did not end within the grace (process %d, transaction %u, %s, application \"%s\")",
 					 holder.pid, holder.xid, holder.state, holder.application);
 }
 
@@ -347,7 +347,7 @@ static ActionResult
 verify_begin(Run *run, Step *step)
 {
 	if (sessions_are_read_only())
-		return step_fail(run, step, "25006", "no client can write: default_transaction_read_only is on");
+		return step_fail(step, "25006", "no client can write: default_transaction_read_only is on");
 	wal_pad(1);
 	step->lsn = gate_insert_end();
 	XLogFlush(step->lsn);
@@ -386,7 +386,7 @@ verify_advance(Run *run, Step *step)
 	if (missing > given_up)
 		return ACTION_WAIT;
 	if (missing > 0)
-		return step_fail(run, step, "55000", "%s", pstrdup(step->message));
+		return step_fail(step, "55000", "%s", pstrdup(step->message));
 	strlcpy(step->message, "all standbys have replayed what was written here", sizeof(step->message));
 	return ACTION_DONE;
 }

@@ -158,7 +158,7 @@ sync_restore_begin(Run *run, Step *step)
 	{
 		if (run->moves && ms_since(step->clock) < SYNC_MS)
 			return ACTION_WAIT;
-		return step_fail(run, step, "55000", "no standby streams that satisfies \"%s\"; it stays relaxed until one does", names);
+		return step_fail(step, "55000", "no standby streams that satisfies \"%s\"; it stays relaxed until one does", names);
 	}
 	step->phase = 1;
 	return restore_begin(run, step);
@@ -174,7 +174,7 @@ sync_restore_advance(Run *run, Step *step)
 		return sync_restore_begin(run, step);
 	if (step->phase == 3)
 		return (result = job_advance(run, step)) == ACTION_WAIT ? result :
-			step_fail(run, step, "55000", "commits had to wait, no standby satisfied it; it stays relaxed until one does");
+			step_fail(step, "55000", "commits had to wait, no standby satisfied it; it stays relaxed until one does");
 	if (step->phase == 1 && (result = job_advance(run, step)) != ACTION_DONE)
 		return result;
 	if (step->phase == 1)

@@ -41,7 +41,7 @@ typedef enum ActionResult
 {
 	ACTION_WAIT,				/* look again */
 	ACTION_DONE,
-	ACTION_FAILED				/* step->message says why, run->verdict the SQLSTATE */
+	ACTION_FAILED				/* step->message says why, step->verdict the SQLSTATE */
 } ActionResult;
 
 /*
@@ -78,6 +78,7 @@ struct Step
 	char	   *detail;			/* JSON text, or NULL */
 	int64		unheard;		/* now_us() since when the agent gives no answer; 0: it does */
 	char		message[PP_TEXT_LEN];
+	Verdict		verdict;		/* why its last attempt failed; the run's only where the step ends the run */
 
 	int			phase;			/* an action's own */
 	XLogRecPtr	lsn;			/* an action's own */
@@ -167,7 +168,7 @@ struct Run
 	int			errors;			/* that the journal or an action raised */
 	XLogRecPtr	seal_lsn;
 	char		sentence[PP_TEXT_LEN];
-	Verdict		verdict;
+	Verdict		verdict;		/* what ended it, or is about to: the caller gets it as an error; else empty */
 	json_t	   *notes;
 
 	/* gathering, asking for the verdict, taking over */
@@ -205,7 +206,7 @@ extern const Action actions_of_gate[];
 extern const Action actions_of_agents[];
 extern const Action actions_of_settings[];
 extern const Action *action_find(const char *name);
-extern ActionResult step_fail(Run *run, Step *step, const char *sqlstate, const char *fmt,...) pg_attribute_printf(4, 5);
+extern ActionResult step_fail(Step *step, const char *sqlstate, const char *fmt,...) pg_attribute_printf(3, 4);
 extern ActionResult job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params);
 extern ActionResult job_advance(Run *run, Step *step);
 extern void job_cancel(Run *run, Step *step);

@@ -159,9 +159,7 @@ void
 run_finish(const char *state)
 {
 	strlcpy(run->state, state, sizeof(run->state));
-	if (strcmp(state, "succeeded") == 0)
-		memset(&run->verdict, 0, sizeof(run->verdict));	/* of a step that may fail */
-	else if (run->verdict.sqlstate[0] && run->verdict.detail[0] == '\0')
+	if (run->verdict.sqlstate[0] && run->verdict.detail[0] == '\0')
 		snprintf(run->verdict.detail, sizeof(run->verdict.detail), "Run " INT64_FORMAT " was %s: %s%s%s", run->id,
 				 strcmp(state, "stuck") == 0 ? "left stuck" : "rolled back", run->sentence,
 				 ends_with(run->sentence, '.') ? "" : ".",
@@ -288,6 +286,15 @@ hand_over(void)
 	run_forget();
 }
 
+/* The run ends with this step: its caller is told in the step's words. */
+static void
+blame(Step *failed)
+{
+	run->verdict = failed->verdict;
+	if (run->verdict.sqlstate[0] == '\0')
+		verdict_set(&run->verdict, "55000", failed->message[0] ? failed->message : "a step failed");
+}
+
 /* A failure that an operator has to mend; the sentence tells him how. */
 static bool
 leaves_stuck(Step *failed)
@@ -346,6 +353,7 @@ all_done(void)
 			run->steps[i].state = STEP_SKIPPED;	/* the old primary's, behind its last word */
 	if (failed && leaves_stuck(failed))
 	{
+		blame(failed);
 		run_finish("stuck");
 		return;
 	}
@@ -394,6 +402,7 @@ must_undo(void)
 	if (failed)
 	{
 		snprintf(run->sentence, sizeof(run->sentence), "step %s of \"%s\" failed: %s", failed->name, failed->subject, failed->message);
+		blame(failed);
 		return true;
 	}
 	if (run->ordered || run->is_target)
@@ -714,7 +723,7 @@ runner_error(const ErrorData *error)
 	for (int i = 0; i < run->nsteps; i++)
 		if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
 		{
-			step_fail(run, &run->steps[i], unpack_sql_state(error->sqlerrcode), "%s", error->message);
+			step_fail(&run->steps[i], unpack_sql_state(error->sqlerrcode), "%s", error->message);
 			step_failed(&run->steps[i]);
 		}
 }

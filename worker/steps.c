@@ -147,8 +147,8 @@ step_move(Step *step)
 	{
 		if (step->message[0] == '\0')
 			strlcpy(step->message, "it took too long", sizeof(step->message));
-		if (run->verdict.sqlstate[0] == '\0')
-			verdict_set(&run->verdict, "57014", step->message);
+		if (step->verdict.sqlstate[0] == '\0')
+			verdict_set(&step->verdict, "57014", step->message);
 		step->on_failure = step->on_failure == FAIL_RETRY ? FAIL_CONTINUE : step->on_failure;
 		step_ended(step, STEP_FAILED);
 	}
