@@ -103,6 +103,7 @@ CREATE TABLE pingpong.run
     sentence     text
 );
 COMMENT ON TABLE pingpong.run IS 'the executions of runbooks';
+COMMENT ON COLUMN pingpong.run.switched_at IS 'when writes flowed on the target; of a run that was stuck before they did, its end; null: it did not move the primary';
 COMMENT ON COLUMN pingpong.run.blackout_ms IS 'from the closing of the RW routes or the gate until a write was possible through all RW routes, in ms';
 COMMENT ON COLUMN pingpong.run.sentence IS 'how it ended; for a stuck run, what the operator has to do';
 

@@ -114,7 +114,7 @@ relaxation_wanted(Run *run, const Relaxation *r, const char *node)
 
 	if (step == NULL)
 		wanted = journal_relaxed(node, r->setting);
-	else if (r->names && previous && previous[0] == '\0' && run->switched)
+	else if (r->names && previous && previous[0] == '\0' && run->is_target)	/* promoted, whatever its routes do */
 		wanted = exchange_names(run, old);
 	else
 		wanted = previous ? pstrdup(previous) : NULL;
@@ -143,7 +143,7 @@ names_to_satisfy(Run *run, Step *step)
 {
 	char	   *wanted;
 
-	if (strcmp(step->subject, worker_self()) != 0 || (run->moves && !run->switched))
+	if (strcmp(step->subject, worker_self()) != 0 || (run->moves && !run->is_target))
 		return NULL;
 	wanted = relaxation_wanted(run, relaxation_of(step->name), step->subject);
 	return wanted && wanted[0] ? wanted : NULL;

@@ -341,6 +341,18 @@ journal_save_steps(Run *run)
 	journal_end();
 }
 
+/*
+ * Whether this server is the primary by this run: from the promotion that was confirmed, wherever the routes lead. A run
+ * that ends so has moved the primary, also when it is stuck.
+ */
+static bool
+has_moved_here(Run *run)
+{
+	Step	   *promote = run_promote_step(run);
+
+	return run->is_target && promote && promote->state == STEP_SUCCEEDED;
+}
+
 /* The run's own row: state, blackout, sentence. */
 void
 journal_save_run(Run *run)
@@ -349,6 +361,7 @@ journal_save_run(Run *run)
 				ms[32],
 				lsn[32];
 	char	   *notes = json_dumps(run->notes, JSON_COMPACT);
+	bool		switched = run->switched || (has_moved_here(run) && strcmp(run->state, "running") != 0);
 
 	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
 	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
@@ -361,8 +374,8 @@ journal_save_run(Run *run)
 				 "WHERE id = $1::pg_catalog.int8",
 				 7, id, run->state, run->blackout_ms >= 0 ? number(ms, run->blackout_ms) : NULL,
 				 run->seal_lsn != InvalidXLogRecPtr ? lsn : NULL, run->sentence[0] ? run->sentence : NULL,
-				 notes ? notes : "{}", run->switched ? "t" : "f");
-	if (run->switched && run->is_target)
+				 notes ? notes : "{}", switched ? "t" : "f");
+	if (has_moved_here(run))
 		journal_exec("UPDATE pingpong.node SET upstream = NULL WHERE name = $1 OR upstream IN ($1, $2)", 2, run->target, run->source);
 	journal_end();
 	free(notes);
@@ -378,7 +391,7 @@ journal_find_unfinished(Run *run)
 	journal_begin();
 	found = journal_exec("SELECT id, key, runbook, coalesce(source, ''), target, epoch, state, options::pg_catalog.text, requested_by, "
 						 "notes::pg_catalog.text, blackout_ms, EXISTS (SELECT FROM pingpong.runbook_step s "
-						 "WHERE s.runbook = run.runbook AND s.action = 'promote') FROM pingpong.run WHERE state = 'running' ORDER BY id DESC LIMIT 1", 0) == 1;
+						 "WHERE s.runbook = run.runbook AND s.action = 'promote'), switched_at IS NOT NULL FROM pingpong.run WHERE state = 'running' ORDER BY id DESC LIMIT 1", 0) == 1;
 	if (found)
 	{
 		run->id = strtoll(journal_text(0, 1), NULL, 10);
@@ -393,6 +406,7 @@ journal_find_unfinished(Run *run)
 		json_decref(run->notes);
 		run->notes = json_loads(journal_text(0, 10), 0, &err);
 		run->moves = strcmp(journal_text(0, 12), "t") == 0;
+		run->switched = strcmp(journal_text(0, 13), "t") == 0;
 		run->blackout_ms = journal_text(0, 11) ? strtod(journal_text(0, 11), NULL) : -1;
 	}
 	journal_end();

@@ -124,7 +124,8 @@ run_answer(const char *state)
 	strlcpy(outcome.state, state, sizeof(outcome.state));
 	outcome.blackout_ms = run->blackout_ms;
 	outcome.seal_lsn = run->seal_lsn;
-	strlcpy(outcome.new_primary, run->switched ? run->target : "", sizeof(outcome.new_primary));
+	strlcpy(outcome.new_primary, run->switched || strcmp(state, "promoted") == 0 ? run->target : "",
+			sizeof(outcome.new_primary));
 	mailbox_answer(&outcome, &run->verdict);
 }
 
@@ -250,7 +251,7 @@ note_switched(void)
 		if (leads_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED)
 			return;
 	}
-	if (run->blackout)
+	if (run->blackout && run->blackout_ms < 0)
 		run->blackout_ms = run->elapsed_ms + last_end_ms();
 	run->switched = true;
 	mailbox_event("writes flow on \"%s\", blackout %.1f ms", run->target, run->blackout_ms);
@@ -347,6 +348,7 @@ all_done(void)
 	}
 	if (run->is_target && !fetch_note())
 		return;
+	note_switched();			/* by the old primary's routes */
 	failed = failed_step(false);
 	for (int i = 0; i < run->nsteps; i++)
 		if (!run->steps[i].mine && run->steps[i].state == STEP_PENDING)
@@ -392,6 +394,15 @@ give_up_jobs(void)
 	return running;
 }
 
+/* Behind the point of no return nothing is undone, whatever a runbook says. */
+static bool
+has_moved(void)
+{
+	Step	   *promote = run_promote_step(run);
+
+	return run->is_target || (promote && promote->state == STEP_SUCCEEDED);
+}
+
 /* Before the order: the caller's wish, the end of the permitted blackout, a failed step. */
 static bool
 must_undo(void)
@@ -399,13 +410,15 @@ must_undo(void)
 	Step	   *failed = failed_step(true);
 	int			limit = run_option_int(run, "max_blackout_ms", 10000);
 
+	if (has_moved())
+		return false;
 	if (failed)
 	{
 		snprintf(run->sentence, sizeof(run->sentence), "step %s of \"%s\" failed: %s", failed->name, failed->subject, failed->message);
 		blame(failed);
 		return true;
 	}
-	if (run->ordered || run->is_target)
+	if (run->ordered)
 		return false;
 	if (cancelled() && !run->moves && give_up_jobs())
 		return false;			/* the agents are told; their jobs' ends are waited for */
@@ -471,6 +484,7 @@ forward(void)
 	bool		changed = false;
 	int			ordinal = next_ordinal();
 
+	note_switched();			/* by what a predecessor did, perhaps */
 	if (run_overruled())
 	{
 		undo_start();
