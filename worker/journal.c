@@ -554,6 +554,11 @@ journal_close_mended(Run *run)
 				 "AND EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.message = 'mended by run ' || $1) "
 				 "AND NOT EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.state = 'failed' "
 				 "AND s.action IN ('rejoin', 'follow', 'repoint'))", 1, id);
+	/* it had moved the primary away, and an operator has overruled it: its target follows this server now */
+	journal_exec("UPDATE pingpong.run r SET state = 'rolled_back', sentence = 'Overruled by an operator; mended by run ' || $1 || '.' "
+				 "FROM pingpong.step m WHERE r.state = 'stuck' AND r.source = $2 AND m.run = $1::pg_catalog.int8 AND m.action = 'rejoin' "
+				 "AND m.state = 'succeeded' AND m.node = r.target AND EXISTS (SELECT FROM pingpong.step p WHERE p.run = r.id AND p.action = 'promote')",
+				 2, id, worker_self());
 	journal_end();
 }
 

@@ -185,6 +185,9 @@ struct Run
 	XLogRecPtr	witness_lsn;
 };
 
+/* The state that the old primary shows when its part is over; the run goes on at its target. */
+#define RUN_HANDED_OVER	"handed over"
+
 /* options, in ms */
 extern int	run_option_int(Run *run, const char *name, int otherwise);
 extern const char *run_option_text(Run *run, const char *name, const char *otherwise);
@@ -241,7 +244,7 @@ extern bool runner_gives_way(void);
 extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
 extern void runner_start_own(const char *runbook);
 extern void runner_reject(void);
-extern void runner_recover(void);
+extern bool runner_recover(void);
 extern long runner_advance(void);
 extern void runner_error(const ErrorData *error);
 

@@ -26,6 +26,8 @@
 
 #define UNHEARD_US		(2 * 1000 * 1000)
 #define OWN_PATIENCE_US	(10 * 1000 * 1000)
+#define RECOVER_US		(1000 * 1000)
+#define RECOVER_TRIES	10
 
 MemoryContext run_context;
 Run		   *run;
@@ -90,6 +92,7 @@ run_publish(void)
 {
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	worker_shared->run = run->id;
+	worker_shared->run_ordered = !run->is_target && (run->ordered || run->phase == RUN_ASKING);
 	strlcpy(worker_shared->run_state, run->phase == RUN_UNDOING ? "undoing" : run->phase == RUN_ASKING ? "asking" :
 			run->state, sizeof(worker_shared->run_state));
 	strlcpy(worker_shared->sentence, run->sentence, sizeof(worker_shared->sentence));
@@ -275,6 +278,7 @@ leave_note(void)
 static void
 hand_over(void)
 {
+	strlcpy(run->state, RUN_HANDED_OVER, sizeof(run->state));
 	run_publish();
 	if (!run->answered)
 		mailbox_event("\"%s\" comes back by itself; there the run goes on: SELECT * FROM pingpong.progress on \"%s\"",
@@ -599,58 +603,133 @@ runner_reject(void)
 	mailbox_finish();
 }
 
-/*
- * At the start of the worker, and when this server has just been promoted: is
- * there a run that is ours to go on with or to undo?
- */
-void
-runner_recover(void)
+/* ---- what a predecessor left ---- */
+
+/* Not ours to undo, nor to go on with: its steps are left to a later run, which may mend them. */
+static void
+disown(void)
 {
-	MemoryContext old = MemoryContextSwitchTo(run_context);
+	bool		restores = strcmp(run->runbook, "restore") == 0;
+
+	for (int i = 0; i < run->nsteps && !run->moves; i++)
+		if (run->steps[i].state <= STEP_RUNNING)
+		{
+			run->steps[i].state = STEP_FAILED;
+			strlcpy(run->steps[i].message, "the primary is another one", sizeof(run->steps[i].message));
+		}
+	if (run->moves)
+		snprintf(run->sentence, sizeof(run->sentence), "This primary calls itself \"%s\", which is neither source nor target of "
+				 "the run. Find out which server is the right one, and set pingpong.node_name.", worker_self());
+	else
+		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", does not go on with it%s%s%s%s",
+				 run->source, worker_self(), restores ? "" : ". If it is still wanted, run ",
+				 strcmp(run->runbook, "repoint") == 0 ? "SELECT pingpong.repoint()" : strcmp(run->runbook, "rebuild") == 0 ? "SELECT pingpong.rebuild('" : restores ? "" : "it again",
+				 strcmp(run->runbook, "rebuild") == 0 ? run->target : "", strcmp(run->runbook, "rebuild") == 0 ? "')." : ".");
+	run_finish(restores ? "rolled_back" : "stuck");
+}
+
+/*
+ * Did the run move the primary away from here before this server was opened again? By the journal (a standby of the
+ * target had it, before it was promoted by hand), or by what the worker knew when the run left it.
+ */
+static bool
+had_moved_away(void)
+{
+	Step	   *promote = run_promote_step(run);
+	bool		known;
+
+	LWLockAcquire(worker_shared->lock, LW_SHARED);
+	known = worker_shared->run == run->id &&
+		(strcmp(worker_shared->run_state, RUN_HANDED_OVER) == 0 || strcmp(worker_shared->run_state, "stuck") == 0);
+	LWLockRelease(worker_shared->lock);
+	return known || run->switched || (promote && promote->state == STEP_SUCCEEDED);
+}
+
+/* Both may take writes: nothing of the target is undone, and an operator must decide. */
+void
+run_opened_behind(void)
+{
+	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" was promoted, or another server was since, and this server takes writes. "
+			 "Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT pingpong.rebuild('%s') here.",
+			 run->target, run->target);
+	verdict_set(&run->verdict, "55000", "the target was promoted, and this server takes writes");
+	run_finish("stuck");
+}
+
+static void
+recover_source(void)
+{
+	static const char *const sentence = "the server or its worker was restarted before the seal";
 	GateSeal	seal;
 
-	new_run();
+	if (gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0)
+	{
+		run->seal_lsn = seal.lsn;
+		run->ordered = true;
+		run->armed_us = now_us();
+		run_in_doubt();
+		return;
+	}
+	if (had_moved_away())
+	{
+		run_opened_behind();
+		return;
+	}
+	strlcpy(run->sentence, sentence, sizeof(run->sentence));
+	verdict_burned();
+	strlcpy(run->sentence, sentence, sizeof(run->sentence));
+}
+
+static void
+recover(void)
+{
 	if (!journal_find_unfinished(run))
 	{
-		json_decref(run->notes);
-		run = NULL;
-		MemoryContextReset(run_context);
-		MemoryContextSwitchTo(old);
+		run_forget();
 		return;
 	}
 	run->is_target = run->moves && strcmp(run->target, worker_self()) == 0;
 	run->answered = true;
 	journal_load_topology(run);
 	journal_load_steps(run);
-	if (run->moves && !run->is_target && strcmp(run->source, worker_self()) != 0)
-	{							/* not ours to undo, nor to go on with */
-		snprintf(run->sentence, sizeof(run->sentence), "This primary calls itself \"%s\", which is neither source nor target of "
-				 "the run. Find out which server is the right one, and set pingpong.node_name.", worker_self());
-		MemoryContextSwitchTo(old);
-		run_finish("stuck");
+	if (!run->is_target && strcmp(run->source, worker_self()) != 0)
+	{
+		disown();
 		return;
 	}
 	if (run->is_target)
 		run->phase = RUN_TAKING_OVER;
 	else if (!run->moves)
 		run->phase = RUN_FORWARD;
-	else if (gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0)
-	{
-		run->seal_lsn = seal.lsn;
-		run->ordered = true;
-		run->armed_us = now_us();
-		run_in_doubt();
-	}
 	else
-	{
-		strlcpy(run->sentence, "the server or its worker was restarted before the seal", sizeof(run->sentence));
-		verdict_burned();
-		strlcpy(run->sentence, "the server or its worker was restarted before the seal", sizeof(run->sentence));
-	}
-	for (int i = 0; i < run->nsteps; i++)
+		recover_source();
+	for (int i = 0; run && i < run->nsteps; i++)
 		if (run->steps[i].state == STEP_RUNNING || (run->is_target && run->steps[i].state == STEP_FAILED))
 			run->steps[i].state = run->phase == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
+	if (run)
+		run_publish();
+}
+
+static int	recover_tries;
+static int64 recover_at;		/* now_us() */
+
+/*
+ * At the start of the worker, when this server has just been promoted, and when its seal was removed: is there a run
+ * that is ours to go on with or to undo? False: look again, what raised an error here before may not do so for ever.
+ */
+bool
+runner_recover(void)
+{
+	MemoryContext old;
+
+	if (now_us() < recover_at)
+		return false;
+	old = MemoryContextSwitchTo(run_context);
+	new_run();
+	recover();
 	MemoryContextSwitchTo(old);
+	recover_tries = 0;
+	return true;
 }
 
 static long
@@ -704,6 +783,26 @@ give_up(const ErrorData *error)
 	journal_give_up(run->id, run->request == REQUEST_NONE ? "stuck" : "rolled_back", sentence);
 }
 
+/* Tried again after a pause. A run that cannot be recovered must not stay "running" for ever, but where it is sealed. */
+static void
+recover_failed(const ErrorData *error)
+{
+	recover_at = now_us() + RECOVER_US;
+	if (++recover_tries >= RECOVER_TRIES)
+	{
+		PG_TRY();
+		{
+			give_up(error);
+		}
+		PG_CATCH();
+		{
+			proc_exit(1);
+		}
+		PG_END_TRY();
+	}
+	run_forget();
+}
+
 /*
  * An action or the journal raised an error: the steps that were being worked
  * on have failed. What could not be stored is derived anew after a restart of
@@ -714,6 +813,11 @@ runner_error(const ErrorData *error)
 {
 	if (run == NULL)
 		return;
+	if (run->phase == RUN_GATHERING && run->request == REQUEST_NONE)
+	{
+		recover_failed(error);
+		return;
+	}
 	if (run->phase == RUN_GATHERING)
 	{
 		verdict_set(&run->verdict, unpack_sql_state(error->sqlerrcode), error->message);

@@ -26,6 +26,7 @@ extern void run_finish(const char *state);
 extern void run_forget(void);
 extern long run_in_doubt(void);
 extern bool run_overruled(void);
+extern void run_opened_behind(void);
 
 /* steps.c */
 extern void step_move(Step *step);

@@ -28,6 +28,7 @@
 
 #define AWAKE_NAP_MS	2		/* a promotion may come any moment */
 #define NOT_READY_NAP_MS 1000	/* the extension is not there yet */
+#define RETRY_NAP_MS	100
 
 char	   *worker_database;
 char	   *worker_node_name;
@@ -137,6 +138,17 @@ set_own_settings(void)
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_SESSION);
 }
 
+/* Since it was asked last: by an operator, or by a run of ours. */
+static bool
+seal_was_lifted(void)
+{
+	static bool sealed = false;
+	bool		was = sealed;
+
+	sealed = gate_state() == GATE_SEALED;
+	return was && !sealed;
+}
+
 /* One round on a primary; gives the longest nap in ms. */
 static long
 round_on_primary(bool *recovered)
@@ -146,10 +158,13 @@ round_on_primary(bool *recovered)
 	char		options[PP_OPTIONS_LEN];
 	char		requested_by[NAMEDATALEN];
 
+	if (seal_was_lifted() && !runner_busy())
+		*recovered = false;		/* of a run that has left this server nobody else would know its end */
 	if (!*recovered)
 	{
 		gate_remove_void_seal();
-		runner_recover();
+		if (!runner_recover())
+			return RETRY_NAP_MS;
 		*recovered = true;
 	}
 	if (!runner_gives_way() && mailbox_take(&kind, target, options, requested_by))

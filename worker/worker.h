@@ -111,6 +111,7 @@ typedef struct WorkerShared
 	/* the present run, for pingpong.progress */
 	int64		run;
 	char		run_state[16];
+	bool		run_ordered;	/* the promotion was ordered here: the run cannot be cancelled here any more */
 	char		sentence[PP_TEXT_LEN];
 	int			nsteps;
 	StepLine	steps[PP_STEPS];
