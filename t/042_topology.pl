@@ -129,6 +129,10 @@ is($lab->sql('chicago', 'SHOW synchronous_standby_names'), 'ANY 1 (dallas)', 'st
 
 # the target has no names of its own, and its RW route cannot be led there: it is the primary all the same, and takes those of the old one
 $lab->set('dallas', 'synchronous_standby_names', '');
+my $conninfo = $lab->sql('dallas', 'SHOW primary_conninfo') =~ s/ ?application_name=\S+//r =~ s/'/''/gr;
+$lab->sql('dallas', "ALTER SYSTEM SET primary_conninfo = '$conninfo application_name=Dallas-A'", 'SELECT pg_reload_conf()');
+$lab->set('chicago', 'synchronous_standby_names', 'ANY 1 (first_of_all, "dallas-A")');
+$lab->wait_for('chicago', q{SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = 'Dallas-A' AND sync_state = 'quorum'}, 'it to be known by another name');
 $lab->set('chicago', 'pingpong.debug_pause_after', 'hold');
 $lab->sql('chicago', q{UPDATE pingpong.runbook_step SET timeout = '1 s' WHERE action = 'repoint'});
 $job = $lab->begin_sql('chicago', q{SELECT state, new_primary FROM pingpong.switchover('dallas')});
@@ -139,7 +143,7 @@ $lab->set('chicago', 'pingpong.debug_pause_after', undef);
 is($out, 'promoted|dallas', 'no route: the caller is told that the primary has moved') or diag($err);
 my ($state, $sentence) = $lab->settle(3);
 like("$state $sentence", qr/^stuck "dallas" is the primary, but step repoint of "rw1" failed/, 'no route: the run is stuck');
-is($lab->sql('dallas', 'SHOW synchronous_standby_names'), 'ANY 1 (chicago)', 'no route: the names of the old primary, exchanged, all the same');
+is($lab->sql('dallas', 'SHOW synchronous_standby_names'), 'ANY 1 (first_of_all, chicago)', 'no route: the names of the old primary, exchanged, all the same');
 is($lab->sql('dallas', q{SELECT switched_at IS NOT NULL FROM pingpong.run WHERE id = 3}), 't', 'no route: the journal has it that the primary has moved');
 $lab->start_agent('pooler1');
 is($lab->sql('dallas', q{SELECT state FROM pingpong.repoint()}), 'succeeded', 'no route: led there when the agent is back');

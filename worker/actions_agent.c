@@ -148,6 +148,7 @@ job_cancel(Run *run, Step *step)
 {
 	char		path[256];
 
+	step->sent |= step->posting && step->call && (!step->call->done || step->call->sent);
 	step_release(step);
 	step->posting = false;
 	step->post_at = 0;
@@ -512,6 +513,13 @@ release_begin(Run *run, Step *step)
 static ActionResult
 repoint_begin(Run *run, Step *step)
 {
+	RunRoute   *route = run_route(run, step->subject);
+
+	if (route && strcmp(route->kind, "ro") == 0 && route->node[0] == '\0' && !run->moves && !source_is_back(run))
+	{
+		strlcpy(step->message, "it leads to no node that is known; left as it is", sizeof(step->message));
+		return ACTION_DONE;
+	}
 	return place_job(run, step, "pgbouncer.commit");
 }
 
@@ -586,6 +594,15 @@ rejoin_begin(Run *run, Step *step)
 	return stream_from(run, step, step->subject, run_node(run, rebuild ? run->source : run->target), "pg.rejoin", more);
 }
 
+/* It was refused before the node was changed: the order was not taken, or no way was tried. */
+static bool
+refused_untouched(AgentCall *call)
+{
+	json_t	   *tried = json_object_get(job_result(call->body), "tried");
+
+	return call->status != 200 || (json_is_array(tried) ? json_array_size(tried) == 0 : job_result(call->body) == NULL);
+}
+
 /* For the report: by which way, and why not by a cheaper one. */
 static ActionResult
 rejoin_advance(Run *run, Step *step)
@@ -595,6 +612,8 @@ rejoin_advance(Run *run, Step *step)
 	json_t	   *why;
 	size_t		i;
 
+	if (result == ACTION_FAILED && step->call && step->call->body)
+		step->untouched = refused_untouched(step->call);
 	if (result != ACTION_DONE)
 		return result;
 	journal_set_away(step->subject, false);

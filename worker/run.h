@@ -92,6 +92,7 @@ struct Step
 	bool		posting;		/* the call gives the job, it does not only ask for it */
 	bool		sent;			/* the job may have reached the agent */
 	bool		given_up;		/* by the operator: the agent is told, and it is not tried again */
+	bool		untouched;		/* of a rejoin that failed: the agent had not begun to change the node */
 };
 
 typedef struct RunNode
@@ -244,9 +245,11 @@ extern bool runner_gives_way(void);
 extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
 extern void runner_start_own(const char *runbook);
 extern void runner_reject(void);
-extern bool runner_recover(void);
 extern long runner_advance(void);
 extern void runner_error(const ErrorData *error);
+
+/* recover.c */
+extern bool runner_recover(void);
 
 /* restore.c */
 extern void restore_if_due(void);

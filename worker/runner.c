@@ -26,8 +26,6 @@
 
 #define UNHEARD_US		(2 * 1000 * 1000)
 #define OWN_PATIENCE_US	(10 * 1000 * 1000)
-#define RECOVER_US		(1000 * 1000)
-#define RECOVER_TRIES	10
 
 MemoryContext run_context;
 Run		   *run;
@@ -54,8 +52,9 @@ runner_gives_way(void)
 	return run != NULL && run->own && now_us() - run->own_since < OWN_PATIENCE_US;
 }
 
-static Run *
-new_run(void)
+/* An empty one, in run_context. */
+Run *
+run_new(void)
 {
 	MemoryContext old = MemoryContextSwitchTo(run_context);
 
@@ -191,11 +190,31 @@ next_ordinal(void)
 	return next;
 }
 
+/* It has changed, or may have, what no undo puts back: a route beside others, a node that it has begun to rewind. */
+static bool
+is_lasting(const Step *step)
+{
+	if (strcmp(step->name, "rejoin") == 0 || strcmp(step->name, "follow") == 0)
+		return step->sent && !step->untouched;
+	return strcmp(step->name, "repoint") == 0;
+}
+
+/* The first that failed and whose failure makes the run undo what it has done. */
 static Step *
-failed_step(bool only_undo)
+failed_to_undo(void)
 {
 	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_FAILED && (!only_undo || run->steps[i].on_failure == FAIL_UNDO))
+		if (run->steps[i].state == STEP_FAILED && run->steps[i].on_failure == FAIL_UNDO && !is_lasting(&run->steps[i]))
+			return &run->steps[i];
+	return NULL;
+}
+
+/* The first that failed, or failed with what stays; an operator has to mend that. */
+static Step *
+failed_step(bool lasting)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_FAILED && (!lasting || is_lasting(&run->steps[i])))
 			return &run->steps[i];
 	return NULL;
 }
@@ -291,6 +310,19 @@ hand_over(void)
 	run_forget();
 }
 
+/*
+ * The primary is there, and its clients cannot work: no client can write (verify), or the site's own test of an RW
+ * route says so.
+ */
+static bool
+cannot_write(Step *step)
+{
+	RunRoute   *route = strcmp(step->name, "smoke") == 0 ? run_route(run, step->subject) : NULL;
+
+	return (route && strcmp(route->kind, "rw") == 0) ||
+		(strcmp(step->name, "verify") == 0 && strcmp(step->verdict.sqlstate, "25006") == 0);
+}
+
 /* The run ends with this step: its caller is told in the step's words. */
 static void
 blame(Step *failed)
@@ -300,19 +332,34 @@ blame(Step *failed)
 		verdict_set(&run->verdict, "55000", failed->message[0] ? failed->message : "a step failed");
 }
 
-/* A failure that an operator has to mend; the sentence tells him how. */
-static bool
-leaves_stuck(Step *failed)
+/* A failure that an operator has to mend: clients are not served, or a node is no standby. NULL: there is none. */
+static Step *
+find_stuck(void)
 {
-	bool		route = strcmp(failed->name, "repoint") == 0;
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
 
-	if (!route && strcmp(failed->name, "rejoin") != 0 && strcmp(failed->name, "follow") != 0)
-		return false;
-	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but step %s of \"%s\" failed: %s. "
-			 "Mend the cause, then run SELECT pingpong.%s%s%s%s on it.",
-			 worker_self(), failed->name, failed->subject, failed->message,
-			 route ? "repoint(" : "rebuild('", route ? "" : failed->subject, route ? "" : "'", ")");
-	return true;
+		if (step->state == STEP_FAILED &&
+			(strcmp(step->name, "repoint") == 0 || strcmp(step->name, "rejoin") == 0 || strcmp(step->name, "follow") == 0 ||
+			 cannot_write(step)))
+			return step;
+	}
+	return NULL;
+}
+
+/* The sentence tells how to mend it. */
+static void
+finish_stuck(Step *failed)
+{
+	bool		node = strcmp(failed->name, "rejoin") == 0 || strcmp(failed->name, "follow") == 0;
+
+	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but %sstep %s of \"%s\" failed: %s. "
+			 "Mend the cause, then run SELECT pingpong.%s%s%s on it.",
+			 worker_self(), cannot_write(failed) ? "its clients are not served: " : "", failed->name, failed->subject, failed->message,
+			 node ? "rebuild('" : "repoint(", node ? failed->subject : "", node ? "')" : ")");
+	blame(failed);
+	run_finish("stuck");
 }
 
 /* The old primary's measurement of the blackout, if it reached our agent. True when asked. */
@@ -353,16 +400,16 @@ all_done(void)
 	if (run->is_target && !fetch_note())
 		return;
 	note_switched();			/* by the old primary's routes */
-	failed = failed_step(false);
 	for (int i = 0; i < run->nsteps; i++)
 		if (!run->steps[i].mine && run->steps[i].state == STEP_PENDING)
 			run->steps[i].state = STEP_SKIPPED;	/* the old primary's, behind its last word */
-	if (failed && leaves_stuck(failed))
+	failed = find_stuck();
+	if (failed)
 	{
-		blame(failed);
-		run_finish("stuck");
+		finish_stuck(failed);
 		return;
 	}
+	failed = failed_step(false);
 	snprintf(run->sentence, sizeof(run->sentence), failed ? "done, but step %s of \"%s\" failed: %s" : "done",
 			 failed ? failed->name : "", failed ? failed->subject : "", failed ? failed->message : "");
 	run_finish("succeeded");
@@ -398,6 +445,18 @@ give_up_jobs(void)
 	return running;
 }
 
+/* Given up where something of it cannot be undone: what was not begun is left out, and the run ends stuck. */
+static bool
+ends_here(void)
+{
+	if (failed_step(true) == NULL)
+		return false;
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_PENDING)
+			run->steps[i].state = STEP_SKIPPED;
+	return true;
+}
+
 /* Behind the point of no return nothing is undone, whatever a runbook says. */
 static bool
 has_moved(void)
@@ -411,7 +470,7 @@ has_moved(void)
 static bool
 must_undo(void)
 {
-	Step	   *failed = failed_step(true);
+	Step	   *failed = failed_to_undo();
 	int			limit = run_option_int(run, "max_blackout_ms", 10000);
 
 	if (has_moved())
@@ -424,7 +483,7 @@ must_undo(void)
 	}
 	if (run->ordered)
 		return false;
-	if (cancelled() && !run->moves && give_up_jobs())
+	if (cancelled() && !run->moves && (give_up_jobs() || ends_here()))
 		return false;			/* the agents are told; their jobs' ends are waited for */
 	if (cancelled())
 	{
@@ -542,7 +601,7 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 	MemoryContext old = MemoryContextSwitchTo(run_context);
 	json_error_t err;
 
-	new_run();
+	run_new();
 	run->request = kind;
 	run->options = json_loads(options, 0, &err);
 	strlcpy(run->source, worker_self(), sizeof(run->source));
@@ -568,7 +627,7 @@ runner_start_own(const char *runbook)
 {
 	MemoryContext old = MemoryContextSwitchTo(run_context);
 
-	new_run();
+	run_new();
 	run->request = REQUEST_RUN;
 	run->answered = true;
 	run->own = true;
@@ -601,135 +660,6 @@ runner_reject(void)
 	strlcpy(v.hint, "See pingpong.progress, and try again when it has ended.", sizeof(v.hint));
 	mailbox_answer(&none, &v);
 	mailbox_finish();
-}
-
-/* ---- what a predecessor left ---- */
-
-/* Not ours to undo, nor to go on with: its steps are left to a later run, which may mend them. */
-static void
-disown(void)
-{
-	bool		restores = strcmp(run->runbook, "restore") == 0;
-
-	for (int i = 0; i < run->nsteps && !run->moves; i++)
-		if (run->steps[i].state <= STEP_RUNNING)
-		{
-			run->steps[i].state = STEP_FAILED;
-			strlcpy(run->steps[i].message, "the primary is another one", sizeof(run->steps[i].message));
-		}
-	if (run->moves)
-		snprintf(run->sentence, sizeof(run->sentence), "This primary calls itself \"%s\", which is neither source nor target of "
-				 "the run. Find out which server is the right one, and set pingpong.node_name.", worker_self());
-	else
-		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", does not go on with it%s%s%s%s",
-				 run->source, worker_self(), restores ? "" : ". If it is still wanted, run ",
-				 strcmp(run->runbook, "repoint") == 0 ? "SELECT pingpong.repoint()" : strcmp(run->runbook, "rebuild") == 0 ? "SELECT pingpong.rebuild('" : restores ? "" : "it again",
-				 strcmp(run->runbook, "rebuild") == 0 ? run->target : "", strcmp(run->runbook, "rebuild") == 0 ? "')." : ".");
-	run_finish(restores ? "rolled_back" : "stuck");
-}
-
-/*
- * Did the run move the primary away from here before this server was opened again? By the journal (a standby of the
- * target had it, before it was promoted by hand), or by what the worker knew when the run left it.
- */
-static bool
-had_moved_away(void)
-{
-	Step	   *promote = run_promote_step(run);
-	bool		known;
-
-	LWLockAcquire(worker_shared->lock, LW_SHARED);
-	known = worker_shared->run == run->id &&
-		(strcmp(worker_shared->run_state, RUN_HANDED_OVER) == 0 || strcmp(worker_shared->run_state, "stuck") == 0);
-	LWLockRelease(worker_shared->lock);
-	return known || run->switched || (promote && promote->state == STEP_SUCCEEDED);
-}
-
-/* Both may take writes: nothing of the target is undone, and an operator must decide. */
-void
-run_opened_behind(void)
-{
-	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" was promoted, or another server was since, and this server takes writes. "
-			 "Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT pingpong.rebuild('%s') here.",
-			 run->target, run->target);
-	verdict_set(&run->verdict, "55000", "the target was promoted, and this server takes writes");
-	run_finish("stuck");
-}
-
-static void
-recover_source(void)
-{
-	static const char *const sentence = "the server or its worker was restarted before the seal";
-	GateSeal	seal;
-
-	if (gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0)
-	{
-		run->seal_lsn = seal.lsn;
-		run->ordered = true;
-		run->armed_us = now_us();
-		run_in_doubt();
-		return;
-	}
-	if (had_moved_away())
-	{
-		run_opened_behind();
-		return;
-	}
-	strlcpy(run->sentence, sentence, sizeof(run->sentence));
-	verdict_burned();
-	strlcpy(run->sentence, sentence, sizeof(run->sentence));
-}
-
-static void
-recover(void)
-{
-	if (!journal_find_unfinished(run))
-	{
-		run_forget();
-		return;
-	}
-	run->is_target = run->moves && strcmp(run->target, worker_self()) == 0;
-	run->answered = true;
-	journal_load_topology(run);
-	journal_load_steps(run);
-	if (!run->is_target && strcmp(run->source, worker_self()) != 0)
-	{
-		disown();
-		return;
-	}
-	if (run->is_target)
-		run->phase = RUN_TAKING_OVER;
-	else if (!run->moves)
-		run->phase = RUN_FORWARD;
-	else
-		recover_source();
-	for (int i = 0; run && i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_RUNNING || (run->is_target && run->steps[i].state == STEP_FAILED))
-			run->steps[i].state = run->phase == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
-	if (run)
-		run_publish();
-}
-
-static int	recover_tries;
-static int64 recover_at;		/* now_us() */
-
-/*
- * At the start of the worker, when this server has just been promoted, and when its seal was removed: is there a run
- * that is ours to go on with or to undo? False: look again, what raised an error here before may not do so for ever.
- */
-bool
-runner_recover(void)
-{
-	MemoryContext old;
-
-	if (now_us() < recover_at)
-		return false;
-	old = MemoryContextSwitchTo(run_context);
-	new_run();
-	recover();
-	MemoryContextSwitchTo(old);
-	recover_tries = 0;
-	return true;
 }
 
 static long
@@ -771,8 +701,8 @@ runner_advance(void)
  * A run that was stored but cannot be worked on (its runbook has changed, say)
  * must not stay "running", or nothing else would ever begin.
  */
-static void
-give_up(const ErrorData *error)
+void
+run_give_up(const ErrorData *error)
 {
 	char		sentence[PP_TEXT_LEN];
 	bool		sealed = run->moves && gate_state() == GATE_SEALED;
@@ -781,26 +711,6 @@ give_up(const ErrorData *error)
 		return;
 	snprintf(sentence, sizeof(sentence), "the run could not be worked on: %s", error->message);
 	journal_give_up(run->id, run->request == REQUEST_NONE ? "stuck" : "rolled_back", sentence);
-}
-
-/* Tried again after a pause. A run that cannot be recovered must not stay "running" for ever, but where it is sealed. */
-static void
-recover_failed(const ErrorData *error)
-{
-	recover_at = now_us() + RECOVER_US;
-	if (++recover_tries >= RECOVER_TRIES)
-	{
-		PG_TRY();
-		{
-			give_up(error);
-		}
-		PG_CATCH();
-		{
-			proc_exit(1);
-		}
-		PG_END_TRY();
-	}
-	run_forget();
 }
 
 /*
@@ -826,7 +736,7 @@ runner_error(const ErrorData *error)
 		run_answer("refused");
 		PG_TRY();
 		{
-			give_up(error);
+			run_give_up(error);
 		}
 		PG_CATCH();
 		{

@@ -96,6 +96,7 @@ step_give_up(Step *step)
 
 		snprintf(step->message + used, sizeof(step->message) - used, "%sgiven up by pingpong.cancel()", used ? "; " : "");
 		step->retry_at = 0;
+		verdict_set(&step->verdict, "57014", step->message);
 		step_ended(step, STEP_FAILED);
 	}
 	else
