@@ -76,7 +76,7 @@ facts_are_in(void)
 	if (run->request == REQUEST_SWITCHOVER)
 	{
 		failed = journal_preflight(run, &run->verdict);
-		if (mailbox_cancelled())
+		if (run_cancelled_by_caller())
 		{
 			drop_request();
 			return;
@@ -109,7 +109,7 @@ gather_advance(void)
 {
 	bool		waiting = false;
 
-	if (mailbox_cancelled())
+	if (run_cancelled_by_caller())
 	{
 		drop_request();
 		return 0;

@@ -166,7 +166,7 @@ run_finish(const char *state)
 		snprintf(run->verdict.detail, sizeof(run->verdict.detail), "Run " INT64_FORMAT " was %s: %s%s%s", run->id,
 				 strcmp(state, "stuck") == 0 ? "left stuck" : "rolled back", run->sentence,
 				 ends_with(run->sentence, '.') ? "" : ".",
-				 run->moves && strcmp(state, "rolled_back") == 0 ? " Writes go on here as before." : "");
+				 run->moves && strcmp(state, "rolled_back") == 0 && gate_state() == GATE_OPEN ? " Writes go on here as before." : "");
 	save_end();
 	run_publish();
 	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target, state,
@@ -423,11 +423,18 @@ run_in_doubt(void)
 	return 0;
 }
 
-/* By the one who waits for the run, or by pingpong.cancel(). */
+/* By the one who waits for the run: with whoever has come since it has nothing to do. */
+bool
+run_cancelled_by_caller(void)
+{
+	return !run->answered && mailbox_cancelled();
+}
+
+/* By the one who waits for it, or by pingpong.cancel(). */
 static bool
 cancelled(void)
 {
-	return (!run->own && mailbox_cancelled()) || mailbox_cancel_wanted(run->id);
+	return run_cancelled_by_caller() || mailbox_cancel_wanted(run->id);
 }
 
 /* Gives up all that runs; true while something of it does. */
@@ -487,7 +494,7 @@ must_undo(void)
 		return false;			/* the agents are told; their jobs' ends are waited for */
 	if (cancelled())
 	{
-		strlcpy(run->sentence, mailbox_cancelled() ? "cancelled by the caller" : "cancelled by pingpong.cancel()", sizeof(run->sentence));
+		strlcpy(run->sentence, run_cancelled_by_caller() ? "cancelled by the caller" : "cancelled by pingpong.cancel()", sizeof(run->sentence));
 		verdict_set(&run->verdict, "57014", "the run was cancelled and rolled back");
 		return true;
 	}

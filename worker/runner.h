@@ -28,6 +28,7 @@ extern void run_finish(const char *state);
 extern void run_forget(void);
 extern long run_in_doubt(void);
 extern bool run_overruled(void);
+extern bool run_cancelled_by_caller(void);
 extern void run_give_up(const ErrorData *error);
 
 /* recover.c */

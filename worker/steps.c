@@ -60,7 +60,7 @@ time_is_up(Step *step)
 static int64
 retry_pause_us(Step *step)
 {
-	int64		longest = time_limit_ms(step) > SHORT_MS ? RETRY_LONG_US : RETRY_SHORT_US;
+	int64		longest = time_limit_ms(step) > SHORT_MS && !step->action->in_blackout ? RETRY_LONG_US : RETRY_SHORT_US;
 
 	return Min(longest, (int64) RETRY_US << Min(Max(step->attempt - 1, 0), 10));
 }

@@ -29,6 +29,7 @@
 #define AWAKE_NAP_MS	2		/* a promotion may come any moment */
 #define NOT_READY_NAP_MS 1000	/* the extension is not there yet */
 #define RETRY_NAP_MS	100
+#define LOOK_US			(5 * 1000 * 1000)	/* whether the extension is still there */
 
 char	   *worker_database;
 char	   *worker_node_name;
@@ -254,6 +255,21 @@ start_up(void)
 	runner_startup();
 }
 
+/* It may come at any time, and go again (DROP EXTENSION). */
+static void
+look_for_extension(bool *ready)
+{
+	static int64 look_at = 0;	/* now_us() */
+
+	if (*ready && (RecoveryInProgress() || runner_busy() || now_us() < look_at))
+		return;
+	look_at = now_us() + LOOK_US;
+	if (journal_ready() == *ready)
+		return;
+	*ready = !*ready;
+	mailbox_ready(*ready);
+}
+
 void
 pingpong_worker_main(Datum arg)
 {
@@ -272,8 +288,7 @@ pingpong_worker_main(Datum arg)
 			reload_settings();
 		MemoryContextSwitchTo(loop_context);
 		agents_advance();
-		if (!ready && (ready = journal_ready()))
-			mailbox_ready();
+		look_for_extension(&ready);
 		if (!ready)
 			nap_ms = NOT_READY_NAP_MS;
 		else if (RecoveryInProgress())

@@ -141,7 +141,7 @@ extern uint32 worker_wait_event(void);
 /* mailbox.c */
 extern void mailbox_attach(void);
 extern void mailbox_detach(int code, Datum arg);
-extern void mailbox_ready(void);
+extern void mailbox_ready(bool ready);
 extern bool mailbox_take(RequestKind *kind, char *target, char *options, char *requested_by);
 extern bool mailbox_cancelled(void);
 extern bool mailbox_of_superuser(void);
