@@ -134,6 +134,8 @@ runner_recover(void)
 {
 	MemoryContext old;
 
+	if (run != NULL)
+		return true;			/* it was found, and raised an error behind that */
 	if (now_us() < recover_at)
 		return false;
 	old = MemoryContextSwitchTo(run_context);

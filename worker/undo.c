@@ -23,6 +23,7 @@ add_undo(Step *step)
 	undo->attempt = 0;
 	undo->phase = 0;
 	undo->unheard = 0;
+	undo->given_up = false;
 	undo->message[0] = '\0';
 	strlcpy(undo->name, step->undo, sizeof(undo->name));
 	undo->action = action_find(step->undo);
