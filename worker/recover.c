@@ -119,7 +119,7 @@ recover(void)
 	else
 		recover_source();
 	for (int i = 0; run && i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_RUNNING || (run->is_target && run->steps[i].state == STEP_FAILED))
+		if (run->steps[i].state == STEP_RUNNING || (run->is_target && run->steps[i].mine && run->steps[i].state == STEP_FAILED))
 			run->steps[i].state = run->phase == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
 	if (run)
 		run_publish();
