@@ -66,7 +66,8 @@ find_holders(Holder *holders, int max)
 		{
 			holders[n].pid = proc->pid;
 			holders[n].xid = xid;
-			holders[n].commits = (proc->delayChkptFlags & DELAY_CHKPT_START) != 0;	/* before syncRepState: it comes first */
+			/* before syncRepState: it comes first */
+			holders[n].commits = (proc->delayChkptFlags & DELAY_CHKPT_START) != 0;
 			pg_read_barrier();
 			holders[n].waits_for_standby = proc->syncRepState != SYNC_REP_NOT_WAITING;
 			holders[n].waits_for_client = waits_for_client(proc);
@@ -207,8 +208,8 @@ signal_for(const Holder *holder, int64 now)
 }
 
 /*
- * One that waits for a synchronous standby has committed already: stopping it would acknowledge what no standby has. So
- * would a cancel of one that is about to wait, as its commit record is being flushed; ended there, it would have
+ * One that waits for a synchronous standby has committed already: stopping it would acknowledge what no standby has.
+ * So would a cancel of one that is about to wait, as its commit record is being flushed; ended there, it would have
  * committed and told nobody.
  */
 static void

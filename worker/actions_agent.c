@@ -600,7 +600,9 @@ refused_untouched(AgentCall *call)
 {
 	json_t	   *tried = json_object_get(job_result(call->body), "tried");
 
-	return call->status != 200 || (json_is_array(tried) ? json_array_size(tried) == 0 : job_result(call->body) == NULL);
+	if (call->status != 200)
+		return true;
+	return json_is_array(tried) ? json_array_size(tried) == 0 : job_result(call->body) == NULL;
 }
 
 /* For the report: by which way, and why not by a cheaper one. */

@@ -38,8 +38,8 @@ post_cancel(int64 run, bool *ordered)
 
 /*
  * Returns at once; what becomes of the run is in pingpong.progress. Before the point of no return it is rolled back;
- * behind it, on the target, steps that are tried again and again are given up, and the run ends stuck. ERROR 55000 if it
- * does not run here, or if its promotion was ordered from here.
+ * behind it, on the target, steps that are tried again and again are given up, and the run ends stuck. ERROR 55000 if
+ * it does not run here, or if its promotion was ordered from here.
  */
 Datum
 pingpong_cancel(PG_FUNCTION_ARGS)

@@ -143,8 +143,8 @@ journal_load_topology(Run *run)
 }
 
 /*
- * RO routes that no run has led yet lead where their routers just said, as preflight sees them; what is no node of ours
- * stays unknown.
+ * RO routes that no run has led yet lead where their routers just said, as preflight sees them; what is no node of
+ * ours stays unknown.
  */
 void
 journal_find_routes(Run *run)
@@ -365,8 +365,8 @@ journal_save_steps(Run *run)
 }
 
 /*
- * Whether this server is the primary by this run: from the promotion that was confirmed, wherever the routes lead. A run
- * that ends so has moved the primary, also when it is stuck.
+ * Whether this server is the primary by this run: from the promotion that was confirmed, wherever the routes lead. A
+ * run that ends so has moved the primary, also when it is stuck.
  */
 static bool
 has_moved_here(Run *run)

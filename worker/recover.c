@@ -1,9 +1,10 @@
 /*
- * recover.c - what a predecessor left running: at the start of the worker, when this server has just been promoted, and
- * when its seal was removed.
+ * recover.c - what a predecessor left running: at the start of the worker, when this server has just been promoted,
+ * and when its seal was removed.
  *
- * The target asks how it was promoted (baton.c), a sealed source whether it was (verdict.c). What was begun by another
- * primary, or had moved this one away before it took writes again, is not gone on with: an operator must decide.
+ * The target asks how it was promoted (baton.c), a sealed source whether it was (verdict.c). What was begun by
+ * another primary, or had moved this one away before it took writes again, is not gone on with: an operator must
+ * decide.
  */
 #include "postgres.h"
 
@@ -20,11 +21,27 @@
 static int	recover_tries;
 static int64 recover_at;		/* now_us() */
 
-/* Not ours to undo, nor to go on with: its steps are left to a later run, which may mend them. */
+/* What to run for it here, if it is still wanted. */
+static void
+name_remedy(char *remedy, size_t size)
+{
+	if (strcmp(run->runbook, "repoint") == 0)
+		strlcpy(remedy, "SELECT pingpong.repoint()", size);
+	else if (strcmp(run->runbook, "rebuild") == 0)
+		snprintf(remedy, size, "SELECT pingpong.rebuild('%s')", run->target);
+	else
+		strlcpy(remedy, "it again", size);
+}
+
+/*
+ * Not ours to undo, nor to go on with. What did not move the primary leaves its steps to a later run, which may mend
+ * them; what is relaxed the worker of the present primary restores by itself.
+ */
 static void
 disown(void)
 {
 	bool		restores = strcmp(run->runbook, "restore") == 0;
+	char		remedy[128];
 
 	for (int i = 0; i < run->nsteps && !run->moves; i++)
 		if (run->steps[i].state <= STEP_RUNNING)
@@ -32,14 +49,16 @@ disown(void)
 			run->steps[i].state = STEP_FAILED;
 			strlcpy(run->steps[i].message, "the primary is another one", sizeof(run->steps[i].message));
 		}
+	name_remedy(remedy, sizeof(remedy));
 	if (run->moves)
 		snprintf(run->sentence, sizeof(run->sentence), "This primary calls itself \"%s\", which is neither source nor target of "
 				 "the run. Find out which server is the right one, and set pingpong.node_name.", worker_self());
+	else if (restores)
+		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", makes a run of its own.",
+				 run->source, worker_self());
 	else
-		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", does not go on with it%s%s%s%s",
-				 run->source, worker_self(), restores ? "" : ". If it is still wanted, run ",
-				 strcmp(run->runbook, "repoint") == 0 ? "SELECT pingpong.repoint()" : strcmp(run->runbook, "rebuild") == 0 ? "SELECT pingpong.rebuild('" : restores ? "" : "it again",
-				 strcmp(run->runbook, "rebuild") == 0 ? run->target : "", strcmp(run->runbook, "rebuild") == 0 ? "')." : ".");
+		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", does not go on with it. "
+				 "If it is still wanted, run %s.", run->source, worker_self(), remedy);
 	run_finish(restores ? "rolled_back" : "stuck");
 }
 
@@ -119,8 +138,12 @@ recover(void)
 	else
 		recover_source();
 	for (int i = 0; run && i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_RUNNING || (run->is_target && run->steps[i].mine && run->steps[i].state == STEP_FAILED))
-			run->steps[i].state = run->phase == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
+	{
+		Step	   *step = &run->steps[i];
+
+		if (step->state == STEP_RUNNING || (run->is_target && step->mine && step->state == STEP_FAILED))
+			step->state = run->phase == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
+	}
 	if (run)
 		run_publish();
 }

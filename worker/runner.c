@@ -166,7 +166,8 @@ run_finish(const char *state)
 		snprintf(run->verdict.detail, sizeof(run->verdict.detail), "Run " INT64_FORMAT " was %s: %s%s%s", run->id,
 				 strcmp(state, "stuck") == 0 ? "left stuck" : "rolled back", run->sentence,
 				 ends_with(run->sentence, '.') ? "" : ".",
-				 run->moves && strcmp(state, "rolled_back") == 0 && gate_state() == GATE_OPEN ? " Writes go on here as before." : "");
+				 run->moves && strcmp(state, "rolled_back") == 0 && gate_state() == GATE_OPEN ?
+				 " Writes go on here as before." : "");
 	save_end();
 	run_publish();
 	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target, state,
@@ -204,8 +205,12 @@ static Step *
 failed_to_undo(void)
 {
 	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_FAILED && run->steps[i].on_failure == FAIL_UNDO && !is_lasting(&run->steps[i]))
-			return &run->steps[i];
+	{
+		Step	   *step = &run->steps[i];
+
+		if (step->state == STEP_FAILED && step->on_failure == FAIL_UNDO && !is_lasting(step))
+			return step;
+	}
 	return NULL;
 }
 
@@ -356,7 +361,8 @@ finish_stuck(Step *failed)
 
 	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but %sstep %s of \"%s\" failed: %s. "
 			 "Mend the cause, then run SELECT pingpong.%s%s%s on it.",
-			 worker_self(), cannot_write(failed) ? "its clients are not served: " : "", failed->name, failed->subject, failed->message,
+			 worker_self(), cannot_write(failed) ? "its clients are not served: " : "", failed->name, failed->subject,
+			 failed->message,
 			 node ? "rebuild('" : "repoint(", node ? failed->subject : "", node ? "')" : ")");
 	blame(failed);
 	run_finish("stuck");
