@@ -70,8 +70,8 @@ calm_wal_advance(Run *run, Step *step)
 
 /*
  * The name under which a standby that the list calls `name` will stream from the new primary; NULL: the same. With
- * the move each standby takes the name of its node, whatever it called itself, and the two nodes change places. Case does
- * not matter to PostgreSQL here.
+ * the move each standby takes the name of its node, whatever it called itself, and the two nodes change places. Case
+ * does not matter to PostgreSQL here.
  */
 static const char *
 name_behind_move(Run *run, const char *name)
