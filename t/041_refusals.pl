@@ -183,12 +183,14 @@ for my $action (qw(pause hold seal lag_zero))
 
 # ---- too late to cancel ----
 
+$lab->set('dallas', 'pingpong.debug_pause_after', 'settle');	# or it would stop the old primary, which stands still
 $lab->set('chicago', 'pingpong.debug_pause_after', 'promote');
 $job = $lab->begin_sql('chicago', q{SELECT run, state, new_primary FROM pingpong.switchover('dallas')});
 $lab->wait_for('dallas', 'SELECT NOT pg_is_in_recovery()', 'the promotion');
 cancel();
 $lab->set('chicago', 'pingpong.debug_pause_after', undef);
 my ($out, $err, $rc) = $lab->finish($job);
+$lab->set('dallas', 'pingpong.debug_pause_after', undef);
 $run++;
 is($out, "$run|switched|dallas", 'cancelled behind the point of no return: the run goes on') or diag($err);
 like($err, qr/too late to cancel/, 'cancelled behind the point of no return: the caller is told');
