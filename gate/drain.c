@@ -31,6 +31,7 @@ typedef struct Holder
 	int			pid;
 	TransactionId xid;
 	bool		waits_for_standby;
+	bool		commits;		/* its commit record is written, or about to be */
 	bool		waits_for_client;
 	int64		since;			/* gate_clock() when it was first told to stop */
 } Holder;
@@ -65,6 +66,9 @@ find_holders(Holder *holders, int max)
 		{
 			holders[n].pid = proc->pid;
 			holders[n].xid = xid;
+			/* before syncRepState: it comes first */
+			holders[n].commits = (proc->delayChkptFlags & DELAY_CHKPT_START) != 0;
+			pg_read_barrier();
 			holders[n].waits_for_standby = proc->syncRepState != SYNC_REP_NOT_WAITING;
 			holders[n].waits_for_client = waits_for_client(proc);
 			holders[n].since = 0;
@@ -204,16 +208,17 @@ signal_for(const Holder *holder, int64 now)
 }
 
 /*
- * One that waits for a synchronous standby has committed already: stopping it
- * would acknowledge what no standby has.
+ * One that waits for a synchronous standby has committed already: stopping it would acknowledge what no standby has.
+ * So would a cancel of one that is about to wait, as its commit record is being flushed; ended there, it would have
+ * committed and told nobody.
  */
 static void
 stop_holders(Holder *holders, int n, int64 now)
 {
 	for (int i = 0; i < n; i++)
 	{
-		holders[i].since = told_since(&holders[i], now);
-		if (holders[i].waits_for_standby)
+		holders[i].since = holders[i].commits ? now : told_since(&holders[i], now);
+		if (holders[i].commits || holders[i].waits_for_standby)
 			continue;
 		if (kill(holders[i].pid, signal_for(&holders[i], now)) != 0)
 			elog(DEBUG1, "could not signal process %d: %m", holders[i].pid);

@@ -360,13 +360,22 @@ wait_for_standbys(Awaited *awaited, int n, XLogRecPtr lsn, int64 timeout_ms)
 	}
 }
 
+/* The name of this server's node, or else of its cluster. */
+static const char *
+own_name(void)
+{
+	const char *name = GetConfigOption("pingpong.node_name", true, false);
+
+	return name && name[0] ? name : cluster_name;
+}
+
 /* On a standby: until this server itself has replayed the position. */
 static void
 wait_for_replay(Awaited *self, XLogRecPtr lsn, int64 timeout_ms)
 {
 	int64		start = gate_clock();
 
-	strlcpy(self->name, cluster_name, NAMEDATALEN);
+	strlcpy(self->name, own_name(), NAMEDATALEN);
 	while ((self->replay = GetXLogReplayRecPtr(NULL)) < lsn)
 	{
 		if (!RecoveryInProgress())
@@ -393,11 +402,11 @@ check_standby_arguments(const char *node, bool has_lsn)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"lsn\" must be given on a standby")));
-	if (node && strcmp(node, cluster_name) != 0)
+	if (node && strcmp(node, own_name()) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("cannot wait for node \"%s\" on a standby", node),
-				 errdetail("A standby can only wait for its own replay; its name is \"%s\".", cluster_name),
+				 errdetail("A standby can only wait for its own replay; its name is \"%s\".", own_name()),
 				 errhint("Call it on the primary, or without \"node\".")));
 }
 

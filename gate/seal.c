@@ -127,6 +127,7 @@ seal_read(GateSeal *out)
 	bool		crc_ok;
 	ControlFileData *control;
 	TimeLineID	tli;
+	TimeLineID	newest;
 
 	memset(out, 0, sizeof(*out));
 	if (!read_text(text, sizeof(text)))
@@ -134,12 +135,14 @@ seal_read(GateSeal *out)
 
 	control = get_controlfile(DataDir, &crc_ok);
 	tli = control->checkPointCopy.ThisTimeLineID;
+	/* between a promotion and its first checkpoint only the end of recovery names the timeline that is written now */
+	newest = Max(tli, control->minRecoveryPointTLI);
 	pfree(control);
 	if (!seal_from_text(text, out))
 	{
 		memset(out, 0, sizeof(*out));
 		out->sysid = GetSystemIdentifier();
-		out->tli = tli;
+		out->tli = newest;
 		strlcpy(out->run, "unreadable", sizeof(out->run));
 		return SEAL_BROKEN;
 	}

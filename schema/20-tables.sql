@@ -42,7 +42,7 @@ CREATE TABLE pingpong.route
 COMMENT ON TABLE pingpong.route IS 'the routing table: which router sends which databases to which node';
 COMMENT ON COLUMN pingpong.route.endpoint IS 'name of the section in the router agent''s configuration';
 COMMENT ON COLUMN pingpong.route.databases IS 'the router''s database names, each with further connection settings or an empty string';
-COMMENT ON COLUMN pingpong.route.node IS 'the node it points to; set by runs';
+COMMENT ON COLUMN pingpong.route.node IS 'the node it points to; set by runs, at first to what the router says; null: no run has seen it yet, or it leads to no node';
 COMMENT ON COLUMN pingpong.route.smoke IS 'a statement that must give true through the route, before and after a move; null: none';
 
 CREATE TABLE pingpong.node_fact
@@ -103,6 +103,7 @@ CREATE TABLE pingpong.run
     sentence     text
 );
 COMMENT ON TABLE pingpong.run IS 'the executions of runbooks';
+COMMENT ON COLUMN pingpong.run.switched_at IS 'when writes flowed on the target; of a run that was stuck before they did, its end; null: it did not move the primary';
 COMMENT ON COLUMN pingpong.run.blackout_ms IS 'from the closing of the RW routes or the gate until a write was possible through all RW routes, in ms';
 COMMENT ON COLUMN pingpong.run.sentence IS 'how it ended; for a stuck run, what the operator has to do';
 

@@ -34,11 +34,14 @@ VALUES
     ('switchover', 95, 'slow_wal', 'target', 'target', 'none', NULL, NULL, NULL, '10s', 'continue', 'wal_init_zero as it was'),
     ('switchover', 96, 'sync_restore', 'target', 'target', 'none', $$r.options->>'synchronous' = 'relax'$$, NULL, NULL, '60s', 'continue', 'synchronous_standby_names as it was, now that it can be satisfied'),
     ('switchover', 99, 'verify', 'target', 'target', 'none', NULL, NULL, NULL, '60s', 'continue', 'a write here, the old primary and all others streaming'),
-    ('rebuild', 20, 'slots', 'source', 'source', 'none', NULL, NULL, NULL, '10s', 'undo', 'a slot on the primary for the node'),
+    ('rebuild', 20, 'slots', 'source', 'source', 'none', NULL, 'drop_slots', NULL, '10s', 'undo', 'a slot on the primary for the node'),
     ('rebuild', 90, 'rejoin', 'target', 'source', 'read', NULL, NULL, NULL, '24h', 'undo', 'the node becomes a standby of the primary'),
     ('rebuild', 95, 'repoint', 'ro_routes', 'source', 'none', NULL, NULL, 'rejoin', '60s', 'continue', 'the RO routes that lead to the primary follow the standby'),
     ('repoint', 80, 'repoint', 'rw_routes', 'source', 'none', NULL, NULL, NULL, '60s', 'undo', 'backend file, RELOAD, RESUME'),
-    ('rebuild', 99, 'verify', 'source', 'source', 'none', NULL, NULL, NULL, '60s', 'continue', 'all standbys stream'),
+    ('repoint', 80, 'repoint', 'ro_routes', 'source', 'none', NULL, NULL, NULL, '60s', 'undo', 'what a run could not lead: to where the table says that it leads'),
+    ('repoint', 87, 'smoke', 'rw_routes', 'source', 'none', NULL, NULL, NULL, '30s', 'continue', 'the smoke test that a route names'),
+    ('repoint', 99, 'verify', 'source', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'clients can write here'),
+    ('rebuild', 99, 'verify', 'source', 'source', 'none', NULL, NULL, 'rejoin', '60s', 'continue', 'all standbys stream'),
     ('restore', 50, 'sync_restore', 'relaxed', 'source', 'none', NULL, NULL, NULL, '60s', 'continue', 'what an earlier run relaxed: synchronous_standby_names, once standbys satisfy it'),
     ('restore', 50, 'slow_wal', 'relaxed', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'wal_init_zero'),
     ('restore', 50, 'wake_wal', 'relaxed', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'wal_writer_delay');
@@ -46,3 +49,4 @@ VALUES
 UPDATE pingpong.runbook_step SET params = jsonb_build_object('setting', CASE action WHEN 'sync_restore' THEN 'synchronous_standby_names'
                                                                         WHEN 'slow_wal' THEN 'wal_init_zero' ELSE 'wal_writer_delay' END)
 WHERE runbook = 'restore';
+UPDATE pingpong.runbook_step SET params = '{"standbys": false}' WHERE runbook = 'repoint' AND action = 'verify';

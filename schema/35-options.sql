@@ -90,8 +90,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                     AND s.worker = 'source' AND s.guard IS NULL AND s.on_failure = 'undo'
           GROUP BY a.place) o (first, before)
     HAVING NOT EXISTS (SELECT FROM pingpong.runbook_step s
-                       WHERE s.runbook = $1 AND s.action IN ('hold', 'seal', 'lag_zero', 'promote')
-                         AND (s.node <> CASE WHEN s.action IN ('hold', 'seal') THEN 'source' ELSE 'target' END OR s.worker <> 'source'))
+                       WHERE s.runbook = $1 AND s.action IN ('hold', 'seal', 'lag_zero', 'promote', 'open', 'unseal', 'burn')
+                         AND (s.action IN ('open', 'unseal', 'burn')         -- as undo only
+                              OR s.node <> CASE WHEN s.action IN ('hold', 'seal') THEN 'source' ELSE 'target' END OR s.worker <> 'source'))
 $$;
 COMMENT ON FUNCTION pingpong.runbook_seals(text) IS 'internal: whether a runbook that promotes does it behind a seal only';
 
@@ -133,6 +134,9 @@ BEGIN
                               'It needs the steps arm, hold, seal, lag_zero and promote in this order, each with the worker, node, undo and on_failure that it has in the runbook "switchover", and without a guard.',
                               'Copy the runbook "switchover", and add to it.');
     END IF;
+    IF kind = 'switchover' THEN
+        PERFORM pingpong.validate_behind_promote(coalesce(options ->> 'runbook', 'switchover'));
+    END IF;
     IF options ? 'risk' THEN
         PERFORM pingpong.validate_risk(options ->> 'risk');
     END IF;
@@ -143,6 +147,25 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pingpong.validate_options(text, jsonb) IS 'internal: refuses options that are unknown, of a wrong type or out of their limits';
+
+-- From the promotion on nothing is undone. 'undo' is the column's default: who left it out must say what is meant.
+CREATE FUNCTION pingpong.validate_behind_promote(runbook text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    s       pingpong.runbook_step;
+BEGIN
+    SELECT b.* INTO s FROM pingpong.runbook_step p JOIN pingpong.runbook_step b ON b.runbook = p.runbook AND b.ordinal >= p.ordinal
+    WHERE p.runbook = runbook AND p.action = 'promote' AND b.action <> 'promote' AND b.on_failure = 'undo'
+    ORDER BY b.ordinal, b.action, b.node LIMIT 1;
+    IF FOUND THEN
+        PERFORM pingpong.fail('22023', format('step %s (ordinal %s) of runbook "%s" cannot be undone', s.action, s.ordinal, runbook),
+                              'It is not made before the promotion, from which on a run only goes forward; its on_failure is "undo".',
+                              'Set its on_failure to "continue" or "retry".');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pingpong.validate_behind_promote(text) IS 'internal: refuses (22023) a runbook with a step behind the promotion whose failure is to be undone';
 
 -- What a rebuild may destroy is for superusers to risk, in these words.
 CREATE FUNCTION pingpong.validate_risk(risk text) RETURNS void

@@ -377,11 +377,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
              LATERAL sync_standbys(current_setting('synchronous_standby_names')) here
         WHERE s.state <> 'backup'
     )
-    SELECT ROW(node, CASE WHEN named_there OR (node_named_here AND NOT named_here) THEN 'warn' ELSE 'info' END,
+    SELECT ROW(node, CASE WHEN named_there OR named_here <> node_named_here THEN 'warn' ELSE 'info' END,
                format('streams under the name "%s"%s', app,
                       CASE WHEN named_there THEN ', which synchronous_standby_names of the target has'
+                           WHEN named_here AND NOT node_named_here THEN ', which synchronous_standby_names here has'
                            WHEN node_named_here AND NOT named_here THEN format(', and synchronous_standby_names here has "%s"', node) ELSE '' END),
-               'It is known by its slot. With the move each standby takes the name of its node, and synchronous_standby_names on both sides must name it so:'
+               'It is known by its slot. With the move each standby takes the name of its node; a run exchanges the names that it gives to the new primary, but not'
+               ' those that stand in the configuration of either side, which must name it so:'
                ' set application_name in its primary_conninfo to the name of the node.')::finding
     FROM s WHERE lower(app) <> node
     UNION ALL
@@ -628,8 +630,8 @@ $$;
 CREATE FUNCTION pingpong.sync_standbys(setting text, OUT needed integer, OUT names text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN btrim(setting) = '' THEN 0 ELSE coalesce(m[1]::integer, 1) END,
-           ARRAY(SELECT lower(btrim(x, E' \t"')) FROM regexp_split_to_table(CASE WHEN m IS NULL THEN setting ELSE m[2] END, ',') x
-                 WHERE btrim(x) <> '')
+           ARRAY(SELECT lower(coalesce(replace(x[1], '""', '"'), x[2]))
+                 FROM regexp_matches(CASE WHEN m IS NULL THEN setting ELSE m[2] END, '"((?:[^"]|"")+)"|([^[:space:],"]+)', 'g') x)
     FROM (SELECT regexp_match(setting, '^\s*(?:(?:first|any)\s+)?(\d+)\s*\((.*)\)\s*$', 'i')) r (m)
 $$;
 

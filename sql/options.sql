@@ -85,6 +85,13 @@ SELECT split_part(pg_temp.runbook(c), E'\n', 1) FROM unnest(ARRAY[
     $$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 5, 'promote', 'target', 'source', 'too early')$$,
     $$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 71, 'promote', 'siblings', 'target', 'another')$$]) AS c;
 
+SELECT pg_temp.runbook($$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 75, 'unseal', 'source', 'source', 'open')$$);
+
+-- nothing behind the promotion is undone
+SELECT pg_temp.runbook($$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 88, 'hook', 'target', 'target', 'ours')$$);
+SELECT pg_temp.runbook($$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 70, 'hook', 'source', 'source', 'ours')$$);
+SELECT pg_temp.runbook($$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, on_failure, comment) VALUES ('site', 88, 'hook', 'target', 'target', 'continue', 'ours')$$);
+
 -- the parameters
 SELECT a, pg_temp.arguments(a) FROM unnest(ARRAY['grace => ''-1 s''', 'grace => NULL', 'grace => ''31 min''', 'grace => ''1 month''', 'grace => ''-1 month 31 days 1 hour''',
     'max_blackout => ''0''', 'max_blackout => ''0.0001 s''', 'max_blackout => ''-1 s''', 'max_blackout => NULL', 'max_blackout => ''30 min 1 ms''', 'max_blackout => ''59 min 31 s''',

@@ -54,6 +54,8 @@ $lab->set('chicago', 'synchronous_standby_names', 'ANY 1 (dallas, austin)');
 is(not_ok('standby_names'), 'warn standby_names dallas', 'where the names here know the node');
 $lab->set('chicago', 'synchronous_standby_names', 'ANY 1 (walreceiver, dallas, austin)');
 is(not_ok('standby_names'), 'info standby_names dallas', 'where they know it by either name');
+$lab->set('chicago', 'synchronous_standby_names', 'ANY 1 ("WalReceiver", austin)');
+is(not_ok('standby_names'), 'warn standby_names dallas', 'where they know it by that name only: it will not have it when this is the primary again');
 $lab->set('chicago', 'synchronous_standby_names', undef);
 $lab->set('dallas', 'primary_conninfo', $conninfo);
 streaming('dallas');

@@ -183,22 +183,39 @@ for my $action (qw(pause hold seal lag_zero))
 
 # ---- too late to cancel ----
 
+$lab->set('dallas', 'pingpong.debug_pause_after', 'settle');	# or it would stop the old primary, which stands still
 $lab->set('chicago', 'pingpong.debug_pause_after', 'promote');
 $job = $lab->begin_sql('chicago', q{SELECT run, state, new_primary FROM pingpong.switchover('dallas')});
 $lab->wait_for('dallas', 'SELECT NOT pg_is_in_recovery()', 'the promotion');
 cancel();
 $lab->set('chicago', 'pingpong.debug_pause_after', undef);
 my ($out, $err, $rc) = $lab->finish($job);
+$lab->set('dallas', 'pingpong.debug_pause_after', undef);
 $run++;
 is($out, "$run|switched|dallas", 'cancelled behind the point of no return: the run goes on') or diag($err);
 like($err, qr/too late to cancel/, 'cancelled behind the point of no return: the caller is told');
 is(join(' ', $lab->settle($run)), 'succeeded done dallas', 'cancelled behind the point of no return: the run succeeded');
 
-# ---- a role with the privilege ----
+# ---- a role with the privilege; a runbook with steps that fail, before the promotion and behind it, and need not succeed ----
 
-($out, $err, $rc) = $lab->try_sql($lab->env('DSN_dallas') =~ s/user=\S+/user=dba/r, q{SELECT state, new_primary FROM pingpong.switchover('chicago')});
-is($out, 'switched|chicago', 'a member of pingpong_operator may switch over') or diag($err);
-is(($lab->settle($run + 1))[0], 'succeeded', 'and the run succeeds');
+$lab->sql('dallas', q{INSERT INTO pingpong.runbook_step SELECT 'site', ordinal, action, node, worker, impact, guard, undo, timeout, on_failure, params, comment, requires
+		FROM pingpong.runbook_step WHERE runbook = 'switchover'},
+	q{INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, on_failure, params, comment)
+		SELECT 'site', o, 'hook', 'source', CASE WHEN o < 70 THEN 'source' ELSE 'target' END, 'continue', '{"name": "nowhere"}', 'there is none' FROM unnest('{15,88}'::int[]) o});
+# and an RO route of which the table does not know that it leads to a third node
+my $backends = $lab->env('BACKENDS_1');
+open my $ini, '<', $backends or die;
+my @lines = map { s/^(app_ro = .*port=)\d+/$1 . $lab->env('PORT_austin')/er } <$ini>;
+open $ini, '>', $backends or die;
+print $ini @lines;
+close $ini or die;
+$lab->sql($lab->env('ADMIN_DSN_1'), 'RELOAD');
+$lab->sql('dallas', q{UPDATE pingpong.route SET node = NULL WHERE name = 'ro1'});
+($out, $err, $rc) = $lab->try_sql($lab->env('DSN_dallas') =~ s/user=\S+/user=dba/r, q{SELECT state, new_primary FROM pingpong.switchover('chicago', options => '{"runbook": "site"}')});
+is($out, 'switched|chicago', 'a member of pingpong_operator may switch over; a step that may fail is no error for the caller') or diag($err);
+like(join(' ', $lab->settle($run + 1)), qr/^succeeded done, but step hook of "dallas" failed: .* chicago$/, 'a step that may fail is in the sentence');
 is($lab->sql('chicago', "SELECT requested_by FROM pingpong.run WHERE id = $run + 1"), 'dba', 'and says who asked for it');
+is($lab->sql('chicago', q{SELECT node FROM pingpong.route WHERE name = 'ro1'}), 'austin', 'an RO route that leads to a third node stays there, also in the first run that sees it');
+is($lab->sql($lab->env('RO_DSN'), 'SELECT inet_server_port()'), $lab->env('PORT_austin'), 'and is not led elsewhere by the router');
 
 done_testing();

@@ -126,7 +126,30 @@ is(join(' ', $lab->settle(2)), 'succeeded done chicago', 'strict: the run succee
 is($lab->sql('chicago', q{SELECT count(*) FROM pingpong.step WHERE run = 2 AND action IN ('sync_relax', 'sync_restore') AND state <> 'skipped'}), '0',
 	'strict: nothing is relaxed');
 is($lab->sql('chicago', 'SHOW synchronous_standby_names'), 'ANY 1 (dallas)', 'strict: the names');
-is($writers->verify('chicago')->{lost}, 0, 'synchronous, two nodes: nothing lost');
+
+# the target has no names of its own, and its RW route cannot be led there: it is the primary all the same, and takes those of the old one
+$lab->set('dallas', 'synchronous_standby_names', '');
+my $conninfo = $lab->sql('dallas', 'SHOW primary_conninfo') =~ s/ ?application_name=\S+//r =~ s/'/''/gr;
+$lab->sql('dallas', "ALTER SYSTEM SET primary_conninfo = '$conninfo application_name=Dallas-A'", 'SELECT pg_reload_conf()');
+$lab->set('chicago', 'synchronous_standby_names', 'ANY 1 (first_of_all, "dallas-A")');
+$lab->wait_for('chicago', q{SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = 'Dallas-A' AND sync_state = 'quorum'}, 'it to be known by another name');
+$lab->set('chicago', 'pingpong.debug_pause_after', 'hold');
+$lab->sql('chicago', q{UPDATE pingpong.runbook_step SET timeout = '1 s' WHERE action = 'repoint'});
+$job = $lab->begin_sql('chicago', q{SELECT state, new_primary FROM pingpong.switchover('dallas')});
+$lab->wait_for('chicago', q{SELECT coalesce(bool_or(state = 'succeeded'), false) FROM pingpong.progress WHERE run_state = 'running' AND action = 'hold'}, 'the blackout');
+$lab->kill9('agent', 'pooler1');
+$lab->set('chicago', 'pingpong.debug_pause_after', undef);
+($out, $err) = $lab->finish($job);
+is($out, 'promoted|dallas', 'no route: the caller is told that the primary has moved') or diag($err);
+my ($state, $sentence) = $lab->settle(3);
+like("$state $sentence", qr/^stuck "dallas" is the primary, but step repoint of "rw1" failed/, 'no route: the run is stuck');
+is($lab->sql('dallas', 'SHOW synchronous_standby_names'), 'ANY 1 (first_of_all, chicago)', 'no route: the names of the old primary, exchanged, all the same');
+is($lab->sql('dallas', q{SELECT switched_at IS NOT NULL FROM pingpong.run WHERE id = 3}), 't', 'no route: the journal has it that the primary has moved');
+$lab->start_agent('pooler1');
+is($lab->sql('dallas', q{SELECT state FROM pingpong.repoint()}), 'succeeded', 'no route: led there when the agent is back');
+is($lab->sql('dallas', q{SELECT state FROM pingpong.run WHERE id = 3}), 'succeeded', 'no route: which mends the run');
+
+is($writers->verify('dallas')->{lost}, 0, 'synchronous, two nodes: nothing lost');
 my $totals = $writers->stop;
 is($totals->{ambiguous}, 0, 'synchronous, two nodes: nothing ambiguous') or diag($totals->{sample});
 

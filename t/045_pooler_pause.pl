@@ -176,11 +176,30 @@ for my $i (1 .. 2)
 }
 $smoke->('SELECT inet_server_port() = ' . $lab->env("PORT_$from"));
 ($out) = $lab->try_sql($from, "SELECT run FROM pingpong.switchover('$to')");
-is(join(' ', ($lab->settle($out))[0, 1]), 'succeeded done, but step smoke of "rw1" failed: the smoke test through PgBouncer "main" did not give true',
-	'smoke test: one that fails behind the move is in the last sentence');
+like(join(' ', ($lab->settle($out))[0, 1]), qr/^stuck "$to" is the primary, but its clients are not served: step smoke of "rw1" failed: the smoke test through PgBouncer "main" did not give true\. .*pingpong\.repoint\(\)/,
+	'smoke test: one that fails behind the move leaves the run stuck');
 $lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
 ($from, $to) = ($to, $from);
+(undef, $err, $rc) = $lab->try_sql($from, 'SELECT state FROM pingpong.repoint()');
+like($err, qr/^ERROR:  the smoke test through PgBouncer "main" did not give true/m, 'smoke test: repoint() looks again');
 $lab->sql($from, 'UPDATE pingpong.route SET smoke = NULL');
+is($lab->sql($from, 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'smoke test: repoint() when it is mended');
+is($lab->sql($from, "SELECT count(*) FROM pingpong.run WHERE state = 'stuck'"), '0', 'smoke test: and closes the runs');
+
+# ---- no client can write on the new primary: not "succeeded", either ----
+
+$lab->set($from, 'pingpong.debug_pause_after', 'warm');
+my $mute = $lab->begin_sql($from, "SELECT run FROM pingpong.switchover('$to')");
+$lab->wait_for($from, q{SELECT bool_or(state = 'succeeded') FROM pingpong.progress WHERE run_state = 'running' AND action = 'warm'}, 'the run to stand behind preflight');
+$lab->set($to, 'default_transaction_read_only', 'on');
+$lab->set($from, 'pingpong.debug_pause_after', undef);
+($out, $err) = $lab->finish($mute);
+like(join(' ', ($lab->settle($out))[0, 1]), qr/^stuck "$to" is the primary, but its clients are not served: step verify of "$to" failed: no client can write: default_transaction_read_only is on\. /,
+	'read-only: the run is stuck') or diag($err);
+($from, $to) = ($to, $from);
+$lab->set($from, 'default_transaction_read_only', undef);
+is($lab->sql($from, 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'read-only: repoint() sees that it is mended');
+is($lab->sql($from, "SELECT state FROM pingpong.run WHERE id = $out"), 'succeeded', 'read-only: and closes the run');
 
 # ---- repoint() notes what it led, and only that ----
 
@@ -190,10 +209,11 @@ $lab->kill9('agent', 'pooler2');
 my $job = $lab->begin_sql($from, 'SELECT state FROM pingpong.repoint()');
 (undef, $err, $rc) = $lab->finish($job, 90);
 isnt($rc, 0, 'repoint() with one router away fails');
+is($lab->sql($from, 'SELECT state FROM pingpong.run ORDER BY id DESC LIMIT 1'), 'stuck', 'it is not called rolled back: one route was led');
 is($lab->sql($from, q{SELECT string_agg(name || ' ' || node, ', ' ORDER BY name) FROM pingpong.route WHERE kind = 'rw'}), "rw1 $from, rw2 $to", 'and notes the route that it led');
 $lab->start_agent('pooler2');
 is($lab->sql($from, 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'repoint() with all of them');
 is($lab->sql($from, q{SELECT string_agg(name || ' ' || node, ', ' ORDER BY name) FROM pingpong.route WHERE kind = 'rw'}), "rw1 $from, rw2 $from", 'notes all');
-is(preflight('routes_observed', 'fail'), '', 'and preflight is content');
+is(preflight('routes_observed', 'fail') . preflight('no_other_run', 'fail'), '', 'and preflight is content');
 flip('after repoint()');
 done_testing();

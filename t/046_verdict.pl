@@ -143,6 +143,24 @@ $lab->finish($job, 60);
 note("after the token was put back: $state");
 is(scalar(my @p = $lab->primary), 1, 'one primary');
 
+# ---- the answer to the order is lost: what had failed before the blackout is not done again in it ----
+
+my ($from) = $lab->primary;
+my ($to) = grep { $_ ne $from } $lab->nodes;
+streaming($from, $to);
+$lab->sql($from, q{INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, on_failure, params, comment)
+	VALUES ('switchover', 15, 'hook', 'source', 'source', 'continue', '{"name": "nowhere"}', 'there is none')});
+$lab->set($to, 'pingpong.debug_pause_after', 'settle');
+$job = run_behind($from, $to, 'promote');
+new_worker($from);
+$lab->set($from, 'pingpong.debug_pause_after', undef);
+$lab->wait_for($from, q{SELECT bool_and(run_state = 'handed over') FROM pingpong.progress}, 'the verdict', 60);
+is($lab->sql($from, q{SELECT attempt || ' ' || state FROM pingpong.progress WHERE action = 'hook'}), '1 failed', 'a lost answer: a step that had failed before is not done again');
+is(scalar(my @hooks = glob $lab->state_dir($from) . '/jobs/*/15.hook.*'), 1, 'a lost answer: its agent was asked once');
+$lab->set($to, 'pingpong.debug_pause_after', undef);
+$lab->finish($job, 20);
+like(join(' ', $lab->settle($lab->sql($to, 'SELECT max(id) FROM pingpong.run'))), qr/^succeeded done, but step hook .* $to$/, 'a lost answer: the run goes on');
+
 $load->mark('after');
 ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), 'writes flow');
 is($load->verify(($lab->primary)[0])->{lost}, 0, 'nothing acknowledged is lost');

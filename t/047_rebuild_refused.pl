@@ -46,6 +46,8 @@ $lab->kill9('postgres', 'dallas');
 refused('a newer server that is down', 'chicago', q{SELECT pingpong.rebuild('dallas')}, '55000', qr/"dallas" is on a newer timeline/);
 $lab->start_pg('dallas');
 is($lab->sql('dallas', 'SELECT count(*) FROM of_dallas'), '1000', 'a newer server that is down keeps its rows');
+is($lab->sql('chicago', q{SELECT string_agg(DISTINCT state, ' ') FROM pingpong.run WHERE runbook = 'rebuild'}), 'rolled_back', 'what was refused is rolled back');
+is($lab->sql('chicago', q{SELECT count(*) FROM pg_replication_slots WHERE slot_name <> 'pingpong_dallas'}), '0', 'and leaves no slot');
 refused('words of an operator', dsn_as('chicago', 'ops'), qq{SELECT pingpong.rebuild('dallas', risk => '$words')}, '42501', qr/superuser/);
 refused('words of an operator, by the inner function', dsn_as('chicago', 'ops'),
 	qq[SELECT pingpong.request('run', 'dallas', '{"runbook": "rebuild", "risk": "$words"}')], '42501', qr/superuser/);
@@ -150,6 +152,8 @@ $lab->kill9('postgres', 'dallas');
 my $err = refused('a start command that fails', 'chicago', q{SELECT pingpong.rebuild('dallas')}, '38000', qr/ended with status 4: there is no right to do this/);
 is((stat "$data{dallas}/PG_VERSION")[1], $inode, 'a start command that fails: the directory is the same');
 is($lab->sql('chicago', q{SELECT count(*) FROM pingpong.step WHERE detail->>'method' = 'basebackup' AND run = (SELECT max(id) FROM pingpong.run)}), '0', 'a start command that fails: no copy was made');
+is($lab->sql('chicago', q{SELECT state || ' ' || (sentence LIKE '"chicago" is the primary, but step rejoin of "dallas" failed: %rebuild(''dallas'')%') FROM pingpong.run ORDER BY id DESC LIMIT 1}),
+	'stuck true', 'a start command that fails: the node is down, and that is not called rolled back');
 $lab->set_agent('dallas', control => 'pg_ctl');
 kill 'HUP', $lab->pid('agent', 'dallas');
 $lab->sql('chicago', q{SELECT pingpong.rebuild('dallas')});

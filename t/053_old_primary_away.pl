@@ -100,4 +100,44 @@ is(names('dallas'), 'ANY 1 (chicago)', 'and there once more: synchronous');
 
 is($load->verify('dallas')->{lost}, 0, 'nothing acknowledged is lost');
 is($load->stop->{ambiguous}, 0, 'nothing is ambiguous');
+
+# ---- a run that somebody else's primary began is not gone on with ----
+
+sub found_running { my ($runbook, $source, $target) = @_; my $id = $lab->sql('dallas', "INSERT INTO pingpong.run (id, key, runbook, source, target, epoch, state)
+	SELECT max(id) + 1, 'left' || max(id), '$runbook', '$source', '$target', max(epoch), 'running' FROM pingpong.run RETURNING id"); $id =~ s/\D.*//s; $lab->kill9('worker', 'dallas'); return $id; }
+sub ended { my ($node, $id) = @_; $lab->wait_for($node, "SELECT state <> 'running' FROM pingpong.run WHERE id = $id", "the end of run $id", 60); return $lab->sql($node, "SELECT state || ' ' || sentence FROM pingpong.run WHERE id = $id"); }
+$run = found_running('repoint', 'chicago', 'chicago');
+like(ended('dallas', $run), qr/^stuck It was begun by "chicago"; this primary, "dallas", does not go on with it\..* SELECT pingpong\.repoint\(\)/, 'begun elsewhere: not gone on with');
+is($lab->sql('dallas', q{SELECT node FROM pingpong.route WHERE name = 'rw1'}), 'dallas', 'begun elsewhere: the route stays');
+is($lab->sql('dallas', 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'begun elsewhere: run again');
+like(ended('dallas', $run), qr/^succeeded Mended/, 'begun elsewhere: and closed by that');
+
+# ---- nobody can say whether this server was promoted by the run: an operator gives it up ----
+
+$lab->kill9('agent', 'dallas');
+$run = found_running('switchover', 'chicago', 'dallas');
+$lab->wait_for('dallas', "SELECT bool_or(run_state = 'running' AND sentence LIKE 'promoted, but the agent of \"dallas\" does not say%') FROM pingpong.progress WHERE run = $run", 'the question', 60);
+$lab->sql('dallas', "SELECT pingpong.cancel($run)");
+like(ended('dallas', $run), qr/^stuck promoted, but .*; given up by pingpong\.cancel\(\)$/, 'not said by whom it was promoted: given up');
+$lab->start_agent('dallas');
+$lab->sql('dallas', "UPDATE pingpong.run SET state = 'rolled_back' WHERE id = $run");
+streaming('dallas', 'chicago');
+
+# ---- the new primary is lost while the run goes on there, and an operator opens the old one again ----
+
+$lab->set('chicago', 'pingpong.debug_pause_after', 'settle');
+($out, $err) = $lab->try_sql('dallas', q{SELECT run, state FROM pingpong.switchover('chicago')});
+like($out, qr/^\d+\|switched$/, 'overruled: switched') or diag($err);
+($run) = $out =~ /^(\d+)/;
+$lab->wait_for('dallas', q{SELECT bool_and(run_state = 'handed over') FROM pingpong.progress}, 'the run to be handed over');
+(undef, $err) = $lab->try_sql('dallas', '\set VERBOSITY verbose', "SELECT pingpong.cancel($run)");
+like($err, qr/^ERROR:  55000: run $run is not being worked on by this server/m, 'overruled: who has handed it over cannot cancel it');
+$lab->kill9('agent', 'chicago');
+$lab->kill9('postgres', 'chicago');
+$lab->sql('dallas', q{SELECT pingpong.resume(risk => 'two primaries are possible')});
+like(ended('dallas', $run), qr/^stuck "chicago" was promoted, .* this server takes writes.*rebuild\('chicago'\)/, 'overruled: the run has its end on the old primary');
+$lab->start_agent('chicago');
+$lab->sql('dallas', 'SELECT pingpong.repoint()', q{SELECT pingpong.rebuild('chicago', risk => 'its own writes are lost')});
+streaming('dallas', 'chicago');
+like(ended('dallas', $run), qr/^rolled_back Overruled by an operator; mended by run/, 'overruled: closed when the other one follows');
 done_testing();

@@ -20,17 +20,16 @@ action_find(const char *name)
 	return NULL;
 }
 
-/* The step failed, and this is why; also the run's verdict, if it has none yet. */
+/* The step failed, and this is why. Whether the run fails with it is not known here. */
 ActionResult
-step_fail(Run *run, Step *step, const char *sqlstate, const char *fmt,...)
+step_fail(Step *step, const char *sqlstate, const char *fmt,...)
 {
 	va_list		args;
 
 	va_start(args, fmt);
 	vsnprintf(step->message, sizeof(step->message), fmt, args);
 	va_end(args);
-	if (run->verdict.sqlstate[0] == '\0')
-		verdict_set(&run->verdict, sqlstate, step->message);
+	verdict_set(&step->verdict, sqlstate, step->message);
 	return ACTION_FAILED;
 }
 

@@ -85,7 +85,7 @@ job_begin(Run *run, Step *step, const char *node, const char *action, json_t *pa
 	if (url == NULL)
 	{
 		json_decref(params);
-		return step_fail(run, step, "42704", "node \"%s\" does not exist", node);
+		return step_fail(step, "42704", "node \"%s\" does not exist", node);
 	}
 	strlcpy(step->url, url, sizeof(step->url));
 	used = snprintf(step->key, sizeof(step->key), "%d.%s.%s", step->ordinal, step->name, step->subject);
@@ -119,13 +119,13 @@ no_answer(Run *run, Step *step)
 	step_release(step);
 	order_may_be_out(run, step);
 	if (step->given_up)
-		return step_fail(run, step, "57014", "given up: %s", pstrdup(step->message));
+		return step_fail(step, "57014", "given up: %s", pstrdup(step->message));
 	if (step->unheard == 0)
 		step->unheard = now;
 	if (!run->ordered && step->on_failure != FAIL_RETRY && now - step->unheard > UNHEARD_US)
 	{							/* whatever the step may do without: the run cannot do without the agent */
 		step->on_failure = run->is_target ? FAIL_CONTINUE : FAIL_UNDO;
-		return step_fail(run, step, "08006", "%s", pstrdup(step->message));
+		return step_fail(step, "08006", "%s", pstrdup(step->message));
 	}
 	step->post_at = now + REPOST_US;
 	return ACTION_WAIT;
@@ -148,6 +148,7 @@ job_cancel(Run *run, Step *step)
 {
 	char		path[256];
 
+	step->sent |= step->posting && step->call && (!step->call->done || step->call->sent);
 	step_release(step);
 	step->posting = false;
 	step->post_at = 0;
@@ -169,21 +170,17 @@ note_progress(Step *step, json_t *job)
 
 /* The agent's words: what failed, the facts, and, for the operator, the hint. */
 static ActionResult
-job_failed(Run *run, Step *step, json_t *error)
+job_failed(Step *step, json_t *error)
 {
 	const char *code = json_text(error, "code");
 	const char *message = json_text(error, "message");
 	const char *detail = json_text(error, "detail");
-	bool		first = run->verdict.sqlstate[0] == '\0';
 
-	step_fail(run, step, strlen(code) == 5 ? code : "58000", "%s%s%s", message[0] ? message : "the job failed",
+	step_fail(step, strlen(code) == 5 ? code : "58000", "%s%s%s", message[0] ? message : "the job failed",
 			  detail[0] ? ": " : "", detail);
-	if (first)
-	{
-		strlcpy(run->verdict.message, message[0] ? message : "the job failed", sizeof(run->verdict.message));
-		strlcpy(run->verdict.detail, detail, sizeof(run->verdict.detail));
-		strlcpy(run->verdict.hint, json_text(error, "hint"), sizeof(run->verdict.hint));
-	}
+	strlcpy(step->verdict.message, message[0] ? message : "the job failed", sizeof(step->verdict.message));
+	strlcpy(step->verdict.detail, detail, sizeof(step->verdict.detail));
+	strlcpy(step->verdict.hint, json_text(error, "hint"), sizeof(step->verdict.hint));
 	return ACTION_FAILED;
 }
 
@@ -196,7 +193,7 @@ judge(Run *run, Step *step)
 
 	step->unheard = 0;
 	if (call->status == 404 && step->given_up)
-		return step_fail(run, step, "57014", "given up before the agent had begun");
+		return step_fail(step, "57014", "given up before the agent had begun");
 	if (call->status == 404)
 	{							/* the job never arrived: begin anew, same key */
 		step_release(step);
@@ -207,11 +204,11 @@ judge(Run *run, Step *step)
 		/* nothing that is tried again would change it: the one who is to be ordered follows somebody else */
 		if (call->status == 409 && step->on_failure == FAIL_RETRY)
 			step->on_failure = FAIL_CONTINUE;
-		return step_fail(run, step, call->status == 401 ? "28000" : "55000", "the agent answers: %s", call_problem(call));
+		return step_fail(step, call->status == 401 ? "28000" : "55000", "the agent answers: %s", call_problem(call));
 	}
 	if (call->status != 200)
 		return call->status >= 500 || call->status == 0 ? no_answer(run, step) :
-			job_failed(run, step, json_object_get(call->body, "error"));
+			job_failed(step, json_object_get(call->body, "error"));
 	if (state == NULL)
 		return no_answer(run, step);
 	if (strcmp(state, "running") == 0)
@@ -228,7 +225,7 @@ judge(Run *run, Step *step)
 		result = ACTION_DONE;
 	}
 	else
-		result = job_failed(run, step, json_object_get(call->body, "error"));
+		result = job_failed(step, json_object_get(call->body, "error"));
 	return result;
 }
 
@@ -336,7 +333,7 @@ arm_advance(Run *run, Step *step)
 	if (!json_is_true(json_object_get(job_result(step->call->body), "woken")) ||
 		!json_is_true(json_object_get(job_result(step->call->body), "proved")) ||
 		json_text(job_result(step->call->body), "memory")[0] == '\0')
-		return step_fail(run, step, "55000", "the agent's answer lacks the proof that its server could take the run over");
+		return step_fail(step, "55000", "the agent's answer lacks the proof that its server could take the run over");
 	return ACTION_DONE;
 }
 
@@ -364,7 +361,7 @@ route_job(Run *run, Step *step, const char *action, json_t *more)
 	if (route == NULL)
 	{
 		json_decref(more);
-		return step_fail(run, step, "42704", "route \"%s\" does not exist", step->subject);
+		return step_fail(step, "42704", "route \"%s\" does not exist", step->subject);
 	}
 	params = route_params(route);
 	if (more)
@@ -408,7 +405,7 @@ place_job(Run *run, Step *step, const char *action)
 	RunNode    *to = route_place(run, step);
 
 	if (to == NULL)
-		return step_fail(run, step, "42704", "the node of route \"%s\" does not exist", step->subject);
+		return step_fail(step, "42704", "the node of route \"%s\" does not exist", step->subject);
 	return route_job(run, step, action, json_pack("{s:s, s:i}", "host", to->host, "port", to->port));
 }
 
@@ -477,7 +474,7 @@ pause_begin(Run *run, Step *step)
 	const char *name;
 
 	if (route == NULL)
-		return step_fail(run, step, "42704", "route \"%s\" does not exist", step->subject);
+		return step_fail(step, "42704", "route \"%s\" does not exist", step->subject);
 	databases = json_loads(route->databases, 0, &err);
 	modes = route->pool_modes ? json_loads(route->pool_modes, 0, &err) : NULL;
 	json_object_foreach(modes, name, mode)
@@ -516,6 +513,13 @@ release_begin(Run *run, Step *step)
 static ActionResult
 repoint_begin(Run *run, Step *step)
 {
+	RunRoute   *route = run_route(run, step->subject);
+
+	if (route && strcmp(route->kind, "ro") == 0 && route->node[0] == '\0' && !run->moves && !source_is_back(run))
+	{
+		strlcpy(step->message, "it leads to no node that is known; left as it is", sizeof(step->message));
+		return ACTION_DONE;
+	}
 	return place_job(run, step, "pgbouncer.commit");
 }
 
@@ -540,7 +544,7 @@ stream_from(Run *run, Step *step, const char *node, RunNode *upstream, const cha
 	if (n == NULL || upstream == NULL)
 	{
 		json_decref(more);
-		return step_fail(run, step, "42704", "node \"%s\" does not exist", n ? run->target : node);
+		return step_fail(step, "42704", "node \"%s\" does not exist", n ? run->target : node);
 	}
 	params = json_pack("{s:s, s:i, s:s, s:s, s:i}", "host", upstream->host, "port", upstream->port, "slot", n->slot,
 					   "name", n->name, "timeout_ms", step->timeout_ms);
@@ -590,6 +594,17 @@ rejoin_begin(Run *run, Step *step)
 	return stream_from(run, step, step->subject, run_node(run, rebuild ? run->source : run->target), "pg.rejoin", more);
 }
 
+/* It was refused before the node was changed: the order was not taken, or no way was tried. */
+static bool
+refused_untouched(AgentCall *call)
+{
+	json_t	   *tried = json_object_get(job_result(call->body), "tried");
+
+	if (call->status != 200)
+		return true;
+	return json_is_array(tried) ? json_array_size(tried) == 0 : job_result(call->body) == NULL;
+}
+
 /* For the report: by which way, and why not by a cheaper one. */
 static ActionResult
 rejoin_advance(Run *run, Step *step)
@@ -599,6 +614,8 @@ rejoin_advance(Run *run, Step *step)
 	json_t	   *why;
 	size_t		i;
 
+	if (result == ACTION_FAILED && step->call && step->call->body)
+		step->untouched = refused_untouched(step->call);
 	if (result != ACTION_DONE)
 		return result;
 	journal_set_away(step->subject, false);

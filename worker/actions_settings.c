@@ -7,7 +7,10 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "lib/stringinfo.h"
+#include "utils/builtins.h"
 
 #include "worker/journal.h"
 #include "worker/run.h"
@@ -65,24 +68,75 @@ calm_wal_advance(Run *run, Step *step)
 
 /* ---- what it was ---- */
 
-/* The old primary's list, with the two nodes exchanged; palloc'd. */
+/*
+ * The name under which a standby that the list calls `name` will stream from the new primary; NULL: the same. With
+ * the move each standby takes the name of its node, whatever it called itself, and the two nodes change places. Case
+ * does not matter to PostgreSQL here.
+ */
+static const char *
+name_behind_move(Run *run, const char *name)
+{
+	const char *node = NULL;
+	const char *app;
+	json_t	   *its;
+
+	json_object_foreach(json_object_get(run->notes, "standbys"), app, its)
+		if (pg_strcasecmp(app, name) == 0)
+			node = json_string_value(its);
+	if (pg_strcasecmp(node ? node : name, run->target) == 0)
+		return run->source;
+	if (pg_strcasecmp(node ? node : name, run->source) == 0)
+		return run->target;
+	return node;
+}
+
+static bool
+in_name(char c)
+{
+	return isalnum((unsigned char) c) || c == '_' || c == '$' || IS_HIGHBIT_SET(c);
+}
+
+/* The text behind the name, quoted or not, at `at`; the name itself goes into `name`, "" for what is no name. */
+static const char *
+scan_name(const char *at, StringInfo name)
+{
+	bool		quoted = *at == '"';
+
+	resetStringInfo(name);
+	for (at += quoted; *at && (quoted || in_name(*at)); at++)
+	{
+		if (quoted && *at == '"' && *++at != '"')
+			return at;
+		appendStringInfoChar(name, *at);
+	}
+	/* FIRST 2 (...): words and numbers of the grammar */
+	if (!quoted && (strspn(name->data, "0123456789") == name->len || pg_strcasecmp(name->data, "first") == 0 ||
+					pg_strcasecmp(name->data, "any") == 0))
+		resetStringInfo(name);
+	return at;
+}
+
+/* The old primary's list, with the names that its standbys will have behind the move; palloc'd. */
 static char *
 exchange_names(Run *run, const char *names)
 {
 	StringInfoData out;
+	StringInfoData name;
 
 	initStringInfo(&out);
+	initStringInfo(&name);
 	while (*names)
 	{
-		size_t		len = Max(strspn(names, "abcdefghijklmnopqrstuvwxyz0123456789_"), 1);
+		const char *end = *names == '"' || in_name(*names) ? scan_name(names, &name) : NULL;
+		const char *other = end && name.len > 0 ? name_behind_move(run, name.data) : NULL;
 
-		if (len == strlen(run->target) && strncmp(names, run->target, len) == 0)
-			appendStringInfoString(&out, run->source);
-		else if (len == strlen(run->source) && strncmp(names, run->source, len) == 0)
-			appendStringInfoString(&out, run->target);
+		if (end == NULL)
+			end = names + 1;
+		if (other)
+			appendStringInfoString(&out, quote_identifier(other));
 		else
-			appendBinaryStringInfo(&out, names, (int) len);
-		names += len;
+			appendBinaryStringInfo(&out, names, (int) (end - names));
+		names = end;
 	}
 	return out.data;
 }
@@ -114,7 +168,7 @@ relaxation_wanted(Run *run, const Relaxation *r, const char *node)
 
 	if (step == NULL)
 		wanted = journal_relaxed(node, r->setting);
-	else if (r->names && previous && previous[0] == '\0' && run->switched)
+	else if (r->names && previous && previous[0] == '\0' && run->is_target)	/* promoted, whatever its routes do */
 		wanted = exchange_names(run, old);
 	else
 		wanted = previous ? pstrdup(previous) : NULL;
@@ -143,7 +197,7 @@ names_to_satisfy(Run *run, Step *step)
 {
 	char	   *wanted;
 
-	if (strcmp(step->subject, worker_self()) != 0 || (run->moves && !run->switched))
+	if (strcmp(step->subject, worker_self()) != 0 || (run->moves && !run->is_target))
 		return NULL;
 	wanted = relaxation_wanted(run, relaxation_of(step->name), step->subject);
 	return wanted && wanted[0] ? wanted : NULL;
@@ -158,7 +212,7 @@ sync_restore_begin(Run *run, Step *step)
 	{
 		if (run->moves && ms_since(step->clock) < SYNC_MS)
 			return ACTION_WAIT;
-		return step_fail(run, step, "55000", "no standby streams that satisfies \"%s\"; it stays relaxed until one does", names);
+		return step_fail(step, "55000", "no standby streams that satisfies \"%s\"; it stays relaxed until one does", names);
 	}
 	step->phase = 1;
 	return restore_begin(run, step);
@@ -174,7 +228,7 @@ sync_restore_advance(Run *run, Step *step)
 		return sync_restore_begin(run, step);
 	if (step->phase == 3)
 		return (result = job_advance(run, step)) == ACTION_WAIT ? result :
-			step_fail(run, step, "55000", "commits had to wait, no standby satisfied it; it stays relaxed until one does");
+			step_fail(step, "55000", "commits had to wait, no standby satisfied it; it stays relaxed until one does");
 	if (step->phase == 1 && (result = job_advance(run, step)) != ACTION_DONE)
 		return result;
 	if (step->phase == 1)

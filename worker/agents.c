@@ -25,6 +25,7 @@
 
 #include "pg_compat.h"
 #include "worker/agents.h"
+#include "worker/clock.h"
 #include "worker/worker.h"
 
 #define ANSWER_LIMIT	(1024 * 1024)
@@ -40,7 +41,7 @@ static CURLM *multi;
 static Watched watched[MAX_SOCKETS];
 static int	nwatched;
 static bool watched_changed = true;
-static TimestampTz curl_due;	/* 0: no timer */
+static int64 curl_due;			/* now_us(); 0: no timer */
 static WaitEventSet *wait_set;
 
 static int
@@ -74,7 +75,7 @@ note_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp)
 static int
 note_timer(CURLM *m, long timeout_ms, void *arg)
 {
-	curl_due = timeout_ms < 0 ? 0 : GetCurrentTimestamp() + timeout_ms * 1000;
+	curl_due = timeout_ms < 0 ? 0 : now_us() + timeout_ms * INT64CONST(1000);
 	return 0;
 }
 
@@ -214,6 +215,10 @@ start_call(const char *url, const char *path, char *body, int timeout_ms)
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* a name server that does not answer must not stop this process when the call is given up */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
 	curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) Min(timeout_ms, worker_connect_timeout));
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) timeout_ms);
@@ -435,7 +440,7 @@ agents_advance(void)
 	int			left;
 	CURLMsg    *msg;
 
-	if (curl_due != 0 && GetCurrentTimestamp() >= curl_due)
+	if (curl_due != 0 && now_us() >= curl_due)
 	{
 		curl_due = 0;
 		curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
@@ -477,7 +482,7 @@ agents_wait(long nap_ms)
 
 	if (curl_due != 0)
 	{
-		long		until = (long) ((curl_due - GetCurrentTimestamp() + 999) / 1000);
+		long		until = (long) ((curl_due - now_us() + 999) / 1000);
 
 		nap_ms = Max(0, Min(nap_ms, until));
 	}

@@ -226,6 +226,20 @@ leave(bool ordered)
 					errhint("What becomes of it is in pingpong.progress and pingpong.run.")));
 }
 
+/* The wish to roll back our own request. False: it has its answer, and what is worked on now is another one's. */
+static bool
+wish_to_cancel(const Request *request)
+{
+	bool		ours;
+
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	ours = worker_shared->request == request->number && worker_shared->answered < request->number;
+	if (ours)
+		worker_shared->cancel = true;
+	LWLockRelease(worker_shared->lock);
+	return ours;
+}
+
 /*
  * What only asks is given up at once. Else Ctrl-C, or a time-out, is the wish
  * to roll back, and we stay to see whether it came true: not beyond the time
@@ -242,10 +256,9 @@ look_at_interrupts(Request *request)
 		QueryCancelPending = false;
 		if (again)
 			leave(is_ordered(request));
+		if (!wish_to_cancel(request))
+			return;
 		request->cancelled = gate_clock();
-		LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
-		worker_shared->cancel = true;
-		LWLockRelease(worker_shared->lock);
 		place_wake_worker();
 		ereport(NOTICE, (errmsg("the worker is asked to roll back"),
 						 errhint("A second cancel returns at once, without waiting for it.")));

@@ -16,6 +16,7 @@
 #include "worker/runner.h"
 
 #define ASK_US			(100 * 1000)
+#define TELL_US			(2 * 1000 * 1000)
 
 /* Milliseconds of the agent's wall clock, which is this host's. */
 static TimestampTz
@@ -120,6 +121,7 @@ take_over(json_t *result, double ordered, double took)
 	if (json_is_true(json_object_get(result, "same_timeline")) || (timeline > 0 && (int) GetWALInsertionTimeLine() <= timeline))
 		forbid_following();
 	run->phase = RUN_FORWARD;
+	run->sentence[0] = '\0';
 	run->ordered = true;
 	ereport(LOG, (errmsg("taking over run " INT64_FORMAT " as the new primary", run->id)));
 }
@@ -148,27 +150,37 @@ ask_token(void)
 						   job_request(run, key, "token.burn", json_new(), 2000), 6000);
 }
 
-/* Says what it waits for, and ends the run when that has lasted too long. */
-static bool
-heard_in_time(void)
+/* Why the last answer decides nothing, in one line. */
+static const char *
+undecided(void)
 {
+	json_t	   *result = job_result(run->ask->body);
+
+	if (run->ask->status != 200)
+		return run->ask->status == 404 ? "it does not know the job" : call_problem(run->ask);
+	if (json_text(result, "reason")[0])
+		return json_text(result, "reason");
+	return json_text(result, "verdict")[0] ? json_text(result, "verdict") : json_text(run->ask->body, "state");
+}
+
+/* Says what it waits for, and ends the run when that has lasted too long, or when an operator gives it up. */
+static void
+wait_on(void)
+{
+	bool		cancelled = mailbox_cancel_wanted(run->id);
+
 	if (run->unheard == 0)
 		run->unheard = now_us();
-	if (run->ask->body != NULL && (run->ask->status == 200 || run->ask->status == 404))
-	{
-		run->unheard = 0;
-		return true;
-	}
-	snprintf(run->sentence, sizeof(run->sentence),
-			 "promoted, but the agent of \"%s\" does not say whether by this run (%s)", run->target, call_problem(run->ask));
+	snprintf(run->sentence, sizeof(run->sentence), "promoted, but the agent of \"%s\" does not say whether by this run (%s)%s",
+			 run->target, undecided(), cancelled ? "; given up by pingpong.cancel()" : "");
 	run_publish();
-	if (!run->told_waiting)
+	if (!run->told_waiting && now_us() - run->unheard > TELL_US)
+	{
 		ereport(LOG, (errmsg("run " INT64_FORMAT ": %s", run->id, run->sentence)));
-	run->told_waiting = true;
-	if (now_us() - run->unheard < worker_rejoin_timeout * INT64CONST(1000))
-		return true;
-	run_finish("stuck");
-	return false;
+		run->told_waiting = true;
+	}
+	if (cancelled || now_us() - run->unheard >= worker_rejoin_timeout * INT64CONST(1000))
+		run_finish("stuck");
 }
 
 static void
@@ -235,13 +247,13 @@ baton_advance(void)
 	}
 	if (!run->ask->done)
 		return 5;
-	if (!heard_in_time())
-		return 0;
 	old = MemoryContextSwitchTo(run_context);
 	decided = run->token_asked ? judge_token() : judge_job();
 	MemoryContextSwitchTo(old);
+	if (run && !decided)
+		wait_on();
 	if (run == NULL)
-		return 0;				/* it was not ours */
+		return 0;				/* it was not ours, or nobody can say */
 	if (decided || run->token_asked || strcmp(json_text(run->ask->body, "state"), "running") == 0 || run->ask->body == NULL)
 		begin_anew();
 	else

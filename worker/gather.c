@@ -76,7 +76,7 @@ facts_are_in(void)
 	if (run->request == REQUEST_SWITCHOVER)
 	{
 		failed = journal_preflight(run, &run->verdict);
-		if (mailbox_cancelled())
+		if (run_cancelled_by_caller())
 		{
 			drop_request();
 			return;
@@ -89,10 +89,12 @@ facts_are_in(void)
 		}
 		mailbox_event("preflight passed");
 		json_object_set_new(run->notes, "timeline", json_integer(GetWALInsertionTimeLine()));
+		json_object_set_new(run->notes, "standbys", journal_standby_names());
 		names = journal_relaxed(worker_self(), "synchronous_standby_names");	/* of an earlier run, not restored yet */
 		json_object_set_new(run->notes, "synchronous_standby_names",
 							json_string(names ? names : GetConfigOption("synchronous_standby_names", false, false)));
 	}
+	journal_find_routes(run);
 	journal_create_run(run);
 	journal_load_steps(run);
 	journal_save_run(run);
@@ -107,7 +109,7 @@ gather_advance(void)
 {
 	bool		waiting = false;
 
-	if (mailbox_cancelled())
+	if (run_cancelled_by_caller())
 	{
 		drop_request();
 		return 0;

@@ -142,6 +142,29 @@ journal_load_topology(Run *run)
 	journal_end();
 }
 
+/*
+ * RO routes that no run has led yet lead where their routers just said, as preflight sees them; what is no node of
+ * ours stays unknown.
+ */
+void
+journal_find_routes(Run *run)
+{
+	uint64		n;
+
+	journal_begin();
+	n = journal_exec("UPDATE pingpong.route r SET node = s.node FROM (SELECT name, pg_catalog.min(node) AS node FROM pingpong.preflight_route "
+					 "GROUP BY name HAVING pg_catalog.count(*) = pg_catalog.count(node) AND pg_catalog.count(DISTINCT node) = 1) s "
+					 "WHERE r.name = s.name AND r.kind = 'ro' AND r.node IS NULL RETURNING r.name, r.node", 0);
+	for (uint64 i = 0; i < n; i++)
+	{
+		RunRoute   *route = run_route(run, journal_text(i, 1));
+
+		if (route)
+			copy_text(route->node, sizeof(route->node), i, 2);
+	}
+	journal_end();
+}
+
 static OnFailure
 failure_from(const char *name)
 {
@@ -298,7 +321,7 @@ save_routes(Run *run)
 	{
 		RunRoute   *route = strcmp(run->steps[i].name, "repoint") == 0 ? run_route(run, run->steps[i].subject) : NULL;
 
-		if (route && run->steps[i].state == STEP_SUCCEEDED && !(run->moves && !run->is_target))
+		if (route && route->node[0] && run->steps[i].state == STEP_SUCCEEDED && !(run->moves && !run->is_target))
 			journal_exec("UPDATE pingpong.route SET node = $2 WHERE name = $1 AND node IS DISTINCT FROM $2", 2, route->name, route->node);
 	}
 }
@@ -341,6 +364,18 @@ journal_save_steps(Run *run)
 	journal_end();
 }
 
+/*
+ * Whether this server is the primary by this run: from the promotion that was confirmed, wherever the routes lead. A
+ * run that ends so has moved the primary, also when it is stuck.
+ */
+static bool
+has_moved_here(Run *run)
+{
+	Step	   *promote = run_promote_step(run);
+
+	return run->is_target && promote && promote->state == STEP_SUCCEEDED;
+}
+
 /* The run's own row: state, blackout, sentence. */
 void
 journal_save_run(Run *run)
@@ -349,6 +384,7 @@ journal_save_run(Run *run)
 				ms[32],
 				lsn[32];
 	char	   *notes = json_dumps(run->notes, JSON_COMPACT);
+	bool		switched = run->switched || (has_moved_here(run) && strcmp(run->state, "running") != 0);
 
 	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
 	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
@@ -361,8 +397,8 @@ journal_save_run(Run *run)
 				 "WHERE id = $1::pg_catalog.int8",
 				 7, id, run->state, run->blackout_ms >= 0 ? number(ms, run->blackout_ms) : NULL,
 				 run->seal_lsn != InvalidXLogRecPtr ? lsn : NULL, run->sentence[0] ? run->sentence : NULL,
-				 notes ? notes : "{}", run->switched ? "t" : "f");
-	if (run->switched && run->is_target)
+				 notes ? notes : "{}", switched ? "t" : "f");
+	if (has_moved_here(run))
 		journal_exec("UPDATE pingpong.node SET upstream = NULL WHERE name = $1 OR upstream IN ($1, $2)", 2, run->target, run->source);
 	journal_end();
 	free(notes);
@@ -378,7 +414,7 @@ journal_find_unfinished(Run *run)
 	journal_begin();
 	found = journal_exec("SELECT id, key, runbook, coalesce(source, ''), target, epoch, state, options::pg_catalog.text, requested_by, "
 						 "notes::pg_catalog.text, blackout_ms, EXISTS (SELECT FROM pingpong.runbook_step s "
-						 "WHERE s.runbook = run.runbook AND s.action = 'promote') FROM pingpong.run WHERE state = 'running' ORDER BY id DESC LIMIT 1", 0) == 1;
+						 "WHERE s.runbook = run.runbook AND s.action = 'promote'), switched_at IS NOT NULL FROM pingpong.run WHERE state = 'running' ORDER BY id DESC LIMIT 1", 0) == 1;
 	if (found)
 	{
 		run->id = strtoll(journal_text(0, 1), NULL, 10);
@@ -393,22 +429,21 @@ journal_find_unfinished(Run *run)
 		json_decref(run->notes);
 		run->notes = json_loads(journal_text(0, 10), 0, &err);
 		run->moves = strcmp(journal_text(0, 12), "t") == 0;
+		run->switched = strcmp(journal_text(0, 13), "t") == 0;
 		run->blackout_ms = journal_text(0, 11) ? strtod(journal_text(0, 11), NULL) : -1;
 	}
 	journal_end();
 	return found;
 }
 
-/* Whether a commit has a synchronous standby to wait for, or need not wait. */
+/* Whether a commit finds the standbys that it has to wait for, or need not wait. */
 bool
 journal_synchronous(void)
 {
 	bool		satisfied;
 
 	journal_begin();
-	satisfied = journal_exec("SELECT WHERE pg_catalog.current_setting('synchronous_standby_names') = '' OR EXISTS "
-							 "(SELECT FROM pg_catalog.pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')",
-							 0) == 1;
+	satisfied = journal_exec("SELECT WHERE pingpong.sync_satisfiable(pg_catalog.current_setting('synchronous_standby_names'))", 0) == 1;
 	journal_end();
 	return satisfied;
 }
@@ -423,6 +458,21 @@ journal_satisfiable(const char *names)
 	satisfied = journal_exec("SELECT WHERE pingpong.sync_satisfiable($1)", 1, names) == 1;
 	journal_end();
 	return satisfied;
+}
+
+/* What the standbys of this server call themselves, with their nodes' names: {"application_name": "node"}; release it. */
+json_t *
+journal_standby_names(void)
+{
+	json_t	   *names = json_new();
+	uint64		n;
+
+	journal_begin();
+	n = journal_exec("SELECT application_name, node FROM pingpong.preflight_sender WHERE node IS NOT NULL AND state <> 'backup'", 0);
+	for (uint64 i = 0; i < n; i++)
+		json_object_set_new(names, journal_text(i, 1), json_string(journal_text(i, 2)));
+	journal_end();
+	return names;
 }
 
 /* ---- what runs relaxed ---- */
@@ -533,13 +583,20 @@ journal_close_mended(Run *run)
 	journal_begin();
 	journal_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'mended by run ' || $1 FROM pingpong.run r, pingpong.step m "
 				 "WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' AND m.run = $1::pg_catalog.int8 AND m.state = 'succeeded' "
-				 "AND m.node = s.node AND (m.action = s.action OR (m.action = 'rejoin' AND s.action = 'follow'))", 1, id);
+				 "AND m.node = s.node AND (m.action = s.action OR (m.action = 'rejoin' AND s.action = 'follow')) "
+				 /* repoint() does not look at standbys */
+				 "AND (s.action <> 'verify' OR m.message IS NOT NULL OR s.message LIKE 'no client can write:%')", 1, id);
 	journal_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Mended by run ' || $1 || '.' || coalesce((SELECT ' What failed, too: step ' "
 				 "|| pg_catalog.string_agg(s.action || ' of \"' || s.node || '\": ' || s.message, '; ' ORDER BY s.ordinal) FROM pingpong.step s "
 				 "WHERE s.run = r.id AND s.state = 'failed'), '') WHERE r.state = 'stuck' "
 				 "AND EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.message = 'mended by run ' || $1) "
 				 "AND NOT EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.state = 'failed' "
-				 "AND s.action IN ('rejoin', 'follow', 'repoint'))", 1, id);
+				 "AND (s.action IN ('rejoin', 'follow', 'repoint', 'smoke') OR s.message LIKE 'no client can write:%'))", 1, id);
+	/* it had moved the primary away, and an operator has overruled it: its target follows this server now */
+	journal_exec("UPDATE pingpong.run r SET state = 'rolled_back', sentence = 'Overruled by an operator; mended by run ' || $1 || '.' "
+				 "FROM pingpong.step m WHERE r.state = 'stuck' AND r.source = $2 AND m.run = $1::pg_catalog.int8 AND m.action = 'rejoin' "
+				 "AND m.state = 'succeeded' AND m.node = r.target AND EXISTS (SELECT FROM pingpong.step p WHERE p.run = r.id AND p.action = 'promote')",
+				 2, id, worker_self());
 	journal_end();
 }
 

@@ -15,6 +15,7 @@ extern char *journal_text(uint64 row, int column);
 extern bool journal_ready(void);
 
 extern void journal_load_topology(Run *run);
+extern void journal_find_routes(Run *run);
 extern void journal_load_steps(Run *run);
 extern void journal_create_run(Run *run);
 extern void journal_save_steps(Run *run);
@@ -22,6 +23,7 @@ extern void journal_save_run(Run *run);
 extern bool journal_find_unfinished(Run *run);
 extern bool journal_synchronous(void);
 extern bool journal_satisfiable(const char *names);
+extern json_t *journal_standby_names(void);
 extern char *journal_relaxed(const char *node, const char *setting);
 extern void journal_save_relaxed(Run *run);
 extern bool journal_relaxed_due(void);

@@ -81,12 +81,12 @@ mailbox_attach(void)
 	mailbox_finish();
 }
 
-/* The extension is there: requests are taken from now on. */
+/* The extension is there: requests are taken from now on. Or it is no more. */
 void
-mailbox_ready(void)
+mailbox_ready(bool ready)
 {
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
-	worker_shared->ready = true;
+	worker_shared->ready = ready;
 	LWLockRelease(worker_shared->lock);
 }
 

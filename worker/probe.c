@@ -289,30 +289,55 @@ nap(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* Gives up the question, if it is still ours: others may ask then. */
+static void
+leave(void)
+{
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	if (worker_shared->probe.asker == MyProcPid)
+		worker_shared->probe.asker = 0;
+	LWLockRelease(worker_shared->lock);
+}
+
+/* Waits for the answer; "": nothing stands against it. */
+static void
+wait_answer(const char *run, const char *version, char *problem, size_t size)
+{
+	int64		limit = now_us() + LIMIT_US;
+	uint64		asked = 0;
+
+	strlcpy(problem, "its worker does not answer", size);
+	while (now_us() < limit)
+	{
+		if (asked == 0)
+			asked = put_question(run, version);
+		if (asked != 0 && take_answer(asked, problem, size))
+			return;
+		if (!worker_runs())
+			strlcpy(problem, "its worker does not run", size);
+		nap();
+	}
+}
+
 /* probe(run, version): null, or what stands against this server's worker taking the run over. */
 Datum
 pingpong_probe(PG_FUNCTION_ARGS)
 {
 	char	   *run = PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char	   *version = PG_ARGISNULL(1) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(1));
-	char		problem[PP_TEXT_LEN] = "its worker does not answer";
-	int64		limit = now_us() + LIMIT_US;
-	uint64		asked = 0;
+	char		problem[PP_TEXT_LEN];
 
 	gate_require_shmem();
-	while (now_us() < limit)
+	PG_TRY();
 	{
-		if (asked == 0)
-			asked = put_question(run, version);
-		if (asked != 0 && take_answer(asked, problem, sizeof(problem)))
-		{
-			if (problem[0] == '\0')
-				PG_RETURN_NULL();
-			break;
-		}
-		if (!worker_runs())
-			strlcpy(problem, "its worker does not run", sizeof(problem));
-		nap();
+		wait_answer(run, version, problem, sizeof(problem));
 	}
+	PG_FINALLY();
+	{
+		leave();
+	}
+	PG_END_TRY();
+	if (problem[0] == '\0')
+		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(problem));
 }

@@ -41,7 +41,7 @@ typedef enum ActionResult
 {
 	ACTION_WAIT,				/* look again */
 	ACTION_DONE,
-	ACTION_FAILED				/* step->message says why, run->verdict the SQLSTATE */
+	ACTION_FAILED				/* step->message says why, step->verdict the SQLSTATE */
 } ActionResult;
 
 /*
@@ -78,6 +78,7 @@ struct Step
 	char	   *detail;			/* JSON text, or NULL */
 	int64		unheard;		/* now_us() since when the agent gives no answer; 0: it does */
 	char		message[PP_TEXT_LEN];
+	Verdict		verdict;		/* why its last attempt failed; the run's only where the step ends the run */
 
 	int			phase;			/* an action's own */
 	XLogRecPtr	lsn;			/* an action's own */
@@ -91,6 +92,7 @@ struct Step
 	bool		posting;		/* the call gives the job, it does not only ask for it */
 	bool		sent;			/* the job may have reached the agent */
 	bool		given_up;		/* by the operator: the agent is told, and it is not tried again */
+	bool		untouched;		/* of a rejoin that failed: the agent had not begun to change the node */
 };
 
 typedef struct RunNode
@@ -167,7 +169,7 @@ struct Run
 	int			errors;			/* that the journal or an action raised */
 	XLogRecPtr	seal_lsn;
 	char		sentence[PP_TEXT_LEN];
-	Verdict		verdict;
+	Verdict		verdict;		/* what ended it, or is about to: the caller gets it as an error; else empty */
 	json_t	   *notes;
 
 	/* gathering, asking for the verdict, taking over */
@@ -183,6 +185,9 @@ struct Run
 	int			witness;		/* verdict.c: how far the second witness has been heard */
 	XLogRecPtr	witness_lsn;
 };
+
+/* The state that the old primary shows when its part is over; the run goes on at its target. */
+#define RUN_HANDED_OVER	"handed over"
 
 /* options, in ms */
 extern int	run_option_int(Run *run, const char *name, int otherwise);
@@ -205,7 +210,7 @@ extern const Action actions_of_gate[];
 extern const Action actions_of_agents[];
 extern const Action actions_of_settings[];
 extern const Action *action_find(const char *name);
-extern ActionResult step_fail(Run *run, Step *step, const char *sqlstate, const char *fmt,...) pg_attribute_printf(4, 5);
+extern ActionResult step_fail(Step *step, const char *sqlstate, const char *fmt,...) pg_attribute_printf(3, 4);
 extern ActionResult job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params);
 extern ActionResult job_advance(Run *run, Step *step);
 extern void job_cancel(Run *run, Step *step);
@@ -240,9 +245,11 @@ extern bool runner_gives_way(void);
 extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
 extern void runner_start_own(const char *runbook);
 extern void runner_reject(void);
-extern void runner_recover(void);
 extern long runner_advance(void);
 extern void runner_error(const ErrorData *error);
+
+/* recover.c */
+extern bool runner_recover(void);
 
 /* restore.c */
 extern void restore_if_due(void);

@@ -52,8 +52,9 @@ runner_gives_way(void)
 	return run != NULL && run->own && now_us() - run->own_since < OWN_PATIENCE_US;
 }
 
-static Run *
-new_run(void)
+/* An empty one, in run_context. */
+Run *
+run_new(void)
 {
 	MemoryContext old = MemoryContextSwitchTo(run_context);
 
@@ -90,6 +91,7 @@ run_publish(void)
 {
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	worker_shared->run = run->id;
+	worker_shared->run_ordered = !run->is_target && (run->ordered || run->phase == RUN_ASKING);
 	strlcpy(worker_shared->run_state, run->phase == RUN_UNDOING ? "undoing" : run->phase == RUN_ASKING ? "asking" :
 			run->state, sizeof(worker_shared->run_state));
 	strlcpy(worker_shared->sentence, run->sentence, sizeof(worker_shared->sentence));
@@ -124,7 +126,8 @@ run_answer(const char *state)
 	strlcpy(outcome.state, state, sizeof(outcome.state));
 	outcome.blackout_ms = run->blackout_ms;
 	outcome.seal_lsn = run->seal_lsn;
-	strlcpy(outcome.new_primary, run->switched ? run->target : "", sizeof(outcome.new_primary));
+	strlcpy(outcome.new_primary, run->switched || strcmp(state, "promoted") == 0 ? run->target : "",
+			sizeof(outcome.new_primary));
 	mailbox_answer(&outcome, &run->verdict);
 }
 
@@ -159,13 +162,12 @@ void
 run_finish(const char *state)
 {
 	strlcpy(run->state, state, sizeof(run->state));
-	if (strcmp(state, "succeeded") == 0)
-		memset(&run->verdict, 0, sizeof(run->verdict));	/* of a step that may fail */
-	else if (run->verdict.sqlstate[0] && run->verdict.detail[0] == '\0')
+	if (run->verdict.sqlstate[0] && run->verdict.detail[0] == '\0')
 		snprintf(run->verdict.detail, sizeof(run->verdict.detail), "Run " INT64_FORMAT " was %s: %s%s%s", run->id,
 				 strcmp(state, "stuck") == 0 ? "left stuck" : "rolled back", run->sentence,
 				 ends_with(run->sentence, '.') ? "" : ".",
-				 run->moves && strcmp(state, "rolled_back") == 0 ? " Writes go on here as before." : "");
+				 run->moves && strcmp(state, "rolled_back") == 0 && gate_state() == GATE_OPEN ?
+				 " Writes go on here as before." : "");
 	save_end();
 	run_publish();
 	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target, state,
@@ -189,11 +191,35 @@ next_ordinal(void)
 	return next;
 }
 
+/* It has changed, or may have, what no undo puts back: a route beside others, a node that it has begun to rewind. */
+static bool
+is_lasting(const Step *step)
+{
+	if (strcmp(step->name, "rejoin") == 0 || strcmp(step->name, "follow") == 0)
+		return step->sent && !step->untouched;
+	return strcmp(step->name, "repoint") == 0;
+}
+
+/* The first that failed and whose failure makes the run undo what it has done. */
 static Step *
-failed_step(bool only_undo)
+failed_to_undo(void)
 {
 	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_FAILED && (!only_undo || run->steps[i].on_failure == FAIL_UNDO))
+	{
+		Step	   *step = &run->steps[i];
+
+		if (step->state == STEP_FAILED && step->on_failure == FAIL_UNDO && !is_lasting(step))
+			return step;
+	}
+	return NULL;
+}
+
+/* The first that failed, or failed with what stays; an operator has to mend that. */
+static Step *
+failed_step(bool lasting)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_FAILED && (!lasting || is_lasting(&run->steps[i])))
 			return &run->steps[i];
 	return NULL;
 }
@@ -252,7 +278,7 @@ note_switched(void)
 		if (leads_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED)
 			return;
 	}
-	if (run->blackout)
+	if (run->blackout && run->blackout_ms < 0)
 		run->blackout_ms = run->elapsed_ms + last_end_ms();
 	run->switched = true;
 	mailbox_event("writes flow on \"%s\", blackout %.1f ms", run->target, run->blackout_ms);
@@ -276,6 +302,7 @@ leave_note(void)
 static void
 hand_over(void)
 {
+	strlcpy(run->state, RUN_HANDED_OVER, sizeof(run->state));
 	run_publish();
 	if (!run->answered)
 		mailbox_event("\"%s\" comes back by itself; there the run goes on: SELECT * FROM pingpong.progress on \"%s\"",
@@ -288,19 +315,57 @@ hand_over(void)
 	run_forget();
 }
 
-/* A failure that an operator has to mend; the sentence tells him how. */
+/*
+ * The primary is there, and its clients cannot work: no client can write (verify), or the site's own test of an RW
+ * route says so.
+ */
 static bool
-leaves_stuck(Step *failed)
+cannot_write(Step *step)
 {
-	bool		route = strcmp(failed->name, "repoint") == 0;
+	RunRoute   *route = strcmp(step->name, "smoke") == 0 ? run_route(run, step->subject) : NULL;
 
-	if (!route && strcmp(failed->name, "rejoin") != 0 && strcmp(failed->name, "follow") != 0)
-		return false;
-	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but step %s of \"%s\" failed: %s. "
-			 "Mend the cause, then run SELECT pingpong.%s%s%s%s on it.",
-			 worker_self(), failed->name, failed->subject, failed->message,
-			 route ? "repoint(" : "rebuild('", route ? "" : failed->subject, route ? "" : "'", ")");
-	return true;
+	return (route && strcmp(route->kind, "rw") == 0) ||
+		(strcmp(step->name, "verify") == 0 && strcmp(step->verdict.sqlstate, "25006") == 0);
+}
+
+/* The run ends with this step: its caller is told in the step's words. */
+static void
+blame(Step *failed)
+{
+	run->verdict = failed->verdict;
+	if (run->verdict.sqlstate[0] == '\0')
+		verdict_set(&run->verdict, "55000", failed->message[0] ? failed->message : "a step failed");
+}
+
+/* A failure that an operator has to mend: clients are not served, or a node is no standby. NULL: there is none. */
+static Step *
+find_stuck(void)
+{
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+
+		if (step->state == STEP_FAILED &&
+			(strcmp(step->name, "repoint") == 0 || strcmp(step->name, "rejoin") == 0 || strcmp(step->name, "follow") == 0 ||
+			 cannot_write(step)))
+			return step;
+	}
+	return NULL;
+}
+
+/* The sentence tells how to mend it. */
+static void
+finish_stuck(Step *failed)
+{
+	bool		node = strcmp(failed->name, "rejoin") == 0 || strcmp(failed->name, "follow") == 0;
+
+	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but %sstep %s of \"%s\" failed: %s. "
+			 "Mend the cause, then run SELECT pingpong.%s%s%s on it.",
+			 worker_self(), cannot_write(failed) ? "its clients are not served: " : "", failed->name, failed->subject,
+			 failed->message,
+			 node ? "rebuild('" : "repoint(", node ? failed->subject : "", node ? "')" : ")");
+	blame(failed);
+	run_finish("stuck");
 }
 
 /* The old primary's measurement of the blackout, if it reached our agent. True when asked. */
@@ -340,15 +405,17 @@ all_done(void)
 	}
 	if (run->is_target && !fetch_note())
 		return;
-	failed = failed_step(false);
+	note_switched();			/* by the old primary's routes */
 	for (int i = 0; i < run->nsteps; i++)
 		if (!run->steps[i].mine && run->steps[i].state == STEP_PENDING)
 			run->steps[i].state = STEP_SKIPPED;	/* the old primary's, behind its last word */
-	if (failed && leaves_stuck(failed))
+	failed = find_stuck();
+	if (failed)
 	{
-		run_finish("stuck");
+		finish_stuck(failed);
 		return;
 	}
+	failed = failed_step(false);
 	snprintf(run->sentence, sizeof(run->sentence), failed ? "done, but step %s of \"%s\" failed: %s" : "done",
 			 failed ? failed->name : "", failed ? failed->subject : "", failed ? failed->message : "");
 	run_finish("succeeded");
@@ -362,11 +429,18 @@ run_in_doubt(void)
 	return 0;
 }
 
-/* By the one who waits for the run, or by pingpong.cancel(). */
+/* By the one who waits for the run: with whoever has come since it has nothing to do. */
+bool
+run_cancelled_by_caller(void)
+{
+	return !run->answered && mailbox_cancelled();
+}
+
+/* By the one who waits for it, or by pingpong.cancel(). */
 static bool
 cancelled(void)
 {
-	return (!run->own && mailbox_cancelled()) || mailbox_cancel_wanted(run->id);
+	return run_cancelled_by_caller() || mailbox_cancel_wanted(run->id);
 }
 
 /* Gives up all that runs; true while something of it does. */
@@ -384,25 +458,49 @@ give_up_jobs(void)
 	return running;
 }
 
+/* Given up where something of it cannot be undone: what was not begun is left out, and the run ends stuck. */
+static bool
+ends_here(void)
+{
+	if (failed_step(true) == NULL)
+		return false;
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_PENDING)
+			run->steps[i].state = STEP_SKIPPED;
+	return true;
+}
+
+/* Behind the point of no return nothing is undone, whatever a runbook says. */
+static bool
+has_moved(void)
+{
+	Step	   *promote = run_promote_step(run);
+
+	return run->is_target || (promote && promote->state == STEP_SUCCEEDED);
+}
+
 /* Before the order: the caller's wish, the end of the permitted blackout, a failed step. */
 static bool
 must_undo(void)
 {
-	Step	   *failed = failed_step(true);
+	Step	   *failed = failed_to_undo();
 	int			limit = run_option_int(run, "max_blackout_ms", 10000);
 
+	if (has_moved())
+		return false;
 	if (failed)
 	{
 		snprintf(run->sentence, sizeof(run->sentence), "step %s of \"%s\" failed: %s", failed->name, failed->subject, failed->message);
+		blame(failed);
 		return true;
 	}
-	if (run->ordered || run->is_target)
+	if (run->ordered)
 		return false;
-	if (cancelled() && !run->moves && give_up_jobs())
+	if (cancelled() && !run->moves && (give_up_jobs() || ends_here()))
 		return false;			/* the agents are told; their jobs' ends are waited for */
 	if (cancelled())
 	{
-		strlcpy(run->sentence, mailbox_cancelled() ? "cancelled by the caller" : "cancelled by pingpong.cancel()", sizeof(run->sentence));
+		strlcpy(run->sentence, run_cancelled_by_caller() ? "cancelled by the caller" : "cancelled by pingpong.cancel()", sizeof(run->sentence));
 		verdict_set(&run->verdict, "57014", "the run was cancelled and rolled back");
 		return true;
 	}
@@ -462,6 +560,7 @@ forward(void)
 	bool		changed = false;
 	int			ordinal = next_ordinal();
 
+	note_switched();			/* by what a predecessor did, perhaps */
 	if (run_overruled())
 	{
 		undo_start();
@@ -515,7 +614,7 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 	MemoryContext old = MemoryContextSwitchTo(run_context);
 	json_error_t err;
 
-	new_run();
+	run_new();
 	run->request = kind;
 	run->options = json_loads(options, 0, &err);
 	strlcpy(run->source, worker_self(), sizeof(run->source));
@@ -541,7 +640,7 @@ runner_start_own(const char *runbook)
 {
 	MemoryContext old = MemoryContextSwitchTo(run_context);
 
-	new_run();
+	run_new();
 	run->request = REQUEST_RUN;
 	run->answered = true;
 	run->own = true;
@@ -574,60 +673,6 @@ runner_reject(void)
 	strlcpy(v.hint, "See pingpong.progress, and try again when it has ended.", sizeof(v.hint));
 	mailbox_answer(&none, &v);
 	mailbox_finish();
-}
-
-/*
- * At the start of the worker, and when this server has just been promoted: is
- * there a run that is ours to go on with or to undo?
- */
-void
-runner_recover(void)
-{
-	MemoryContext old = MemoryContextSwitchTo(run_context);
-	GateSeal	seal;
-
-	new_run();
-	if (!journal_find_unfinished(run))
-	{
-		json_decref(run->notes);
-		run = NULL;
-		MemoryContextReset(run_context);
-		MemoryContextSwitchTo(old);
-		return;
-	}
-	run->is_target = run->moves && strcmp(run->target, worker_self()) == 0;
-	run->answered = true;
-	journal_load_topology(run);
-	journal_load_steps(run);
-	if (run->moves && !run->is_target && strcmp(run->source, worker_self()) != 0)
-	{							/* not ours to undo, nor to go on with */
-		snprintf(run->sentence, sizeof(run->sentence), "This primary calls itself \"%s\", which is neither source nor target of "
-				 "the run. Find out which server is the right one, and set pingpong.node_name.", worker_self());
-		MemoryContextSwitchTo(old);
-		run_finish("stuck");
-		return;
-	}
-	if (run->is_target)
-		run->phase = RUN_TAKING_OVER;
-	else if (!run->moves)
-		run->phase = RUN_FORWARD;
-	else if (gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0)
-	{
-		run->seal_lsn = seal.lsn;
-		run->ordered = true;
-		run->armed_us = now_us();
-		run_in_doubt();
-	}
-	else
-	{
-		strlcpy(run->sentence, "the server or its worker was restarted before the seal", sizeof(run->sentence));
-		verdict_burned();
-		strlcpy(run->sentence, "the server or its worker was restarted before the seal", sizeof(run->sentence));
-	}
-	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_RUNNING || (run->is_target && run->steps[i].state == STEP_FAILED))
-			run->steps[i].state = run->phase == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
-	MemoryContextSwitchTo(old);
 }
 
 static long
@@ -669,8 +714,8 @@ runner_advance(void)
  * A run that was stored but cannot be worked on (its runbook has changed, say)
  * must not stay "running", or nothing else would ever begin.
  */
-static void
-give_up(const ErrorData *error)
+void
+run_give_up(const ErrorData *error)
 {
 	char		sentence[PP_TEXT_LEN];
 	bool		sealed = run->moves && gate_state() == GATE_SEALED;
@@ -691,6 +736,11 @@ runner_error(const ErrorData *error)
 {
 	if (run == NULL)
 		return;
+	if (run->phase == RUN_GATHERING && run->request == REQUEST_NONE)
+	{
+		recover_failed(error);
+		return;
+	}
 	if (run->phase == RUN_GATHERING)
 	{
 		verdict_set(&run->verdict, unpack_sql_state(error->sqlerrcode), error->message);
@@ -699,7 +749,7 @@ runner_error(const ErrorData *error)
 		run_answer("refused");
 		PG_TRY();
 		{
-			give_up(error);
+			run_give_up(error);
 		}
 		PG_CATCH();
 		{
@@ -714,7 +764,7 @@ runner_error(const ErrorData *error)
 	for (int i = 0; i < run->nsteps; i++)
 		if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
 		{
-			step_fail(run, &run->steps[i], unpack_sql_state(error->sqlerrcode), "%s", error->message);
+			step_fail(&run->steps[i], unpack_sql_state(error->sqlerrcode), "%s", error->message);
 			step_failed(&run->steps[i]);
 		}
 }

@@ -7,6 +7,7 @@
  *   undo.c     RUN_UNDOING        the way back
  *   verdict.c  RUN_ASKING         promote was ordered, the answer is missing
  *   baton.c    RUN_TAKING_OVER    on the target, after its promotion
+ *   recover.c                     which of them a run that was found begins with
  *
  * A phase's function moves as far as it can without waiting and gives the
  * longest nap in ms.
@@ -20,12 +21,19 @@ extern MemoryContext run_context;
 extern Run *run;				/* NULL: nothing to do */
 
 /* runner.c */
+extern Run *run_new(void);
 extern void run_publish(void);
 extern void run_answer(const char *state);
 extern void run_finish(const char *state);
 extern void run_forget(void);
 extern long run_in_doubt(void);
 extern bool run_overruled(void);
+extern bool run_cancelled_by_caller(void);
+extern void run_give_up(const ErrorData *error);
+
+/* recover.c */
+extern void run_opened_behind(void);
+extern void recover_failed(const ErrorData *error);
 
 /* steps.c */
 extern void step_move(Step *step);

@@ -60,7 +60,7 @@ time_is_up(Step *step)
 static int64
 retry_pause_us(Step *step)
 {
-	int64		longest = time_limit_ms(step) > SHORT_MS ? RETRY_LONG_US : RETRY_SHORT_US;
+	int64		longest = time_limit_ms(step) > SHORT_MS && !step->action->in_blackout ? RETRY_LONG_US : RETRY_SHORT_US;
 
 	return Min(longest, (int64) RETRY_US << Min(Max(step->attempt - 1, 0), 10));
 }
@@ -96,6 +96,7 @@ step_give_up(Step *step)
 
 		snprintf(step->message + used, sizeof(step->message) - used, "%sgiven up by pingpong.cancel()", used ? "; " : "");
 		step->retry_at = 0;
+		verdict_set(&step->verdict, "57014", step->message);
 		step_ended(step, STEP_FAILED);
 	}
 	else
@@ -147,8 +148,8 @@ step_move(Step *step)
 	{
 		if (step->message[0] == '\0')
 			strlcpy(step->message, "it took too long", sizeof(step->message));
-		if (run->verdict.sqlstate[0] == '\0')
-			verdict_set(&run->verdict, "57014", step->message);
+		if (step->verdict.sqlstate[0] == '\0')
+			verdict_set(&step->verdict, "57014", step->message);
 		step->on_failure = step->on_failure == FAIL_RETRY ? FAIL_CONTINUE : step->on_failure;
 		step_ended(step, STEP_FAILED);
 	}

@@ -23,12 +23,14 @@ add_undo(Step *step)
 	undo->attempt = 0;
 	undo->phase = 0;
 	undo->unheard = 0;
+	undo->given_up = false;
 	undo->message[0] = '\0';
 	strlcpy(undo->name, step->undo, sizeof(undo->name));
 	undo->action = action_find(step->undo);
 	undo->state = undo->action ? STEP_PENDING : STEP_SKIPPED;
 	undo->on_failure = FAIL_RETRY;
-	undo->timeout_ms = UNDO_MS;
+	/* a gate that stays closed must not end the run: the caller would be told that writes go on */
+	undo->timeout_ms = strcmp(undo->name, "unseal") == 0 || strcmp(undo->name, "open") == 0 ? INT_MAX : UNDO_MS;
 }
 
 /*
@@ -68,6 +70,22 @@ mark_undone(void)
 				run->steps[i].state = STEP_UNDONE;
 }
 
+/* The undo of arm is a question, too: a target that was promoted cannot be taken back. */
+static bool
+was_promoted(void)
+{
+	bool		promoted = false;
+
+	for (int i = 0; i < run->nundo && !promoted; i++)
+	{
+		json_t	   *detail = strcmp(run->undo[i].name, "burn") == 0 ? step_detail(&run->undo[i]) : NULL;
+
+		promoted = strcmp(json_text(detail, "verdict"), "promoted") == 0;
+		json_decref(detail);
+	}
+	return promoted;
+}
+
 long
 undo_advance(void)
 {
@@ -88,6 +106,9 @@ undo_advance(void)
 		if (run->undo[i].state == STEP_FAILED)
 			used += snprintf(run->sentence + Min(used, sizeof(run->sentence) - 1), sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1),
 							 "; the undo %s of \"%s\" failed: %s", run->undo[i].name, run->undo[i].subject, run->undo[i].message);
-	run_finish("rolled_back");
+	if (was_promoted())
+		run_opened_behind();
+	else
+		run_finish("rolled_back");
 	return 0;
 }

@@ -34,7 +34,10 @@ ask_verdict(void)
 				 "sealed, waiting for the agent of \"%s\" to say whether it was promoted", run->target);
 }
 
-/* The verdict is in, so the step has its answer even if the first one was lost. */
+/*
+ * The verdict is in, so the step has its answer even if the first one was lost. What failed before it stays as it is:
+ * the run went on without that, and this is still the blackout.
+ */
 static void
 verdict_promoted(void)
 {
@@ -48,7 +51,7 @@ verdict_promoted(void)
 			step->state = STEP_SUCCEEDED;
 		else if (step->ordinal < promote->ordinal && step->state <= STEP_RUNNING)
 			step->state = STEP_SUCCEEDED;
-		else if (step->state == STEP_FAILED)
+		else if (step->ordinal > promote->ordinal && step->state == STEP_FAILED)
 			step->state = STEP_PENDING;
 	}
 	run->sentence[0] = '\0';

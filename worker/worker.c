@@ -28,6 +28,8 @@
 
 #define AWAKE_NAP_MS	2		/* a promotion may come any moment */
 #define NOT_READY_NAP_MS 1000	/* the extension is not there yet */
+#define RETRY_NAP_MS	100
+#define LOOK_US			(5 * 1000 * 1000)	/* whether the extension is still there */
 
 char	   *worker_database;
 char	   *worker_node_name;
@@ -137,6 +139,17 @@ set_own_settings(void)
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_SESSION);
 }
 
+/* Since it was asked last: by an operator, or by a run of ours. */
+static bool
+seal_was_lifted(void)
+{
+	static bool sealed = false;
+	bool		was = sealed;
+
+	sealed = gate_state() == GATE_SEALED;
+	return was && !sealed;
+}
+
 /* One round on a primary; gives the longest nap in ms. */
 static long
 round_on_primary(bool *recovered)
@@ -146,10 +159,13 @@ round_on_primary(bool *recovered)
 	char		options[PP_OPTIONS_LEN];
 	char		requested_by[NAMEDATALEN];
 
+	if (seal_was_lifted() && !runner_busy())
+		*recovered = false;		/* of a run that has left this server nobody else would know its end */
 	if (!*recovered)
 	{
 		gate_remove_void_seal();
-		runner_recover();
+		if (!runner_recover())
+			return RETRY_NAP_MS;
 		*recovered = true;
 	}
 	if (!runner_gives_way() && mailbox_take(&kind, target, options, requested_by))
@@ -239,6 +255,21 @@ start_up(void)
 	runner_startup();
 }
 
+/* It may come at any time, and go again (DROP EXTENSION). */
+static void
+look_for_extension(bool *ready)
+{
+	static int64 look_at = 0;	/* now_us() */
+
+	if (*ready && (RecoveryInProgress() || runner_busy() || now_us() < look_at))
+		return;
+	look_at = now_us() + LOOK_US;
+	if (journal_ready() == *ready)
+		return;
+	*ready = !*ready;
+	mailbox_ready(*ready);
+}
+
 void
 pingpong_worker_main(Datum arg)
 {
@@ -257,8 +288,7 @@ pingpong_worker_main(Datum arg)
 			reload_settings();
 		MemoryContextSwitchTo(loop_context);
 		agents_advance();
-		if (!ready && (ready = journal_ready()))
-			mailbox_ready();
+		look_for_extension(&ready);
 		if (!ready)
 			nap_ms = NOT_READY_NAP_MS;
 		else if (RecoveryInProgress())

@@ -111,6 +111,7 @@ typedef struct WorkerShared
 	/* the present run, for pingpong.progress */
 	int64		run;
 	char		run_state[16];
+	bool		run_ordered;	/* the promotion was ordered here: the run cannot be cancelled here any more */
 	char		sentence[PP_TEXT_LEN];
 	int			nsteps;
 	StepLine	steps[PP_STEPS];
@@ -140,7 +141,7 @@ extern uint32 worker_wait_event(void);
 /* mailbox.c */
 extern void mailbox_attach(void);
 extern void mailbox_detach(int code, Datum arg);
-extern void mailbox_ready(void);
+extern void mailbox_ready(bool ready);
 extern bool mailbox_take(RequestKind *kind, char *target, char *options, char *requested_by);
 extern bool mailbox_cancelled(void);
 extern bool mailbox_of_superuser(void);
