@@ -65,6 +65,14 @@ retry_pause_us(Step *step)
 	return Min(longest, (int64) RETRY_US << Min(Max(step->attempt - 1, 0), 10));
 }
 
+static void
+say_given_up(Step *step)
+{
+	size_t		used = strlen(step->message);
+
+	snprintf(step->message + used, sizeof(step->message) - used, "%sgiven up by pingpong.cancel()", used ? "; " : "");
+}
+
 /* A step that failed, or whose time is up. `step->clock` of a retried step is that of its first attempt. */
 void
 step_failed(Step *step)
@@ -76,6 +84,8 @@ step_failed(Step *step)
 		step->post_at = 0;
 		return;
 	}
+	if (step->given_up)
+		say_given_up(step);
 	step_ended(step, STEP_FAILED);
 }
 
@@ -92,9 +102,7 @@ step_give_up(Step *step)
 	step->on_failure = FAIL_CONTINUE;
 	if (step->retry_at != 0 || step->key[0] == '\0')
 	{							/* nobody works on it now */
-		size_t		used = strlen(step->message);
-
-		snprintf(step->message + used, sizeof(step->message) - used, "%sgiven up by pingpong.cancel()", used ? "; " : "");
+		say_given_up(step);
 		step->retry_at = 0;
 		verdict_set(&step->verdict, "57014", step->message);
 		step_ended(step, STEP_FAILED);
