@@ -3,6 +3,9 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
@@ -10,6 +13,7 @@ use HTTP::Tiny;
 use IO::Socket::INET;
 use JSON::PP;
 use POSIX qw(WNOHANG);
+use Ports;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -30,7 +34,7 @@ plan skip_all => "no agent in $agent_binary" unless -x $agent_binary;
 
 my $dir = tempdir('pingpong_agent_XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $token = 'a-token-of-this-test-' . $$;
-my $port_base = 20000 + ($$ % 1000) * 10;    # below 32768, where no outgoing connection takes one
+my $port_base = Ports::take($ENV{PINGPONG_TEST_PORT} // 20000) + 1;
 my %port = (chicago => $port_base, dallas => $port_base + 1);
 my %agent_port = (chicago => $port_base + 2, dallas => $port_base + 3, router => $port_base + 4);
 my ($bouncer_port, $step) = ($port_base + 5, 0);

@@ -3,6 +3,9 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
@@ -12,6 +15,7 @@ use IO::Socket::UNIX;
 use JSON::PP;
 use POSIX ();
 use Socket qw(SOL_SOCKET SO_RCVBUF IPPROTO_TCP TCP_NODELAY);
+use Ports;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -21,7 +25,7 @@ plan skip_all => "no agent in $agent_binary" unless -x $agent_binary;
 
 my $dir = tempdir('pingpong_door_XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $token = 'a-token-of-this-test-' . $$;
-my $port_base = $ENV{PINGPONG_TEST_PORT} // 20000 + ($$ % 1000) * 10;
+my $port_base = Ports::take($ENV{PINGPONG_TEST_PORT} // 20000) + 1;
 my %port = (plain => $port_base, tls => $port_base + 1);
 my $unix = "$dir/agent.sock";
 my (%pid, %quiet, %descriptors);

@@ -2,12 +2,16 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Path qw(remove_tree);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
 use POSIX ();
+use Ports;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -27,7 +31,7 @@ plan skip_all => 'no openssl' if system('openssl version >/dev/null 2>&1') != 0;
 
 umask 077;
 my $dir = tempdir('pingpong_check_XXXXXX', TMPDIR => 1, CLEANUP => 1);
-my $port_base = $ENV{PINGPONG_TEST_PORT} // 20000 + ($$ % 1000) * 10;
+my $port_base = Ports::take($ENV{PINGPONG_TEST_PORT} // 20000) + 1;
 my ($port, $agent_port) = ($port_base, $port_base + 1);
 my $systemd = -e '/run/systemd/system';
 my $agent;

@@ -3,6 +3,9 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
@@ -10,6 +13,7 @@ use IO::Select;
 use IO::Socket::INET;
 use JSON::PP;
 use POSIX ();
+use Ports;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -20,7 +24,7 @@ plan skip_all => "no agent in $agent_binary" unless -x $agent_binary;
 my $seed = $ENV{PINGPONG_SEED} // int(time) % 1000000;
 my $rounds = $ENV{PINGPONG_ROUNDS} // 1500;
 my $dir = tempdir('pingpong_fuzz_XXXXXX', TMPDIR => 1, CLEANUP => 1);
-my $port = $ENV{PINGPONG_TEST_PORT} // 20000 + ($$ % 1000) * 10;
+my $port = Ports::take($ENV{PINGPONG_TEST_PORT} // 20000) + 1;
 my $token = 'a-token-of-this-test';
 my $number = 0;
 my $pid;

@@ -4,12 +4,15 @@ use warnings;
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
+use FindBin;
+use lib $FindBin::RealBin;
+use Ports;
 use Test::More;
 use Time::HiRes qw(sleep);
 
 my $lab = abs_path(dirname(__FILE__) . '/..') . '/demo/lab';
 my $dir = tempdir('pingpong-preflight-XXXXXX', TMPDIR => 1, CLEANUP => 0);
-my $base = $ENV{PINGPONG_TEST_PORT} // 17400;
+my $base = Ports::take($ENV{PINGPONG_TEST_PORT} // 17400);
 rmdir $dir;
 
 my @version = $ENV{PG} ? ('--pg-version', $ENV{PG}) : ();

@@ -12,14 +12,13 @@ package Lab;
 use strict;
 use warnings;
 use Cwd qw(abs_path);
-use Fcntl qw(:flock O_CREAT O_RDWR);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use IO::Handle;
-use IO::Socket::INET;
 use JSON::PP ();
 use List::Util qw(max min);
 use POSIX ();
+use Ports ();
 use Test::More ();
 use Time::HiRes qw(sleep time);
 
@@ -44,7 +43,7 @@ sub up
 	my $self = bless {dir => tempdir('pingpong-test-XXXXXX', TMPDIR => 1, CLEANUP => 0), children => {}}, $class;
 	my @args;
 	rmdir $self->{dir};
-	$self->{base} = _free_base(delete $option{port} // $ENV{PINGPONG_TEST_PORT} // 17400);
+	$self->{base} = Ports::take(delete $option{port} // $ENV{PINGPONG_TEST_PORT} // 17400);
 	push @args, map { ('--set', $_) } @{delete $option{set} // []};
 	push @args, '--pg-version', $ENV{PG} if $ENV{PG};
 	for my $name (sort keys %option)
@@ -59,28 +58,6 @@ sub up
 	push @labs, $self;
 	$self->reload_env;
 	return $self;
-}
-
-# A port base with nothing on its 69 ports, below where outgoing connections take theirs. It is ours until the test ends:
-# a lab takes its time until it listens on all of them. The locks lie in one folder for all tests, whatever their TMPDIR is.
-my %held;
-sub _free_base
-{
-	my ($base) = @_;
-	BASE: for ($base -= $base % 70; $base + 69 < 32768; $base += 70)
-	{
-		my $path = "/tmp/pingpong-lab-$base.lock";
-		sysopen my $lock, $path, O_RDWR | O_CREAT, 0600 or next;
-		flock $lock, LOCK_EX | LOCK_NB or next;
-		next if join(' ', (stat $lock)[0, 1]) ne join(' ', (stat $path)[0, 1]);
-		for my $port ($base + 1 .. $base + 69)
-		{
-			IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1, ReuseAddr => 1) or next BASE;
-		}
-		$held{$path} = $lock;
-		return $base;
-	}
-	die 'no free ports';
 }
 
 # ---- what the lab says of itself ----
@@ -405,7 +382,6 @@ END
 			$lab->_keep_logs if !$lab->{gone} && ($rc != 0 || !Test::More->builder->is_passing);
 			$lab->down;
 		}
-		unlink keys %held;
 	}
 	$? = $rc;
 }
