@@ -56,6 +56,13 @@
 #define compat_walwriter_latch() (ProcGlobal->walwriterLatch)
 #endif
 
+/* 17 limits whole transactions, also those of a worker; 15 has a limit of each statement, which a worker does not meet. */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_TRANSACTION_TIMEOUT "transaction_timeout"
+#else
+#define COMPAT_TRANSACTION_TIMEOUT "statement_timeout"
+#endif
+
 /* 17 gave pg_logical_emit_message a fourth argument; the OIDs stayed. */
 #define COMPAT_F_EMIT_MESSAGE_TEXT	3577
 #define COMPAT_F_EMIT_MESSAGE_BYTEA 3578

@@ -71,13 +71,15 @@ connected(PGconn *conn, char *error, size_t error_size)
 /*
  * The gate's bypass is set for every session of ours: what we write (an ALTER SYSTEM,
  * a slot) must not wait in a gate that is held for us.  The server does not log our
- * statements: a primary_conninfo may hold a password.
+ * statements: a primary_conninfo may hold a password.  Whatever else could end a session
+ * of ours or change what an answer looks like is set too: a role, a database or the whole
+ * server may have it otherwise.
  */
 PGconn *
 pg_local(const AgentConfig *config, const char *dbname, int timeout_ms, char *error, size_t error_size)
 {
 	const PgConfig *pg = &config->pg;
-	char		options[384];
+	char		options[768];
 	char		port[16];
 	const char *keywords[] = {"host", "port", "user", "dbname", "application_name", "connect_timeout", "options",
 	"client_encoding", NULL};
@@ -88,11 +90,18 @@ pg_local(const AgentConfig *config, const char *dbname, int timeout_ms, char *er
 	snprintf(port, sizeof(port), "%d", pg->port);
 	snprintf(options, sizeof(options), "-c pingpong.bypass_gate=on -c statement_timeout=%d -c search_path= "
 			 "-c log_statement=none -c log_min_duration_statement=-1 -c default_transaction_read_only=off "
-			 "-c default_transaction_isolation=read\\ committed -c default_transaction_deferrable=off",
+			 "-c default_transaction_isolation=read\\ committed -c default_transaction_deferrable=off "
+			 "-c lock_timeout=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0 "
+			 "-c standard_conforming_strings=on -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1 "
+			 "-c bytea_output=hex -c client_min_messages=warning -c jit=off",
 			 timeout_ms);
 	conn = connected(PQconnectdbParams(keywords, values, 0), error, error_size);
-	if (conn)
-		pg_set_limit(conn, timeout_ms + GRACE_MS);
+	if (!conn)
+		return NULL;
+	pg_set_limit(conn, timeout_ms + GRACE_MS);
+	/* 15 would refuse a session that names it */
+	if (PQserverVersion(conn) >= 170000)
+		PQclear(pg_query(conn, NULL, 0, "SET transaction_timeout = 0", 0, NULL));
 	return conn;
 }
 

@@ -15,7 +15,7 @@ CREATE TABLE pingpong.node
     kind      text NOT NULL CHECK (kind IN ('postgres', 'router')),
     host      text CHECK (host ~ '^[A-Za-z0-9_.:/-]+$'),
     port      integer CHECK (port BETWEEN 1 AND 65535),
-    agent_url text NOT NULL CHECK (agent_url ~ '^(https://[^/@ ]+|http://(127\.[0-9.]+|localhost|\[::1\]):[0-9]+|unix:/[^ ]+)$'),
+    agent_url text NOT NULL CHECK (agent_url ~ E'^(https://[^/@ ]+|http://(127\\.[0-9.]+|localhost|\\[::1\\]):[0-9]+|unix:/[^ ]+)$'),
     slot      text UNIQUE CHECK (slot ~ '^[a-z0-9_]{1,63}$'),
     upstream  text,             -- a node; no foreign key, which pg_dump would warn of: see add_node() and drop_node()
     away_since timestamptz,

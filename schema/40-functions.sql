@@ -185,7 +185,7 @@ CREATE FUNCTION pingpong.check_url(url text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    IF url IS NULL OR (url !~ '^https://[^/@ ]+$' AND url !~ '^http://(127\.[0-9.]+|localhost|\[::1\]):[0-9]+$' AND url !~ '^unix:/[^ ]+$') THEN
+    IF url IS NULL OR (url !~ '^https://[^/@ ]+$' AND url !~ E'^http://(127\\.[0-9.]+|localhost|\\[::1\\]):[0-9]+$' AND url !~ '^unix:/[^ ]+$') THEN
         PERFORM pingpong.fail('22023', format('invalid address of an agent "%s"', coalesce(regexp_replace(url, '//[^/]*@', '//...@'), 'NULL')), NULL, 'Use https://HOST:PORT, http://127.0.0.1:PORT (loopback only) or unix:/PATH.');
     END IF;
 END
@@ -244,7 +244,7 @@ BEGIN
         PERFORM pingpong.fail('42704', format('node "%s" does not exist', coalesce(router, 'NULL')), NULL, 'Register it with pingpong.add_router().');
     END IF;
     IF databases IS NULL OR jsonb_typeof(databases) <> 'object' OR databases = '{}'
-       OR EXISTS (SELECT FROM jsonb_each(databases) AS d WHERE jsonb_typeof(d.value) <> 'string' OR d.value::text ~ '\\[nr]' OR d.key !~ '^[A-Za-z0-9_.-]{1,63}$')
+       OR EXISTS (SELECT FROM jsonb_each(databases) AS d WHERE jsonb_typeof(d.value) <> 'string' OR d.value::text ~ E'\\\\[nr]' OR d.key !~ '^[A-Za-z0-9_.-]{1,63}$')
     THEN
         PERFORM pingpong.fail('22023', 'the databases of a route must be an object of names, each with a string', NULL, 'For instance: {"app": "", "app_ro": "dbname=app"}.');
     END IF;
@@ -260,7 +260,7 @@ BEGIN
     IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d WHERE d.value ~ '[[:cntrl:]"]') THEN
         PERFORM pingpong.fail('22023', 'no double quotes, tabs or other control characters in connection settings', NULL, 'PgBouncer separates settings by blanks, and quotes values in single quotes.');
     END IF;
-    IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d WHERE d.value ~* '(^|\s)(host|port)\s*=') THEN
+    IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d WHERE d.value ~* E'(^|\\s)(host|port)\\s*=') THEN
         PERFORM pingpong.fail('22023', 'host and port of a route are set by runs', NULL, 'Leave them out of the connection settings.');
     END IF;
     IF databases::text ~* 'password' THEN

@@ -449,9 +449,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    CASE WHEN at IS NULL THEN 'was never asked'
                         WHEN NOT ok THEN format('did not answer: %s', coalesce(error, 'no reason given'))
                         ELSE format('answered %s s ago', round(extract(epoch FROM clock_timestamp() - at)::numeric, 1)) END,
-                   CASE WHEN error ~ 'could not read the file of "pingpong\.|must not be accessible to others|^the certificate of "pingpong\.'
+                   CASE WHEN error ~ E'could not read the file of "pingpong\\.|must not be accessible to others|^the certificate of "pingpong\\.'
                         THEN 'On this server: mend the setting or the file that it names; the file belongs to the user of the server, mode 0600.'
-                        WHEN error ~ '\(401\)'
+                        WHEN error ~ E'\\(401\\)'
                         THEN 'The token must be the same on all hosts: the file of pingpong.agent_token_file here, token_file of the agent there.'
                         WHEN error ~ '^the agent''s certificate'
                         THEN 'Mend its certificate (tls_cert), the agent_url of the node, or pingpong.agent_ca_file here.'
@@ -514,7 +514,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
         UNION ALL
         SELECT node_name(), l, format('shared_preload_libraries has %s', l)
         FROM unnest(ARRAY['repmgr', 'pgautofailover']) l
-        WHERE current_setting('shared_preload_libraries') ~ ('\m' || l || '\M')
+        WHERE current_setting('shared_preload_libraries') ~ (E'\\m' || l || E'\\M')
     ), counted AS (
         SELECT * FROM found
         WHERE NOT coalesce($2 -> 'ha_managers', '[]') @> to_jsonb(manager)
@@ -632,7 +632,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN btrim(setting) = '' THEN 0 ELSE coalesce(m[1]::integer, 1) END,
            ARRAY(SELECT lower(coalesce(replace(x[1], '""', '"'), x[2]))
                  FROM regexp_matches(CASE WHEN m IS NULL THEN setting ELSE m[2] END, '"((?:[^"]|"")+)"|([^[:space:],"]+)', 'g') x)
-    FROM (SELECT regexp_match(setting, '^\s*(?:(?:first|any)\s+)?(\d+)\s*\((.*)\)\s*$', 'i')) r (m)
+    FROM (SELECT regexp_match(setting, E'^\\s*(?:(?:first|any)\\s+)?(\\d+)\\s*\\((.*)\\)\\s*$', 'i')) r (m)
 $$;
 
 CREATE FUNCTION pingpong.check_sync_satisfiable(target text, options jsonb) RETURNS SETOF pingpong.finding

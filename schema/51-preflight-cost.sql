@@ -76,7 +76,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT finding(node_name(), listeners + locks = 0, 'info',
                    CASE WHEN listeners + locks = 0 THEN 'none' ELSE format('%s sessions whose last statement was LISTEN, %s advisory locks', listeners, locks) END,
                    'They end with their sessions; clients must listen and lock anew after they reconnect.', 'postgres')
-    FROM (SELECT (SELECT count(*) FROM pg_stat_activity WHERE query ~* '^\s*listen\M' AND pid <> pg_backend_pid()),
+    FROM (SELECT (SELECT count(*) FROM pg_stat_activity WHERE query ~* E'^\\s*listen\\M' AND pid <> pg_backend_pid()),
                  (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid())) c (listeners, locks)
 $$;
 
@@ -97,10 +97,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
              UNION ALL
              SELECT format('pg_tblspc/%s/%s/%s', t.oid, v, d.oid)
              FROM pg_tablespace t, LATERAL pg_ls_dir('pg_tblspc/' || t.oid, true, false) v
-             WHERE t.spcname NOT IN ('pg_default', 'pg_global') AND v LIKE 'PG\_' || (current_setting('server_version_num')::integer / 10000) || '\_%'
+             WHERE t.spcname NOT IN ('pg_default', 'pg_global') AND v LIKE E'PG\\_' || (current_setting('server_version_num')::integer / 10000) || E'\\_%'
          ) dirs (dir),
          LATERAL pg_ls_dir(dir, true, false) f
-    WHERE f LIKE '%\_init'
+    WHERE f LIKE E'%\\_init'
     GROUP BY d.oid
 $$;
 
@@ -209,7 +209,7 @@ $$;
 CREATE FUNCTION pingpong.is_node_setting(name text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     -- those of pingpong.* that must agree: how long a run waits, and that it does not stop for a developer
-    SELECT (name ~ '^(ssl_.*_(file|dir)|log_.*|logging_collector|syslog_.*|debug_.*|recovery_.*|pingpong\..*|unix_socket_.*|cron\.host)$'
+    SELECT (name ~ E'^(ssl_.*_(file|dir)|log_.*|logging_collector|syslog_.*|debug_.*|recovery_.*|pingpong\\..*|unix_socket_.*|cron\\.host)$'
             AND name NOT IN ('pingpong.agent_connect_timeout', 'pingpong.rejoin_timeout', 'pingpong.hold_timeout', 'pingpong.sample_interval',
                              'pingpong.debug_pause_after'))
         OR name = ANY ('{port,listen_addresses,cluster_name,data_directory,config_file,hba_file,ident_file,external_pid_file,primary_conninfo,

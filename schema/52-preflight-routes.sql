@@ -211,7 +211,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     ), uncovered AS (
         SELECT l.router, l.endpoint, array_agg(l.database ORDER BY l.database) AS databases
         FROM led l
-        WHERE l.database NOT LIKE 'pingpong\_probe\_%'
+        WHERE l.database NOT LIKE E'pingpong\\_probe\\_%'
           AND NOT EXISTS (SELECT FROM route r WHERE r.router = l.router AND r.endpoint = l.endpoint AND r.databases ? l.database)
         GROUP BY 1, 2
     )

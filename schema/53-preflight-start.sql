@@ -133,6 +133,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    'postgres', 'next')
     FROM preflight_node n, LATERAL (SELECT next_setting(n.facts, 'shared_preload_libraries')) v (coming),
          LATERAL (SELECT CASE WHEN coming IS NOT NULL THEN
-                      ARRAY(SELECT regexp_replace(btrim(x, E' \t"'), '^(\$libdir/|.*/)?(pg_pingpong)(\.so)?$', '\2') FROM regexp_split_to_table(coming, ',') x) END) l (libraries)
+                      ARRAY(SELECT regexp_replace(btrim(x, E' \t"'), E'^(\\$libdir/|.*/)?(pg_pingpong)(\\.so)?$', E'\\2') FROM regexp_split_to_table(coming, ',') x) END) l (libraries)
     WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
 $$;

@@ -124,19 +124,37 @@ worker_init(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* The journal must never wait for a standby, nor at the gate. */
+/*
+ * The journal must never wait for a standby, nor at the gate. Whatever else could end a transaction of ours or change
+ * what a value looks like is set too: the role, the database or the whole server may have it otherwise.
+ */
 static void
 set_own_settings(void)
 {
-	SetConfigOption("application_name", "pg_pingpong worker", PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION);
+	static const char *const settings[][2] = {
+		{"application_name", "pg_pingpong worker"},
+		{"search_path", "pg_catalog, pg_temp"},
+		{"synchronous_commit", "local"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_deferrable", "off"},
+		{"lock_timeout", "5s"},
+		{COMPAT_TRANSACTION_TIMEOUT, "0"},
+		{"standard_conforming_strings", "on"},
+		{"DateStyle", "ISO"},
+		{"IntervalStyle", "postgres"},
+		{"extra_float_digits", "1"},
+		{"array_nulls", "on"},
+		{"transform_null_equals", "off"},
+		{"default_tablespace", ""},
+		{"temp_tablespaces", ""},
+		{"row_security", "on"},
+		{"jit", "off"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("pingpong.bypass_gate", "on", PGC_SUSET, PGC_S_SESSION);
-	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("default_transaction_deferrable", "off", PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("lock_timeout", "5s", PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_SESSION);
 }
 
 /* Since it was asked last: by an operator, or by a run of ours. */
