@@ -119,7 +119,7 @@ try_rewind(const AgentConfig *config, const char *host, int port, json_t *answer
 
 	if (!conn)
 		return false;
-	res = ask(conn, REWIND_SQL, error, error_size);
+	res = pg_query(conn, error, error_size, REWIND_SQL, 0, NULL);
 	ok = res && PQntuples(res) == 1;
 	if (ok)
 	{

@@ -105,6 +105,19 @@ pg_local(const AgentConfig *config, const char *dbname, int timeout_ms, char *er
 	return conn;
 }
 
+/*
+ * Another server's: what its roles, databases or itself have otherwise is set here, not in the conninfo, whose own
+ * options stay.
+ */
+static void
+pin_settings(PGconn *conn)
+{
+	PQclear(pg_query(conn, NULL, 0, "SET default_transaction_isolation = 'read committed';"
+					 "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0;"
+					 "SET standard_conforming_strings = on; SET DateStyle = ISO; SET search_path = ''", 0, NULL));
+}
+
+/* Without a host it is what the conninfo says, a pooler or its console, and is left as it is. */
 PGconn *
 pg_remote(const char *conninfo, const char *host, int port, bool replication, char *error, size_t error_size)
 {
@@ -124,7 +137,10 @@ pg_remote(const char *conninfo, const char *host, int port, bool replication, ch
 	values[0] = merged;
 	conn = PQconnectdbParams(keywords, values, 1);
 	free(merged);
-	return connected(conn, error, error_size);
+	conn = connected(conn, error, error_size);
+	if (conn && host && !replication)
+		pin_settings(conn);
+	return conn;
 }
 
 PGconn *

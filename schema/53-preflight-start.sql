@@ -4,15 +4,16 @@
 
 CREATE FUNCTION pingpong.check_restore_command(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    -- a promotion asks it twice at least: for the next segment, and for the next timeline
-    SELECT finding(n.name, CASE WHEN r -> 'set' = 'false' THEN true WHEN status IS NOT NULL THEN status BETWEEN 0 AND 125 AND ms <= 200 END, 'warn',
+    -- a promotion asks it some five times, one after the other: for the next segment, and for the next timelines
+    SELECT finding(n.name, CASE WHEN r -> 'set' = 'false' THEN true WHEN status IS NOT NULL THEN status BETWEEN 0 AND 125 AND ms <= 200 END,
+                   CASE WHEN status > 125 OR (n.name = $1 AND (status < 0 OR 5 * ms > preflight_ms($2, 'max_blackout_ms', 10000))) THEN 'fail' ELSE 'warn' END,
                    CASE WHEN r -> 'set' = 'false' THEN 'restore_command is not set'
                         WHEN status < 0 THEN format('restore_command does not end within %s ms when the file is not there', round(ms))
                         WHEN status > 125 THEN format('restore_command ended with status %s', status)
                         ELSE format('restore_command takes %s ms when the file is not there', round(ms)) END,
-                   CASE WHEN status > 125 THEN 'PostgreSQL takes that for a fatal error, and would end while it is promoted or started: see whether the command can be run.'
+                   CASE WHEN status > 125 THEN 'PostgreSQL takes that for a fatal error, and would end while it is promoted or started: see whether the command can be run, or reset it.'
                         WHEN n.is_source THEN 'It is asked when this server comes back as a standby: make it answer quickly.'
-                        ELSE 'The target asks it at least twice while it is promoted, in the blackout: make it answer quickly, or reset it for the move.' END,
+                        ELSE 'The target asks it some five times while it is promoted, in the blackout: make it answer quickly, or reset it for the move.' END,
                    'restore')
     FROM preflight_node n, LATERAL (SELECT n.facts -> 'restore') f (r),
          LATERAL (SELECT (r ->> 'status')::integer, (r ->> 'ms')::numeric) m (status, ms)

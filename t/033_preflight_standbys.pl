@@ -82,11 +82,12 @@ for my $node ('dallas', 'chicago')
 	$lab->set($node, 'restore_command', 'sleep 0.5; test -e "%p"');
 	is(not_ok(), "warn restore_command $node", "$node: a slow one");
 	$lab->set($node, 'restore_command', '/nowhere/restore %f %p');
-	is(not_ok(), "warn restore_command $node", "$node: one that cannot be run");
+	is(not_ok(), "fail restore_command $node", "$node: one that cannot be run, which ends a server that is promoted or started");
 	$lab->set($node, 'restore_command', undef);
 }
 $lab->set('dallas', 'restore_command', 'exec sleep 4321 # %f %p');
-like(detail('restore_command'), qr/^restore_command does not end within \d+ ms when the file is not there\. .* in the blackout/, 'one that never ends');
+is(not_ok(), 'fail restore_command dallas', 'one that never ends');
+like(detail('restore_command'), qr/^restore_command does not end within \d+ ms when the file is not there\. .* in the blackout/, 'in its words');
 $lab->until_true('the command to be ended', sub { return !grep { my $fh; open($fh, '<', $_) && do { local $/; (<$fh> // '') =~ /^sleep\0004321\0/ } } glob '/proc/[0-9]*/cmdline' });
 $lab->set('dallas', 'restore_command', undef);
 $lab->set('dallas', 'recovery_end_command', 'true');
