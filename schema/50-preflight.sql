@@ -66,6 +66,7 @@ VALUES
     (40, 'replication_login',         'capacity',  true, 'the future standbys can log in to the target (tried for real)'),
     (40, 'same_hba_rules',            'capacity',  true, 'clients that may connect here may connect to the target'),
     (41, 'target_reachable',          'capacity',  true, 'the routers reach the target (tried for real)'),
+    (42, 'connections',               'capacity',  true, 'the target has room for the sessions that are here'),
     (43, 'replication_role',          'capacity',  true, 'connection limit and expiry of the replication role'),
     (44, 'senders_and_slots',         'capacity',  true, 'free walsenders and replication slots on the target'),
     (45, 'disk_space',                'capacity',  true, 'room on the disks of target and source'),

@@ -348,22 +348,60 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM preflight_node n WHERE n.kind = 'postgres' AND (n.is_source OR n.name = $1)
 $$;
 
+-- A rule of pg_hba.conf without what is about replication; null where nothing is left.
+CREATE FUNCTION pingpong.hba_rule(type text, database jsonb, user_name jsonb, address text, netmask text, auth_method text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN database <> '["replication"]'
+                THEN jsonb_build_object('type', type, 'database', database - 'replication', 'user_name', user_name, 'address', address,
+                                        'netmask', netmask, 'auth_method', auth_method) END
+$$;
+
 CREATE FUNCTION pingpong.check_same_hba_rules(target text, options jsonb) RETURNS SETOF pingpong.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
-    -- a rule of the target for this host's own replication has the other address, so replication is left to replication_login
+    -- a rule of the target for this host's own replication has the other address, so replication is left to replication_login;
+    -- of the others the first that matches counts, so their order does too, and one that refuses
     WITH ours AS (
-        SELECT jsonb_build_object('type', r.type, 'database', r.database, 'user_name', r.user_name, 'address', r.address,
-                                  'netmask', r.netmask, 'auth_method', r.auth_method) AS rule
-        FROM pg_hba_file_rules r WHERE r.error IS NULL AND NOT 'replication' = ANY (r.database)
+        SELECT rule, min(line) AS place
+        FROM (SELECT hba_rule(r.type, to_jsonb(r.database), to_jsonb(r.user_name), r.address, r.netmask, r.auth_method), line_number
+              FROM pg_hba_file_rules r WHERE r.error IS NULL) x (rule, line) WHERE rule IS NOT NULL GROUP BY rule
+    ), theirs AS (
+        SELECT rule, min(line) AS place
+        FROM preflight_node n, jsonb_array_elements(n.pg #> '{hba,rows}') WITH ORDINALITY e (r, line),
+             LATERAL hba_rule(r ->> 'type', r -> 'database', r -> 'user_name', r ->> 'address', r ->> 'netmask', r ->> 'auth_method') h (rule)
+        WHERE n.name = $1 AND rule IS NOT NULL GROUP BY rule
+    ), compared AS (
+        SELECT coalesce(o.rule, t.rule) AS rule, o.place AS here, t.place AS there FROM ours o FULL JOIN theirs t ON t.rule = o.rule
+    ), odd (what, rule) AS (
+        SELECT 'not on the target', rule FROM compared WHERE there IS NULL
+        UNION ALL SELECT 'only on the target', rule FROM compared WHERE here IS NULL AND rule ->> 'auth_method' = 'reject'
+        UNION ALL SELECT 'in another order there', c.rule FROM compared c
+        WHERE EXISTS (SELECT FROM compared d WHERE d.here > c.here AND d.there < c.there)
+    ), said AS (
+        SELECT string_agg(format('%s: %s', what, rules), '; ' ORDER BY what DESC) AS words
+        FROM (SELECT what, string_agg(concat_ws(' ', rule ->> 'type', array_to_string(ARRAY(SELECT jsonb_array_elements_text(rule -> 'database')), ','),
+                                                array_to_string(ARRAY(SELECT jsonb_array_elements_text(rule -> 'user_name')), ','),
+                                                rule ->> 'address', rule ->> 'auth_method'), '; ' ORDER BY rule::text)
+              FROM odd GROUP BY what) w (what, rules)
     )
-    SELECT finding($1, CASE WHEN theirs IS NOT NULL THEN missing = 0 END, 'warn',
-                   CASE missing WHEN 0 THEN 'each rule of this server is on the target too'
-                        ELSE format('%s rules of this server are not on the target: %s', missing, rules) END,
-                   'Add them to pg_hba.conf of the target, or make sure that nobody needs them.', 'postgres', 'hba')
-    FROM preflight_node n, LATERAL (SELECT n.pg #> '{hba,rows}') t (theirs),
-         LATERAL (SELECT count(*), string_agg(concat_ws(' ', rule ->> 'type', array_to_string(ARRAY(SELECT jsonb_array_elements_text(rule -> 'database')), ','),
-                                  array_to_string(ARRAY(SELECT jsonb_array_elements_text(rule -> 'user_name')), ','), rule ->> 'address', rule ->> 'auth_method'), '; ')
-                  FROM ours WHERE NOT theirs @> jsonb_build_array(rule)) m (missing, rules)
+    SELECT finding($1, CASE WHEN n.pg #> '{hba,rows}' IS NOT NULL THEN words IS NULL END, 'warn',
+                   CASE WHEN words IS NULL THEN 'each rule of this server is on the target too' ELSE 'rules of pg_hba.conf ' || words END,
+                   'Clients that may connect here could be refused by the target: make pg_hba.conf there agree, or make sure that nobody needs them.', 'postgres', 'hba')
+    FROM preflight_node n, said
+    WHERE n.name = $1
+$$;
+
+CREATE FUNCTION pingpong.check_connections(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    -- the agent of the target and a run need some; the sessions that are there stay, those that are here come
+    SELECT finding($1, there + here <= allowed - reserved AND there + 8 <= allowed, CASE WHEN there + 8 > allowed THEN 'fail' ELSE 'warn' END,
+                   format('max_connections %s there, %s sessions there, %s here, %s reserved for superusers', allowed, there, here, reserved),
+                   'New clients could be refused after the move: end sessions of the target, or raise max_connections (it needs a restart; standbys first).',
+                   'postgres', 'sessions')
+    FROM preflight_node n,
+         LATERAL (SELECT (n.pg #>> '{settings,max_connections}')::integer, (n.pg #>> '{sessions,clients}')::integer,
+                         current_setting('superuser_reserved_connections')::integer,
+                         (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name <> 'pingpong-agent')
+                 ) c (allowed, there, reserved, here)
     WHERE n.name = $1
 $$;
 

@@ -176,6 +176,40 @@ $lab->sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{
 is($lab->sql('chicago', q{SELECT status FROM pingpong.check_command_line('dallas', '{}') WHERE node = 'chicago'}), 'info', 'or starts it as it is started by others');
 restart('chicago');
 
+# ---- room, and who may connect ----
+
+like(with_fact('connections', '{postgres,sessions,clients}', '95'), qr/^fail: max_connections 100 there, 95 sessions there, \d+ here, 3 reserved for superusers$/, 'no room on the target');
+like(with_fact('connections', '{postgres,sessions,clients}', '91'), qr/^(ok|warn): max_connections 100 there, 91 sessions there/, 'hardly room on the target');
+my $hba = $lab->env('PGDATA_dallas') . '/pg_hba.conf';
+my $rules = do { local (@ARGV, $/) = ($hba); <> };
+sub hba
+{
+	my ($text) = @_;
+	open my $fh, '>', $hba or die "$hba: $!";
+	print $fh $text;
+	close $fh or die "$hba: $!";
+	$lab->sql('dallas', 'SELECT pg_reload_conf()');
+	return $lab->sql('chicago', q{SELECT status || ': ' || detail FROM pingpong.preflight('dallas') WHERE name = 'same_hba_rules'});
+}
+like(hba("host app app 127.0.0.1/32 reject\n$rules"), qr/^warn: rules of pg_hba\.conf only on the target: host app app 127\.0\.0\.1 reject$/, 'clients that only the target refuses');
+like(hba($rules =~ s/^host all,replication all/host all,replication replicator,postgres/mr), qr/^warn: rules of pg_hba\.conf not on the target: host all all 127\.0\.0\.1 scram-sha-256$/, 'clients that the target does not know');
+like(hba(join "\n", reverse split /\n/, $rules), qr/^warn: rules of pg_hba\.conf in another order there: /, 'another order');
+like(hba($rules), qr/^ok: /, 'the same rules');
+
+# ---- what the role, the database or the server may have otherwise: nobody's session is ended by it, no check reads wrongly ----
+
+{
+	# what a caller's statement is let to take is the caller's own
+	local $ENV{PGOPTIONS} = '-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0 -c default_transaction_isolation=read\\ committed';
+	$lab->sql('chicago', "ALTER DATABASE app SET $_") for 'standard_conforming_strings = off', 'escape_string_warning = off', q{DateStyle = 'German'}, q{IntervalStyle = 'sql_standard'},
+		'extra_float_digits = -15', 'transform_null_equals = on', 'array_nulls = off', q{lock_timeout = '1ms'}, q{idle_in_transaction_session_timeout = '1ms'},
+		q{default_transaction_isolation = 'serializable'}, q{idle_session_timeout = '1ms'}, q{statement_timeout = '1ms'};
+	$lab->wait_for('dallas', q{SELECT count(*) = 12 FROM pg_db_role_setting, unnest(setconfig) s}, 'the settings');
+	restart($_) for 'chicago', 'dallas';
+	is(not_ok(), 'info session_defaults chicago', 'hostile settings of the database');
+	$lab->sql('chicago', 'ALTER DATABASE app RESET ALL');
+}
+
 is(not_ok(), '', 'all is mended: nothing to say');
 
 done_testing();
