@@ -72,7 +72,8 @@ static const PostgresPart parts[] = {
 		" FROM pg_settings s CROSS JOIN unnest(ARRAY['effective', 'next', 'files']) u (kind) LEFT JOIN f ON f.name = lower(s.name)"
 		" WHERE s.name IN ('shared_preload_libraries', 'hot_standby', 'port', 'pingpong.database', 'pingpong.node_name',"
 		" 'default_transaction_read_only', 'default_transaction_isolation', 'default_transaction_deferrable', 'max_connections',"
-		" 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction')),"
+		" 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction',"
+		" 'recovery_min_apply_delay')),"
 		" w AS (SELECT kind, jsonb_object_agg(name, CASE WHEN vartype <> 'bool' THEN value"
 		" WHEN value ~* '^(on|tr?u?e?|ye?s?|1)$' THEN 'on' ELSE 'off' END) AS rows FROM v GROUP BY kind)"
 	" SELECT jsonb_object_agg(kind, rows) FROM w"},

@@ -88,6 +88,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
          LATERAL (SELECT n.pg #> '{command_line,rows}', n.facts #>> '{service,method}', coalesce((n.facts #>> '{service,keeps_command_line}')::boolean, false)) f (given, method, kept),
          LATERAL (SELECT string_agg(x, ', ' ORDER BY x) FROM jsonb_array_elements_text(given) x) l (names)
     WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
+    UNION ALL
+    -- what a run sets with ALTER SYSTEM has no effect against a command line; the other standbys are told whom to follow, too
+    SELECT ROW(n.name, 'fail', format('given on its command line: %s', names), 'A run has to change it, and could not: put it into the configuration files, and start the server without it.')::finding
+    FROM preflight_node n,
+         LATERAL (SELECT string_agg(x, ', ' ORDER BY x) FROM jsonb_array_elements_text(n.pg #> '{command_line,rows}') x
+                  WHERE x IN ('primary_conninfo', 'primary_slot_name', 'synchronous_standby_names')) l (names)
+    WHERE n.kind = 'postgres' AND names IS NOT NULL
 $$;
 
 -- Who goes on after the promotion: the worker of the target has to find the run in its database.

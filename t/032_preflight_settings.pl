@@ -164,6 +164,8 @@ $lab->sql('dallas', 'ALTER SYSTEM RESET pingpong.database');
 restart('dallas', '-o', '-c work_mem=5MB');
 is(not_ok('command_line'), '', 'settings on the command line of the target');
 is($lab->sql('chicago', q{SELECT detail FROM pingpong.preflight('dallas') WHERE name = 'command_line' AND node = 'dallas'}), 'kept by the agent: work_mem', 'are kept by an agent that starts it with pg_ctl');
+like(with_fact('command_line', '{postgres,command_line,rows}', '["work_mem", "primary_conninfo"]'), qr/^fail: given on its command line: primary_conninfo|; fail: given on its command line: primary_conninfo$/,
+	'but not what a run has to change');
 # what is on the command line alone, the agent's next start has, too
 $lab->sql('dallas', q{ALTER SYSTEM SET shared_preload_libraries = ''});
 restart('dallas', '-o', '-c shared_preload_libraries=pg_pingpong');

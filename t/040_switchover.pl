@@ -178,4 +178,12 @@ for my $run (1 .. 2)
 is($_->[1]->verify('chicago')->{lost}, 0, "$_->[0]: nothing lost") for ['session pooling', $pooled], ['direct', $direct];
 $_->stop for $pooled, $direct;
 
+# ---- a step that a move can do without ----
+
+# its time is up at once: the answer is that of the run, the journal tells of the step
+$lab->sql('chicago', q{UPDATE pingpong.runbook_step SET timeout = '0' WHERE runbook = 'switchover' AND action = 'warm'});
+is($lab->sql('chicago', q{SELECT state, new_primary FROM pingpong.switchover('dallas')}), 'switched|dallas', 'a step that may fail: the answer');
+is(join(' ', ($lab->settle(3))[0]), 'succeeded', 'a step that may fail: succeeded');
+is($lab->sql('dallas', q{SELECT state, message FROM pingpong.progress WHERE action = 'warm'}), 'failed|it took too long', 'a step that may fail: the journal');
+
 done_testing();

@@ -62,6 +62,12 @@ $lab->sql('dallas', 'SELECT pg_wal_replay_resume()');
 $lab->set('dallas', 'recovery_min_apply_delay', '1min');
 refused('delayed replay', $switchover, '55000', qr/no_apply_delay/);
 $lab->set('dallas', 'recovery_min_apply_delay', undef);
+# a run reloads the files
+$lab->sql('dallas', q{ALTER SYSTEM SET recovery_min_apply_delay = '5s'});
+refused('replay that a reload delays', $switchover, '55000', qr/no_apply_delay \(dallas\): recovery_min_apply_delay is 0, and 5s after a reload/);
+$lab->sql('dallas', q{ALTER SYSTEM SET recovery_min_apply_delay = '0ms'});
+is($lab->sql('chicago', q{SELECT status FROM pingpong.preflight('dallas') WHERE name = 'no_apply_delay'}), 'ok', 'no delay in another unit');
+$lab->sql('dallas', 'ALTER SYSTEM RESET recovery_min_apply_delay');
 
 my $conninfo = $lab->sql('dallas', 'SHOW primary_conninfo');
 $lab->set('dallas', 'primary_conninfo', $conninfo =~ s/port=\d+/port=9/r);
