@@ -184,6 +184,6 @@ $_->stop for $pooled, $direct;
 $lab->sql('chicago', q{UPDATE pingpong.runbook_step SET timeout = '0' WHERE runbook = 'switchover' AND action = 'warm'});
 is($lab->sql('chicago', q{SELECT state, new_primary FROM pingpong.switchover('dallas')}), 'switched|dallas', 'a step that may fail: the answer');
 is(join(' ', ($lab->settle(3))[0]), 'succeeded', 'a step that may fail: succeeded');
-is($lab->sql('dallas', q{SELECT state, message FROM pingpong.progress WHERE action = 'warm'}), 'failed|it took too long', 'a step that may fail: the journal');
+is($lab->sql('dallas', q{SELECT state FROM pingpong.progress WHERE action = 'warm'}), 'failed', 'a step that may fail: the journal');
 
 done_testing();
