@@ -5,6 +5,8 @@
  * A standby asks it while it is promoted (for the next segment, for the next timeline), so
  * its time is part of the blackout, and a command that cannot be run ends the server.  It
  * is tried as PostgreSQL would run it, by the same user, for a file that cannot exist.
+ * recovery_end_command ends the server in the same way, but what it does must not be done
+ * beforehand: only its program is looked for.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,12 +64,33 @@ try_command(const AgentConfig *config, const char *setting)
 	return answer;
 }
 
+/* "none", "found", "missing", or "unknown": the shell makes more of it than a program's name. */
+static const char *
+end_command(const AgentConfig *config, const char *setting)
+{
+	char	  **words = text_split_words(setting);
+	const char *found = "unknown";
+
+	if (!words || !words[0])
+		found = "none";
+	else if (!strpbrk(words[0], "$`\"'\\;&|(){}[]<>*?=~!#%"))
+	{
+		char	   *argv[] = {"/bin/sh", "-c", "cd \"$0\" && command -v -- \"$1\"", config->pg.data, words[0], NULL};
+		int			status = child_run_quietly(argv, PATIENCE_MS);
+
+		found = status == 0 ? "found" : status == 1 || status == 127 ? "missing" : "unknown";
+	}
+	text_free_list(words);
+	return found;
+}
+
 json_t *
 facts_restore(const AgentConfig *config, json_t *params)
 {
 	char		error[512];
 	PGconn	   *conn;
 	char	   *setting;
+	char	   *at_end;
 	json_t	   *answer;
 
 	(void) params;
@@ -77,10 +100,15 @@ facts_restore(const AgentConfig *config, json_t *params)
 	if (!conn)
 		return facts_error("%s", error);
 	setting = pg_value(conn, "SELECT pg_catalog.current_setting('restore_command')");
+	at_end = pg_value(conn, "SELECT pg_catalog.current_setting('recovery_end_command')");
 	PQfinish(conn);
 	if (!setting)
-		return facts_error("no answer");
-	answer = *setting ? try_command(config, setting) : json_pack("{s:b}", "set", 0);
+		answer = facts_error("no answer");
+	else
+		answer = *setting ? try_command(config, setting) : json_pack("{s:b}", "set", 0);
+	if (at_end)
+		json_object_set_new(answer, "end_command", json_string(end_command(config, at_end)));
+	free(at_end);
 	free(setting);
 	return answer;
 }

@@ -625,7 +625,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.name = $1 OR n.is_source
     GROUP BY n.name
     UNION ALL
-    SELECT ROW($1, 'warn', 'recovery_end_command is set', 'The target runs it while it is promoted, in the blackout: make sure that it is quick, or reset it.')::finding
+    SELECT CASE WHEN n.facts #>> '{restore,end_command}' = 'missing'
+                THEN ROW($1, 'fail', 'recovery_end_command names a program that is not there',
+                         'The target would end inside its promotion: correct it, or reset it.')::finding
+                ELSE ROW($1, 'warn', 'recovery_end_command is set',
+                         'The target runs it while it is promoted, in the blackout: make sure that it is quick, or reset it.')::finding END
     FROM preflight_node n WHERE n.name = $1 AND (n.pg ->> 'recovery_end_command_set')::boolean
 $$;
 

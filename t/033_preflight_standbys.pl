@@ -85,6 +85,11 @@ for my $node ('dallas', 'chicago')
 	is(not_ok(), "fail restore_command $node", "$node: one that cannot be run, which ends a server that is promoted or started");
 	$lab->set($node, 'restore_command', undef);
 }
+$lab->set('dallas', 'recovery_end_command', 'rm -f /nowhere/%r');
+is(not_ok(), 'warn recovery_settings dallas', 'a recovery_end_command');
+$lab->set('dallas', 'recovery_end_command', '/nowhere/end %r');
+is(not_ok(), 'fail recovery_settings dallas', 'one that cannot be run');
+$lab->set('dallas', 'recovery_end_command', undef);
 $lab->set('dallas', 'restore_command', 'exec sleep 4321 # %f %p');
 is(not_ok(), 'fail restore_command dallas', 'one that never ends');
 like(detail('restore_command'), qr/^restore_command does not end within \d+ ms when the file is not there\. .* in the blackout/, 'in its words');
