@@ -76,7 +76,8 @@ action_facts(ActionContext *ctx, json_t *params, json_t *result)
 		json_object_set_new(result, "disks", facts_disks(&config->pg));
 		json_object_set_new(result, "service", facts_service(config));
 		json_object_set_new(result, "postgres", facts_postgres(config));
-		if (json_is_true(json_object_get(json_object_get(result, "postgres"), "restore_command_set")))
+		if (json_is_true(json_object_get(json_object_get(result, "postgres"), "restore_command_set")) ||
+			json_is_true(json_object_get(json_object_get(result, "postgres"), "recovery_end_command_set")))
 			restore = attempt_begin(facts_restore, NULL);
 		else if (json_is_false(json_object_get(json_object_get(result, "postgres"), "restore_command_set")))
 			json_object_set_new(result, "restore", json_pack("{s:b}", "set", 0));

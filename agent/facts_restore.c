@@ -75,7 +75,8 @@ end_command(const AgentConfig *config, const char *setting)
 		found = "none";
 	else if (!strpbrk(words[0], "$`\"'\\;&|(){}[]<>*?=~!#%"))
 	{
-		char	   *argv[] = {"/bin/sh", "-c", "cd \"$0\" && command -v -- \"$1\"", config->pg.data, words[0], NULL};
+		char	   *argv[] = {"/bin/sh", "-c", "cd \"$0\" && command -v -- \"$1\" && case $1 in */*) test -x \"$1\" ;; esac",
+		config->pg.data, words[0], NULL};
 		int			status = child_run_quietly(argv, PATIENCE_MS);
 
 		found = status == 0 ? "found" : status == 1 || status == 127 ? "missing" : "unknown";
