@@ -197,7 +197,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pingpong.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
-        PERFORM pingpong.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')));
+        PERFORM pingpong.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')), NULL,
+                              'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
     END IF;
     PERFORM pingpong.check_url(agent_url);
     INSERT INTO pingpong.node AS n (name, kind, agent_url) VALUES (add_router.name, 'router', add_router.agent_url);
@@ -220,7 +221,12 @@ BEGIN
         PERFORM pingpong.fail('42704', format('node "%s" does not exist', coalesce(name, 'NULL')));
     END IF;
 EXCEPTION WHEN foreign_key_violation THEN
-    PERFORM pingpong.fail('2BP01', format('node "%s" is still used', name), NULL, 'Drop its routes and the nodes that stream from it first.');
+    PERFORM pingpong.fail('2BP01', format('node "%s" is still used', name),
+                          (SELECT string_agg(format('%s "%s"', what, user_), ', ' ORDER BY what DESC, user_)
+                           FROM (SELECT 'route', r.name FROM pingpong.route r WHERE drop_node.name IN (r.router, r.node)
+                                 UNION ALL
+                                 SELECT 'node', n.name FROM pingpong.node n WHERE n.upstream = drop_node.name) u (what, user_)),
+                          'Drop its routes and the nodes that stream from it first.');
 END
 $$;
 COMMENT ON FUNCTION pingpong.drop_node(text) IS 'forget a node; nothing is done to its host';
@@ -232,7 +238,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pingpong.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
-        PERFORM pingpong.fail('22023', format('invalid route name "%s"', coalesce(name, 'NULL')));
+        PERFORM pingpong.fail('22023', format('invalid route name "%s"', coalesce(name, 'NULL')), NULL,
+                              'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
     END IF;
     IF kind IS NULL OR kind NOT IN ('rw', 'ro') THEN
         PERFORM pingpong.fail('22023', 'the kind of a route must be "rw" or "ro"');
