@@ -64,17 +64,20 @@ $lab->sql('chicago', q{SELECT pingpong.rebuild('dallas', 'basebackup')});
 streaming('chicago', 'dallas');
 like(text_of("$data/postmaster.pid"), qr/\A1\n/, 'by a base backup: it was started by the tool');
 
-# a server that hangs is not one that is down
-my ($outer) = text_of("$box.pid") =~ /(\d+)/;
-my ($postmaster) = text_of("/proc/$outer/task/$outer/children") =~ /(\d+)/;
-kill 'STOP', $postmaster;
-my (undef, $err) = $lab->try_sql('chicago', q{SELECT pingpong.rebuild('dallas', 'basebackup')});
-like($err, qr/timed out|still runs|does not answer/, 'one that hangs is not taken for one that is down') or diag($err);
-ok(!-e "$data/pingpong.rejoin/old", 'and its directory is not exchanged');
-kill 'CONT', $postmaster;
-$lab->until_true('the stop that was ordered', sub { !-e "/proc/$outer" }, 60);
-system($box, 'start') == 0 or die;
-streaming('chicago', 'dallas');
+# a server that hangs is not one that is down; it is waited for, for minutes
+if ($ENV{PINGPONG_ALL})
+{
+	my ($outer) = text_of("$box.pid") =~ /(\d+)/;
+	my ($postmaster) = text_of("/proc/$outer/task/$outer/children") =~ /(\d+)/;
+	kill 'STOP', $postmaster;
+	my (undef, $err) = $lab->try_sql('chicago', q{SELECT pingpong.rebuild('dallas', 'basebackup')});
+	like($err, qr/timed out|still runs|does not answer/, 'one that hangs is not taken for one that is down') or diag($err);
+	ok(!-e "$data/pingpong.rejoin/old", 'and its directory is not exchanged');
+	kill 'CONT', $postmaster;
+	$lab->until_true('the stop that was ordered', sub { !-e "/proc/$outer" }, 60);
+	system($box, 'start') == 0 or die;
+	streaming('chicago', 'dallas');
+}
 
 is($load->verify('chicago')->{lost}, 0, 'nothing acknowledged is lost');
 is($load->stop->{ambiguous}, 0, 'nothing is ambiguous');
