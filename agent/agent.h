@@ -153,5 +153,6 @@ extern int	file_copy(const char *from, const char *to);
 extern int	make_directory(const char *path, int mode);	/* with its parents; existing is fine */
 extern int	remove_tree(const char *path);
 extern bool file_exists(const char *path);
+extern bool file_exists_in(const char *directory, const char *name);
 
 #endif							/* PINGPONG_AGENT_H */

@@ -17,16 +17,6 @@
 #define CHECKPOINT_AT 32
 #define TIMELINE_AT 48
 
-static bool
-has(const char *directory, const char *name)
-{
-	char	   *path = xasprintf("%s/%s", directory, name);
-	bool		exists = file_exists(path);
-
-	free(path);
-	return exists;
-}
-
 /*
  * Segments may be left from a life before; a history file is made by a promotion, or fetched with its timeline. A
  * folder that cannot be read is not one without: false.
@@ -90,8 +80,8 @@ datadir_look(const char *path)
 
 	read_control(path, &found);
 	found.wal_known = newest_history(path, &found.newest_history);
-	found.standby = has(path, "standby.signal");
-	found.startable = has(path, "PG_VERSION");
+	found.standby = file_exists_in(path, "standby.signal");
+	found.startable = file_exists_in(path, "PG_VERSION");
 	found.was_primary = found.known && found.state != DATA_SHUTDOWNED_IN_RECOVERY && found.state != DATA_IN_ARCHIVE_RECOVERY;
 	found.timeline = found.checkpoint_timeline;
 	if (found.was_primary && found.newest_history > found.timeline)

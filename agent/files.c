@@ -24,6 +24,16 @@ file_exists(const char *path)
 	return lstat(path, &st) == 0;
 }
 
+bool
+file_exists_in(const char *directory, const char *name)
+{
+	char	   *path = xasprintf("%s/%s", directory, name);
+	bool		exists = file_exists(path);
+
+	free(path);
+	return exists;
+}
+
 int
 file_fsync_path(const char *path)
 {

@@ -233,34 +233,41 @@ identity(const char *data)
 	return id;
 }
 
+/* A file in the work folder; NULL, with *trouble (malloc'd) if it is there and says nothing. */
+static json_t *
+read_work(const AgentConfig *config, const char *name, char **trouble)
+{
+	char	   *path = layout_work(config, name);
+	char	   *text = file_read(path, 256 * 1024, NULL);
+	int			reason = errno;
+	json_t	   *value = text ? json_loads(text, 0, NULL) : NULL;
+
+	if (trouble && !text && reason != ENOENT && reason != ENOTDIR)
+		*trouble = xasprintf("could not read \"%s\": %s", path, strerror(reason));
+	else if (trouble && text && !value)
+		*trouble = xasprintf("\"%s\" does not tell what was begun", path);
+	free(text);
+	free(path);
+	return value;
+}
+
 static json_t *
 read_mark(const AgentConfig *config)
 {
-	char	   *path = layout_work(config, "phase");
-	char	   *text = file_read(path, 256 * 1024, NULL);
-	json_t	   *mark = text ? json_loads(text, 0, NULL) : NULL;
-
-	free(text);
-	free(path);
-	return mark;
+	return read_work(config, "phase", NULL);
 }
 
 int
 layout_check_mark(ActionContext *ctx)
 {
-	char	   *path = layout_work(ctx->config, "phase");
-	char	   *text = file_read(path, 256 * 1024, NULL);
-	json_t	   *mark = text ? json_loads(text, 0, NULL) : NULL;
-	int			rc = 0;
+	char	   *trouble = NULL;
 
-	if (!text && errno != ENOENT && errno != ENOTDIR)
-		rc = action_fail(ctx, STATE_IO_ERROR, "could not read \"%s\": %s", path, strerror(errno));
-	else if (text && !mark)
-		rc = action_fail(ctx, STATE_IO_ERROR, "\"%s\" does not tell what was begun", path);
-	json_decref(mark);
-	free(text);
-	free(path);
-	return rc;
+	json_decref(read_work(ctx->config, "phase", &trouble));
+	if (!trouble)
+		return 0;
+	action_fail(ctx, STATE_IO_ERROR, "%s", trouble);
+	free(trouble);
+	return -1;
 }
 
 static json_t *
@@ -430,6 +437,28 @@ move_all(ActionContext *ctx, const char *from, const char *to)
 	return rc;
 }
 
+int
+layout_give_back(ActionContext *ctx)
+{
+	static const char *const names[] = {"hidden", "old", NULL};
+	const char *data = ctx->config->pg.data;
+	int			rc = 0;
+
+	for (int i = 0; rc == 0 && names[i]; i++)
+	{
+		char	   *place = layout_work(ctx->config, names[i]);
+
+		if (identity(data) == 0 && identity(place) != 0)
+			rc = move_one(ctx, place, data, VERSION_FILE);
+		free(place);
+	}
+	if (rc == 0 && file_fsync_path(data) < 0)
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not sync \"%s\": %s", data, strerror(errno));
+	if (rc == 0)
+		remove_mark(ctx->config);
+	return rc;
+}
+
 /* From here on no server starts in `from`. */
 static int
 move_out(ActionContext *ctx, const char *from, const char *to)
@@ -442,12 +471,8 @@ move_out(ActionContext *ctx, const char *from, const char *to)
 	if (rc == 0 && file_fsync_path(from) < 0)
 		rc = action_fail(ctx, STATE_IO_ERROR, "could not sync \"%s\": %s", from, strerror(errno));
 	/* from here on none starts; one that has started since the stop is let be */
-	if (rc == 0 && postmaster_pid(from) != 0)
-	{
-		move_one(ctx, to, from, VERSION_FILE);
-		remove_mark(ctx->config);
+	if (rc == 0 && !postmaster_gone(from) && (rc = layout_give_back(ctx)) == 0)
 		rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server was started meanwhile");
-	}
 	return rc == 0 ? move_all(ctx, from, to) : -1;
 }
 
@@ -532,7 +557,7 @@ layout_hide(ActionContext *ctx)
 	if (rc < 0 || layout_make_work(ctx) < 0 || write_mark(ctx, LAYOUT_HIDING, id, id, json_object()) < 0)
 		return -1;
 	rc = hide(ctx);
-	if (rc < 0 && layout_phase(ctx) == LAYOUT_HIDING && postmaster_pid(ctx->config->pg.data) == 0)
+	if (rc < 0 && layout_phase(ctx) == LAYOUT_HIDING && postmaster_gone(ctx->config->pg.data))
 		show(ctx);
 	return rc;
 }
@@ -660,12 +685,8 @@ layout_repair(ActionContext *ctx)
 static json_t *
 noted_parts(const AgentConfig *config)
 {
-	char	   *path = layout_work(config, "parts");
-	char	   *text = file_read(path, 256 * 1024, NULL);
-	json_t	   *parts = text ? json_loads(text, 0, NULL) : NULL;
+	json_t	   *parts = read_work(config, "parts", NULL);
 
-	free(text);
-	free(path);
 	if (json_is_array(parts))
 		return parts;
 	json_decref(parts);

@@ -72,6 +72,12 @@ extern bool layout_same_boot(const AgentConfig *config);
 /* Finishes what was interrupted and can be finished: what stays is WHOLE or hidden. Not while a server runs. */
 extern int	layout_repair(ActionContext *ctx);
 
+/*
+ * A server was started between the first rename of a move and the look for it: it gets its PG_VERSION back, and what was
+ * begun is void.
+ */
+extern int	layout_give_back(ActionContext *ctx);
+
 extern int	layout_hide(ActionContext *ctx);
 
 /* Durably, of what is hidden: how far pg_rewind is, and to which of the source's timelines. */

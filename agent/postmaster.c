@@ -6,6 +6,7 @@
  * the directory. Its children share all three, but not its number, which stands in postmaster.pid. So the process with
  * that number, with that program, in that directory, is it; anything else with that number has come later.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -162,13 +163,12 @@ is_zombie(pid_t pid)
 	return strstr(line, "(postgres)") && end && end[1] == ' ' && (end[2] == 'Z' || end[2] == 'X');
 }
 
-bool
-postmaster_memory_in_use(const char *data)
+static bool
+memory_in_use(const PidFile *file)
 {
-	PidFile		file = pidfile_read(data);
 	struct shmid_ds memory;
 
-	return file.memory_id >= 0 && shmctl(file.memory_id, IPC_STAT, &memory) == 0 && memory.shm_nattch > 0;
+	return file->memory_id >= 0 && shmctl(file->memory_id, IPC_STAT, &memory) == 0 && memory.shm_nattch > 0;
 }
 
 bool
@@ -176,7 +176,45 @@ postmaster_has_remains(const char *data)
 {
 	PidFile		file = pidfile_read(data);
 
-	return (file.pid > 1 && is_zombie(file.pid)) || postmaster_memory_in_use(data);
+	return (file.pid > 1 && is_zombie(file.pid)) || memory_in_use(&file);
+}
+
+/* What the owner of the directory runs and does not let us see may be it. */
+static bool
+may_work_in(pid_t pid, const struct stat *data)
+{
+	char		cwd[64];
+	char		exe[64];
+	char		program[8];
+	struct stat st;
+
+	snprintf(cwd, sizeof(cwd), "/proc/%d/cwd", (int) pid);
+	snprintf(exe, sizeof(exe), "/proc/%d/exe", (int) pid);
+	if (stat(cwd, &st) < 0)
+		return errno == EACCES && lstat(cwd, &st) == 0 && st.st_uid == data->st_uid;
+	if (st.st_dev != data->st_dev || st.st_ino != data->st_ino)
+		return false;
+	return runs_postgres(pid) || (readlink(exe, program, sizeof(program)) < 0 && errno == EACCES);
+}
+
+bool
+postmaster_gone(const char *data)
+{
+	PidFile		file = pidfile_read(data);
+	struct dirent *entry;
+	struct stat st;
+	DIR		   *dir;
+	bool		gone;
+
+	if (stat(data, &st) < 0)
+		return errno == ENOENT;
+	dir = opendir("/proc");
+	gone = dir != NULL && !memory_in_use(&file);
+	while (gone && (entry = readdir(dir)))
+		gone = atoi(entry->d_name) <= 1 || !may_work_in(atoi(entry->d_name), &st);
+	if (dir)
+		closedir(dir);
+	return gone;
 }
 
 /* The lock of the socket names the same process. */

@@ -47,8 +47,11 @@ extern pid_t postmaster_pid(const char *data);
  */
 extern bool postmaster_has_remains(const char *data);
 
-/* The second of the two. They write until they notice. */
-extern bool postmaster_memory_in_use(const char *data);
+/*
+ * Proved: no process of a server works in that directory or has its memory. postmaster.pid is not needed for it: it may be
+ * gone, or not readable, while its server runs. False also where it cannot be told.
+ */
+extern bool postmaster_gone(const char *data);
 
 /*
  * Removes lock files (postmaster.pid, that of the socket) whose number belongs to another process now: PostgreSQL would

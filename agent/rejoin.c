@@ -94,22 +94,12 @@ present_timeline(PGconn *conn, const DataDir *dir, bool primary)
 	return asked > dir->timeline ? asked : dir->timeline;
 }
 
-static bool
-file_in(const char *directory, const char *name)
-{
-	char	   *path = xasprintf("%s/%s", directory, name);
-	bool		exists = file_exists(path);
-
-	free(path);
-	return exists;
-}
-
 static Relation
 relation_here(const Rejoin *rejoin, const DataDir *dir, unsigned timeline)
 {
 	/* a primary whose pg_wal cannot be read may be on any timeline */
 	if (!dir->known || (dir->was_primary && !dir->wal_known))
-		return dir->startable || file_in(rejoin->place, "base") ? RELATION_UNKNOWN : RELATION_EMPTY;
+		return dir->startable || file_exists_in(rejoin->place, "base") ? RELATION_UNKNOWN : RELATION_EMPTY;
 	return source_relation(&rejoin->source, rejoin->place, timeline, dir->newest_history);
 }
 
@@ -162,7 +152,7 @@ look(Rejoin *rejoin, PGconn *conn)
 	unsigned	timeline;
 
 	facts->primary = conn ? !is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()") :
-		dir.was_primary && !file_in(rejoin->place, "backup_label");
+		dir.was_primary && !file_exists_in(rejoin->place, "backup_label");
 	timeline = present_timeline(conn, &dir, facts->primary);
 	snprintf(ours, sizeof(ours), "%llu", (unsigned long long) dir.system);
 	facts->other_cluster = dir.known && strcmp(ours, rejoin->source.system) != 0;
@@ -505,7 +495,7 @@ handle_running(Rejoin *rejoin)
 
 	/* a standby that cannot become consistent accepts nobody: its directory tells what it is */
 	action_forget_error(rejoin->ctx);
-	if (!conn && !file_in(rejoin->place, "standby.signal"))
+	if (!conn && !file_exists_in(rejoin->place, "standby.signal"))
 		return action_fail(rejoin->ctx, STATE_CONNECTION_FAILURE, "the server runs and does not answer");
 	rc = judge(rejoin, conn);
 	if (rc == 0 && conn && may_be_there_already(rejoin) && redirected(rejoin, conn))
@@ -532,6 +522,8 @@ find_place(Rejoin *rejoin)
 
 	if (rc == 0 && layout_has_work(rejoin->config))
 		rc = tool_end_leftovers(rejoin);
+	if (rc == 0 && rejoin->facts.running && (phase == LAYOUT_HIDING || phase == LAYOUT_SWAP_OUT))
+		rc = layout_give_back(rejoin->ctx);
 	if (rc == 0 && !rejoin->facts.running && phase != LAYOUT_WHOLE)
 	{
 		rc = server_await_remains(rejoin->ctx, rejoin->deadline);

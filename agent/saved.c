@@ -134,16 +134,6 @@ copy_own(Rejoin *rejoin, const char *from, const char *to, bool mirror)
 	return rc;
 }
 
-static bool
-has(const char *directory, const char *name)
-{
-	char	   *path = xasprintf("%s/%s", directory, name);
-	bool		exists = file_exists(path);
-
-	free(path);
-	return exists;
-}
-
 static int
 note_whole(Rejoin *rejoin, const char *directory)
 {
@@ -245,7 +235,7 @@ saved_take(Rejoin *rejoin)
 		rc = action_fail(rejoin->ctx, STATE_IO_ERROR, "could not make \"%s\" anew: %s", directory, strerror(errno));
 	if (rc == 0)
 		rc = copy_own(rejoin, data, directory, false);
-	if (rc == 0 && has(data, "PG_VERSION"))
+	if (rc == 0 && file_exists_in(data, "PG_VERSION"))
 		rc = note_whole(rejoin, directory);
 	free(directory);
 	return rc;
@@ -255,7 +245,7 @@ int
 saved_put_back(Rejoin *rejoin, const char *data)
 {
 	char	   *directory = layout_work(rejoin->config, "saved");
-	int			rc = copy_own(rejoin, directory, data, has(directory, WHOLE));
+	int			rc = copy_own(rejoin, directory, data, file_exists_in(directory, WHOLE));
 
 	free(directory);
 	return rc;

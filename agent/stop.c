@@ -112,9 +112,9 @@ server_await_remains(ActionContext *ctx, double deadline)
 	const char *data = ctx->config->pg.data;
 
 	limit = limit < deadline ? limit : deadline;
-	while (postmaster_has_remains(data) && clock_monotonic_ms() < limit && !action_cancelled(ctx))
+	while ((postmaster_has_remains(data) || !postmaster_gone(data)) && clock_monotonic_ms() < limit && !action_cancelled(ctx))
 		sleep_ms(POLL_MS);
-	if (!postmaster_memory_in_use(data))
+	if (postmaster_gone(data))
 		return 0;
 	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "processes of a server that is gone still use \"%s\"", data);
 	action_hint(ctx, "End the processes whose working directory this is; then try again.");
@@ -125,7 +125,7 @@ server_await_remains(ActionContext *ctx, double deadline)
 bool
 server_is_stopped(const AgentConfig *config)
 {
-	return config->pg.control != PG_CONTROL_COMMAND && !control_running(config) && !postmaster_has_remains(config->pg.data);
+	return config->pg.control != PG_CONTROL_COMMAND && !control_running(config) && postmaster_gone(config->pg.data);
 }
 
 bool

@@ -124,9 +124,9 @@ tool_end_leftovers(Rejoin *rejoin)
 		char	   *place = layout_work(rejoin->config, names[i]);
 
 		gone &= end_all(rejoin->config, place);
-		while (postmaster_memory_in_use(place) && clock_monotonic_ms() < limit)
+		while (!postmaster_gone(place) && clock_monotonic_ms() < limit)
 			sleep_ms(POLL_MS);
-		gone &= !postmaster_memory_in_use(place);
+		gone &= postmaster_gone(place);
 		free(place);
 	}
 	return gone ? 0 : action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
