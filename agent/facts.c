@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "agent/epoch.h"
 #include "agent/facts.h"
 #include "agent/jobs.h"
 

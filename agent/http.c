@@ -16,6 +16,7 @@
 
 #include "agent/certificate.h"
 #include "agent/door.h"
+#include "agent/epoch.h"
 #include "agent/http.h"
 #include "agent/jobs.h"
 #include "agent/text.h"

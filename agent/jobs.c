@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/epoch.h"
 #include "agent/jobs.h"
 #include "agent/jobview.h"
 
@@ -22,12 +23,8 @@ static pthread_cond_t jobs_idle = PTHREAD_COND_INITIALIZER;
 static Job *jobs;				/* newest first */
 static int	jobs_running;
 static bool shutting_down;
-static int64_t highest_epoch;
-static int64_t kept_epoch;		/* on disk */
-static pthread_mutex_t epoch_lock = PTHREAD_MUTEX_INITIALIZER;	/* held while the file is written */
 
 static void *job_main(void *argument);
-static int	epoch_keep(const AgentConfig *config);
 
 static void
 set_text(char **field, const char *format, va_list args)
@@ -203,39 +200,6 @@ param_bool(json_t *params, const char *name, bool otherwise)
 	json_t	   *value = json_object_get(params, name);
 
 	return json_is_boolean(value) ? json_is_true(value) : otherwise;
-}
-
-/* ---- epoch ---- */
-
-int64_t
-epoch_current(void)
-{
-	return __atomic_load_n(&highest_epoch, __ATOMIC_ACQUIRE);
-}
-
-/* In memory: an older job is refused from this moment on. */
-static void
-epoch_raise(int64_t epoch)
-{
-	pthread_mutex_lock(&epoch_lock);
-	if (epoch > highest_epoch)
-		__atomic_store_n(&highest_epoch, epoch, __ATOMIC_RELEASE);
-	pthread_mutex_unlock(&epoch_lock);
-}
-
-/* On disk: before the job's end is, so that a crash in between finds the job running. */
-static int
-epoch_keep(const AgentConfig *config)
-{
-	int			rc = 0;
-
-	pthread_mutex_lock(&epoch_lock);
-	if (kept_epoch != highest_epoch)
-		rc = journal_write_epoch(config->state_dir, highest_epoch);
-	if (rc == 0)
-		kept_epoch = highest_epoch;
-	pthread_mutex_unlock(&epoch_lock);
-	return rc;
 }
 
 /* ---- the table of jobs; the lock is held ---- */
@@ -419,14 +383,20 @@ flags_of(json_t *actions)
 	return all;
 }
 
+/* `state`: the one that it will be seen in when this is on disk. */
 static int
-journal_job(Job *job, const AgentConfig *config, bool durable)
+journal_job(Job *job, const AgentConfig *config, JobState state, bool durable)
 {
 	json_t	   *record;
 	int			rc;
 
 	pthread_mutex_lock(&jobs_lock);
 	record = jobview_record(job);
+	if (state != job->state)
+	{
+		json_object_set_new(record, "state", json_string(jobview_state(state)));
+		json_object_set_new(record, "elapsed_ms", json_real(clock_monotonic_ms() - job->started_ms));
+	}
 	pthread_mutex_unlock(&jobs_lock);
 	rc = journal_write(config->state_dir, job->run, job->step, record, durable);
 	json_decref(record);
@@ -479,25 +449,9 @@ run_actions(Job *job, ActionContext *ctx, bool lazy)
 			return action_cancelled(ctx) ? JOB_CANCELLED : JOB_FAILED;
 		ctx->resumed = false;
 		if (i + 1 < n)
-			journal_job(job, ctx->config, !lazy);
+			journal_job(job, ctx->config, JOB_RUNNING, !lazy);
 	}
 	return JOB_SUCCEEDED;
-}
-
-static int
-journal_end(Job *job, const AgentConfig *config, JobState state)
-{
-	json_t	   *record;
-	int			rc;
-
-	pthread_mutex_lock(&jobs_lock);
-	record = jobview_record(job);
-	pthread_mutex_unlock(&jobs_lock);
-	json_object_set_new(record, "state", json_string(jobview_state(state)));
-	json_object_set_new(record, "elapsed_ms", json_real(clock_monotonic_ms() - job->started_ms));
-	rc = journal_write(config->state_dir, job->run, job->step, record, true);
-	json_decref(record);
-	return rc;
 }
 
 /*
@@ -512,7 +466,7 @@ settle_before(Job *job, ActionContext *ctx, JobState state)
 		action_fail(ctx, STATE_IO_ERROR, "the job was done, but its epoch could not be written: %s", strerror(errno));
 		state = JOB_FAILED;
 	}
-	if (journal_end(job, ctx->config, state) == 0 || state != JOB_SUCCEEDED)
+	if (journal_job(job, ctx->config, state, true) == 0 || state != JOB_SUCCEEDED)
 		return state;
 	action_fail(ctx, STATE_IO_ERROR, "the job was done, but its end could not be written: %s", strerror(errno));
 	return JOB_FAILED;
@@ -537,7 +491,7 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 	if (lazy)
 	{
 		settle(ctx);
-		journal_job(job, config, false);
+		journal_job(job, config, state, false);
 	}
 	log_info("job %s/%s %s in %.1f ms%s%s", job->run, job->step, jobview_state(state), job->elapsed_ms,
 			 job->error.message ? ": " : "", job->error.message ? job->error.message : "");
@@ -565,7 +519,7 @@ job_main(void *argument)
 	JobState	state = JOB_FAILED;
 
 	/* the truth about a lazy job is elsewhere, and it is most wanted when the disk is full */
-	if (journal_job(job, config, !lazy) < 0 && !lazy)
+	if (journal_job(job, config, JOB_RUNNING, !lazy) < 0 && !lazy)
 		action_fail(&ctx, STATE_IO_ERROR, "could not write the job journal: %s", strerror(errno));
 	else
 		state = run_actions(job, &ctx, lazy);
@@ -792,10 +746,8 @@ int
 jobs_start(int64_t proved_epoch, char *error, size_t error_size)
 {
 	AgentConfig *config = config_current();
-	int			rc = journal_read_epoch(config->state_dir, &highest_epoch, error, error_size);
+	int			rc = epoch_start(config, proved_epoch, error, error_size);
 
-	kept_epoch = highest_epoch;
-	epoch_raise(proved_epoch);
 	pthread_mutex_lock(&jobs_lock);
 	if (rc == 0)
 		journal_read_all(config->state_dir, restore);

@@ -79,9 +79,6 @@ extern JobAnswer jobs_get(const char *run, const char *step, int64_t wait_ms, js
 extern JobAnswer jobs_cancel(const char *run, const char *step, json_t **answer);
 extern json_t *jobs_list(void);
 
-/* The highest epoch that was proved to this agent; kept in state_dir/epoch. */
-extern int64_t epoch_current(void);
-
 /* journal.c: the files.  None of them needs the lock of jobs.c. */
 extern int	journal_write(const char *state_dir, const char *run, const char *step, json_t *record, bool durable);
 extern void journal_read_all(const char *state_dir, void (*found) (json_t *record));

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "agent/datadir.h"
+#include "agent/epoch.h"
 #include "agent/jobs.h"
 #include "agent/pg.h"
 #include "agent/stop.h"

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/control.h"
+#include "agent/epoch.h"
 #include "agent/jobs.h"
 #include "agent/originals.h"
 #include "agent/postmaster.h"

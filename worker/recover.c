@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "storage/ipc.h"
 
 #include "gate/gate.h"
 #include "worker/journal.h"
@@ -175,16 +174,6 @@ recover_failed(const ErrorData *error)
 {
 	recover_at = now_us() + RECOVER_US;
 	if (++recover_tries >= RECOVER_TRIES)
-	{
-		PG_TRY();
-		{
-			run_give_up(error);
-		}
-		PG_CATCH();
-		{
-			proc_exit(1);
-		}
-		PG_END_TRY();
-	}
+		run_give_up(error);
 	run_forget();
 }

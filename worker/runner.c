@@ -712,7 +712,8 @@ runner_advance(void)
 
 /*
  * A run that was stored but cannot be worked on (its runbook has changed, say)
- * must not stay "running", or nothing else would ever begin.
+ * must not stay "running", or nothing else would ever begin. Does not throw: if even
+ * that cannot be stored, the worker ends, and its successor tries again.
  */
 void
 run_give_up(const ErrorData *error)
@@ -723,7 +724,15 @@ run_give_up(const ErrorData *error)
 	if (run->id == 0 || sealed)
 		return;
 	snprintf(sentence, sizeof(sentence), "the run could not be worked on: %s", error->message);
-	journal_give_up(run->id, run->request == REQUEST_NONE ? "stuck" : "rolled_back", sentence);
+	PG_TRY();
+	{
+		journal_give_up(run->id, run->request == REQUEST_NONE ? "stuck" : "rolled_back", sentence);
+	}
+	PG_CATCH();
+	{
+		proc_exit(1);
+	}
+	PG_END_TRY();
 }
 
 /*
@@ -747,15 +756,7 @@ runner_error(const ErrorData *error)
 		if (error->detail)
 			strlcpy(run->verdict.detail, error->detail, sizeof(run->verdict.detail));
 		run_answer("refused");
-		PG_TRY();
-		{
-			run_give_up(error);
-		}
-		PG_CATCH();
-		{
-			proc_exit(1);
-		}
-		PG_END_TRY();
+		run_give_up(error);
 		run_forget();
 		return;
 	}
