@@ -36,6 +36,7 @@ pidfile_read(const char *data)
 	char	   *rest = text;
 	char	   *line[LINES] = {NULL};
 
+	file.unreadable = !text && errno != ENOENT && errno != ENOTDIR;
 	for (int i = 0; rest && i < LINES; i++)
 		line[i] = strsep(&rest, "\n");
 	/* a number below zero is that of a single-user server */
@@ -179,22 +180,33 @@ postmaster_has_remains(const char *data)
 	return (file.pid > 1 && is_zombie(file.pid)) || memory_in_use(&file);
 }
 
-/* What the owner of the directory runs and does not let us see may be it. */
+/* The kernel lets everybody see it. */
 static bool
-may_work_in(pid_t pid, const struct stat *data)
+is_named_postgres(pid_t pid)
 {
-	char		cwd[64];
-	char		exe[64];
-	char		program[8];
+	char	   *path = xasprintf("/proc/%d/comm", (int) pid);
+	char		name[16] = "";
+	FILE	   *file = fopen(path, "re");
+
+	if (file && !fgets(name, sizeof(name), file))
+		name[0] = '\0';
+	if (file)
+		fclose(file);
+	free(path);
+	return strcmp(name, "postgres\n") == 0;
+}
+
+/* One that cannot be looked into (it has another user, or more rights) may be the postmaster if it has its number. */
+static bool
+may_work_in(pid_t pid, const char *data, pid_t postmaster)
+{
+	char		path[64];
 	struct stat st;
 
-	snprintf(cwd, sizeof(cwd), "/proc/%d/cwd", (int) pid);
-	snprintf(exe, sizeof(exe), "/proc/%d/exe", (int) pid);
-	if (stat(cwd, &st) < 0)
-		return errno == EACCES && lstat(cwd, &st) == 0 && st.st_uid == data->st_uid;
-	if (st.st_dev != data->st_dev || st.st_ino != data->st_ino)
-		return false;
-	return runs_postgres(pid) || (readlink(exe, program, sizeof(program)) < 0 && errno == EACCES);
+	snprintf(path, sizeof(path), "/proc/%d/cwd", (int) pid);
+	if (stat(path, &st) < 0)
+		return pid == postmaster && errno == EACCES && is_named_postgres(pid);
+	return works_in(pid, data) && runs_postgres(pid);
 }
 
 bool
@@ -202,16 +214,15 @@ postmaster_gone(const char *data)
 {
 	PidFile		file = pidfile_read(data);
 	struct dirent *entry;
-	struct stat st;
 	DIR		   *dir;
 	bool		gone;
 
-	if (stat(data, &st) < 0)
+	if (access(data, F_OK) < 0)
 		return errno == ENOENT;
 	dir = opendir("/proc");
-	gone = dir != NULL && !memory_in_use(&file);
+	gone = dir != NULL && !file.unreadable && !memory_in_use(&file);
 	while (gone && (entry = readdir(dir)))
-		gone = atoi(entry->d_name) <= 1 || !may_work_in(atoi(entry->d_name), &st);
+		gone = atoi(entry->d_name) <= 1 || !may_work_in(atoi(entry->d_name), data, file.pid);
 	if (dir)
 		closedir(dir);
 	return gone;

@@ -11,6 +11,7 @@
 /* postmaster.pid, taken apart */
 typedef struct PidFile
 {
+	bool		unreadable;		/* it is there, and that is all that is known */
 	pid_t		pid;			/* 0: there is no such file, or no number in it */
 	int			port;
 	char		socket[120];	/* folder of the unix socket; "" for none */
@@ -48,8 +49,8 @@ extern pid_t postmaster_pid(const char *data);
 extern bool postmaster_has_remains(const char *data);
 
 /*
- * Proved: no process of a server works in that directory or has its memory. postmaster.pid is not needed for it: it may be
- * gone, or not readable, while its server runs. False also where it cannot be told.
+ * Proved: no process of a server works in that directory or has its memory. That there is no postmaster.pid, or that its
+ * process cannot be looked into, is no proof. False also where it cannot be told.
  */
 extern bool postmaster_gone(const char *data);
 

@@ -2,29 +2,12 @@
 # namespace of its own, with a small tmpfs.
 use strict;
 use warnings;
-use Cwd qw(abs_path);
 use File::Temp qw(tempdir);
 use FindBin;
-use POSIX qw(uname);
-use Test::More;
-
-# mount(8) wants to be root; the numbers of mount() and umount2()
-my %calls = (x86_64 => [165, 166], aarch64 => [40, 39]);
-my ($mount, $umount) = @{$calls{(uname())[4]} // []};
-plan skip_all => 'no mounts on this architecture' unless $mount;
-my $detach = 2;
-
-# The servers and their agents are started by us, so they are in the namespace too.
-my @unshare = $> == 0 ? qw(unshare --mount) : qw(unshare --user --map-current-user --mount --keep-caps);
-unless ($ENV{PINGPONG_OWN_MOUNTS})
-{
-	plan skip_all => 'this machine has no mount namespaces for this user' if system("@unshare true 2>/dev/null") != 0;
-	$ENV{PINGPONG_OWN_MOUNTS} = 1;
-	exec @unshare, $^X, abs_path($0) or die "unshare: $!";
-}
-
 use lib $FindBin::RealBin;
-require Lab;
+use Mounts;
+use Lab;
+use Test::More;
 
 my $lab = Lab->up(fast => 1, poolers => 1, port => 19500);
 my $small = tempdir('pingpong-small-XXXXXX', TMPDIR => 1, CLEANUP => 0);
@@ -46,17 +29,7 @@ sub fill
 	return;
 }
 
-my ($source, $type, $data) = ('none', 'tmpfs', 'size=64k,mode=0777');
-plan skip_all => "no tmpfs can be mounted: $!" if syscall($mount, $source, $small, $type, 0, $data) != 0;
-# (behind the end of the lab, which is down by then)
-END
-{
-	if (defined $small)
-	{
-		syscall($umount, $small, $detach);
-		rmdir $small;
-	}
-}
+plan skip_all => "no tmpfs can be mounted: $!" unless Mounts::tmpfs($small, 'size=64k,mode=0777');
 
 my $text = slurp($backends) . join '', map { "; a line of a long file, number $_\n" } 1 .. 150;
 open my $fh, '>', $file or die;

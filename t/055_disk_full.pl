@@ -2,32 +2,13 @@
 # was in time, nothing half written. In a mount namespace of its own, with small file systems in memory.
 use strict;
 use warnings;
-use Cwd qw(abs_path);
 use File::Temp qw(tempdir);
 use FindBin;
-use POSIX qw(uname);
+use lib $FindBin::RealBin;
+use Mounts;
+use Lab;
 use Test::More;
 use Time::HiRes qw(time);
-
-my %calls = (x86_64 => [165, 166], aarch64 => [40, 39]);
-my ($mount, $umount) = @{$calls{(uname())[4]} // []};
-plan skip_all => 'no mounts on this architecture' unless $mount;
-my $detach = 2;
-
-# The servers and their agents are started by us, so they are in the namespace too.
-my @unshare = $> == 0 ? qw(unshare --mount) : qw(unshare --user --map-current-user --mount --keep-caps);
-unless ($ENV{PINGPONG_OWN_MOUNTS})
-{
-	plan skip_all => 'this machine has no mount namespaces for this user' if system("@unshare true 2>/dev/null") != 0;
-	$ENV{PINGPONG_OWN_MOUNTS} = 1;
-	exec @unshare, $^X, abs_path($0) or die "unshare: $!";
-}
-
-use lib $FindBin::RealBin;
-require Lab;
-
-my @mounted;
-END { for my $folder (@mounted) { syscall($umount, $folder, $detach); rmdir $folder; } }
 
 my $lab = Lab->up(fast => 1, port => 25500);
 my $bin = $lab->env('PGBIN');
@@ -36,9 +17,7 @@ sub small
 {
 	my ($size) = @_;
 	my $folder = tempdir('pingpong-small-XXXXXX', TMPDIR => 1, CLEANUP => 0);
-	my ($source, $type, $data) = ('none', 'tmpfs', "size=$size,mode=0777");
-	plan skip_all => "no tmpfs can be mounted: $!" if syscall($mount, $source, $folder, $type, 0, $data) != 0;
-	push @mounted, $folder;
+	plan skip_all => "no tmpfs can be mounted: $!" unless Mounts::tmpfs($folder, "size=$size,mode=0777");
 	return $folder;
 }
 

@@ -2,32 +2,15 @@
 # of its own.
 use strict;
 use warnings;
-use Cwd qw(abs_path);
 use FindBin;
-use POSIX qw(uname);
-use Test::More;
-
-my %calls = (x86_64 => [165, 166], aarch64 => [40, 39]);
-my ($mount, $umount) = @{$calls{(uname())[4]} // []};
-plan skip_all => 'no mounts on this architecture' unless $mount;
-my @unshare = $> == 0 ? qw(unshare --mount) : qw(unshare --user --map-current-user --mount --keep-caps);
-unless ($ENV{PINGPONG_OWN_MOUNTS})
-{
-	plan skip_all => 'this machine has no mount namespaces for this user' if system("@unshare true 2>/dev/null") != 0;
-	$ENV{PINGPONG_OWN_MOUNTS} = 1;
-	exec @unshare, $^X, abs_path($0) or die "unshare: $!";
-}
-
 use lib $FindBin::RealBin;
-require Lab;
-
-my $data;
-my $mounted;
-END { syscall($umount, $data, 2) if $mounted; }
+use Mounts;
+use Lab;
+use Test::More;
 
 my $lab = Lab->up(fast => 1, port => 25600);
 my $bin = $lab->env('PGBIN');
-$data = $lab->env('PGDATA_dallas');
+my $data = $lab->env('PGDATA_dallas');
 
 sub streaming { my ($primary, $standby) = @_; return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pingpong.standby WHERE name = '$standby' AND state = 'streaming'", "$standby to stream", 60); }
 sub device { my ($path) = @_; return (stat $path)[0]; }
@@ -38,15 +21,14 @@ system("$bin/pg_ctl", '-D', $data, '-s', '-m', 'fast', '-w', 'stop') == 0 or die
 my ($uid, $gid) = (stat $data)[4, 5];
 rename $data, "$data.before" or die;
 mkdir $data or die;
-my ($source, $type, $options) = ('none', 'tmpfs', $> == 0 ? "size=900m,mode=0700,uid=$uid,gid=$gid" : 'size=900m,mode=0700');
-if (syscall($mount, $source, $data, $type, 0, $options) != 0)
+my $options = $> == 0 ? "size=900m,mode=0700,uid=$uid,gid=$gid" : 'size=900m,mode=0700';
+unless (Mounts::tmpfs($data, $options))
 {
 	diag("no tmpfs can be mounted: $!");
 	rmdir $data;
 	rename "$data.before", $data;
 	plan skip_all => 'no tmpfs can be mounted';
 }
-$mounted = 1;
 system('cp', '-a', "$data.before/.", "$data/") == 0 or die;
 $lab->start_pg('dallas');
 streaming('chicago', 'dallas');
@@ -68,12 +50,12 @@ ok(!-e "$data/pingpong.rejoin", 'nothing is left of the work');
 # one inside of it stops the move in its middle: it is refused before the server is stopped
 my $inside = "$data/inside";
 mkdir $inside or die;
-syscall($mount, $source, $inside, $type, 0, $options) == 0 or die "no tmpfs: $!";
+Mounts::tmpfs($inside, $options) or die "no tmpfs: $!";
 my $postmaster = $lab->pid('postgres', 'dallas');
 (undef, $err) = $lab->try_sql('chicago', '\set VERBOSITY verbose', q{SELECT pingpong.rebuild('dallas', 'basebackup')});
 like($err, qr/^ERROR:  55000: a base backup is not possible: "[^"]*\/inside" is a mount point/m, 'a mount point inside: refused');
 is($lab->pid('postgres', 'dallas'), $postmaster, 'a mount point inside: the standby runs on');
-syscall($umount, $inside, 2);
+Mounts::umount($inside);
 rmdir $inside or die;
 
 # killed in the middle: it is gone on with
