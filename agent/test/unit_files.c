@@ -5,11 +5,14 @@
  * read() and pidfd_open() of the whole program are ours, so that they can fail.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/child.h"
@@ -17,6 +20,7 @@
 #include "agent/endpoint.h"
 #include "agent/jobs.h"
 #include "agent/originals.h"
+#include "agent/postmaster.h"
 #include "agent/serverlog.h"
 #include "agent/test/unit.h"
 
@@ -368,9 +372,68 @@ test_child(void)
 	no_pidfd = false;
 }
 
+static pid_t
+run_in(const char *program, const char *directory)
+{
+	char	   *real = realpath(program, NULL);
+	pid_t		pid = fork();
+
+	if (pid == 0)
+	{
+		if (chdir(directory) == 0)
+			execl(program, program, "60", NULL);
+		_exit(127);
+	}
+	/* until it is that program */
+	for (int i = 0; i < 5000 && pid > 0; i++)
+	{
+		char	   *link = xasprintf("/proc/%d/exe", (int) pid);
+		char		exe[4096] = "";
+
+		if (readlink(link, exe, sizeof(exe) - 1) > 0 && real && strcmp(exe, real) == 0)
+			i = 5000;
+		free(link);
+		sleep_ms(2);
+	}
+	free(real);
+	return pid;
+}
+
+/* That lifts seals and moves directories: it needs proof, not the absence of a file. */
+static void
+test_gone(const char *directory)
+{
+	char	   *data = xasprintf("%s/gone", directory);
+	char	   *program = xasprintf("%s/postgres", directory);
+	char	   *pidfile = xasprintf("%s/postmaster.pid", data);
+	pid_t		pid;
+
+	ok(postmaster_gone(data), "gone: there is no directory");
+	make_directory(data, 0700);
+	ok(postmaster_gone(data), "gone: nobody works there");
+	ok(file_copy("/bin/sleep", program) == 0 && chmod(program, 0700) == 0, "a program of that name");
+	pid = run_in(program, data);
+	ok(!postmaster_gone(data), "not gone: a server works there, without postmaster.pid");
+	ok(file_write_atomic(pidfile, "999999999\n", 10, 0600, false) == 0 && !postmaster_gone(data), "nor with another number in it");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	ok(postmaster_gone(data), "gone: it has ended");
+	reads_end(EIO, 0, 1);
+	ok(!postmaster_gone(data), "not gone: postmaster.pid cannot be read");
+	reads_end(0, 0, 0);
+	pid = run_in("/bin/sleep", data);
+	ok(postmaster_gone(data), "gone: what works there is no server");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	free(pidfile);
+	free(program);
+	free(data);
+}
+
 void
 test_files(const char *directory)
 {
+	test_gone(directory);
 	test_read(directory);
 	test_epoch(directory);
 	test_originals(directory);
