@@ -191,11 +191,18 @@ next_ordinal(void)
 	return next;
 }
 
+/* A node is to follow this primary by it. */
+static bool
+concerns_standby(const Step *step)
+{
+	return strcmp(step->name, "rejoin") == 0 || strcmp(step->name, "follow") == 0;
+}
+
 /* It has changed, or may have, what no undo puts back: a route beside others, a node that it has begun to rewind. */
 static bool
 is_lasting(const Step *step)
 {
-	if (strcmp(step->name, "rejoin") == 0 || strcmp(step->name, "follow") == 0)
+	if (concerns_standby(step))
 		return step->sent && !step->untouched;
 	return strcmp(step->name, "repoint") == 0;
 }
@@ -345,9 +352,7 @@ find_stuck(void)
 	{
 		Step	   *step = &run->steps[i];
 
-		if (step->state == STEP_FAILED &&
-			(strcmp(step->name, "repoint") == 0 || strcmp(step->name, "rejoin") == 0 || strcmp(step->name, "follow") == 0 ||
-			 cannot_write(step)))
+		if (step->state == STEP_FAILED && (strcmp(step->name, "repoint") == 0 || concerns_standby(step) || cannot_write(step)))
 			return step;
 	}
 	return NULL;
@@ -357,7 +362,7 @@ find_stuck(void)
 static void
 finish_stuck(Step *failed)
 {
-	bool		node = strcmp(failed->name, "rejoin") == 0 || strcmp(failed->name, "follow") == 0;
+	bool		node = concerns_standby(failed);
 
 	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but %sstep %s of \"%s\" failed: %s. "
 			 "Mend the cause, then run SELECT pingpong.%s%s%s on it.",
