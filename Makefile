@@ -23,7 +23,7 @@ bench:
 else
 
 MODULE_big = pg_pingpong
-OBJS = pg_pingpong.o $(patsubst %.c,%.o,$(sort $(wildcard gate/*.c worker/*.c common/*.c)))
+OBJS = pg_pingpong.o $(patsubst %.c,%.o,$(sort $(wildcard gate/*.c worker/*.c worker/*/*.c common/*.c)))
 EXTENSION = pg_pingpong
 DATA = pg_pingpong--1.0.sql
 PGFILEDESC = "pg_pingpong - planned switchover in one statement"
@@ -52,11 +52,11 @@ pg_pingpong--1.0.sql: $(sort $(wildcard schema/*.sql))
 all: pg_pingpong--1.0.sql pingpong-agent
 
 # The agent is an ordinary program: no server headers, its own objects.
-AGENT_OBJS = $(patsubst %.c,%.agent.o,$(sort $(wildcard agent/*.c common/*.c)))
+AGENT_OBJS = $(patsubst %.c,%.agent.o,$(sort $(filter-out agent/test/%,$(wildcard agent/*.c agent/*/*.c common/*.c))))
 AGENT_CFLAGS = -std=gnu11 -g -O2 -fstack-protector-strong -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -I$(srcdir) \
 	-I$(shell $(PG_CONFIG) --includedir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers
 AGENT_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq -lmicrohttpd -lgnutls -ljansson -linih -lpthread
-AGENT_HEADERS = $(wildcard agent/*.h common/*.h)
+AGENT_HEADERS = $(wildcard agent/*.h agent/*/*.h common/*.h)
 
 %.agent.o: %.c $(AGENT_HEADERS)
 	$(CC) $(AGENT_CFLAGS) -c -o $@ $<
@@ -72,7 +72,7 @@ install-agent: pingpong-agent
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'
 	$(INSTALL_PROGRAM) pingpong-agent '$(DESTDIR)$(bindir)/pingpong-agent'
 
-$(OBJS): $(wildcard *.h gate/*.h worker/*.h common/*.h)
+$(OBJS): $(wildcard *.h gate/*.h worker/*.h worker/*/*.h common/*.h)
 .PHONY: install-agent
 
 endif
