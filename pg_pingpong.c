@@ -10,6 +10,7 @@
 #include "utils/guc.h"
 
 #include "gate/gate.h"
+#include "worker/shared.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;

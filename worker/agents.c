@@ -26,7 +26,7 @@
 #include "pg_compat.h"
 #include "worker/agents.h"
 #include "worker/clock.h"
-#include "worker/worker.h"
+#include "worker/settings.h"
 
 #define ANSWER_LIMIT	(1024 * 1024)
 #define MAX_SOCKETS		64

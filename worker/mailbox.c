@@ -1,6 +1,6 @@
 /*
- * mailbox.c - how backends and the worker talk: one request at a time, a ring
- * of events while it is worked on, one answer.
+ * mailbox.c - the worker's end of the mailbox: one request at a time, a ring of
+ * events while it is worked on, one answer.
  *
  * The asking backend may die at any moment; nothing here waits for it. When
  * the worker dies its successor finds `busy` and answers that the worker was
@@ -10,61 +10,16 @@
 
 #include "miscadmin.h"
 #include "storage/ipc.h"
-#include "storage/proc.h"
-#include "storage/procarray.h"
-#include "storage/shmem.h"
 
 #include "gate/gate.h"
-#include "worker/worker.h"
-
-WorkerShared *worker_shared;
-
-void
-verdict_set(Verdict *v, const char *sqlstate, const char *message)
-{
-	memset(v, 0, sizeof(*v));
-	strlcpy(v->sqlstate, sqlstate, sizeof(v->sqlstate));
-	strlcpy(v->message, message, sizeof(v->message));
-}
-
-static void
-wake_asker(pid_t pid)
-{
-	PGPROC	   *proc = pid == 0 ? NULL : BackendPidGetProc(pid);
-
-	if (proc != NULL)
-		SetLatch(&proc->procLatch);
-}
-
-/* From the shared memory start-up hook, also after a crash restart. */
-void
-worker_shmem_startup(void)
-{
-	bool		found;
-
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	worker_shared = ShmemInitStruct("pg_pingpong worker", sizeof(WorkerShared), &found);
-	if (!found)
-	{
-		memset(worker_shared, 0, sizeof(WorkerShared));
-		worker_shared->lock = &GetNamedLWLockTranche("pg_pingpong worker")->lock;
-	}
-	LWLockRelease(AddinShmemInitLock);
-}
-
-void
-worker_shmem_request(void)
-{
-	RequestAddinShmemSpace(MAXALIGN(sizeof(WorkerShared)));
-	RequestNamedLWLockTranche("pg_pingpong worker", 1);
-}
+#include "worker/mailbox.h"
 
 /* The worker begins: a request that its predecessor left gets an answer. */
 void
 mailbox_attach(void)
 {
 	bool		left_over;
-	Verdict		v;
+	Failure		v;
 	Outcome		none;
 
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
@@ -75,7 +30,7 @@ mailbox_attach(void)
 	if (!left_over)
 		return;
 	memset(&none, 0, sizeof(none));
-	verdict_set(&v, "57P02", "the pg_pingpong worker was restarted while it worked on the request");
+	failure_set(&v, "57P02", "the pg_pingpong worker was restarted while it worked on the request");
 	strlcpy(v.hint, "A run that had begun is in pingpong.run; the worker goes on with it or undoes it.", sizeof(v.hint));
 	mailbox_answer(&none, &v);
 	mailbox_finish();
@@ -97,7 +52,7 @@ mailbox_detach(int code, Datum arg)
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	if (worker_shared->pid == MyProcPid)
 		worker_shared->pid = 0;
-	wake_asker(worker_shared->asker);
+	shared_wake(worker_shared->asker);
 	LWLockRelease(worker_shared->lock);
 }
 
@@ -158,15 +113,15 @@ mailbox_cancel_wanted(int64 run)
 
 /* Gives the asking backend its answer; the work may go on afterwards. */
 void
-mailbox_answer(const Outcome *outcome, const Verdict *verdict)
+mailbox_answer(const Outcome *outcome, const Failure *failure)
 {
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	if (worker_shared->answered < worker_shared->request)
 	{
 		worker_shared->answered = worker_shared->request;
 		worker_shared->outcome = *outcome;
-		worker_shared->verdict = *verdict;
-		wake_asker(worker_shared->asker);
+		worker_shared->failure = *failure;
+		shared_wake(worker_shared->asker);
 	}
 	LWLockRelease(worker_shared->lock);
 }
@@ -207,7 +162,7 @@ mailbox_event(const char *fmt,...)
 	event->at = GetCurrentTimestamp();
 	strlcpy(event->text, text, sizeof(event->text));
 	worker_shared->nevents++;
-	wake_asker(worker_shared->asker);
+	shared_wake(worker_shared->asker);
 	LWLockRelease(worker_shared->lock);
 }
 
@@ -225,7 +180,7 @@ mailbox_awake(void)
 
 /* The backend that waits for the present request; 0: none. */
 pid_t
-worker_asker(void)
+mailbox_asker(void)
 {
 	pid_t		asker;
 

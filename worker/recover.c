@@ -2,7 +2,7 @@
  * recover.c - what a predecessor left running: at the start of the worker, when this server has just been promoted,
  * and when its seal was removed.
  *
- * The target asks how it was promoted (baton.c), a sealed source whether it was (verdict.c). What was begun by
+ * The target asks how it was promoted (phase/takeover.c), a sealed source whether it was (phase/ask.c). What was begun by
  * another primary, or had moved this one away before it took writes again, is not gone on with: an operator must
  * decide.
  */
@@ -11,13 +11,19 @@
 #include "miscadmin.h"
 
 #include "gate/gate.h"
+#include "worker/clock.h"
+#include "worker/finish.h"
 #include "worker/journal.h"
-#include "worker/runner.h"
+#include "worker/phase/ask.h"
+#include "worker/recover.h"
+#include "worker/runbook.h"
+#include "worker/settings.h"
+#include "worker/shared.h"
 
 #define RECOVER_US		(1000 * 1000)
 #define RECOVER_TRIES	10
-
 static int	recover_tries;
+
 static int64 recover_at;		/* now_us() */
 
 /* What to run for it here, if it is still wanted. */
@@ -58,7 +64,7 @@ disown(void)
 	else
 		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", does not go on with it. "
 				 "If it is still wanted, run %s.", run->source, worker_self(), remedy);
-	run_finish(restores ? "rolled_back" : "stuck");
+	finish_run(restores ? "rolled_back" : "stuck");
 }
 
 /*
@@ -78,17 +84,6 @@ had_moved_away(void)
 	return known || run->switched || (promote && promote->state == STEP_SUCCEEDED);
 }
 
-/* Both may take writes: nothing of the target is undone, and an operator must decide. */
-void
-run_opened_behind(void)
-{
-	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" was promoted, or another server was since, and this server takes writes. "
-			 "Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT pingpong.rebuild('%s') here.",
-			 run->target, run->target);
-	verdict_set(&run->verdict, "55000", "the target was promoted, and this server takes writes");
-	run_finish("stuck");
-}
-
 static void
 recover_source(void)
 {
@@ -100,16 +95,16 @@ recover_source(void)
 		run->seal_lsn = seal.lsn;
 		run->ordered = true;
 		run->armed_us = now_us();
-		run_in_doubt();
+		ask_begin();
 		return;
 	}
 	if (had_moved_away())
 	{
-		run_opened_behind();
+		finish_opened_behind();
 		return;
 	}
 	strlcpy(run->sentence, sentence, sizeof(run->sentence));
-	verdict_burned();
+	ask_burned();
 	strlcpy(run->sentence, sentence, sizeof(run->sentence));
 }
 
@@ -124,7 +119,7 @@ recover(void)
 	run->is_target = run->moves && strcmp(run->target, worker_self()) == 0;
 	run->answered = true;
 	journal_load_topology(run);
-	journal_load_steps(run);
+	runbook_load(run);
 	if (!run->is_target && strcmp(run->source, worker_self()) != 0)
 	{
 		disown();
@@ -152,7 +147,7 @@ recover(void)
  * that is ours to go on with or to undo? False: look again, what raised an error here before may not do so for ever.
  */
 bool
-runner_recover(void)
+recover_look(void)
 {
 	MemoryContext old;
 
@@ -174,6 +169,6 @@ recover_failed(const ErrorData *error)
 {
 	recover_at = now_us() + RECOVER_US;
 	if (++recover_tries >= RECOVER_TRIES)
-		run_give_up(error);
+		finish_give_up(error);
 	run_forget();
 }

@@ -4,7 +4,9 @@
 #include "postgres.h"
 
 #include "gate/gate.h"
-#include "worker/journal.h"
+#include "worker/clock.h"
+#include "worker/relaxation.h"
+#include "worker/restore.h"
 #include "worker/runner.h"
 
 #define LOOK_US			(5 * 1000 * 1000)
@@ -20,7 +22,7 @@ restore_if_due(void)
 	if (now_us() < look_at || gate_state() != GATE_OPEN)
 		return;
 	look_at = now_us() + pause_us;	/* also if this raises an error */
-	if (!journal_relaxed_due())
+	if (!relaxation_due())
 	{
 		pause_us = LOOK_US;
 		return;

@@ -13,8 +13,7 @@
 
 #include "gate/gate.h"
 #include "worker/agents.h"
-#include "worker/clock.h"
-#include "worker/worker.h"
+#include "worker/shared.h"
 
 typedef struct Run Run;
 typedef struct Step Step;
@@ -41,7 +40,7 @@ typedef enum ActionResult
 {
 	ACTION_WAIT,				/* look again */
 	ACTION_DONE,
-	ACTION_FAILED				/* step->message says why, step->verdict the SQLSTATE */
+	ACTION_FAILED				/* step->message says why, step->failure the SQLSTATE */
 } ActionResult;
 
 /*
@@ -60,7 +59,7 @@ struct Step
 {
 	int			ordinal;
 	char		name[32];
-	char		subject[PP_NAME_LEN];	/* node or route */
+	char		node[PP_NAME_LEN];	/* on what: a node, or a route */
 	char		undo[32];
 	char		needs[32];		/* skipped, unless the steps of that action succeeded */
 	const Action *action;
@@ -78,7 +77,7 @@ struct Step
 	char	   *detail;			/* JSON text, or NULL */
 	int64		unheard;		/* now_us() since when the agent gives no answer; 0: it does */
 	char		message[PP_TEXT_LEN];
-	Verdict		verdict;		/* why its last attempt failed; the run's only where the step ends the run */
+	Failure		failure;		/* why its last attempt failed; the run's only where the step ends the run */
 
 	int			phase;			/* an action's own */
 	XLogRecPtr	lsn;			/* an action's own */
@@ -161,7 +160,7 @@ struct Run
 	double		elapsed_ms;		/* of the blackout, before blackout_began (after the baton) */
 	TimestampTz blackout_at;	/* when it began, by this host's clock (after the baton) */
 	bool		noted;			/* asked for the old primary's measurement */
-	bool		ordered;		/* promote was sent: only a verdict may undo it */
+	bool		ordered;		/* promote was sent: only a verdict of the agent may undo it */
 	bool		switched;		/* writes flow on the target */
 	bool		answered;
 	bool		own;			/* the worker's own: nobody waits for it */
@@ -169,7 +168,7 @@ struct Run
 	int			errors;			/* that the journal or an action raised */
 	XLogRecPtr	seal_lsn;
 	char		sentence[PP_TEXT_LEN];
-	Verdict		verdict;		/* what ended it, or is about to: the caller gets it as an error; else empty */
+	Failure		failure;		/* what ended it, or is about to: the caller gets it as an error; else empty */
 	json_t	   *notes;
 
 	/* gathering, asking for the verdict, taking over */
@@ -177,81 +176,67 @@ struct Run
 	AgentCall  *ask;
 	int			asks;
 	int64		ask_at;			/* now_us() */
-	bool		token_asked;	/* baton.c: `ask` is to the token, not to the job */
+	bool		token_asked;	/* takeover.c: `ask` is to the token, not to the job */
 	bool		told_waiting;
 	char		told[PP_TEXT_LEN];	/* the last reason that was logged */
 	int64		unheard;		/* now_us() since when our own agent gives no answer; 0: it does */
 	int64		armed_us;		/* now_us() when the token was armed for certain: its time to live has run from then */
-	int			witness;		/* verdict.c: how far the second witness has been heard */
+	int			witness;		/* ask.c: how far the second witness has been heard */
 	XLogRecPtr	witness_lsn;
 };
 
 /* The state that the old primary shows when its part is over; the run goes on at its target. */
 #define RUN_HANDED_OVER	"handed over"
 
-/* options, in ms */
+extern MemoryContext run_context;
+extern Run *run;				/* NULL: nothing to do */
+
+/* An empty one, in run_context; and letting go of it, so that the next request may come. */
+extern Run *run_new(void);
+extern void run_forget(void);
+
+/* What pingpong.progress shows; the answer to who waits, once. */
+extern void run_publish(void);
+extern void run_answer(const char *state);
+
+/* Options of the request; times in ms. */
 extern int	run_option_int(Run *run, const char *name, int otherwise);
 extern const char *run_option_text(Run *run, const char *name, const char *otherwise);
+
+/* Look-ups; NULL if there is none. */
 extern RunNode *run_node(Run *run, const char *name);
 extern RunRoute *run_route(Run *run, const char *name);
-extern bool run_node_is_away(Run *run, RunNode *node);
-extern bool run_find_target(Run *run, LagStandby *lag);
-extern double run_blackout_so_far(Run *run);
-extern json_t *run_long_transactions(int ms);
-extern ActionResult calm_walwriter(Step *step);
-extern void wal_pad(int bytes);
-extern int	run_token_ttl_ms(Run *run);
 extern Step *run_promote_step(Run *run);
+
+/* Nobody waits for the node: it was let go before, or this run lets it go. */
+extern bool run_node_is_away(Run *run, RunNode *node);
+
+/* Where the target is, as this server's walsender knows it. */
+extern bool run_find_target(Run *run, LagStandby *lag);
+
+/* Time to live of the promote token, in ms. */
+extern int	run_token_ttl_ms(Run *run);
+
+/* Whether the one who waits for it has cancelled it. */
+extern bool run_cancelled_by_caller(void);
+
 extern const char *step_state_name(StepState state);
 extern StepState step_state_from(const char *name);
 
-/* actions.c, actions_gate.c, actions_agent.c */
-extern const Action actions_of_gate[];
-extern const Action actions_of_agents[];
-extern const Action actions_of_settings[];
-extern const Action *action_find(const char *name);
+/* A node is to follow this primary by the step. */
+extern bool step_concerns_standby(const Step *step);
+
+/* The step failed, and this is why. Whether the run fails with it is not known here. Gives ACTION_FAILED. */
 extern ActionResult step_fail(Step *step, const char *sqlstate, const char *fmt,...) pg_attribute_printf(3, 4);
-extern ActionResult job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params);
-extern ActionResult job_advance(Run *run, Step *step);
-extern void job_cancel(Run *run, Step *step);
-extern json_t *job_result(json_t *job);
-extern json_t *blackout_steps(Run *run);
-extern const char *json_text(json_t *object, const char *name);	/* "" where there is none */
-extern const char *call_problem(AgentCall *call);	/* why it gave no usable answer, in one line */
-extern char *job_url(Run *run, const char *node);
-extern json_t *job_request(Run *run, const char *step, const char *action, json_t *params, int wait_ms);
+
+/* What the step left behind for its undo and for the report: a new reference or NULL; and keeping it (borrowed). */
 extern json_t *step_detail(Step *step);
 extern void step_keep(Step *step, json_t *detail);
+
+/* Lets go of the step's call. */
 extern void step_release(Step *step);
-extern bool run_paused_after(const char *action);
 
-/* actions_settings.c: a setting that one action relaxes for the time of a run, and another puts back */
-typedef struct Relaxation
-{
-	const char *relax;
-	const char *restore;
-	const char *setting;
-	const char *relaxed;		/* its value meanwhile */
-	bool		names;			/* of nodes, which change their parts */
-} Relaxation;
-
-extern const Relaxation *relaxation_of(const char *action);
-extern char *relaxation_wanted(Run *run, const Relaxation *r, const char *node);
-
-/* runner.c */
-extern void runner_startup(void);
-extern bool runner_busy(void);
-extern bool runner_gives_way(void);
-extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
-extern void runner_start_own(const char *runbook);
-extern void runner_reject(void);
-extern long runner_advance(void);
-extern void runner_error(const ErrorData *error);
-
-/* recover.c */
-extern bool runner_recover(void);
-
-/* restore.c */
-extern void restore_if_due(void);
+/* A text of a JSON object; "" where there is none. */
+extern const char *json_text(json_t *object, const char *name);
 
 #endif

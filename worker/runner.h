@@ -1,13 +1,12 @@
 /*
- * runner.h - what the files of the state machine share: the run that is being
- * worked on, and its phases.
+ * runner.h - the state machine of a run: which phase it is in, and its function.
  *
- *   gather.c   RUN_GATHERING      facts, preflight, then the run is stored
- *   runner.c   RUN_FORWARD        group by group
- *   undo.c     RUN_UNDOING        the way back
- *   verdict.c  RUN_ASKING         promote was ordered, the answer is missing
- *   baton.c    RUN_TAKING_OVER    on the target, after its promotion
- *   recover.c                     which of them a run that was found begins with
+ *   phase/gather.c    RUN_GATHERING     facts, preflight, then the run is stored
+ *   phase/forward.c   RUN_FORWARD       group by group
+ *   phase/undo.c      RUN_UNDOING       the way back
+ *   phase/ask.c       RUN_ASKING        promote was ordered, the answer is missing
+ *   phase/takeover.c  RUN_TAKING_OVER   on the target, after its promotion
+ *   recover.c                           which of them a run that was found begins with
  *
  * A phase's function moves as far as it can without waiting and gives the
  * longest nap in ms.
@@ -17,43 +16,25 @@
 
 #include "worker/run.h"
 
-extern MemoryContext run_context;
-extern Run *run;				/* NULL: nothing to do */
+extern void runner_startup(void);
+extern bool runner_busy(void);
 
-/* runner.c */
-extern Run *run_new(void);
-extern void run_publish(void);
-extern void run_answer(const char *state);
-extern void run_finish(const char *state);
-extern void run_forget(void);
-extern long run_in_doubt(void);
-extern bool run_overruled(void);
-extern bool run_cancelled_by_caller(void);
-extern void run_give_up(const ErrorData *error);
+/* Whether who asks for something now shall wait a moment rather than be refused. */
+extern bool runner_gives_way(void);
 
-/* recover.c */
-extern void run_opened_behind(void);
-extern void recover_failed(const ErrorData *error);
+/* A backend asks for something; nothing else is being done. */
+extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
 
-/* steps.c */
-extern void step_move(Step *step);
-extern void step_failed(Step *step);
-extern void step_give_up(Step *step);
+/* A run that nobody has asked for: the worker's own. */
+extern void runner_start_own(const char *runbook);
 
-/* gather.c */
-extern void gather_start(void);
-extern long gather_advance(void);
+/* A backend asks for something while a run is going on. */
+extern void runner_reject(void);
 
-/* undo.c */
-extern void undo_start(void);
-extern long undo_advance(void);
+/* Moves the run as far as it goes without waiting; gives the longest nap in ms. */
+extern long runner_advance(void);
 
-/* verdict.c */
-extern void verdict_burned(void);
-extern long verdict_advance(void);
-
-/* baton.c */
-extern long baton_advance(void);
-extern void baton_take_steps(json_t *timeline);
+/* It raised an error. */
+extern void runner_error(const ErrorData *error);
 
 #endif

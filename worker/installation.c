@@ -1,5 +1,5 @@
 /*
- * place.c - the commonest first mistakes: the module is not loaded, the
+ * installation.c - the commonest first mistakes: the module is not loaded, the
  * extension is not where the worker looks, the worker does not run. Each gets
  * its sentence, with the remedy, before anything waits for an answer.
  */
@@ -11,16 +11,15 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "storage/proc.h"
-#include "storage/procarray.h"
 
 #include "gate/gate.h"
 #include "pg_compat.h"
-#include "worker/worker.h"
+#include "worker/installation.h"
+#include "worker/settings.h"
+#include "worker/shared.h"
 
 #define START_US	(3 * 1000 * 1000)	/* a server that was just started or promoted has its worker by then */
 #define WAIT_MS		50
-
 PG_FUNCTION_INFO_V1(pingpong_check_database);
 PG_FUNCTION_INFO_V1(pingpong_check_installation);
 
@@ -32,7 +31,7 @@ in_worker_database(void)
 
 /* ERROR 55000 unless the module is loaded and this is the database of its worker. */
 void
-place_require_database(void)
+installation_require_database(void)
 {
 	char	   *here;
 
@@ -54,20 +53,6 @@ place_require_database(void)
 					 worker_database, here)));
 }
 
-void
-place_wake_worker(void)
-{
-	PGPROC	   *proc;
-	pid_t		pid;
-
-	LWLockAcquire(worker_shared->lock, LW_SHARED);
-	pid = worker_shared->pid;
-	LWLockRelease(worker_shared->lock);
-	proc = pid ? BackendPidGetProc(pid) : NULL;
-	if (proc != NULL)
-		SetLatch(&proc->procLatch);
-}
-
 static void
 look_at_worker(bool *runs, bool *ready)
 {
@@ -82,13 +67,13 @@ look_at_worker(bool *runs, bool *ready)
  * just starting, or has not seen a new extension yet, is waited for.
  */
 void
-place_require_worker(void)
+installation_require_worker(void)
 {
 	int64		limit = gate_clock() + START_US;
 	bool		runs;
 	bool		ready;
 
-	place_require_database();
+	installation_require_database();
 	if (RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -96,7 +81,7 @@ place_require_worker(void)
 				 errhint("Ask the primary.")));
 	for (look_at_worker(&runs, &ready); !ready && gate_clock() < limit; look_at_worker(&runs, &ready))
 	{
-		place_wake_worker();
+		shared_wake_worker();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_MS, worker_wait_event());
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -119,7 +104,7 @@ place_require_worker(void)
 Datum
 pingpong_check_database(PG_FUNCTION_ARGS)
 {
-	place_require_database();
+	installation_require_database();
 	PG_RETURN_VOID();
 }
 

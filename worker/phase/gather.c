@@ -8,9 +8,13 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
-#include "gate/gate.h"
+#include "worker/job.h"
 #include "worker/journal.h"
-#include "worker/runner.h"
+#include "worker/mailbox.h"
+#include "worker/phase/gather.h"
+#include "worker/relaxation.h"
+#include "worker/runbook.h"
+#include "worker/settings.h"
 
 #define FACTS_MS		5000
 
@@ -55,7 +59,7 @@ store_fact(RunNode *node, AgentCall *call)
 static void
 drop_request(void)
 {
-	verdict_set(&run->verdict, "57014", "the run was cancelled before it began");
+	failure_set(&run->failure, "57014", "the run was cancelled before it began");
 	run_answer("refused");
 	run_forget();
 }
@@ -75,7 +79,7 @@ facts_are_in(void)
 	}
 	if (run->request == REQUEST_SWITCHOVER)
 	{
-		failed = journal_preflight(run, &run->verdict);
+		failed = journal_preflight(run, &run->failure);
 		if (run_cancelled_by_caller())
 		{
 			drop_request();
@@ -90,13 +94,13 @@ facts_are_in(void)
 		mailbox_event("preflight passed");
 		json_object_set_new(run->notes, "timeline", json_integer(GetWALInsertionTimeLine()));
 		json_object_set_new(run->notes, "standbys", journal_standby_names());
-		names = journal_relaxed(worker_self(), "synchronous_standby_names");	/* of an earlier run, not restored yet */
+		names = relaxation_remembered(worker_self(), "synchronous_standby_names");	/* of an earlier run, not restored yet */
 		json_object_set_new(run->notes, "synchronous_standby_names",
 							json_string(names ? names : GetConfigOption("synchronous_standby_names", false, false)));
 	}
 	journal_find_routes(run);
 	journal_create_run(run);
-	journal_load_steps(run);
+	runbook_load(run);
 	journal_save_run(run);
 	journal_save_steps(run);
 	run->phase = RUN_FORWARD;

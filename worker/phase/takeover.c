@@ -1,5 +1,5 @@
 /*
- * baton.c - the promoted target takes the run over from the journal.
+ * takeover.c - the promoted target takes the run over from the journal.
  *
  * Its own agent says whether it was this run that promoted the server: by the job of the promotion, or, where that did
  * not survive (a power failure just behind the promotion), by the token, which was on disk before the order. Without
@@ -9,11 +9,15 @@
 
 #include "access/xlog.h"
 #include "miscadmin.h"
-#include "utils/memutils.h"
+#include "utils/timestamp.h"
 
-#include "gate/gate.h"
-#include "worker/journal.h"
-#include "worker/runner.h"
+#include "worker/blackout.h"
+#include "worker/clock.h"
+#include "worker/finish.h"
+#include "worker/job.h"
+#include "worker/mailbox.h"
+#include "worker/phase/takeover.h"
+#include "worker/settings.h"
 
 #define ASK_US			(100 * 1000)
 #define TELL_US			(2 * 1000 * 1000)
@@ -23,44 +27,6 @@ static TimestampTz
 from_ms(double ms)
 {
 	return (TimestampTz) (ms * 1000) - ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
-}
-
-/* ---- what the old primary measured ---- */
-
-static Step *
-step_of(json_t *was)
-{
-	for (int i = 0; i < run->nsteps; i++)
-	{
-		Step	   *step = &run->steps[i];
-
-		if (step->ordinal == json_integer_value(json_object_get(was, "ordinal")) &&
-			strcmp(step->name, json_text(was, "action")) == 0 && strcmp(step->subject, json_text(was, "node")) == 0)
-			return step;
-	}
-	return NULL;
-}
-
-/* Its steps of the blackout, also those behind its last word in the journal. */
-void
-baton_take_steps(json_t *timeline)
-{
-	size_t		i;
-	json_t	   *was;
-
-	json_array_foreach(json_object_get(timeline, "steps"), i, was)
-	{
-		Step	   *step = step_of(was);
-
-		if (step == NULL)
-			continue;
-		step->state = STEP_SUCCEEDED;
-		step->attempt = 1;
-		step->ms = json_number_value(json_object_get(was, "ms"));
-		step->started = run->blackout_at + (TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
-		step->ended = step->started + (TimestampTz) (step->ms * 1000);
-		strlcpy(step->message, json_text(was, "message"), sizeof(step->message));
-	}
 }
 
 /* `result`: of the promotion's job or of the token; `ordered` and `took`: of the order, in ms. */
@@ -77,7 +43,7 @@ take_timeline(json_t *result, double ordered, double took)
 	if (sscanf(json_text(timeline, "seal_lsn"), "%X/%X", &hi, &lo) == 2)
 		run->seal_lsn = ((uint64) hi << 32) | lo;
 	run->blackout_at = began;
-	baton_take_steps(timeline);
+	blackout_take_steps(timeline);
 	promote->state = STEP_SUCCEEDED;
 	promote->attempt = Max(promote->attempt, 1);
 	promote->started = from_ms(ordered);
@@ -180,7 +146,7 @@ wait_on(void)
 		run->told_waiting = true;
 	}
 	if (cancelled || now_us() - run->unheard >= worker_rejoin_timeout * INT64CONST(1000))
-		run_finish("stuck");
+		finish_run("stuck");
 }
 
 static void
@@ -189,7 +155,7 @@ not_ours(const char *reason)
 	snprintf(run->sentence, sizeof(run->sentence),
 			 "This server was promoted, but not by this run%s%s. Make sure that \"%s\" takes no writes before you repoint anything.",
 			 reason[0] ? ": " : "", reason, run->source);
-	run_finish("stuck");
+	finish_run("stuck");
 }
 
 /* True: the run is decided. */
@@ -233,7 +199,7 @@ begin_anew(void)
 }
 
 long
-baton_advance(void)
+takeover_advance(void)
 {
 	MemoryContext old;
 	bool		decided;

@@ -5,9 +5,12 @@
 
 #include "utils/memutils.h"
 
-#include "gate/gate.h"
-#include "worker/journal.h"
-#include "worker/runner.h"
+#include "worker/action/table.h"
+#include "worker/blackout.h"
+#include "worker/finish.h"
+#include "worker/mailbox.h"
+#include "worker/phase/undo.h"
+#include "worker/step.h"
 
 #define UNDO_MS			10000
 
@@ -66,7 +69,7 @@ mark_undone(void)
 	for (int u = 0; u < run->nundo; u++)
 		for (int i = 0; i < run->nsteps; i++)
 			if (run->steps[i].ordinal == run->undo[u].ordinal && strcmp(run->steps[i].undo, run->undo[u].name) == 0 &&
-				strcmp(run->steps[i].subject, run->undo[u].subject) == 0 && run->undo[u].state == STEP_SUCCEEDED)
+				strcmp(run->steps[i].node, run->undo[u].node) == 0 && run->undo[u].state == STEP_SUCCEEDED)
 				run->steps[i].state = STEP_UNDONE;
 }
 
@@ -105,10 +108,10 @@ undo_advance(void)
 	for (int i = 0; i < run->nundo && run->errors == 0; i++)	/* not again when the row could not be written */
 		if (run->undo[i].state == STEP_FAILED)
 			used += snprintf(run->sentence + Min(used, sizeof(run->sentence) - 1), sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1),
-							 "; the undo %s of \"%s\" failed: %s", run->undo[i].name, run->undo[i].subject, run->undo[i].message);
+							 "; the undo %s of \"%s\" failed: %s", run->undo[i].name, run->undo[i].node, run->undo[i].message);
 	if (was_promoted())
-		run_opened_behind();
+		finish_opened_behind();
 	else
-		run_finish("rolled_back");
+		finish_run("rolled_back");
 	return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * verdict.c - promote was ordered and not answered: who can say what became of it? Until somebody does, this server
+ * ask.c - promote was ordered and not answered: who can say what became of it? Until somebody does, this server
  * stays sealed and asks.
  *
  * The first witness is the target's agent. "promoted" ends the doubt, and so does "burned", if it is said by the
@@ -13,8 +13,12 @@
 #include "miscadmin.h"
 
 #include "gate/gate.h"
-#include "worker/journal.h"
-#include "worker/runner.h"
+#include "worker/clock.h"
+#include "worker/job.h"
+#include "worker/mailbox.h"
+#include "worker/phase/ask.h"
+#include "worker/phase/undo.h"
+#include "worker/wal.h"
 
 #define ASK_US			(20 * 1000)
 #define ASK_LATER_US	(1000 * 1000)
@@ -39,7 +43,7 @@ ask_verdict(void)
  * the run went on without that, and this is still the blackout.
  */
 static void
-verdict_promoted(void)
+promoted(void)
 {
 	Step	   *promote = run_promote_step(run);
 
@@ -55,22 +59,22 @@ verdict_promoted(void)
 			step->state = STEP_PENDING;
 	}
 	run->sentence[0] = '\0';
-	memset(&run->verdict, 0, sizeof(run->verdict));
+	memset(&run->failure, 0, sizeof(run->failure));
 	run->phase = RUN_FORWARD;
 }
 
 void
-verdict_burned(void)
+ask_burned(void)
 {
 	Step	   *promote = run_promote_step(run);
 
 	run->ordered = false;
-	if (run->verdict.sqlstate[0])
-		snprintf(run->sentence, sizeof(run->sentence), "the target was not promoted: %s", run->verdict.message);
+	if (run->failure.sqlstate[0])
+		snprintf(run->sentence, sizeof(run->sentence), "the target was not promoted: %s", run->failure.message);
 	else
 	{
-		verdict_set(&run->verdict, "55000", "the target was not promoted");
-		strlcpy(run->sentence, run->verdict.message, sizeof(run->sentence));
+		failure_set(&run->failure, "55000", "the target was not promoted");
+		strlcpy(run->sentence, run->failure.message, sizeof(run->sentence));
 	}
 	for (int i = 0; i < run->nsteps; i++)
 		if (run->steps[i].state == STEP_PENDING && (promote == NULL || run->steps[i].ordinal < promote->ordinal) && run->steps[i].undo[0])
@@ -185,7 +189,7 @@ moved_on(void)
 	snprintf(run->sentence, sizeof(run->sentence), "The primary has moved on: the agent of \"%s\" knows a newer epoch than %lld. "
 			 "This server stays sealed. On the present primary run SELECT pingpong.rebuild('%s').", run->target,
 			 (long long) run->epoch, run->source);
-	verdict_set(&run->verdict, "55000", run->sentence);
+	failure_set(&run->failure, "55000", run->sentence);
 	ereport(LOG, (errmsg("run " INT64_FORMAT ": %s", run->id, run->sentence)));
 	mailbox_event("%s", run->sentence);
 	strlcpy(run->state, "stuck", sizeof(run->state));
@@ -211,9 +215,9 @@ judge_answer(void)
 	if (call->status == 409)
 		moved_on();
 	else if (strcmp(verdict, "promoted") == 0)
-		verdict_promoted();
+		promoted();
 	else if (strcmp(verdict, "burned") == 0 && memory_is_right(result))
-		verdict_burned();
+		ask_burned();
 	else
 	{
 		const char *reason = json_text(result, "reason");
@@ -237,19 +241,47 @@ judge_witness(void)
 		return false;
 	ereport(LOG, (errmsg("run " INT64_FORMAT ": \"%s\" still follows this server after the time to live of its promote token, so it was not promoted",
 						 run->id, run->target)));
-	if (run->verdict.sqlstate[0] == '\0')
-		verdict_set(&run->verdict, "55000", "the target was not promoted: it still follows this server, and its agent cannot say more");
-	verdict_burned();
+	if (run->failure.sqlstate[0] == '\0')
+		failure_set(&run->failure, "55000", "the target was not promoted: it still follows this server, and its agent cannot say more");
+	ask_burned();
 	return true;
 }
 
 long
-verdict_advance(void)
+ask_begin(void)
+{
+	run->phase = RUN_ASKING;
+	run->ask_at = 0;
+	return 0;
+}
+
+/*
+ * An operator has removed the seal (pingpong.resume with a risk) while the run
+ * went on: this server takes writes again, so the order must not be given once
+ * more, and is taken back if it still can be.
+ */
+bool
+ask_overruled(void)
+{
+	GateSeal	seal;
+
+	if (run->is_target || run->seal_lsn == InvalidXLogRecPtr || run->switched || run->phase == RUN_UNDOING ||
+		(gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0))
+		return false;
+	run->ordered = false;
+	strlcpy(run->sentence, "an operator removed the seal; make sure that the target was not and will not be promoted",
+			sizeof(run->sentence));
+	failure_set(&run->failure, "55000", "the seal was removed by an operator");
+	return true;
+}
+
+long
+ask_advance(void)
 {
 	bool		decided;
 
 	run_publish();
-	if (run_overruled())
+	if (ask_overruled())
 	{
 		undo_start();
 		return 0;

@@ -1,22 +1,17 @@
 /*
- * actions_settings.c - settings that a run relaxes, and restores.
+ * relaxation.c - settings that a run relaxes, and what each is to be again.
  *
- * Each has two actions: one relaxes it, the other puts it back, as the undo of the first and at the end of a run that
- * went well. What is not put back (its node is away, no standby could satisfy it) stays in pingpong.relaxed, and the
- * idle worker restores it when it can be (restore.c).
+ * What is not put back by the end of a run (its node is away, no standby could satisfy it) stays in pingpong.relaxed,
+ * and the idle worker restores it when it can be (restore.c).
  */
 #include "postgres.h"
-
-#include <ctype.h>
 
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
-#include "worker/journal.h"
-#include "worker/run.h"
-
-#define SYNC_MS			10000	/* for standbys to be there, before their names are set */
-#define WAITING_MS		2000	/* commits wait for a standby that went in this moment, at most so long */
+#include "worker/db.h"
+#include "worker/relaxation.h"
+#include "worker/settings.h"
 
 static const Relaxation relaxations[] = {
 	/* writes on the new primary must not wait for a standby that is not back yet */
@@ -42,28 +37,18 @@ relaxation_of(const char *action)
 	return NULL;
 }
 
-static ActionResult
-setting_begin(Run *run, Step *step, const char *value, bool restore)
+/* What the setting of the node is to be again, palloc'd; NULL: nothing, or not known. */
+char *
+relaxation_remembered(const char *node, const char *setting)
 {
-	return job_begin(run, step, step->subject, "pg.setting",
-					 json_pack("{s:s, s:s?, s:b}", "name", relaxation_of(step->name)->setting, "value", value, "restore", (int) restore));
-}
+	MemoryContext context = CurrentMemoryContext;
+	char	   *wanted = NULL;
 
-static ActionResult
-relax_begin(Run *run, Step *step)
-{
-	return setting_begin(run, step, relaxation_of(step->name)->relaxed, false);
-}
-
-static ActionResult
-calm_wal_advance(Run *run, Step *step)
-{
-	ActionResult result;
-
-	if (step->lsn != InvalidXLogRecPtr)
-		return calm_walwriter(step);
-	result = job_advance(run, step);
-	return result == ACTION_DONE ? calm_walwriter(step) : result;
+	db_begin();
+	if (db_exec("SELECT wanted FROM pingpong.relaxed WHERE node = $1 AND name = $2", 2, node, setting) == 1 && db_text(0, 1))
+		wanted = MemoryContextStrdup(context, db_text(0, 1));
+	db_end();
+	return wanted;
 }
 
 /* ---- what it was ---- */
@@ -145,7 +130,7 @@ static Step *
 relaxing_step(Run *run, const Relaxation *r, const char *node)
 {
 	for (int i = 0; i < run->nsteps; i++)
-		if (strcmp(run->steps[i].name, r->relax) == 0 && strcmp(run->steps[i].subject, node) == 0)
+		if (strcmp(run->steps[i].name, r->relax) == 0 && strcmp(run->steps[i].node, node) == 0)
 			return &run->steps[i];
 	return NULL;
 }
@@ -167,7 +152,7 @@ relaxation_wanted(Run *run, const Relaxation *r, const char *node)
 	char	   *wanted;
 
 	if (step == NULL)
-		wanted = journal_relaxed(node, r->setting);
+		wanted = relaxation_remembered(node, r->setting);
 	else if (r->names && previous && previous[0] == '\0' && run->is_target)	/* promoted, whatever its routes do */
 		wanted = exchange_names(run, old);
 	else
@@ -176,82 +161,53 @@ relaxation_wanted(Run *run, const Relaxation *r, const char *node)
 	return wanted;
 }
 
-/* ---- putting it back ---- */
-
-/* Names are set, all else is put back as it was; an agent that remembers the same value does that with names, too. */
-static ActionResult
-restore_begin(Run *run, Step *step)
+static bool
+is_restored(Run *run, const Relaxation *r, Step *relaxing)
 {
-	const Relaxation *r = relaxation_of(step->name);
-	char	   *wanted = relaxation_wanted(run, r, step->subject);
-
-	return setting_begin(run, step, wanted, wanted == NULL || wanted[0] == '\0' || !r->names);
+	for (int i = 0; i < run->nsteps; i++)
+		if (strcmp(run->steps[i].name, r->restore) == 0 && strcmp(run->steps[i].node, relaxing->node) == 0 &&
+			run->steps[i].state == STEP_SUCCEEDED)
+			return true;
+	return relaxing->state == STEP_UNDONE;
 }
 
-/*
- * Here, on a primary that takes writes, the names make commits wait at once: not before standbys satisfy them. NULL:
- * there is nothing to wait for.
- */
-static char *
-names_to_satisfy(Run *run, Step *step)
+/* At the end of a run: what it relaxed and did not put back is remembered, what it put back is forgotten. */
+void
+relaxation_save(Run *run)
 {
-	char	   *wanted;
+	char		id[24];
 
-	if (strcmp(step->subject, worker_self()) != 0 || (run->moves && !run->is_target))
-		return NULL;
-	wanted = relaxation_wanted(run, relaxation_of(step->name), step->subject);
-	return wanted && wanted[0] ? wanted : NULL;
-}
-
-static ActionResult
-sync_restore_begin(Run *run, Step *step)
-{
-	char	   *names = names_to_satisfy(run, step);
-
-	if (names && !journal_satisfiable(names))
+	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
+	for (int i = 0; i < run->nsteps; i++)
 	{
-		if (run->moves && ms_since(step->clock) < SYNC_MS)
-			return ACTION_WAIT;
-		return step_fail(step, "55000", "no standby streams that satisfies \"%s\"; it stays relaxed until one does", names);
+		Step	   *step = &run->steps[i];
+		const Relaxation *r = relaxation_of(step->name);
+		bool		relaxes = r && strcmp(r->relax, step->name) == 0;
+		char	   *wanted;
+
+		if (r == NULL || step->state == STEP_PENDING || step->state == STEP_SKIPPED || (!relaxes && step->state != STEP_SUCCEEDED))
+			continue;
+		wanted = relaxation_wanted(run, r, step->node);
+		db_begin();
+		if (!relaxes || is_restored(run, r, step) || (wanted && strcmp(wanted, r->relaxed) == 0))
+			db_exec("DELETE FROM pingpong.relaxed WHERE node = $1 AND name = $2", 2, step->node, r->setting);
+		else
+			db_exec("INSERT INTO pingpong.relaxed (node, name, value, wanted, run) VALUES ($1, $2, $3, $4, $5::pg_catalog.int8) "
+						 "ON CONFLICT (node, name) DO UPDATE SET value = EXCLUDED.value, wanted = coalesce(EXCLUDED.wanted, relaxed.wanted), "
+						 "since = EXCLUDED.since, run = EXCLUDED.run", 5, step->node, r->setting, r->relaxed, wanted, id);
+		db_end();
 	}
-	step->phase = 1;
-	return restore_begin(run, step);
 }
 
-/* A standby may have gone in this moment: writes that wait for ever are worse than the old setting. */
-static ActionResult
-sync_restore_advance(Run *run, Step *step)
+/* Forgets what a person has set since on this server; true if something can be restored now. */
+bool
+relaxation_due(void)
 {
-	ActionResult result;
+	bool		due;
 
-	if (step->phase == 0)
-		return sync_restore_begin(run, step);
-	if (step->phase == 3)
-		return (result = job_advance(run, step)) == ACTION_WAIT ? result :
-			step_fail(step, "55000", "commits had to wait, no standby satisfied it; it stays relaxed until one does");
-	if (step->phase == 1 && (result = job_advance(run, step)) != ACTION_DONE)
-		return result;
-	if (step->phase == 1)
-	{
-		INSTR_TIME_SET_CURRENT(step->since);
-		step->phase = 2;
-	}
-	if (names_to_satisfy(run, step) == NULL || journal_synchronous())
-		return ACTION_DONE;
-	if (ms_since(step->since) < WAITING_MS)
-		return ACTION_WAIT;
-	step->phase = 3;
-	step->attempt++;
-	step_release(step);
-	return setting_begin(run, step, "", false);
+	db_begin();
+	db_exec("DELETE FROM pingpong.relaxed WHERE node = pingpong.node_name() AND pg_catalog.current_setting(name) IS DISTINCT FROM value", 0);
+	due = db_exec("SELECT FROM pingpong.relaxed_due() LIMIT 1", 0) == 1;
+	db_end();
+	return due;
 }
-
-const Action actions_of_settings[] = {
-	{"sync_relax", relax_begin, job_advance, false},
-	{"sync_restore", sync_restore_begin, sync_restore_advance, false},
-	{"fast_wal", relax_begin, job_advance, false},
-	{"slow_wal", restore_begin, job_advance, false},
-	{"calm_wal", relax_begin, calm_wal_advance, false},
-	{"wake_wal", restore_begin, job_advance, false},
-	{NULL}
-};

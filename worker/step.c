@@ -1,12 +1,15 @@
 /*
- * steps.c - a step of a run: begun, looked at, tried again, given up, ended.
+ * step.c - a step of a run: begun, looked at, tried again, given up, ended.
  */
 #include "postgres.h"
 
 #include "utils/timestamp.h"
 
-#include "worker/journal.h"
-#include "worker/runner.h"
+#include "worker/clock.h"
+#include "worker/job.h"
+#include "worker/mailbox.h"
+#include "worker/settings.h"
+#include "worker/step.h"
 
 #define RETRY_US		(500 * 1000)
 #define RETRY_SHORT_US	(2 * 1000 * 1000)	/* longest pause of a step whose time is short */
@@ -36,9 +39,9 @@ step_ended(Step *step, StepState state)
 	step->ended = GetCurrentTimestamp();
 	step->ms = ms_since(step->clock);
 	if (state == STEP_SUCCEEDED)
-		mailbox_event("%-13s %-12s %8.1f ms%s%s", step->name, step->subject, step->ms, step->message[0] ? "  " : "", step->message);
+		mailbox_event("%-13s %-12s %8.1f ms%s%s", step->name, step->node, step->ms, step->message[0] ? "  " : "", step->message);
 	else
-		mailbox_event("%-13s %-12s failed: %s", step->name, step->subject, step->message);
+		mailbox_event("%-13s %-12s failed: %s", step->name, step->node, step->message);
 }
 
 static int
@@ -104,7 +107,7 @@ step_give_up(Step *step)
 	{							/* nobody works on it now */
 		say_given_up(step);
 		step->retry_at = 0;
-		verdict_set(&step->verdict, "57014", step->message);
+		failure_set(&step->failure, "57014", step->message);
 		step_ended(step, STEP_FAILED);
 	}
 	else
@@ -156,8 +159,8 @@ step_move(Step *step)
 	{
 		if (step->message[0] == '\0')
 			strlcpy(step->message, "it took too long", sizeof(step->message));
-		if (step->verdict.sqlstate[0] == '\0')
-			verdict_set(&step->verdict, "57014", step->message);
+		if (step->failure.sqlstate[0] == '\0')
+			failure_set(&step->failure, "57014", step->message);
 		step->on_failure = step->on_failure == FAIL_RETRY ? FAIL_CONTINUE : step->on_failure;
 		step_ended(step, STEP_FAILED);
 	}

@@ -1,0 +1,69 @@
+/*
+ * promote.c - the promotion, and the token that permits it.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+
+#include "common/names.h"
+#include "worker/action/action.h"
+#include "worker/blackout.h"
+#include "worker/clock.h"
+#include "worker/job.h"
+
+static ActionResult
+arm_begin(Run *run, Step *step)
+{
+	char		sysid[32];
+
+	snprintf(sysid, sizeof(sysid), UINT64_FORMAT, GetSystemIdentifier());
+	return job_begin(run, step, step->node, "token.arm",
+					 json_pack("{s:i, s:s, s:i, s:b, s:s}", "ttl_ms", run_token_ttl_ms(run), "system_identifier", sysid,
+							   "timeline", (int) GetWALInsertionTimeLine(), "prove", true, "version", PINGPONG_AGENT_VERSION));
+}
+
+/* Without a proof that the target's worker could go on there is no point in beginning. */
+static ActionResult
+arm_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+
+	if (result != ACTION_DONE)
+		return result;
+	run->armed_us = now_us();
+	if (!json_is_true(json_object_get(job_result(step->call->body), "woken")) ||
+		!json_is_true(json_object_get(job_result(step->call->body), "proved")) ||
+		json_text(job_result(step->call->body), "memory")[0] == '\0')
+		return step_fail(step, "55000", "the agent's answer lacks the proof that its server could take the run over");
+	return ACTION_DONE;
+}
+
+static ActionResult
+burn_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->node, "token.burn", json_new());
+}
+
+static ActionResult
+promote_begin(Run *run, Step *step)
+{
+	ActionResult result;
+	char		lsn[32];
+	json_t	   *timeline = json_pack("{s:f, s:o}", "elapsed_ms", run_blackout_so_far(run), "steps", blackout_steps(run));
+
+	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
+	json_object_set_new(timeline, "seal_lsn", json_string(lsn));
+	run->ordered = true;
+	result = job_begin(run, step, step->node, "pg.promote",
+					   json_pack("{s:s, s:i, s:o}", "seal_lsn", lsn, "timeout_ms", run_option_int(run, "max_blackout_ms", 10000),
+							   "timeline", timeline));
+	agents_advance();			/* at once */
+	return result;
+}
+
+const Action promote_actions[] = {
+	{"arm", arm_begin, arm_advance, false},
+	{"burn", burn_begin, job_advance, false},
+	{"promote", promote_begin, job_advance, true},
+	{NULL}
+};

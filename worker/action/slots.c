@@ -1,0 +1,70 @@
+/*
+ * slots.c - slots for whoever will stream, and none for whoever will not.
+ */
+#include "postgres.h"
+
+#include "worker/action/action.h"
+#include "worker/job.h"
+#include "worker/settings.h"
+
+/* Slots on the new primary for all that will stream from it. */
+static ActionResult
+slots_begin(Run *run, Step *step)
+{
+	json_t	   *slots = json_array();
+
+	for (int i = 0; i < run->nnodes; i++)
+	{
+		RunNode    *n = &run->nodes[i];
+
+		if (strcmp(n->kind, "postgres") != 0 || strcmp(n->name, step->node) == 0 || (run->moves && run_node_is_away(run, n)))
+			continue;
+		if (!run->moves && strcmp(n->name, run->target) != 0)
+			continue;
+		if (n->upstream[0] == '\0' || strcmp(n->upstream, step->node) == 0 || strcmp(n->upstream, run->source) == 0)
+			json_array_append_new(slots, json_string(n->slot));
+	}
+	return job_begin(run, step, step->node, "slot.ensure", json_pack("{s:o}", "slots", slots));
+}
+
+static ActionResult
+drop_slots_begin(Run *run, Step *step)
+{
+	json_t	   *detail = step_detail(step);
+	json_t	   *created = json_incref(json_object_get(detail, "created"));
+
+	json_decref(detail);
+	if (json_array_size(created) == 0)
+	{
+		json_decref(created);
+		return ACTION_DONE;
+	}
+	return job_begin(run, step, step->node, "slot.drop", json_pack("{s:o}", "slots", created));
+}
+
+/*
+ * Slots that nobody will use hold WAL for ever: on a standby those for nodes that stream from elsewhere, on the primary
+ * those of nodes that are let go.
+ */
+static ActionResult
+tidy_slots_begin(Run *run, Step *step)
+{
+	bool		on_primary = strcmp(step->node, worker_self()) == 0;
+	json_t	   *stale = json_array();
+
+	for (int i = 0; i < run->nnodes; i++)
+	{
+		RunNode    *n = &run->nodes[i];
+
+		if (n->slot[0] && strcmp(n->name, step->node) != 0 && (!on_primary || run_node_is_away(run, n)))
+			json_array_append_new(stale, json_string(n->slot));
+	}
+	return job_begin(run, step, step->node, "slot.drop", json_pack("{s:o}", "slots", stale));
+}
+
+const Action slots_actions[] = {
+	{"slots", slots_begin, job_advance, false},
+	{"drop_slots", drop_slots_begin, job_advance, false},
+	{"tidy_slots", tidy_slots_begin, job_advance, false},
+	{NULL}
+};

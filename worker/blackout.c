@@ -1,0 +1,76 @@
+/*
+ * blackout.c - the measurement of a blackout: since when writes stand still, and what was done
+ * meanwhile, for the worker that goes on.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "worker/blackout.h"
+#include "worker/clock.h"
+
+/* Milliseconds since writes stopped, 0 if they have not. */
+double
+run_blackout_so_far(Run *run)
+{
+	return run->blackout ? ms_since(run->blackout_began) : 0;
+}
+
+/* What was done while writes were stopped, in ms behind the beginning of that; for the one who cannot know it. */
+json_t *
+blackout_steps(Run *run)
+{
+	json_t	   *steps = json_array();
+
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *s = &run->steps[i];
+		instr_time	offset = s->clock;
+
+		if (s->state != STEP_SUCCEEDED || !s->action->in_blackout || !s->mine)
+			continue;
+		INSTR_TIME_SUBTRACT(offset, run->blackout_began);
+		json_array_append_new(steps, json_pack("{s:i, s:s, s:s, s:f, s:f, s:s}", "ordinal", s->ordinal, "action", s->name,
+											   "node", s->node, "offset_ms", INSTR_TIME_GET_MILLISEC(offset),
+											   "ms", s->ms, "message", s->message));
+	}
+	return steps;
+}
+
+/* ---- what the old primary measured ---- */
+
+static Step *
+step_of(json_t *was)
+{
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+
+		if (step->ordinal == json_integer_value(json_object_get(was, "ordinal")) &&
+			strcmp(step->name, json_text(was, "action")) == 0 && strcmp(step->node, json_text(was, "node")) == 0)
+			return step;
+	}
+	return NULL;
+}
+
+/* Its steps of the blackout, also those behind its last word in the journal. */
+void
+blackout_take_steps(json_t *timeline)
+{
+	size_t		i;
+	json_t	   *was;
+
+	json_array_foreach(json_object_get(timeline, "steps"), i, was)
+	{
+		Step	   *step = step_of(was);
+
+		if (step == NULL)
+			continue;
+		step->state = STEP_SUCCEEDED;
+		step->attempt = 1;
+		step->ms = json_number_value(json_object_get(was, "ms"));
+		step->started = run->blackout_at + (TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
+		step->ended = step->started + (TimestampTz) (step->ms * 1000);
+		strlcpy(step->message, json_text(was, "message"), sizeof(step->message));
+	}
+}

@@ -1,0 +1,18 @@
+/*
+ * blackout.h - the measurement of a blackout.
+ */
+#ifndef PINGPONG_BLACKOUT_H
+#define PINGPONG_BLACKOUT_H
+
+#include "worker/run.h"
+
+/* Milliseconds since writes stopped, 0 if they have not. */
+extern double run_blackout_so_far(Run *run);
+
+/* What was done while writes were stopped, in ms behind the beginning of that; for the one who cannot know it. */
+extern json_t *blackout_steps(Run *run);
+
+/* The other worker's steps of the blackout, also those behind its last word in the journal. */
+extern void blackout_take_steps(json_t *timeline);
+
+#endif

@@ -1,0 +1,241 @@
+/*
+ * job.c - one job at one agent.
+ *
+ * A job's key is (run, step), so it may be posted again and again: by a worker
+ * that lost the answer, by its successor, and by the other worker. What fails
+ * below HTTP, or comes back as anything but JSON, is posted again until the
+ * step's time is up; what the agent refuses or the job reports is final.
+ */
+#include "postgres.h"
+
+#include "worker/clock.h"
+#include "worker/job.h"
+
+#define LONG_POLL_MS	2000
+#define REPOST_US		(50 * 1000)
+#define UNHEARD_US		(3 * 1000 * 1000)
+
+char *
+job_url(Run *run, const char *node)
+{
+	RunNode    *n = run_node(run, node);
+
+	return n ? n->url : NULL;
+}
+
+/* The body of POST /v1/jobs for one action; takes over `params`. */
+json_t *
+job_request(Run *run, const char *step, const char *action, json_t *params, int wait_ms)
+{
+	return json_pack("{s:s, s:s, s:I, s:i, s:[{s:s, s:o}]}", "run", run->key, "step", step,
+					 "epoch", (json_int_t) run->epoch, "wait_ms", wait_ms, "actions",
+					 "action", action, "params", params);
+}
+
+/* The result of a job's only action (borrowed), or NULL. */
+json_t *
+job_result(json_t *job)
+{
+	return json_array_get(json_object_get(job, "results"), 0);
+}
+
+/* Why a call gave no usable answer, for a sentence; the agent's own words where there are some. */
+const char *
+call_problem(AgentCall *call)
+{
+	static char problem[PP_TEXT_LEN];
+	json_t	   *error = json_object_get(call->body, "error");
+	const char *message = json_text(error, "message");
+
+	if (call->status == 401)
+		strlcpy(problem, "it refuses this server's token or certificate (401)", sizeof(problem));
+	else if (call->status == 409)
+		strlcpy(problem, "it knows a newer epoch than this server (409)", sizeof(problem));
+	else if (call->body == NULL)
+		strlcpy(problem, call->error[0] ? call->error : "no answer", sizeof(problem));
+	else if (message[0])
+		strlcpy(problem, message, sizeof(problem));
+	else
+		snprintf(problem, sizeof(problem), "status %d, and no words that are understood", call->status);
+	return problem;
+}
+
+static void
+post(Run *run, Step *step, const char *action, json_t *params)
+{
+	step->posting = true;
+	step->call = agents_post(step->url, "/v1/jobs", job_request(run, step->key, action, params, LONG_POLL_MS),
+							 LONG_POLL_MS + 3000);
+}
+
+/* Gives the job to the agent of `node`; takes over `params`. */
+ActionResult
+job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params)
+{
+	char	   *url = job_url(run, node);
+	size_t		used;
+
+	if (url == NULL)
+	{
+		json_decref(params);
+		return step_fail(step, "42704", "node \"%s\" does not exist", node);
+	}
+	strlcpy(step->url, url, sizeof(step->url));
+	used = snprintf(step->key, sizeof(step->key), "%d.%s.%s", step->ordinal, step->name, step->node);
+	if (step->attempt > 1)
+		snprintf(step->key + used, sizeof(step->key) - used, ":%d", step->attempt);
+	post(run, step, action, params);
+	return ACTION_WAIT;
+}
+
+/*
+ * An order of which no byte was sent (connection refused) is not an order: there is nothing to be in doubt about. One
+ * attempt that may have arrived is enough for it to be one.
+ */
+static void
+order_may_be_out(Run *run, Step *step)
+{
+	if (step == run_promote_step(run) && !run->is_target && !step->sent)
+		run->ordered = false;
+}
+
+/*
+ * No usable answer. A GET finds out whether the job arrived: 404 means that it
+ * did not, and then the step is begun anew.
+ */
+static ActionResult
+no_answer(Run *run, Step *step)
+{
+	int64		now = now_us();
+
+	snprintf(step->message, sizeof(step->message), "no answer from the agent: %s", call_problem(step->call));
+	step_release(step);
+	order_may_be_out(run, step);
+	if (step->given_up)
+		return step_fail(step, "57014", "given up: %s", pstrdup(step->message));
+	if (step->unheard == 0)
+		step->unheard = now;
+	if (!run->ordered && step->on_failure != FAIL_RETRY && now - step->unheard > UNHEARD_US)
+	{							/* whatever the step may do without: the run cannot do without the agent */
+		step->on_failure = run->is_target ? FAIL_CONTINUE : FAIL_UNDO;
+		return step_fail(step, "08006", "%s", pstrdup(step->message));
+	}
+	step->post_at = now + REPOST_US;
+	return ACTION_WAIT;
+}
+
+static void
+ask_again(Run *run, Step *step)
+{
+	char		path[256];
+
+	step->post_at = 0;
+	step->posting = false;
+	snprintf(path, sizeof(path), "/v1/jobs/%s/%s?wait_ms=%d", run->key, step->key, LONG_POLL_MS);
+	step->call = agents_get(step->url, path, LONG_POLL_MS + 3000);
+}
+
+/* The agent is told to end the job; its end is then seen as that of any other. */
+void
+job_cancel(Run *run, Step *step)
+{
+	char		path[256];
+
+	step->sent |= step->posting && step->call && (!step->call->done || step->call->sent);
+	step_release(step);
+	step->posting = false;
+	step->post_at = 0;
+	snprintf(path, sizeof(path), "/v1/jobs/%s/%s/cancel", run->key, step->key);
+	step->call = agents_post(step->url, path, json_new(), 3000);
+}
+
+static void
+note_progress(Step *step, json_t *job)
+{
+	const char *text = json_string_value(json_object_get(json_object_get(job, "progress"), "text"));
+	json_t	   *percent = json_object_get(json_object_get(job, "progress"), "percent");
+
+	if (text && json_is_number(percent))
+		snprintf(step->message, sizeof(step->message), "%s, %.0f %%", text, json_number_value(percent));
+	else if (text)
+		strlcpy(step->message, text, sizeof(step->message));
+}
+
+/* The agent's words: what failed, the facts, and, for the operator, the hint. */
+static ActionResult
+job_failed(Step *step, json_t *error)
+{
+	const char *code = json_text(error, "code");
+	const char *message = json_text(error, "message");
+	const char *detail = json_text(error, "detail");
+
+	step_fail(step, strlen(code) == 5 ? code : "58000", "%s%s%s", message[0] ? message : "the job failed",
+			  detail[0] ? ": " : "", detail);
+	strlcpy(step->failure.message, message[0] ? message : "the job failed", sizeof(step->failure.message));
+	strlcpy(step->failure.detail, detail, sizeof(step->failure.detail));
+	strlcpy(step->failure.hint, json_text(error, "hint"), sizeof(step->failure.hint));
+	return ACTION_FAILED;
+}
+
+static ActionResult
+judge(Run *run, Step *step)
+{
+	AgentCall  *call = step->call;
+	const char *state = json_string_value(json_object_get(call->body, "state"));
+	ActionResult result;
+
+	step->unheard = 0;
+	if (call->status == 404 && step->given_up)
+		return step_fail(step, "57014", "given up before the agent had begun");
+	if (call->status == 404)
+	{							/* the job never arrived: begin anew, same key */
+		step_release(step);
+		return step->action->begin(run, step);
+	}
+	if (call->status == 401 || call->status == 409)
+	{
+		/* nothing that is tried again would change it: the one who is to be ordered follows somebody else */
+		if (call->status == 409 && step->on_failure == FAIL_RETRY)
+			step->on_failure = FAIL_CONTINUE;
+		return step_fail(step, call->status == 401 ? "28000" : "55000", "the agent answers: %s", call_problem(call));
+	}
+	if (call->status != 200)
+		return call->status >= 500 || call->status == 0 ? no_answer(run, step) :
+			job_failed(step, json_object_get(call->body, "error"));
+	if (state == NULL)
+		return no_answer(run, step);
+	if (strcmp(state, "running") == 0)
+	{
+		note_progress(step, call->body);
+		step_release(step);
+		ask_again(run, step);
+		return ACTION_WAIT;
+	}
+	if (strcmp(state, "succeeded") == 0)
+	{
+		step->message[0] = '\0';
+		step_keep(step, job_result(call->body));
+		result = ACTION_DONE;
+	}
+	else
+		result = job_failed(step, json_object_get(call->body, "error"));
+	return result;
+}
+
+/* What every job's action does while it waits. */
+ActionResult
+job_advance(Run *run, Step *step)
+{
+	if (step->post_at != 0)
+	{
+		if (now_us() >= step->post_at)
+			ask_again(run, step);
+		return ACTION_WAIT;
+	}
+	if (!step->call->done)
+		return ACTION_WAIT;
+	step->sent |= step->posting && step->call->sent;
+	if (step->call->body == NULL)
+		return no_answer(run, step);
+	return judge(run, step);
+}

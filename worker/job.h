@@ -1,0 +1,28 @@
+/*
+ * job.h - one job at one agent.
+ */
+#ifndef PINGPONG_WORKER_JOB_H
+#define PINGPONG_WORKER_JOB_H
+
+#include "worker/run.h"
+
+/* NULL if there is no such node. */
+extern char *job_url(Run *run, const char *node);
+
+/* The body of POST /v1/jobs for one action; takes over `params`. */
+extern json_t *job_request(Run *run, const char *step, const char *action, json_t *params, int wait_ms);
+
+/* The result of a job's only action (borrowed), or NULL. */
+extern json_t *job_result(json_t *job);
+
+/* Why a call gave no usable answer, in one line; good until the next call of it. */
+extern const char *call_problem(AgentCall *call);
+
+/* Gives the job to the agent of `node` (takes over `params`); what every job's action does while it waits. */
+extern ActionResult job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params);
+extern ActionResult job_advance(Run *run, Step *step);
+
+/* The agent is told to end the job; its end is then seen as that of any other. */
+extern void job_cancel(Run *run, Step *step);
+
+#endif

@@ -1,0 +1,241 @@
+/*
+ * run.c - the run that is being worked on: look-ups, what an action says about its step, what others see.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "gate/gate.h"
+#include "worker/mailbox.h"
+#include "worker/run.h"
+
+MemoryContext run_context;
+Run		   *run;
+
+/* An empty one, in run_context. */
+Run *
+run_new(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(run_context);
+
+	run = palloc0(sizeof(Run));
+	run->blackout_ms = -1;
+	run->notes = json_new();
+	run->options = NULL;
+	MemoryContextSwitchTo(old);
+	return run;
+}
+
+/* Lets go of everything; the next request may come. */
+void
+run_forget(void)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		step_release(&run->steps[i]);
+	for (int i = 0; i < run->nundo; i++)
+		step_release(&run->undo[i]);
+	for (int i = 0; run->calls && i < run->nnodes; i++)
+		agents_release(run->calls[i]);
+	agents_release(run->ask);
+	json_decref(run->options);
+	json_decref(run->notes);
+	run = NULL;
+	MemoryContextReset(run_context);
+	mailbox_finish();
+}
+
+/* ---- what others see ---- */
+
+void
+run_publish(void)
+{
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	worker_shared->run = run->id;
+	worker_shared->run_ordered = !run->is_target && (run->ordered || run->phase == RUN_ASKING);
+	strlcpy(worker_shared->run_state, run->phase == RUN_UNDOING ? "undoing" : run->phase == RUN_ASKING ? "asking" :
+			run->state, sizeof(worker_shared->run_state));
+	strlcpy(worker_shared->sentence, run->sentence, sizeof(worker_shared->sentence));
+	worker_shared->nsteps = run->nsteps;
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+		StepLine   *line = &worker_shared->steps[i];
+
+		line->ordinal = step->ordinal;
+		strlcpy(line->action, step->name, sizeof(line->action));
+		strlcpy(line->node, step->node, sizeof(line->node));
+		strlcpy(line->state, step_state_name(step->state), sizeof(line->state));
+		line->started = step->started;
+		line->ms = step->ms;
+		line->attempt = step->attempt;
+		strlcpy(line->message, step->message, sizeof(line->message));
+	}
+	LWLockRelease(worker_shared->lock);
+}
+
+void
+run_answer(const char *state)
+{
+	Outcome		outcome;
+
+	if (run->answered)
+		return;
+	run->answered = true;
+	memset(&outcome, 0, sizeof(outcome));
+	outcome.run = run->id;
+	strlcpy(outcome.state, state, sizeof(outcome.state));
+	outcome.blackout_ms = run->blackout_ms;
+	outcome.seal_lsn = run->seal_lsn;
+	strlcpy(outcome.new_primary, run->switched || strcmp(state, "promoted") == 0 ? run->target : "",
+			sizeof(outcome.new_primary));
+	mailbox_answer(&outcome, &run->failure);
+}
+
+/* By the one who waits for the run: with whoever has come since it has nothing to do. */
+bool
+run_cancelled_by_caller(void)
+{
+	return !run->answered && mailbox_cancelled();
+}
+
+int
+run_option_int(Run *run, const char *name, int otherwise)
+{
+	json_t	   *value = json_object_get(run->options, name);
+
+	return json_is_integer(value) ? (int) json_integer_value(value) : otherwise;
+}
+
+const char *
+run_option_text(Run *run, const char *name, const char *otherwise)
+{
+	const char *value = json_string_value(json_object_get(run->options, name));
+
+	return value ? value : otherwise;
+}
+
+RunNode *
+run_node(Run *run, const char *name)
+{
+	for (int i = 0; i < run->nnodes; i++)
+		if (strcmp(run->nodes[i].name, name) == 0)
+			return &run->nodes[i];
+	return NULL;
+}
+
+/* Nobody waits for it: it was let go before, or this run lets it go. */
+bool
+run_node_is_away(Run *run, RunNode *node)
+{
+	return node->away || (run->moves && strcmp(node->name, run->source) == 0 &&
+						  strcmp(run_option_text(run, "old_primary", "rejoin"), "leave") == 0);
+}
+
+RunRoute *
+run_route(Run *run, const char *name)
+{
+	for (int i = 0; i < run->nroutes; i++)
+		if (strcmp(run->routes[i].name, name) == 0)
+			return &run->routes[i];
+	return NULL;
+}
+
+/* The point of no return; NULL in a runbook without one. */
+Step *
+run_promote_step(Run *run)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (strcmp(run->steps[i].name, "promote") == 0)
+			return &run->steps[i];
+	return NULL;
+}
+
+/* Where the target is, as this server's walsender knows it. */
+bool
+run_find_target(Run *run, LagStandby *lag)
+{
+	RunNode    *node = run_node(run, run->target);
+
+	return lag_standby(run->target, node ? node->slot : NULL, lag);
+}
+
+#define TTL_MS			30000	/* of a promote token, beyond the permitted blackout */
+
+int
+run_token_ttl_ms(Run *run)
+{
+	return run_option_int(run, "max_blackout_ms", 10000) + TTL_MS;
+}
+
+/* A node is to follow this primary by it. */
+bool
+step_concerns_standby(const Step *step)
+{
+	return strcmp(step->name, "rejoin") == 0 || strcmp(step->name, "follow") == 0;
+}
+
+static const char *const step_states[] = {"pending", "running", "succeeded", "failed", "skipped", "undone"};
+
+const char *
+step_state_name(StepState state)
+{
+	return step_states[state];
+}
+
+StepState
+step_state_from(const char *name)
+{
+	for (int i = 0; i < lengthof(step_states); i++)
+		if (strcmp(step_states[i], name) == 0)
+			return (StepState) i;
+	return STEP_PENDING;
+}
+
+/* The step failed, and this is why. Whether the run fails with it is not known here. */
+ActionResult
+step_fail(Step *step, const char *sqlstate, const char *fmt,...)
+{
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(step->message, sizeof(step->message), fmt, args);
+	va_end(args);
+	failure_set(&step->failure, sqlstate, step->message);
+	return ACTION_FAILED;
+}
+
+/* What the step left behind for its undo and for the report; NULL if nothing. Release it. */
+json_t *
+step_detail(Step *step)
+{
+	json_error_t err;
+
+	return step->detail ? json_loads(step->detail, 0, &err) : NULL;
+}
+
+/* Keeps `detail` (borrowed) with the step. */
+void
+step_keep(Step *step, json_t *detail)
+{
+	char	   *text = detail ? json_dumps(detail, JSON_COMPACT) : NULL;
+
+	if (text != NULL)
+		step->detail = pstrdup(text);
+	free(text);
+}
+
+/* Lets go of the step's call. */
+void
+step_release(Step *step)
+{
+	agents_release(step->call);
+	step->call = NULL;
+}
+
+const char *
+json_text(json_t *object, const char *name)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+
+	return text ? text : "";
+}

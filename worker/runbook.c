@@ -1,0 +1,107 @@
+/*
+ * runbook.c - the steps of a run: rows of the runbook, and what the journal knows about each.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+
+#include "worker/action/table.h"
+#include "worker/db.h"
+#include "worker/runbook.h"
+
+static OnFailure
+failure_from(const char *name)
+{
+	return strcmp(name, "retry") == 0 ? FAIL_RETRY : strcmp(name, "continue") == 0 ? FAIL_CONTINUE : FAIL_UNDO;
+}
+
+static Step *
+add_step(Run *run)
+{
+	if (run->nsteps == PP_STEPS)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("the runbook \"%s\" has more than %d steps", run->runbook, PP_STEPS)));
+	return &run->steps[run->nsteps++];
+}
+
+/* A row for each node or route of a row of the runbook; to be read by read_step(). */
+#define RUNBOOK_SQL \
+	"SELECT s.ordinal, s.action, p.name, s.undo, s.on_failure, (EXTRACT(epoch FROM s.timeout) * 1000)::pg_catalog.int8, s.worker, " \
+	"pingpong.guard_holds(s.guard, r), s.params::pg_catalog.text, s.requires " \
+	"FROM pingpong.run r, pingpong.runbook_step s, pingpong.step_places(s, $2, $3) p (name) " \
+	"WHERE s.runbook = $1 AND r.id = $4::pg_catalog.int8 ORDER BY s.ordinal, s.action, s.node, p.name"
+
+static void
+read_step(Run *run, Step *step, uint64 row, MemoryContext context)
+{
+	char	   *worker = db_text(row, 7);
+
+	step->ordinal = atoi(db_text(row, 1));
+	db_copy(step->name, sizeof(step->name), row, 2);
+	db_copy(step->node, sizeof(step->node), row, 3);
+	db_copy(step->undo, sizeof(step->undo), row, 4);
+	step->on_failure = failure_from(db_text(row, 5));
+	step->timeout_ms = atoi(db_text(row, 6));
+	step->mine = strcmp(worker, "both") == 0 || (strcmp(worker, "target") == 0) == run->is_target;
+	step->params = MemoryContextStrdup(context, db_text(row, 9));
+	db_copy(step->needs, sizeof(step->needs), row, 10);
+	if (strcmp(db_text(row, 8), "t") != 0)
+		step->state = STEP_SKIPPED;
+	step->action = action_find(step->name);
+	if (step->action == NULL || (step->undo[0] && action_find(step->undo) == NULL))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("runbook \"%s\" names an unknown action \"%s\"", run->runbook,
+							   step->action ? step->undo : step->name)));
+}
+
+/* Each row of the runbook becomes a step for each of its nodes or routes. */
+static void
+load_runbook(Run *run, const char *id, MemoryContext context)
+{
+	uint64		n = db_exec(RUNBOOK_SQL, 4, run->runbook, run->source, run->target, id);
+
+	for (uint64 i = 0; i < n; i++)
+		read_step(run, add_step(run), i, context);
+}
+
+static Step *
+find_step(Run *run, int ordinal, const char *name, const char *node)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].ordinal == ordinal && strcmp(run->steps[i].name, name) == 0 &&
+			strcmp(run->steps[i].node, node) == 0)
+			return &run->steps[i];
+	return NULL;
+}
+
+/*
+ * The steps of the run, from the runbook, with what the journal knows about
+ * each. Both workers expand the same rows to the same steps.
+ */
+void
+runbook_load(Run *run)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char		id[24];
+	uint64		n;
+
+	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
+	run->steps = MemoryContextAllocZero(context, PP_STEPS * sizeof(Step));
+	run->nsteps = 0;
+	db_begin();
+	load_runbook(run, id, context);
+	n = db_exec("SELECT ordinal, action, node, state, attempt, detail::pg_catalog.text FROM pingpong.step "
+					 "WHERE run = $1::pg_catalog.int8", 1, id);
+	for (uint64 i = 0; i < n; i++)
+	{
+		Step	   *step = find_step(run, atoi(db_text(i, 1)), db_text(i, 2), db_text(i, 3));
+
+		if (step == NULL)
+			continue;
+		step->state = step_state_from(db_text(i, 4));
+		step->attempt = atoi(db_text(i, 5));
+		if (db_text(i, 6))
+			step->detail = MemoryContextStrdup(context, db_text(i, 6));
+	}
+	db_end();
+}
