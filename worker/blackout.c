@@ -8,6 +8,7 @@
 
 #include "worker/blackout.h"
 #include "worker/clock.h"
+#include "worker/job.h"
 
 /* Milliseconds since writes stopped, 0 if they have not. */
 double
@@ -73,4 +74,29 @@ blackout_take_steps(json_t *timeline)
 		step->ended = step->started + (TimestampTz) (step->ms * 1000);
 		strlcpy(step->message, json_text(was, "message"), sizeof(step->message));
 	}
+}
+
+/* The old primary's measurement of the blackout, if it reached our agent. True when asked. */
+bool
+blackout_fetch(void)
+{
+	char		path[256];
+	json_t	   *ms;
+
+	if (run->noted)
+		return true;
+	if (run->ask == NULL)
+	{
+		snprintf(path, sizeof(path), "/v1/jobs/%s/blackout", run->key);
+		run->ask = agents_get(job_url(run, run->target), path, 1000);
+		return false;
+	}
+	if (!run->ask->done)
+		return false;
+	run->noted = true;
+	blackout_take_steps(job_result(run->ask->body));
+	ms = json_object_get(job_result(run->ask->body), "blackout_ms");
+	if (json_is_number(ms) && json_number_value(ms) >= 0)
+		run->blackout_ms = json_number_value(ms);
+	return true;
 }

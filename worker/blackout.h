@@ -15,4 +15,7 @@ extern json_t *blackout_steps(Run *run);
 /* The other worker's steps of the blackout, also those behind its last word in the journal. */
 extern void blackout_take_steps(json_t *timeline);
 
+/* On the target: the old primary's measurement, if it has reached our agent. True when asked. */
+extern bool blackout_fetch(void);
+
 #endif

@@ -10,7 +10,6 @@
 #include "worker/journal.h"
 #include "worker/mailbox.h"
 #include "worker/relaxation.h"
-#include "worker/settings.h"
 
 static bool
 ends_with(const char *text, char c)
@@ -32,92 +31,76 @@ save_end(void)
 	}
 	PG_CATCH();
 	{
-		run_answer(run->state);
+		run_answer(run->state, false);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 }
 
-/* The run ends here, with a row that says how. */
-void
-finish_run(const char *state)
+static void
+end_with_answer(const char *state)
+{
+	run_answer(state, true);
+	run_forget();
+}
+
+/* With a row that says how. */
+static void
+end_with_row(RunPhase end, const char *state)
 {
 	strlcpy(run->state, state, sizeof(run->state));
 	if (run->failure.sqlstate[0] && run->failure.detail[0] == '\0')
 		snprintf(run->failure.detail, sizeof(run->failure.detail), "Run " INT64_FORMAT " was %s: %s%s%s", run->id,
-				 strcmp(state, "stuck") == 0 ? "left stuck" : "rolled back", run->sentence,
-				 ends_with(run->sentence, '.') ? "" : ".",
-				 run->moves && strcmp(state, "rolled_back") == 0 && gate_state() == GATE_OPEN ?
-				 " Writes go on here as before." : "");
+				 end == RUN_STUCK ? "left stuck" : "rolled back", run->sentence, ends_with(run->sentence, '.') ? "" : ".",
+				 run->moves && end == RUN_ROLLED_BACK && gate_state() == GATE_OPEN ? " Writes go on here as before." : "");
 	save_end();
+	run->phase = end;
 	run_publish();
 	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target, state,
 						 run->sentence[0] ? ", " : "", run->sentence)));
 	mailbox_event("run " INT64_FORMAT ": %s", run->id, state);
-	run_answer(state);
-	run_forget();
+	end_with_answer(state);
 }
 
-/* Both may take writes: nothing of the target is undone, and an operator must decide. */
+/* Nothing can be written here: the end stands in pingpong.progress only, and a restarted worker finds it again. */
+static void
+end_left_behind(void)
+{
+	ereport(LOG, (errmsg("run " INT64_FORMAT ": %s", run->id, run->sentence)));
+	mailbox_event("%s", run->sentence);
+	strlcpy(run->state, "stuck", sizeof(run->state));
+	run->phase = RUN_LEFT_BEHIND;
+	run_publish();
+	end_with_answer("stuck");
+}
+
 void
-finish_opened_behind(void)
+finish(RunPhase end)
 {
-	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" was promoted, or another server was since, and this server takes writes. "
-			 "Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT pingpong.rebuild('%s') here.",
-			 run->target, run->target);
-	failure_set(&run->failure, "55000", "the target was promoted, and this server takes writes");
-	finish_run("stuck");
-}
-
-/*
- * The primary is there, and its clients cannot work: no client can write (verify), or the site's own test of an RW
- * route says so.
- */
-static bool
-cannot_write(Step *step)
-{
-	RunRoute   *route = strcmp(step->name, "smoke") == 0 ? run_route(run, step->node) : NULL;
-
-	return (route && strcmp(route->kind, "rw") == 0) ||
-		(strcmp(step->name, "verify") == 0 && strcmp(step->failure.sqlstate, "25006") == 0);
-}
-
-/* The run ends with this step: its caller is told in the step's words. */
-void
-finish_blame(Step *failed)
-{
-	run->failure = failed->failure;
-	if (run->failure.sqlstate[0] == '\0')
-		failure_set(&run->failure, "55000", failed->message[0] ? failed->message : "a step failed");
-}
-
-/* A failure that an operator has to mend: clients are not served, or a node is no standby. NULL: there is none. */
-Step *
-finish_find_stuck(void)
-{
-	for (int i = 0; i < run->nsteps; i++)
+	switch (end)
 	{
-		Step	   *step = &run->steps[i];
-
-		if (step->state == STEP_FAILED && (strcmp(step->name, "repoint") == 0 || step_concerns_standby(step) || cannot_write(step)))
-			return step;
+		case RUN_SUCCEEDED:
+			end_with_row(end, "succeeded");
+			break;
+		case RUN_ROLLED_BACK:
+			end_with_row(end, "rolled_back");
+			break;
+		case RUN_STUCK:
+			end_with_row(end, "stuck");
+			break;
+		case RUN_LEFT_BEHIND:
+			end_left_behind();
+			break;
+		case RUN_DROPPED:
+		case RUN_REFUSED:
+			end_with_answer("refused");
+			break;
+		case RUN_TOLD:
+			end_with_answer("facts");
+			break;
+		default:				/* there was none, or it goes on elsewhere: nobody waits here */
+			run_forget();
 	}
-	return NULL;
-}
-
-/* The sentence tells how to mend it. */
-void
-finish_stuck(Step *failed)
-{
-	bool		node = step_concerns_standby(failed);
-
-	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but %sstep %s of \"%s\" failed: %s. "
-			 "Mend the cause, then run SELECT pingpong.%s%s%s on it.",
-			 worker_self(), cannot_write(failed) ? "its clients are not served: " : "", failed->name, failed->node,
-			 failed->message,
-			 node ? "rebuild('" : "repoint(", node ? failed->node : "", node ? "')" : ")");
-	finish_blame(failed);
-	finish_run("stuck");
 }
 
 /*

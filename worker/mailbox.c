@@ -32,8 +32,7 @@ mailbox_attach(void)
 	memset(&none, 0, sizeof(none));
 	failure_set(&v, "57P02", "the pg_pingpong worker was restarted while it worked on the request");
 	strlcpy(v.hint, "A run that had begun is in pingpong.run; the worker goes on with it or undoes it.", sizeof(v.hint));
-	mailbox_answer(&none, &v);
-	mailbox_finish();
+	mailbox_answer(&none, &v, true);
 }
 
 /* The extension is there: requests are taken from now on. Or it is no more. */
@@ -111,9 +110,19 @@ mailbox_cancel_wanted(int64 run)
 	return cancel;
 }
 
-/* Gives the asking backend its answer; the work may go on afterwards. */
+/* The next request may come. */
+static void
+make_room(void)
+{
+	worker_shared->busy = false;
+	worker_shared->cancel = false;
+	worker_shared->kind = REQUEST_NONE;
+	worker_shared->asker = 0;
+}
+
+/* In one piece with the end: who was answered, and asks again in the same moment, must not meet his own old request. */
 void
-mailbox_answer(const Outcome *outcome, const Failure *failure)
+mailbox_answer(const Outcome *outcome, const Failure *failure, bool over)
 {
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	if (worker_shared->answered < worker_shared->request)
@@ -122,27 +131,19 @@ mailbox_answer(const Outcome *outcome, const Failure *failure)
 		worker_shared->outcome = *outcome;
 		worker_shared->failure = *failure;
 		shared_wake(worker_shared->asker);
+		if (over)
+			make_room();
 	}
 	LWLockRelease(worker_shared->lock);
 }
 
-/*
- * The work is over: the next request may come. One that has come already,
- * while a run was going on that nobody had asked for here, stays.
- */
+/* A request that has come already, while a run was going on that nobody had asked for here, stays. */
 void
 mailbox_finish(void)
 {
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
-	if (worker_shared->answered < worker_shared->request)
-	{
-		LWLockRelease(worker_shared->lock);
-		return;
-	}
-	worker_shared->busy = false;
-	worker_shared->cancel = false;
-	worker_shared->kind = REQUEST_NONE;
-	worker_shared->asker = 0;
+	if (worker_shared->answered >= worker_shared->request)
+		make_room();
 	LWLockRelease(worker_shared->lock);
 }
 

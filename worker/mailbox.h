@@ -21,8 +21,11 @@ extern bool mailbox_cancelled(void);
 extern bool mailbox_of_superuser(void);
 extern bool mailbox_cancel_wanted(int64 run);
 
-/* The answer, once a request; the work may go on afterwards. mailbox_finish(): it is over. */
-extern void mailbox_answer(const Outcome *outcome, const Failure *failure);
+/*
+ * The answer, once a request. `over`: nothing goes on behind it, and the one who has it may ask for the next thing at
+ * once. Else mailbox_finish() says so later.
+ */
+extern void mailbox_answer(const Outcome *outcome, const Failure *failure, bool over);
 extern void mailbox_finish(void);
 
 /* Something that the asking backend shows as a NOTICE; cut to 255 bytes. */

@@ -8,6 +8,7 @@
 #include "gate/gate.h"
 #include "worker/mailbox.h"
 #include "worker/run.h"
+#include "worker/settings.h"
 
 MemoryContext run_context;
 Run		   *run;
@@ -74,7 +75,7 @@ run_publish(void)
 }
 
 void
-run_answer(const char *state)
+run_answer(const char *state, bool over)
 {
 	Outcome		outcome;
 
@@ -88,7 +89,7 @@ run_answer(const char *state)
 	outcome.seal_lsn = run->seal_lsn;
 	strlcpy(outcome.new_primary, run->switched || strcmp(state, "promoted") == 0 ? run->target : "",
 			sizeof(outcome.new_primary));
-	mailbox_answer(&outcome, &run->failure);
+	mailbox_answer(&outcome, &run->failure, over);
 }
 
 /* By the one who waits for the run: with whoever has come since it has nothing to do. */
@@ -96,6 +97,53 @@ bool
 run_cancelled_by_caller(void)
 {
 	return !run->answered && mailbox_cancelled();
+}
+
+/* By the one who waits for it, or by pingpong.cancel(). */
+bool
+run_cancelled(void)
+{
+	return run_cancelled_by_caller() || mailbox_cancel_wanted(run->id);
+}
+
+/*
+ * An operator has removed the seal (pingpong.resume with a risk) while the run
+ * went on: this server takes writes again, so the order must not be given once
+ * more, and is taken back if it still can be.
+ */
+static bool
+is_overruled(void)
+{
+	GateSeal	seal;
+
+	return !run->is_target && run->seal_lsn != InvalidXLogRecPtr && !run->switched &&
+		!(gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0);
+}
+
+uint32
+run_facts(void)
+{
+	return (run->moves ? FACT_MOVES : 0) | (run->is_target ? FACT_TARGET : 0) |
+		(strcmp(run->source, worker_self()) == 0 ? FACT_SOURCE : 0) | (run->ordered ? FACT_ORDERED : 0) |
+		(is_overruled() ? FACT_OVERRULED : 0) | (run_cancelled() ? FACT_CANCELLED : 0);
+}
+
+void
+run_note_overruled(void)
+{
+	run->ordered = false;
+	strlcpy(run->sentence, "an operator removed the seal; make sure that the target was not and will not be promoted",
+			sizeof(run->sentence));
+	failure_set(&run->failure, "55000", "the seal was removed by an operator");
+}
+
+void
+run_note_opened(void)
+{
+	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" was promoted, or another server was since, and this server takes "
+			 "writes. Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT pingpong.rebuild('%s') here.",
+			 run->target, run->target);
+	failure_set(&run->failure, "55000", "the target was promoted, and this server takes writes");
 }
 
 int

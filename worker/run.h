@@ -14,6 +14,7 @@
 #include "gate/gate.h"
 #include "worker/agents.h"
 #include "worker/shared.h"
+#include "worker/transition.h"
 
 typedef struct Run Run;
 typedef struct Step Step;
@@ -118,15 +119,6 @@ typedef struct RunRoute
 	char	   *pool_modes;		/* of its databases, as prepared: JSON text; NULL: not known */
 } RunRoute;
 
-typedef enum RunPhase
-{
-	RUN_GATHERING,				/* the agents are asked for facts; there is no run yet */
-	RUN_TAKING_OVER,			/* the target asks its agent how it was promoted */
-	RUN_FORWARD,
-	RUN_ASKING,					/* promote was ordered, the verdict is not known */
-	RUN_UNDOING
-} RunPhase;
-
 struct Run
 {
 	int64		id;
@@ -142,7 +134,7 @@ struct Run
 	bool		moves;			/* the runbook moves the primary: it has a step promote */
 	bool		is_target;		/* this worker has the baton */
 
-	RunPhase	phase;
+	RunPhase	phase;			/* changed by runner.c alone */
 	int			ordinal;		/* the group that is being worked on */
 	int			nsteps;
 	Step	   *steps;
@@ -185,8 +177,11 @@ struct Run
 	XLogRecPtr	witness_lsn;
 };
 
+/* Who asks for a run that workers begin by themselves. */
+#define WORKER_ROLE		"pg_pingpong worker"
+
 /* The state that the old primary shows when its part is over; the run goes on at its target. */
-#define RUN_HANDED_OVER	"handed over"
+#define STATE_HANDED_OVER	"handed over"
 
 extern MemoryContext run_context;
 extern Run *run;				/* NULL: nothing to do */
@@ -195,9 +190,9 @@ extern Run *run;				/* NULL: nothing to do */
 extern Run *run_new(void);
 extern void run_forget(void);
 
-/* What pingpong.progress shows; the answer to who waits, once. */
+/* What pingpong.progress shows; the answer to who waits, once (`over`: see mailbox_answer()). */
 extern void run_publish(void);
-extern void run_answer(const char *state);
+extern void run_answer(const char *state, bool over);
 
 /* Options of the request; times in ms. */
 extern int	run_option_int(Run *run, const char *name, int otherwise);
@@ -217,8 +212,18 @@ extern bool run_find_target(Run *run, LagStandby *lag);
 /* Time to live of the promote token, in ms. */
 extern int	run_token_ttl_ms(Run *run);
 
-/* Whether the one who waits for it has cancelled it. */
+/* Whether the one who waits for it has cancelled it; whether that one or an operator has. */
 extern bool run_cancelled_by_caller(void);
+extern bool run_cancelled(void);
+
+/* Facts about the run that every phase sees: moves, target, source, ordered, overruled, cancelled. */
+extern uint32 run_facts(void);
+
+/* An operator has removed the seal: the order to promote is not given again. */
+extern void run_note_overruled(void);
+
+/* Both may take writes: nothing of the target is undone, and an operator must decide. */
+extern void run_note_opened(void);
 
 extern const char *step_state_name(StepState state);
 extern StepState step_state_from(const char *name);

@@ -21,17 +21,17 @@
 #include "worker/finish.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"
-#include "worker/phase/ask.h"
-#include "worker/phase/forward.h"
-#include "worker/phase/gather.h"
-#include "worker/phase/takeover.h"
-#include "worker/phase/undo.h"
-#include "worker/recover.h"
+#include "worker/phase/phase.h"
 #include "worker/runner.h"
 #include "worker/settings.h"
 #include "worker/step.h"
 
 #define OWN_PATIENCE_US	(10 * 1000 * 1000)
+#define RECOVER_US		(1000 * 1000)
+#define RECOVER_TRIES	10
+
+static int	recover_tries;
+static int64 recover_at;		/* now_us() */
 
 void
 runner_startup(void)
@@ -55,6 +55,58 @@ runner_gives_way(void)
 	return run != NULL && run->own && now_us() - run->own_since < OWN_PATIENCE_US;
 }
 
+/* ---- phases ---- */
+
+static const Phase *const phases[RUN_ENDS] = {
+	[RUN_GATHERING] = &phase_gather,
+	[RUN_RECOVERING] = &phase_recover,
+	[RUN_TAKING_OVER] = &phase_take_over,
+	[RUN_FORWARD] = &phase_forward,
+	[RUN_HANDING_OVER] = &phase_hand_over,
+	[RUN_ASKING] = &phase_ask,
+	[RUN_UNDOING] = &phase_undo,
+};
+
+/* A run begins with its facts. */
+static void
+gather(void)
+{
+	run->phase = RUN_GATHERING;
+	phase_gather.enter(NULL);
+}
+
+/* The only place that changes the phase of a run. An error in here leaves it as it was. */
+static void
+change_phase(const Rule *rule)
+{
+	if (phases[run->phase]->leave)
+		phases[run->phase]->leave(rule);
+	if (rule->next >= RUN_ENDS)
+	{
+		finish(rule->next);
+		return;
+	}
+	ereport(LOG, (errmsg("run " INT64_FORMAT " is %s: %s", run->id, transition_phase_name(rule->next), rule->why)));
+	run->phase = rule->next;
+	if (phases[run->phase]->enter)
+		phases[run->phase]->enter(rule);
+}
+
+/* One look, and what follows from it; gives the longest nap in ms. */
+static long
+advance(void)
+{
+	const Phase *phase = phases[run->phase];
+	const Rule *rule = transition(run->phase, phase->look());
+
+	if (rule->next == run->phase)
+		return phase->work(rule->work);
+	change_phase(rule);
+	return 0;
+}
+
+/* ---- requests ---- */
+
 /* A backend asks for something; nothing else is being done. */
 void
 runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by)
@@ -72,13 +124,12 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 	if (json_object_get(run->options, "risk") && !mailbox_of_superuser())
 	{
 		failure_set(&run->failure, "42501", "must be superuser to take a risk");
-		run_answer("refused");
-		run_forget();
+		finish(RUN_REFUSED);
 		MemoryContextSwitchTo(old);
 		return;
 	}
 	journal_load_topology(run);
-	gather_start();
+	gather();
 	MemoryContextSwitchTo(old);
 }
 
@@ -96,10 +147,10 @@ runner_start_own(const char *runbook)
 	run->options = json_pack("{s:s}", "runbook", runbook);
 	strlcpy(run->source, worker_self(), sizeof(run->source));
 	strlcpy(run->target, worker_self(), sizeof(run->target));
-	strlcpy(run->requested_by, "pg_pingpong worker", sizeof(run->requested_by));
+	strlcpy(run->requested_by, WORKER_ROLE, sizeof(run->requested_by));
 	strlcpy(run->runbook, runbook, sizeof(run->runbook));
 	journal_load_topology(run);
-	gather_start();
+	gather();
 	MemoryContextSwitchTo(old);
 }
 
@@ -119,27 +170,7 @@ runner_reject(void)
 	snprintf(v.detail, sizeof(v.detail), "Run " INT64_FORMAT " (%s to \"%s\") is at step %s of \"%s\".", run->id, run->runbook,
 			 run->target, step ? step->name : "none", step ? step->node : "");
 	strlcpy(v.hint, "See pingpong.progress, and try again when it has ended.", sizeof(v.hint));
-	mailbox_answer(&none, &v);
-	mailbox_finish();
-}
-
-static long
-advance_phase(void)
-{
-	switch (run->phase)
-	{
-		case RUN_GATHERING:
-			return gather_advance();
-		case RUN_TAKING_OVER:
-			return takeover_advance();
-		case RUN_FORWARD:
-			return forward_advance();
-		case RUN_ASKING:
-			return ask_advance();
-		case RUN_UNDOING:
-			return undo_advance();
-	}
-	return 1000;
+	mailbox_answer(&none, &v, true);
 }
 
 /* Moves the run as far as it goes without waiting; gives the longest nap in ms. */
@@ -151,11 +182,59 @@ runner_advance(void)
 
 	for (int i = 0; run != NULL && nap == 0 && i < 20; i++)
 	{
-		nap = advance_phase();
+		nap = advance();
 		agents_advance();
 	}
 	MemoryContextSwitchTo(old);
 	return nap;
+}
+
+/* ---- what a predecessor left ---- */
+
+/*
+ * At the start of the worker, when this server has just been promoted, and when its seal was removed. False: look
+ * again, what raised an error here before may not do so for ever.
+ */
+bool
+runner_recover(void)
+{
+	MemoryContext old;
+
+	if (run != NULL)
+		return true;			/* it was found, and raised an error behind that */
+	if (now_us() < recover_at)
+		return false;
+	old = MemoryContextSwitchTo(run_context);
+	run_new();
+	run->phase = RUN_RECOVERING;
+	run->answered = true;
+	advance();
+	MemoryContextSwitchTo(old);
+	recover_tries = 0;
+	return true;
+}
+
+/* Tried again after a pause. A run that cannot be recovered must not stay "running" for ever, but where it is sealed. */
+static void
+recover_failed(const ErrorData *error)
+{
+	recover_at = now_us() + RECOVER_US;
+	if (++recover_tries >= RECOVER_TRIES)
+		finish_give_up(error);
+	run_forget();
+}
+
+/* ---- errors ---- */
+
+/* Nothing was begun; what was stored must not stay. */
+static void
+gather_failed(const ErrorData *error)
+{
+	failure_set(&run->failure, unpack_sql_state(error->sqlerrcode), error->message);
+	if (error->detail)
+		strlcpy(run->failure.detail, error->detail, sizeof(run->failure.detail));
+	finish_give_up(error);
+	finish(RUN_REFUSED);
 }
 
 /*
@@ -168,19 +247,14 @@ runner_error(const ErrorData *error)
 {
 	if (run == NULL)
 		return;
-	if (run->phase == RUN_GATHERING && run->request == REQUEST_NONE)
+	if (run->phase == RUN_RECOVERING)
 	{
 		recover_failed(error);
 		return;
 	}
 	if (run->phase == RUN_GATHERING)
 	{
-		failure_set(&run->failure, unpack_sql_state(error->sqlerrcode), error->message);
-		if (error->detail)
-			strlcpy(run->failure.detail, error->detail, sizeof(run->failure.detail));
-		run_answer("refused");
-		finish_give_up(error);
-		run_forget();
+		gather_failed(error);
 		return;
 	}
 	if (++run->errors > 5)

@@ -1,15 +1,8 @@
 /*
  * runner.h - the state machine of a run: which phase it is in, and its function.
  *
- *   phase/gather.c    RUN_GATHERING     facts, preflight, then the run is stored
- *   phase/forward.c   RUN_FORWARD       group by group
- *   phase/undo.c      RUN_UNDOING       the way back
- *   phase/ask.c       RUN_ASKING        promote was ordered, the answer is missing
- *   phase/takeover.c  RUN_TAKING_OVER   on the target, after its promotion
- *   recover.c                           which of them a run that was found begins with
- *
- * A phase's function moves as far as it can without waiting and gives the
- * longest nap in ms.
+ * A phase is a file of phase/ (phase.h). It looks, which gives facts; the table of transition.c says whether the run stays
+ * in it, and what to do, or which phase is next.
  */
 #ifndef PINGPONG_RUNNER_H
 #define PINGPONG_RUNNER_H
@@ -33,6 +26,9 @@ extern void runner_reject(void);
 
 /* Moves the run as far as it goes without waiting; gives the longest nap in ms. */
 extern long runner_advance(void);
+
+/* Is there a run that is ours to go on with or to undo? False: look again. */
+extern bool runner_recover(void);
 
 /* It raised an error. */
 extern void runner_error(const ErrorData *error);

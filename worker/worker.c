@@ -25,7 +25,6 @@
 #include "worker/journal.h"
 #include "worker/mailbox.h"
 #include "worker/probe.h"
-#include "worker/recover.h"
 #include "worker/restore.h"
 #include "worker/runner.h"
 #include "worker/settings.h"
@@ -113,7 +112,7 @@ round_on_primary(bool *recovered)
 	if (!*recovered)
 	{
 		gate_remove_void_seal();
-		if (!recover_look())
+		if (!runner_recover())
 			return RETRY_NAP_MS;
 		*recovered = true;
 	}

@@ -16,8 +16,7 @@
 #include "worker/clock.h"
 #include "worker/job.h"
 #include "worker/mailbox.h"
-#include "worker/phase/ask.h"
-#include "worker/phase/undo.h"
+#include "worker/phase/phase.h"
 #include "worker/wal.h"
 
 #define ASK_US			(20 * 1000)
@@ -60,15 +59,19 @@ promoted(void)
 	}
 	run->sentence[0] = '\0';
 	memset(&run->failure, 0, sizeof(run->failure));
-	run->phase = RUN_FORWARD;
 }
 
-void
-ask_burned(void)
+static void
+not_promoted(const Rule *rule)
 {
-	Step	   *promote = run_promote_step(run);
-
 	run->ordered = false;
+	if (rule->reason == REASON_FOLLOWS)
+	{
+		ereport(LOG, (errmsg("run " INT64_FORMAT ": \"%s\" still follows this server after the time to live of its promote token, "
+							 "so it was not promoted", run->id, run->target)));
+		if (run->failure.sqlstate[0] == '\0')
+			failure_set(&run->failure, "55000", "the target was not promoted: it still follows this server, and its agent cannot say more");
+	}
 	if (run->failure.sqlstate[0])
 		snprintf(run->sentence, sizeof(run->sentence), "the target was not promoted: %s", run->failure.message);
 	else
@@ -76,10 +79,6 @@ ask_burned(void)
 		failure_set(&run->failure, "55000", "the target was not promoted");
 		strlcpy(run->sentence, run->failure.message, sizeof(run->sentence));
 	}
-	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_PENDING && (promote == NULL || run->steps[i].ordinal < promote->ordinal) && run->steps[i].undo[0])
-			run->steps[i].state = STEP_FAILED;	/* after a restart nobody knows: undo it all */
-	undo_start();
 }
 
 /* ---- the second witness ---- */
@@ -179,10 +178,7 @@ tell(const char *reason)
 	ereport(LOG, (errmsg("run " INT64_FORMAT ": no verdict yet from the agent of \"%s\": %s", run->id, run->target, reason)));
 }
 
-/*
- * The target's agent has proof of a newer epoch: the primary has moved on without this server. Nothing can be written
- * here, so the end stands in pingpong.progress only, and a restarted worker finds it again.
- */
+/* The target's agent has proof of a newer epoch: the primary has moved on without this server. */
 static void
 moved_on(void)
 {
@@ -190,115 +186,93 @@ moved_on(void)
 			 "This server stays sealed. On the present primary run SELECT pingpong.rebuild('%s').", run->target,
 			 (long long) run->epoch, run->source);
 	failure_set(&run->failure, "55000", run->sentence);
-	ereport(LOG, (errmsg("run " INT64_FORMAT ": %s", run->id, run->sentence)));
-	mailbox_event("%s", run->sentence);
-	strlcpy(run->state, "stuck", sizeof(run->state));
-	run->phase = RUN_FORWARD;
-	run_publish();
-	run_answer("stuck");
-	run_forget();
 }
 
-/* True: the doubt has an end. */
-static bool
-judge_answer(void)
+/* What the answer says; 0: it decides nothing, and the operator is told why. */
+static uint32
+judge_answer(AgentCall *call)
 {
-	AgentCall  *call = run->ask;
 	json_t	   *result = job_result(call->body);
 	const char *verdict = json_text(result, "verdict");
+	const char *reason = json_text(result, "reason");
 
 	if (call->status == 200 && strcmp(json_text(call->body, "state"), "running") == 0)
-	{
 		run->asks--;			/* the same question, whose answer takes its time */
-		return false;
-	}
-	if (call->status == 409)
-		moved_on();
+	else if (call->status == 409)
+		return FACT_NEWER;
 	else if (strcmp(verdict, "promoted") == 0)
-		promoted();
+		return FACT_PROMOTED;
 	else if (strcmp(verdict, "burned") == 0 && memory_is_right(result))
-		ask_burned();
+		return FACT_BURNED;
+	else if (strcmp(verdict, "burned") == 0)
+		tell("its state was lost or is another one since the run began");
+	else if (verdict[0])
+		tell(reason[0] ? reason : verdict);
 	else
-	{
-		const char *reason = json_text(result, "reason");
-
-		if (strcmp(verdict, "burned") == 0)
-			tell("its state was lost or is another one since the run began");
-		else if (verdict[0])
-			tell(reason[0] ? reason : verdict);
-		else
-			tell(call_problem(call));
-		return false;
-	}
-	return true;
-}
-
-/* Not where the agent knows that the order is out: then only it can say when that has its end. */
-static bool
-judge_witness(void)
-{
-	if (strcmp(json_text(job_result(run->ask->body), "verdict"), "promoting") == 0 || !target_follows())
-		return false;
-	ereport(LOG, (errmsg("run " INT64_FORMAT ": \"%s\" still follows this server after the time to live of its promote token, so it was not promoted",
-						 run->id, run->target)));
-	if (run->failure.sqlstate[0] == '\0')
-		failure_set(&run->failure, "55000", "the target was not promoted: it still follows this server, and its agent cannot say more");
-	ask_burned();
-	return true;
-}
-
-long
-ask_begin(void)
-{
-	run->phase = RUN_ASKING;
-	run->ask_at = 0;
+		tell(call_problem(call));
 	return 0;
 }
 
-/*
- * An operator has removed the seal (pingpong.resume with a risk) while the run
- * went on: this server takes writes again, so the order must not be given once
- * more, and is taken back if it still can be.
- */
-bool
-ask_overruled(void)
+/* Not where the agent knows that the order is out: then only it can say when that has its end. */
+static uint32
+hear_witness(AgentCall *call)
 {
-	GateSeal	seal;
-
-	if (run->is_target || run->seal_lsn == InvalidXLogRecPtr || run->switched || run->phase == RUN_UNDOING ||
-		(gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0))
-		return false;
-	run->ordered = false;
-	strlcpy(run->sentence, "an operator removed the seal; make sure that the target was not and will not be promoted",
-			sizeof(run->sentence));
-	failure_set(&run->failure, "55000", "the seal was removed by an operator");
-	return true;
+	if (strcmp(json_text(job_result(call->body), "verdict"), "promoting") == 0 || !target_follows())
+		return 0;
+	return FACT_FOLLOWS;
 }
 
-long
-ask_advance(void)
+static void
+enter(const Rule *rule)
 {
-	bool		decided;
+	run->ask_at = 0;
+}
 
-	run_publish();
-	if (ask_overruled())
-	{
-		undo_start();
-		return 0;
-	}
-	if (run->ask == NULL)
-	{
-		if (now_us() >= run->ask_at)
-			ask_verdict();
-		return 10;
-	}
-	if (!run->ask->done)
-		return 5;
-	decided = judge_answer() || judge_witness();
-	if (run == NULL)
-		return 0;
+static uint32
+look(void)
+{
+	uint32		facts = run_facts();
+	uint32		said;
+
+	if (run->ask == NULL || !run->ask->done)
+		return facts;
+	said = judge_answer(run->ask);
+	if (said == 0)
+		said = hear_witness(run->ask);
 	agents_release(run->ask);
 	run->ask = NULL;
 	run->ask_at = now_us() + (run->asks > 50 && run->witness == 0 ? ASK_LATER_US : ASK_US);
-	return decided ? 0 : 1;
+	return facts | said;
 }
+
+static long
+work(RunWork what)
+{
+	run_publish();
+	if (run->ask)
+		return 5;
+	if (now_us() >= run->ask_at)
+		ask_verdict();
+	return run->ask ? 1 : 10;
+}
+
+static void
+leave(const Rule *rule)
+{
+	switch (rule->reason)
+	{
+		case REASON_OVERRULED:
+			run_note_overruled();
+			break;
+		case REASON_NEWER:
+			moved_on();
+			break;
+		case REASON_PROMOTED:
+			promoted();
+			break;
+		default:
+			not_promoted(rule);
+	}
+}
+
+const Phase phase_ask = {enter, look, work, leave};

@@ -3,16 +3,11 @@
  */
 #include "postgres.h"
 
-#include "gate/gate.h"
 #include "worker/blackout.h"
 #include "worker/clock.h"
-#include "worker/finish.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"
-#include "worker/phase/ask.h"
-#include "worker/phase/forward.h"
-#include "worker/phase/handover.h"
-#include "worker/phase/undo.h"
+#include "worker/phase/phase.h"
 #include "worker/settings.h"
 #include "worker/step.h"
 
@@ -53,12 +48,12 @@ failed_to_undo(void)
 	return NULL;
 }
 
-/* The first that failed, or failed with what stays; an operator has to mend that. */
+/* The first that has changed, or may have, what no undo puts back. */
 static Step *
-failed_step(bool lasting)
+find_lasting(void)
 {
 	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_FAILED && (!lasting || is_lasting(&run->steps[i])))
+		if ((run->steps[i].state == STEP_FAILED || run->steps[i].state == STEP_SUCCEEDED) && is_lasting(&run->steps[i]))
 			return &run->steps[i];
 	return NULL;
 }
@@ -123,116 +118,64 @@ note_switched(void)
 	mailbox_event("writes flow on \"%s\", blackout %.1f ms", run->target, run->blackout_ms);
 }
 
+/* Gives up all that runs. */
 static void
-all_done(void)
-{
-	Step	   *failed;
-
-	if (run->moves && !run->is_target)
-	{
-		handover_leave();
-		return;
-	}
-	if (run->is_target && !handover_fetch())
-		return;
-	note_switched();			/* by the old primary's routes */
-	for (int i = 0; i < run->nsteps; i++)
-		if (!run->steps[i].mine && run->steps[i].state == STEP_PENDING)
-			run->steps[i].state = STEP_SKIPPED;	/* the old primary's, behind its last word */
-	failed = finish_find_stuck();
-	if (failed)
-	{
-		finish_stuck(failed);
-		return;
-	}
-	failed = failed_step(false);
-	snprintf(run->sentence, sizeof(run->sentence), failed ? "done, but step %s of \"%s\" failed: %s" : "done",
-			 failed ? failed->name : "", failed ? failed->node : "", failed ? failed->message : "");
-	finish_run("succeeded");
-}
-
-/* By the one who waits for it, or by pingpong.cancel(). */
-static bool
-cancelled(void)
-{
-	return run_cancelled_by_caller() || mailbox_cancel_wanted(run->id);
-}
-
-/* Gives up all that runs; true while something of it does. */
-static bool
 give_up_jobs(void)
 {
-	bool		running = false;
-
 	for (int i = 0; i < run->nsteps; i++)
 		if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
-		{
 			step_give_up(&run->steps[i]);
-			running |= run->steps[i].state == STEP_RUNNING;
-		}
-	return running;
 }
 
-/* Given up where something of it cannot be undone: what was not begun is left out, and the run ends stuck. */
-static bool
-ends_here(void)
+/* What was not begun is left out. */
+static void
+skip_rest(const char *why, bool mine)
 {
-	if (failed_step(true) == NULL)
-		return false;
 	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_PENDING)
+		if (run->steps[i].state == STEP_PENDING && (mine || !run->steps[i].mine))
+		{
 			run->steps[i].state = STEP_SKIPPED;
-	return true;
+			strlcpy(run->steps[i].message, why, sizeof(run->steps[i].message));
+		}
 }
 
-/* Behind the point of no return nothing is undone, whatever a runbook says. */
+/*
+ * The primary is there, and its clients cannot work: no client can write (verify), or the site's own test of an RW
+ * route says so.
+ */
 static bool
-has_moved(void)
+cannot_write(Step *step)
 {
-	Step	   *promote = run_promote_step(run);
+	RunRoute   *route = strcmp(step->name, "smoke") == 0 ? run_route(run, step->node) : NULL;
 
-	return run->is_target || (promote && promote->state == STEP_SUCCEEDED);
+	return (route && strcmp(route->kind, "rw") == 0) ||
+		(strcmp(step->name, "verify") == 0 && strcmp(step->failure.sqlstate, "25006") == 0);
 }
 
-/* Before the order: the caller's wish, the end of the permitted blackout, a failed step. */
-static bool
-must_undo(void)
+/* The run ends with this step: its caller is told in the step's words. */
+static void
+blame(Step *failed)
 {
-	Step	   *failed = failed_to_undo();
-	int			limit = run_option_int(run, "max_blackout_ms", 10000);
-
-	if (has_moved())
-		return false;
-	if (failed)
-	{
-		snprintf(run->sentence, sizeof(run->sentence), "step %s of \"%s\" failed: %s", failed->name, failed->node, failed->message);
-		finish_blame(failed);
-		return true;
-	}
-	if (run->ordered)
-		return false;
-	if (cancelled() && !run->moves && (give_up_jobs() || ends_here()))
-		return false;			/* the agents are told; their jobs' ends are waited for */
-	if (cancelled())
-	{
-		strlcpy(run->sentence, run_cancelled_by_caller() ? "cancelled by the caller" : "cancelled by pingpong.cancel()", sizeof(run->sentence));
-		failure_set(&run->failure, "57014", "the run was cancelled and rolled back");
-		return true;
-	}
-	if (run->blackout && run_blackout_so_far(run) > limit)
-	{
-		Step	   *slow = NULL;
-
-		for (int i = 0; i < run->nsteps; i++)
-			if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
-				slow = &run->steps[i];
-		snprintf(run->sentence, sizeof(run->sentence), "the permitted blackout of %d ms was over while step %s was running%s%s",
-				 limit, slow ? slow->name : "none", slow && slow->message[0] ? ": " : "", slow ? slow->message : "");
-		failure_set(&run->failure, "57014", run->sentence);
-		return true;
-	}
-	return false;
+	run->failure = failed->failure;
+	if (run->failure.sqlstate[0] == '\0')
+		failure_set(&run->failure, "55000", failed->message[0] ? failed->message : "a step failed");
 }
+
+/* A failure that an operator has to mend: clients are not served, or a node is no standby. NULL: there is none. */
+static Step *
+find_broken(void)
+{
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+
+		if (step->state == STEP_FAILED && (strcmp(step->name, "repoint") == 0 || step_concerns_standby(step) || cannot_write(step)))
+			return step;
+	}
+	return NULL;
+}
+
+/* ---- looking ---- */
 
 /*
  * The order to promote has no answer, the permitted blackout is over or the
@@ -249,34 +192,49 @@ order_overdue(void)
 		(promote->unheard != 0 && now_us() - promote->unheard > UNHEARD_US);
 }
 
-long
-forward_advance(void)
+/* Behind the point of no return nothing is undone, whatever a runbook says. */
+static bool
+has_moved(void)
 {
-	bool		changed = false;
-	int			ordinal = next_ordinal();
+	Step	   *promote = run_promote_step(run);
 
-	note_switched();			/* by what a predecessor did, perhaps */
-	if (ask_overruled())
-	{
-		undo_start();
-		return 0;
-	}
-	if (order_overdue())
-		return ask_begin();
-	if (must_undo())
-	{
-		if (run->ordered)
-			return ask_begin();
-		undo_start();
-		return 0;
-	}
-	if (paused() && ordinal != INT_MAX)
-		return 1;
-	if (ordinal == INT_MAX)
-	{
-		all_done();
-		return run ? 5 : 0;
-	}
+	return run->is_target || (promote && promote->state == STEP_SUCCEEDED);
+}
+
+static bool
+is_running(void)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
+			return true;
+	return false;
+}
+
+static bool
+is_late(void)
+{
+	return run->blackout && run_blackout_so_far(run) > run_option_int(run, "max_blackout_ms", 10000);
+}
+
+static uint32
+look(void)
+{
+	note_switched();			/* by what a predecessor did, or by the old primary's routes, perhaps */
+	return run_facts() | (order_overdue() ? FACT_UNANSWERED : 0) | (has_moved() ? FACT_MOVED : 0) |
+		(is_late() ? FACT_LATE : 0) | (failed_to_undo() ? FACT_FAILED : 0) | (find_lasting() ? FACT_LASTING : 0) |
+		(find_broken() ? FACT_BROKEN : 0) | (next_ordinal() != INT_MAX ? FACT_LEFT : 0) |
+		(is_running() ? FACT_RUNNING : 0) | (run->is_target && !run->noted ? FACT_WAITING : 0);
+}
+
+/* ---- working ---- */
+
+/* Steps of the same ordinal at the same time. True: one has ended. */
+static bool
+move_group(void)
+{
+	int			ordinal = next_ordinal();
+	bool		changed = false;
+
 	for (int i = 0; i < run->nsteps; i++)
 	{
 		Step	   *step = &run->steps[i];
@@ -286,9 +244,25 @@ forward_advance(void)
 		step_move(step);
 		changed |= step->state > STEP_RUNNING;
 	}
-	if (run->is_target && mailbox_cancel_wanted(run->id))
-		give_up_jobs();			/* what is done stays done; the run ends stuck, and says with what */
-	if (run->ordered && !run->switched && !run->is_target && cancelled() && !run->told_waiting)
+	return changed;
+}
+
+/*
+ * The journal is written between groups, but not while writes are stopped:
+ * after a crash in the blackout the seal file and the target's token tell
+ * more than a row could.
+ */
+static long
+move_steps(bool give_up)
+{
+	bool		changed;
+
+	if (give_up)
+		give_up_jobs();
+	if (paused())
+		return 1;
+	changed = move_group();
+	if (run->ordered && !run->switched && !run->is_target && run_cancelled() && !run->told_waiting)
 	{
 		mailbox_event("too late to cancel: promote was ordered, the run goes on");
 		run->told_waiting = true;
@@ -301,3 +275,107 @@ forward_advance(void)
 		journal_save_run(run);
 	return changed ? 0 : run->blackout && !run->switched ? 1 : 5;
 }
+
+static long
+work(RunWork what)
+{
+	switch (what)
+	{
+		case WORK_FETCH:
+			return blackout_fetch() ? 0 : 5;
+		case WORK_SKIP:
+			skip_rest("cancelled", true);
+			return 0;
+		default:
+			return move_steps(what == WORK_GIVE_UP);
+	}
+}
+
+/* ---- leaving ---- */
+
+static void
+say_failed(void)
+{
+	Step	   *failed = failed_to_undo();
+
+	snprintf(run->sentence, sizeof(run->sentence), "step %s of \"%s\" failed: %s", failed->name, failed->node, failed->message);
+	blame(failed);
+}
+
+static void
+say_cancelled(void)
+{
+	strlcpy(run->sentence, run_cancelled_by_caller() ? "cancelled by the caller" : "cancelled by pingpong.cancel()",
+			sizeof(run->sentence));
+	failure_set(&run->failure, "57014", "the run was cancelled and rolled back");
+}
+
+static void
+say_late(void)
+{
+	Step	   *slow = NULL;
+
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
+			slow = &run->steps[i];
+	snprintf(run->sentence, sizeof(run->sentence), "the permitted blackout of %d ms was over while step %s was running%s%s",
+			 run_option_int(run, "max_blackout_ms", 10000), slow ? slow->name : "none", slow && slow->message[0] ? ": " : "",
+			 slow ? slow->message : "");
+	failure_set(&run->failure, "57014", run->sentence);
+}
+
+/* The sentence tells how to mend it. */
+static void
+say_broken(void)
+{
+	Step	   *failed = find_broken();
+	bool		node = step_concerns_standby(failed);
+
+	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but %sstep %s of \"%s\" failed: %s. "
+			 "Mend the cause, then run SELECT pingpong.%s%s%s on it.",
+			 worker_self(), cannot_write(failed) ? "its clients are not served: " : "", failed->name, failed->node,
+			 failed->message, node ? "rebuild('" : "repoint(", node ? failed->node : "", node ? "')" : ")");
+	blame(failed);
+}
+
+static void
+say_done(void)
+{
+	Step	   *failed = NULL;
+
+	for (int i = 0; i < run->nsteps && failed == NULL; i++)
+		if (run->steps[i].state == STEP_FAILED)
+			failed = &run->steps[i];
+	snprintf(run->sentence, sizeof(run->sentence), failed ? "done, but step %s of \"%s\" failed: %s" : "done",
+			 failed ? failed->name : "", failed ? failed->node : "", failed ? failed->message : "");
+}
+
+static void
+leave(const Rule *rule)
+{
+	switch (rule->reason)
+	{
+		case REASON_OVERRULED:
+			run_note_overruled();
+			break;
+		case REASON_FAILED:
+			say_failed();
+			break;
+		case REASON_CANCELLED:
+			say_cancelled();
+			break;
+		case REASON_LATE:
+			say_late();
+			break;
+		default:
+			break;
+	}
+	if (rule->next == RUN_STUCK || rule->next == RUN_SUCCEEDED)
+		skip_rest("", false);	/* the old primary's, behind its last word */
+	if (rule->next == RUN_STUCK)
+		say_broken();
+	if (rule->next == RUN_SUCCEEDED)
+		say_done();
+}
+
+const Phase phase_forward = {NULL, look, work, leave};

@@ -11,20 +11,19 @@
 #include "worker/job.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"
-#include "worker/phase/gather.h"
+#include "worker/phase/phase.h"
 #include "worker/relaxation.h"
 #include "worker/runbook.h"
 #include "worker/settings.h"
 
 #define FACTS_MS		5000
 
-void
-gather_start(void)
+static void
+enter(const Rule *rule)
 {
 	char		key[64];
 	bool		move = run->request != REQUEST_RUN;
 
-	run->phase = RUN_GATHERING;
 	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
 	snprintf(key, sizeof(key), "f%lld", (long long) GetCurrentTimestamp());
 	strlcpy(run->key, "facts", sizeof(run->key));
@@ -55,69 +54,12 @@ store_fact(RunNode *node, AgentCall *call)
 	free(text);
 }
 
-/* Nothing was begun yet: whoever asked has gone, or need not wait for the agents. */
-static void
-drop_request(void)
-{
-	failure_set(&run->failure, "57014", "the run was cancelled before it began");
-	run_answer("refused");
-	run_forget();
-}
-
-/* Preflight has passed or not; if so, the run begins. */
-static void
-facts_are_in(void)
-{
-	int			failed;
-	char	   *names;
-
-	if (run->request == REQUEST_FACTS)
-	{
-		run_answer("facts");
-		run_forget();
-		return;
-	}
-	if (run->request == REQUEST_SWITCHOVER)
-	{
-		failed = journal_preflight(run, &run->failure);
-		if (run_cancelled_by_caller())
-		{
-			drop_request();
-			return;
-		}
-		if (failed > 0)
-		{
-			run_answer("refused");
-			run_forget();
-			return;
-		}
-		mailbox_event("preflight passed");
-		json_object_set_new(run->notes, "timeline", json_integer(GetWALInsertionTimeLine()));
-		json_object_set_new(run->notes, "standbys", journal_standby_names());
-		names = relaxation_remembered(worker_self(), "synchronous_standby_names");	/* of an earlier run, not restored yet */
-		json_object_set_new(run->notes, "synchronous_standby_names",
-							json_string(names ? names : GetConfigOption("synchronous_standby_names", false, false)));
-	}
-	journal_find_routes(run);
-	journal_create_run(run);
-	runbook_load(run);
-	journal_save_run(run);
-	journal_save_steps(run);
-	run->phase = RUN_FORWARD;
-	mailbox_event("run " INT64_FORMAT ": %s from \"%s\" to \"%s\"", run->id, run->runbook, run->source, run->target);
-}
-
-/* Each answer is stored when it comes: its clock is compared with that moment. */
-long
-gather_advance(void)
+/* Each answer is stored when it comes: its clock is compared with that moment. True while some are outstanding. */
+static bool
+take_answers(void)
 {
 	bool		waiting = false;
 
-	if (run_cancelled_by_caller())
-	{
-		drop_request();
-		return 0;
-	}
 	for (int i = 0; i < run->nnodes; i++)
 	{
 		if (run->calls[i] == NULL)
@@ -131,8 +73,65 @@ gather_advance(void)
 		agents_release(run->calls[i]);
 		run->calls[i] = NULL;
 	}
-	if (waiting)
-		return 10;
-	facts_are_in();
-	return 0;
+	return waiting;
 }
+
+static uint32
+look(void)
+{
+	uint32		facts = run->request == REQUEST_FACTS ? FACT_ONLY_ASKED : 0;
+
+	if (!run_cancelled_by_caller())
+	{
+		if (take_answers())
+			facts |= FACT_WAITING;
+		else if (run->request == REQUEST_SWITCHOVER && journal_preflight(run, &run->failure) > 0)
+			facts |= FACT_REFUSED;
+	}
+	return facts | (run_cancelled_by_caller() ? FACT_CANCELLED : 0);
+}
+
+static long
+work(RunWork what)
+{
+	return 10;
+}
+
+/* What the run must know later about the server of now. */
+static void
+note_server(void)
+{
+	char	   *names = relaxation_remembered(worker_self(), "synchronous_standby_names");	/* of an earlier run, not restored yet */
+
+	json_object_set_new(run->notes, "timeline", json_integer(GetWALInsertionTimeLine()));
+	json_object_set_new(run->notes, "standbys", journal_standby_names());
+	json_object_set_new(run->notes, "synchronous_standby_names",
+						json_string(names ? names : GetConfigOption("synchronous_standby_names", false, false)));
+}
+
+static void
+begin_run(void)
+{
+	if (run->request == REQUEST_SWITCHOVER)
+	{
+		mailbox_event("preflight passed");
+		note_server();
+	}
+	journal_find_routes(run);
+	journal_create_run(run);
+	runbook_load(run);
+	journal_save_run(run);
+	journal_save_steps(run);
+	mailbox_event("run " INT64_FORMAT ": %s from \"%s\" to \"%s\"", run->id, run->runbook, run->source, run->target);
+}
+
+static void
+leave(const Rule *rule)
+{
+	if (rule->next == RUN_FORWARD)
+		begin_run();
+	else if (rule->next == RUN_DROPPED)
+		failure_set(&run->failure, "57014", "the run was cancelled before it began");
+}
+
+const Phase phase_gather = {enter, look, work, leave};

@@ -6,7 +6,7 @@
 #include "worker/blackout.h"
 #include "worker/job.h"
 #include "worker/mailbox.h"
-#include "worker/phase/handover.h"
+#include "worker/phase/phase.h"
 
 /* Sends what was measured here to the target's agent, where its worker finds it: it has seen the same from behind. */
 static void
@@ -22,44 +22,29 @@ leave_note(void)
 						   1000);
 }
 
-/* The old primary's part is over; it cannot write any more. */
-void
-handover_leave(void)
+/* It cannot write any more. */
+static void
+enter(const Rule *rule)
 {
-	strlcpy(run->state, RUN_HANDED_OVER, sizeof(run->state));
+	strlcpy(run->state, STATE_HANDED_OVER, sizeof(run->state));
 	run_publish();
 	if (!run->answered)
 		mailbox_event("\"%s\" comes back by itself; there the run goes on: SELECT * FROM pingpong.progress on \"%s\"",
 					  run->source, run->target);
-	run_answer(run->switched ? "switched" : "promoted");
-	if (run->ask == NULL)
-		leave_note();
-	if (run->ask && !run->ask->done)
-		return;
-	run_forget();
+	run_answer(run->switched ? "switched" : "promoted", false);
+	leave_note();
 }
 
-/* The old primary's measurement of the blackout, if it reached our agent. True when asked. */
-bool
-handover_fetch(void)
+static uint32
+look(void)
 {
-	char		path[256];
-	json_t	   *ms;
-
-	if (run->noted)
-		return true;
-	if (run->ask == NULL)
-	{
-		snprintf(path, sizeof(path), "/v1/jobs/%s/blackout", run->key);
-		run->ask = agents_get(job_url(run, run->target), path, 1000);
-		return false;
-	}
-	if (!run->ask->done)
-		return false;
-	run->noted = true;
-	blackout_take_steps(job_result(run->ask->body));
-	ms = json_object_get(job_result(run->ask->body), "blackout_ms");
-	if (json_is_number(ms) && json_number_value(ms) >= 0)
-		run->blackout_ms = json_number_value(ms);
-	return true;
+	return run->ask && !run->ask->done ? FACT_WAITING : 0;
 }
+
+static long
+work(RunWork what)
+{
+	return 5;
+}
+
+const Phase phase_hand_over = {enter, look, work, NULL};

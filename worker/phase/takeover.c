@@ -13,10 +13,9 @@
 
 #include "worker/blackout.h"
 #include "worker/clock.h"
-#include "worker/finish.h"
 #include "worker/job.h"
 #include "worker/mailbox.h"
-#include "worker/phase/takeover.h"
+#include "worker/phase/phase.h"
 #include "worker/settings.h"
 
 #define ASK_US			(100 * 1000)
@@ -86,7 +85,6 @@ take_over(json_t *result, double ordered, double took)
 	take_timeline(result, ordered, took);
 	if (json_is_true(json_object_get(result, "same_timeline")) || (timeline > 0 && (int) GetWALInsertionTimeLine() <= timeline))
 		forbid_following();
-	run->phase = RUN_FORWARD;
 	run->sentence[0] = '\0';
 	run->ordered = true;
 	ereport(LOG, (errmsg("taking over run " INT64_FORMAT " as the new primary", run->id)));
@@ -129,9 +127,9 @@ undecided(void)
 	return json_text(result, "verdict")[0] ? json_text(result, "verdict") : json_text(run->ask->body, "state");
 }
 
-/* Says what it waits for, and ends the run when that has lasted too long, or when an operator gives it up. */
+/* Says what it waits for. */
 static void
-wait_on(void)
+tell_waiting(void)
 {
 	bool		cancelled = mailbox_cancel_wanted(run->id);
 
@@ -145,47 +143,27 @@ wait_on(void)
 		ereport(LOG, (errmsg("run " INT64_FORMAT ": %s", run->id, run->sentence)));
 		run->told_waiting = true;
 	}
-	if (cancelled || now_us() - run->unheard >= worker_rejoin_timeout * INT64CONST(1000))
-		finish_run("stuck");
 }
 
-static void
-not_ours(const char *reason)
-{
-	snprintf(run->sentence, sizeof(run->sentence),
-			 "This server was promoted, but not by this run%s%s. Make sure that \"%s\" takes no writes before you repoint anything.",
-			 reason[0] ? ": " : "", reason, run->source);
-	finish_run("stuck");
-}
-
-/* True: the run is decided. */
-static bool
+/* What the job of the promotion says; 0: nothing. */
+static uint32
 judge_job(void)
 {
 	json_t	   *job = run->ask->body;
-	json_t	   *result = job_result(job);
 
-	if (strcmp(json_text(job, "state"), "succeeded") != 0 && strcmp(json_text(result, "verdict"), "promoted") != 0)
-		return false;
-	take_over(result, json_number_value(json_object_get(job, "received_ms")), json_number_value(json_object_get(job, "elapsed_ms")));
-	return true;
+	return strcmp(json_text(job, "state"), "succeeded") == 0 || strcmp(json_text(job_result(job), "verdict"), "promoted") == 0 ?
+		FACT_PROMOTED : 0;
 }
 
-static bool
+static uint32
 judge_token(void)
 {
 	json_t	   *result = job_result(run->ask->body);
 	const char *verdict = json_text(result, "verdict");
-	double		ordered = json_number_value(json_object_get(result, "ordered_ms"));
-	double		promoted = json_number_value(json_object_get(result, "promoted_ms"));
 
 	if (strcmp(verdict, "promoted") == 0 && json_is_true(json_object_get(result, "ordered")))
-		take_over(result, ordered, promoted > 0 ? promoted - ordered : 0);
-	else if (strcmp(verdict, "promoted") == 0 || strcmp(verdict, "burned") == 0 || strcmp(verdict, "unknown") == 0)
-		not_ours(json_text(result, "reason"));
-	else
-		return false;
-	return true;
+		return FACT_PROMOTED;
+	return strcmp(verdict, "promoted") == 0 || strcmp(verdict, "burned") == 0 || strcmp(verdict, "unknown") == 0 ? FACT_NOT_OURS : 0;
 }
 
 /* No answer, or one that decides nothing: from the beginning. */
@@ -198,12 +176,26 @@ begin_anew(void)
 	run->ask_at = now_us() + ASK_US;
 }
 
-long
-takeover_advance(void)
+static uint32
+look(void)
 {
-	MemoryContext old;
-	bool		decided;
+	uint32		facts = run_facts();
+	uint32		said;
 
+	if (run->ask == NULL || !run->ask->done)
+		return facts & ~FACT_CANCELLED;
+	said = run->token_asked ? judge_token() : judge_job();
+	if (said == 0)
+		tell_waiting();
+	if (run->unheard != 0 && now_us() - run->unheard >= worker_rejoin_timeout * INT64CONST(1000))
+		said |= FACT_UNHEARD;
+	return facts | said;
+}
+
+/* The token is asked when the job says nothing; then the job again. */
+static long
+work(RunWork what)
+{
 	if (run->ask == NULL)
 	{
 		if (now_us() < run->ask_at)
@@ -213,16 +205,43 @@ takeover_advance(void)
 	}
 	if (!run->ask->done)
 		return 5;
-	old = MemoryContextSwitchTo(run_context);
-	decided = run->token_asked ? judge_token() : judge_job();
-	MemoryContextSwitchTo(old);
-	if (run && !decided)
-		wait_on();
-	if (run == NULL)
-		return 0;				/* it was not ours, or nobody can say */
-	if (decided || run->token_asked || strcmp(json_text(run->ask->body, "state"), "running") == 0 || run->ask->body == NULL)
+	if (run->token_asked || strcmp(json_text(run->ask->body, "state"), "running") == 0 || run->ask->body == NULL)
 		begin_anew();
 	else
 		ask_token();
-	return decided ? 0 : 1;
+	return 1;
 }
+
+static void
+not_ours(const char *reason)
+{
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "This server was promoted, but not by this run%s%s. Make sure that \"%s\" takes no writes before you repoint anything.",
+			 reason[0] ? ": " : "", reason, run->source);
+}
+
+static void
+take_over_by_answer(void)
+{
+	json_t	   *job = run->ask->body;
+	json_t	   *result = job_result(job);
+	double		ordered = json_number_value(json_object_get(result, "ordered_ms"));
+	double		promoted = json_number_value(json_object_get(result, "promoted_ms"));
+
+	if (run->token_asked)
+		take_over(result, ordered, promoted > 0 ? promoted - ordered : 0);
+	else
+		take_over(result, json_number_value(json_object_get(job, "received_ms")), json_number_value(json_object_get(job, "elapsed_ms")));
+}
+
+static void
+leave(const Rule *rule)
+{
+	if (rule->reason == REASON_PROMOTED)
+		take_over_by_answer();
+	else if (rule->reason == REASON_NOT_OURS)
+		not_ours(json_text(job_result(run->ask->body), "reason"));
+	begin_anew();
+}
+
+const Phase phase_take_over = {NULL, look, work, leave};

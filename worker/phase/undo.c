@@ -3,13 +3,10 @@
  */
 #include "postgres.h"
 
-#include "utils/memutils.h"
-
 #include "worker/action/table.h"
 #include "worker/blackout.h"
-#include "worker/finish.h"
 #include "worker/mailbox.h"
-#include "worker/phase/undo.h"
+#include "worker/phase/phase.h"
 #include "worker/step.h"
 
 #define UNDO_MS			10000
@@ -36,16 +33,27 @@ add_undo(Step *step)
 	undo->timeout_ms = strcmp(undo->name, "unseal") == 0 || strcmp(undo->name, "open") == 0 ? INT_MAX : UNDO_MS;
 }
 
+/* After a restart, or behind an answer that was lost, nobody knows what was begun: all that has an undo is undone. */
+static void
+doubt_all(void)
+{
+	Step	   *promote = run_promote_step(run);
+
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_PENDING && (promote == NULL || run->steps[i].ordinal < promote->ordinal) &&
+			run->steps[i].undo[0])
+			run->steps[i].state = STEP_FAILED;
+}
+
 /*
  * The gate first, and at once: whoever is held goes on. The rest goes out
  * together; the run has ended when all of it is done or its time is up.
  */
-void
-undo_start(void)
+static void
+enter(const Rule *rule)
 {
-	MemoryContext old = MemoryContextSwitchTo(run_context);
-
-	run->phase = RUN_UNDOING;
+	if (rule->phase != RUN_FORWARD)
+		doubt_all();
 	run->undo = palloc0(Max(run->nsteps, 1) * sizeof(Step));
 	INSTR_TIME_SET_CURRENT(run->undo_began);
 	for (int i = run->nsteps - 1; i >= 0; i--)
@@ -60,7 +68,6 @@ undo_start(void)
 		run->blackout = false;
 	}
 	mailbox_event("rolling back: %s", run->sentence);
-	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -89,29 +96,44 @@ was_promoted(void)
 	return promoted;
 }
 
-long
-undo_advance(void)
+static bool
+is_waiting(void)
 {
-	bool		waiting = false;
-	size_t		used = strlen(run->sentence);
-
 	for (int i = 0; i < run->nundo; i++)
-	{
+		if (run->undo[i].state <= STEP_RUNNING)
+			return true;
+	return false;
+}
+
+static uint32
+look(void)
+{
+	return (is_waiting() ? FACT_WAITING : 0) | (was_promoted() ? FACT_OPENED : 0);
+}
+
+static long
+work(RunWork what)
+{
+	for (int i = 0; i < run->nundo; i++)
 		if (run->undo[i].state <= STEP_RUNNING)
 			step_move(&run->undo[i]);
-		waiting |= run->undo[i].state <= STEP_RUNNING;
-	}
 	run_publish();
-	if (waiting)
-		return 2;
+	return is_waiting() ? 2 : 0;
+}
+
+static void
+leave(const Rule *rule)
+{
+	size_t		used = strlen(run->sentence);
+
 	mark_undone();
 	for (int i = 0; i < run->nundo && run->errors == 0; i++)	/* not again when the row could not be written */
 		if (run->undo[i].state == STEP_FAILED)
-			used += snprintf(run->sentence + Min(used, sizeof(run->sentence) - 1), sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1),
-							 "; the undo %s of \"%s\" failed: %s", run->undo[i].name, run->undo[i].node, run->undo[i].message);
-	if (was_promoted())
-		finish_opened_behind();
-	else
-		finish_run("rolled_back");
-	return 0;
+			used += snprintf(run->sentence + Min(used, sizeof(run->sentence) - 1),
+							 sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1), "; the undo %s of \"%s\" failed: %s",
+							 run->undo[i].name, run->undo[i].node, run->undo[i].message);
+	if (rule->reason == REASON_OPENED)
+		run_note_opened();
 }
+
+const Phase phase_undo = {enter, look, work, leave};

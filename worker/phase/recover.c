@@ -12,19 +12,11 @@
 
 #include "gate/gate.h"
 #include "worker/clock.h"
-#include "worker/finish.h"
 #include "worker/journal.h"
-#include "worker/phase/ask.h"
-#include "worker/recover.h"
+#include "worker/phase/phase.h"
 #include "worker/runbook.h"
 #include "worker/settings.h"
 #include "worker/shared.h"
-
-#define RECOVER_US		(1000 * 1000)
-#define RECOVER_TRIES	10
-static int	recover_tries;
-
-static int64 recover_at;		/* now_us() */
 
 /* What to run for it here, if it is still wanted. */
 static void
@@ -45,7 +37,7 @@ name_remedy(char *remedy, size_t size)
 static void
 disown(void)
 {
-	bool		restores = strcmp(run->runbook, "restore") == 0;
+	bool		restores = strcmp(run->requested_by, WORKER_ROLE) == 0;
 	char		remedy[128];
 
 	for (int i = 0; i < run->nsteps && !run->moves; i++)
@@ -64,7 +56,6 @@ disown(void)
 	else
 		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", does not go on with it. "
 				 "If it is still wanted, run %s.", run->source, worker_self(), remedy);
-	finish_run(restores ? "rolled_back" : "stuck");
 }
 
 /*
@@ -79,96 +70,84 @@ had_moved_away(void)
 
 	LWLockAcquire(worker_shared->lock, LW_SHARED);
 	known = worker_shared->run == run->id &&
-		(strcmp(worker_shared->run_state, RUN_HANDED_OVER) == 0 || strcmp(worker_shared->run_state, "stuck") == 0);
+		(strcmp(worker_shared->run_state, STATE_HANDED_OVER) == 0 || strcmp(worker_shared->run_state, "stuck") == 0);
 	LWLockRelease(worker_shared->lock);
 	return known || run->switched || (promote && promote->state == STEP_SUCCEEDED);
 }
 
-static void
-recover_source(void)
+static bool
+is_sealed_by_it(GateSeal *seal)
 {
-	static const char *const sentence = "the server or its worker was restarted before the seal";
-	GateSeal	seal;
-
-	if (gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0)
-	{
-		run->seal_lsn = seal.lsn;
-		run->ordered = true;
-		run->armed_us = now_us();
-		ask_begin();
-		return;
-	}
-	if (had_moved_away())
-	{
-		finish_opened_behind();
-		return;
-	}
-	strlcpy(run->sentence, sentence, sizeof(run->sentence));
-	ask_burned();
-	strlcpy(run->sentence, sentence, sizeof(run->sentence));
+	return gate_get_seal(seal) && strcmp(seal->run, run->key) == 0;
 }
 
-static void
-recover(void)
+static uint32
+look(void)
 {
+	GateSeal	seal;
+
 	if (!journal_find_unfinished(run))
-	{
-		run_forget();
-		return;
-	}
+		return 0;
 	run->is_target = run->moves && strcmp(run->target, worker_self()) == 0;
-	run->answered = true;
 	journal_load_topology(run);
 	runbook_load(run);
-	if (!run->is_target && strcmp(run->source, worker_self()) != 0)
-	{
-		disown();
-		return;
-	}
-	if (run->is_target)
-		run->phase = RUN_TAKING_OVER;
-	else if (!run->moves)
-		run->phase = RUN_FORWARD;
-	else
-		recover_source();
-	for (int i = 0; run && i < run->nsteps; i++)
+	return run_facts() | FACT_FOUND | (strcmp(run->requested_by, WORKER_ROLE) == 0 ? FACT_OWN : 0) |
+		(is_sealed_by_it(&seal) ? FACT_SEALED : 0) | (had_moved_away() ? FACT_OPENED : 0);
+}
+
+/* It is the doubt that is gone on with, from the seal as it is. */
+static void
+take_seal(void)
+{
+	GateSeal	seal;
+
+	if (!is_sealed_by_it(&seal))
+		return;					/* removed in this moment: run_facts() will tell */
+	run->seal_lsn = seal.lsn;
+	run->ordered = true;
+	run->armed_us = now_us();
+}
+
+/* What was being done is begun anew, or undone. */
+static void
+settle_steps(RunPhase next)
+{
+	for (int i = 0; i < run->nsteps; i++)
 	{
 		Step	   *step = &run->steps[i];
 
 		if (step->state == STEP_RUNNING || (run->is_target && step->mine && step->state == STEP_FAILED))
-			step->state = run->phase == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
+			step->state = next == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
 	}
-	if (run)
+}
+
+static void
+leave(const Rule *rule)
+{
+	switch (rule->reason)
+	{
+		case REASON_NO_RUN:
+			return;
+		case REASON_OTHER_PRIMARY:
+			disown();
+			return;
+		case REASON_SEALED:
+			take_seal();
+			break;
+		case REASON_OPENED:
+			run_note_opened();
+			break;
+		case REASON_RESTARTED:
+			run->ordered = false;
+			strlcpy(run->sentence, rule->why, sizeof(run->sentence));
+			failure_set(&run->failure, "55000", run->sentence);
+			break;
+		default:
+			break;
+	}
+	settle_steps(rule->next);
+	if (rule->next < RUN_ENDS)
 		run_publish();
 }
 
-/*
- * At the start of the worker, when this server has just been promoted, and when its seal was removed: is there a run
- * that is ours to go on with or to undo? False: look again, what raised an error here before may not do so for ever.
- */
-bool
-recover_look(void)
-{
-	MemoryContext old;
-
-	if (run != NULL)
-		return true;			/* it was found, and raised an error behind that */
-	if (now_us() < recover_at)
-		return false;
-	old = MemoryContextSwitchTo(run_context);
-	run_new();
-	recover();
-	MemoryContextSwitchTo(old);
-	recover_tries = 0;
-	return true;
-}
-
-/* Tried again after a pause. A run that cannot be recovered must not stay "running" for ever, but where it is sealed. */
-void
-recover_failed(const ErrorData *error)
-{
-	recover_at = now_us() + RECOVER_US;
-	if (++recover_tries >= RECOVER_TRIES)
-		finish_give_up(error);
-	run_forget();
-}
+const Phase phase_recover = {NULL, look, NULL, leave};
