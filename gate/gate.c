@@ -15,7 +15,6 @@
 #include "access/xlogrecovery.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
@@ -124,15 +123,6 @@ gate_require_shmem(void)
 }
 
 /* ---- state ---- */
-
-int64
-gate_clock(void)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return (int64) INSTR_TIME_GET_MICROSEC(now);
-}
 
 static GateState
 raw_state(void)

@@ -13,6 +13,8 @@
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
+#include "gate/clock.h"
+
 /* The order matters: from GATE_SEALING on, nothing with an XID commits. */
 typedef enum GateState
 {
@@ -110,12 +112,6 @@ extern void gate_require_shmem(void);
  */
 extern GateState gate_state(void);
 extern const char *gate_state_name(GateState state);
-
-/*
- * Microseconds of a clock that nobody sets, the same in all processes of the
- * host: for whatever must end in time.
- */
-extern int64 gate_clock(void);
 
 /*
  * Close the gate (GATE_HOLD or GATE_READ_ONLY), for limit_ms at most; the
@@ -241,11 +237,7 @@ extern SealFound seal_read(GateSeal *out);
 extern void seal_write(const GateSeal *seal);
 extern void seal_remove(int elevel);
 
-/* control.c: the length of an interval argument, ERROR if it is negative. */
-extern int64 gate_interval_ms(const Interval *interval, const char *argument);
-
 /* Used inside gate/ only. */
-extern void gate_nap(void);
 extern void gate_lock_and_settle(void);
 
 #endif
