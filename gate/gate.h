@@ -14,6 +14,7 @@
 #include "storage/lwlock.h"
 
 #include "gate/clock.h"
+#include "gate/seal.h"
 
 /* The order matters: from GATE_SEALING on, nothing with an XID commits. */
 typedef enum GateState
@@ -28,20 +29,7 @@ typedef enum GateState
 /* Sessions of this application_name are neither drained away nor misled. */
 #define GATE_AGENT_APPLICATION "pingpong-agent"
 
-#define GATE_RUN_LEN	64
 #define GATE_REASON_LEN 128
-
-/* What a seal says. The caller of gate_seal_try gives epoch, run and target. */
-typedef struct GateSeal
-{
-	uint64		sysid;
-	TimeLineID	tli;
-	int64		epoch;
-	char		run[GATE_RUN_LEN];
-	char		target[NAMEDATALEN];
-	XLogRecPtr	lsn;			/* nothing a client wrote lies beyond it */
-	TimestampTz at;
-} GateSeal;
 
 /* Who keeps the drain waiting. */
 typedef struct GateHolder
@@ -223,19 +211,6 @@ extern void gate_login_ended(bool committed);
 
 /* hooks.c, called by gate_init */
 extern void gate_install_hooks(void);
-
-/* seal.c: the file; no locks, no gate state. */
-typedef enum SealFound
-{
-	SEAL_NONE,
-	SEAL_VALID,
-	SEAL_VOID,
-	SEAL_BROKEN
-} SealFound;
-
-extern SealFound seal_read(GateSeal *out);
-extern void seal_write(const GateSeal *seal);
-extern void seal_remove(int elevel);
 
 /* Used inside gate/ only. */
 extern void gate_lock_and_settle(void);
