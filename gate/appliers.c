@@ -31,13 +31,6 @@
 #include "gate/gate.h"
 #include "pg_compat.h"
 
-/* All background workers there can be, so that it is never full. */
-int
-gate_appliers_max(void)
-{
-	return max_worker_processes;
-}
-
 static void
 unregister(int code, Datum place)
 {

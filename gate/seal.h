@@ -1,8 +1,8 @@
 /*
  * seal.h - the seal, and the file that makes it outlive the server.
  *
- * No locks, no state of the gate: when the file may be written or removed is
- * decided in state.c and sealing.c.
+ * No locks, no state of the gate. The file is read at start-up (state.c), and
+ * written and removed where the state changes with it (sealing.c).
  */
 #ifndef PINGPONG_GATE_SEAL_H
 #define PINGPONG_GATE_SEAL_H

@@ -1,5 +1,5 @@
 /*
- * gate.c - the state of the write gate, in shared memory.
+ * state.c - the state of the write gate, in shared memory.
  *
  * One door changes the state: set_state(), under the lock. Closing makes the
  * calling process the owner; a hold opens by itself when the owner is gone or
@@ -45,6 +45,13 @@ void
 gate_init(void)
 {
 	gate_install_hooks();
+}
+
+/* All background workers there can be, so that it is never full. */
+int
+gate_appliers_max(void)
+{
+	return max_worker_processes;
 }
 
 static Size

@@ -1,0 +1,132 @@
+/*
+ * state.h - the state of the write gate, in shared memory.
+ *
+ * It is looked at by every statement. How the gate keeps its promises is in
+ * docs/architecture.md, section 2.
+ */
+#ifndef PINGPONG_GATE_STATE_H
+#define PINGPONG_GATE_STATE_H
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+
+#include "gate/seal.h"
+
+/* The order matters: from GATE_SEALING on, nothing with an XID commits. */
+typedef enum GateState
+{
+	GATE_OPEN,
+	GATE_HOLD,
+	GATE_READ_ONLY,
+	GATE_SEALING,
+	GATE_SEALED
+} GateState;
+
+/* Sessions of this application_name are neither drained away nor misled. */
+#define GATE_AGENT_APPLICATION "pingpong-agent"
+
+#define GATE_REASON_LEN 128
+
+/*
+ * The gate in shared memory. `state` and `held` are read by anybody without a
+ * lock; everything else, and every change of `state`, is under `lock`.
+ */
+typedef struct GateShared
+{
+	LWLock	   *lock;
+	pg_atomic_uint32 state;		/* GateState */
+	pg_atomic_uint32 held;		/* statements that wait */
+	pg_atomic_uint32 end_held;	/* those that wait end their session */
+	ConditionVariable changed;	/* the gate opened, or end_held was set */
+	int			owner_pid;		/* 0: nobody (sealed before a restart) */
+	int			owner_slot;		/* index of the owner's PGPROC */
+	char		owner_name[NAMEDATALEN];
+	char		reason[GATE_REASON_LEN];
+	TimestampTz since;
+	int64		deadline;		/* gate_clock() when it opens by itself, unless sealed */
+	GateSeal	seal;			/* valid while sealed */
+
+	/* pids of logical replication workers, 0: free; each writes its own */
+	pg_atomic_uint32 appliers[FLEXIBLE_ARRAY_MEMBER];
+} GateShared;
+
+extern GateShared *gate_shared;
+
+/* GUCs */
+extern bool gate_bypass;
+extern int	gate_hold_timeout;
+
+/* Start-up */
+extern void gate_init(void);
+extern void gate_shmem_request(void);
+extern void gate_shmem_startup(void);
+
+/* How many places there are in GateShared.appliers. */
+extern int	gate_appliers_max(void);
+
+/* ERROR that says how to load the module, unless it has shared memory. */
+extern void gate_require_shmem(void);
+
+/*
+ * The state as it is in force (open during recovery): a closed gate whose owner is gone or whose time
+ * is up, and a seal of an older timeline, count as open (and are opened).
+ */
+extern GateState gate_state(void);
+extern const char *gate_state_name(GateState state);
+
+/*
+ * Close the gate (GATE_HOLD or GATE_READ_ONLY), for limit_ms at most; the
+ * calling process becomes the owner. ERROR 55006 if another one has closed it.
+ */
+extern void gate_close(GateState mode, int64 limit_ms, const char *reason);
+
+/*
+ * Open the gate from any state but sealed, whoever closed it, and let the held
+ * statements go on. False: it was sealed, or open already.
+ */
+extern bool gate_open(void);
+
+/* Undo what DRAIN_CANCEL did to the state, once nobody holds an XID. */
+extern void gate_back_to_hold(void);
+
+/* Does the calling process own the closed gate? */
+extern bool gate_is_mine(void);
+
+/*
+ * Every statement held at the gate, and every later one while sealed, ends its
+ * session with FATAL 57P01. Does nothing unless sealed.
+ */
+extern void gate_end_held(void);
+extern int	gate_held_count(void);
+
+/*
+ * Seal the gate, without waiting: from GATE_HOLD (by its owner) to
+ * GATE_SEALING; false while a process still holds an XID (call again).
+ * Otherwise flush, make the seal durable and return true with its LSN. ERROR
+ * if the gate has opened by itself in between or the file cannot be written.
+ * The caller must have no XID.
+ */
+extern bool gate_seal_try(const GateSeal *info, XLogRecPtr *lsn);
+
+/*
+ * Remove the seal durably, then open; the log tells why. False: it was not
+ * sealed. ERROR if the file cannot be removed; then it is sealed as before.
+ */
+extern bool gate_unseal(const char *why);
+
+/* Position behind the last WAL record, as XLogFlush and standbys count it. */
+extern XLogRecPtr gate_insert_end(void);
+
+/* Copy the seal in force; false if there is none. */
+extern bool gate_get_seal(GateSeal *out);
+
+/* Remove a seal file that an older timeline left; for the worker, when idle. */
+extern void gate_remove_void_seal(void);
+
+/* Used inside gate/ only. */
+extern void gate_lock_and_settle(void);
+
+#endif
