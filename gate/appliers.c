@@ -28,7 +28,8 @@
 #include "replication/origin.h"
 #include "storage/ipc.h"
 
-#include "gate/gate.h"
+#include "gate/appliers.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 static void

@@ -4,7 +4,9 @@
 #ifndef PINGPONG_GATE_H
 #define PINGPONG_GATE_H
 
+#include "gate/appliers.h"
 #include "gate/clock.h"
+#include "gate/closing.h"
 #include "gate/seal.h"
 #include "gate/state.h"
 
@@ -33,15 +35,6 @@ typedef struct LagStandby
 	XLogRecPtr	replay;
 	bool		by_slot;		/* it holds the slot; else only its name is right */
 } LagStandby;
-
-/*
- * appliers.c: logical replication workers. commits: to be called before a
- * commit or prepare; FATAL if this is one and the gate is closed. appliers:
- * the pid of one of them, 0 if there is none. end: SIGTERM for all.
- */
-extern void gate_applier_commits(void);
-extern int	gate_appliers(int *n);
-extern void gate_end_appliers(void);
 
 /*
  * drain.c: one look, without waiting, at the processes that hold an XID and at

@@ -1,10 +1,9 @@
 /*
  * state.c - the state of the write gate, in shared memory.
  *
- * One door changes the state: set_state(), under the lock. Closing makes the
- * calling process the owner; a hold opens by itself when the owner is gone or
- * its time is up, and whoever meets the closed gate looks at that, so nobody
- * has to be alive for it. Sealing keeps the lock from the last look at the
+ * One door changes the state: gate_set_state(), under the lock. A hold opens by
+ * itself when its owner is gone or its time is up, and whoever meets the closed
+ * gate looks at that, so nobody has to be alive for it. Sealing keeps the lock from the last look at the
  * proc array until the seal file is on disk: in between, nobody can open.
  */
 #include "postgres.h"
@@ -15,11 +14,9 @@
 #include "access/xlogrecovery.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "gate/gate.h"
@@ -29,15 +26,10 @@
 
 GateShared *gate_shared = NULL;
 bool		gate_bypass = false;
-int			gate_hold_timeout = 60 * 1000;
 
 static const char *const state_names[] = {
 	"open", "hold", "read_only", "sealing", "sealed"
 };
-
-static void set_state(GateState state);
-static GateState raw_state(void);
-static void open_locked(const char *why);
 
 /* ---- start-up ---- */
 
@@ -94,7 +86,7 @@ load_seal(void)
 	}
 	gate_shared->since = gate_shared->seal.at;
 	strlcpy(gate_shared->reason, "seal found at start-up", GATE_REASON_LEN);
-	pg_atomic_write_u32(&gate_shared->state, GATE_SEALED);
+	gate_set_state(GATE_SEALED);
 }
 
 void
@@ -131,8 +123,8 @@ gate_require_shmem(void)
 
 /* ---- state ---- */
 
-static GateState
-raw_state(void)
+GateState
+gate_raw_state(void)
 {
 	return (GateState) pg_atomic_read_u32(&gate_shared->state);
 }
@@ -147,8 +139,8 @@ gate_state_name(GateState state)
  * The exchange is a full barrier: the sealer writes the state and then looks
  * for XIDs, a backend takes its XID and then reads the state.
  */
-static void
-set_state(GateState state)
+void
+gate_set_state(GateState state)
 {
 	pg_atomic_exchange_u32(&gate_shared->state, state);
 }
@@ -163,7 +155,7 @@ owner_is_gone(void)
 bool
 gate_is_mine(void)
 {
-	return raw_state() != GATE_OPEN && gate_shared->owner_pid == MyProcPid;
+	return gate_raw_state() != GATE_OPEN && gate_shared->owner_pid == MyProcPid;
 }
 
 static TimeLineID
@@ -200,19 +192,19 @@ reason_to_open(GateState state)
  * Open; the lock is held. A seal file cannot be there: it is written under
  * the same hold of the lock that ends in GATE_SEALED.
  */
-static void
-open_locked(const char *why)
+void
+gate_open_locked(const char *why)
 {
 	if (why)
 		ereport(LOG,
 				(errmsg("the write gate opens by itself: %s", why),
 				 errdetail("It was in state \"%s\" for \"%s\".",
-						   gate_state_name(raw_state()), gate_shared->reason)));
+						   gate_state_name(gate_raw_state()), gate_shared->reason)));
 	gate_shared->owner_pid = 0;
 	gate_shared->owner_name[0] = '\0';
 	gate_shared->reason[0] = '\0';
 	pg_atomic_write_u32(&gate_shared->end_held, 0);
-	set_state(GATE_OPEN);
+	gate_set_state(GATE_OPEN);
 	ConditionVariableBroadcast(&gate_shared->changed);
 }
 
@@ -223,24 +215,24 @@ gate_lock_and_settle(void)
 	const char *why;
 
 	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
-	why = reason_to_open(raw_state());
+	why = reason_to_open(gate_raw_state());
 	if (why)
-		open_locked(why);
+		gate_open_locked(why);
 }
 
 GateState
 gate_state(void)
 {
-	if (gate_shared == NULL || raw_state() == GATE_OPEN || RecoveryInProgress())
+	if (gate_shared == NULL || gate_raw_state() == GATE_OPEN || RecoveryInProgress())
 		return GATE_OPEN;
 
 	/* Read without the lock: a wrong guess is put right under it. */
-	if (reason_to_open(raw_state()) != NULL)
+	if (reason_to_open(gate_raw_state()) != NULL)
 	{
 		gate_lock_and_settle();
 		LWLockRelease(gate_shared->lock);
 	}
-	return raw_state();
+	return gate_raw_state();
 }
 
 int
@@ -249,95 +241,11 @@ gate_held_count(void)
 	return (int) pg_atomic_read_u32(&gate_shared->held);
 }
 
-/* ---- closing and opening ---- */
-
-/* The owner ends: its hold must not outlive it by a held statement's nap. */
-static void
-open_at_exit(int code, Datum arg)
-{
-	if (!gate_is_mine())
-		return;
-	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
-	if (gate_is_mine() && raw_state() != GATE_SEALED)
-		open_locked("its owner is gone");
-	else if (gate_is_mine())
-		gate_shared->owner_pid = 0; /* the number may be used again */
-	LWLockRelease(gate_shared->lock);
-}
-
-static void
-become_owner(const char *reason, int64 limit_ms)
-{
-	static bool at_exit = false;
-
-	if (!at_exit)
-		before_shmem_exit(open_at_exit, (Datum) 0);
-	at_exit = true;
-
-	gate_shared->owner_pid = MyProcPid;
-	gate_shared->owner_slot = MyProc - ProcGlobal->allProcs;
-	strlcpy(gate_shared->owner_name,
-			MyBgworkerEntry ? "worker" : application_name ? application_name : "",
-			sizeof(gate_shared->owner_name));
-	strlcpy(gate_shared->reason, reason, sizeof(gate_shared->reason));
-	gate_shared->since = GetCurrentTimestamp();
-	gate_shared->deadline = gate_clock() + limit_ms * 1000;
-}
-
-void
-gate_close(GateState mode, int64 limit_ms, const char *reason)
-{
-	Assert(mode == GATE_HOLD || mode == GATE_READ_ONLY);
-
-	gate_lock_and_settle();
-	if (raw_state() != GATE_OPEN)
-	{
-		GateState	state = raw_state();
-		int			pid = gate_shared->owner_pid;
-
-		LWLockRelease(gate_shared->lock);
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("the write gate is already closed"),
-				 errdetail("Its state is \"%s\", its owner is process %d.", gate_state_name(state), pid),
-				 errhint("See the view pingpong.gate.")));
-	}
-	become_owner(reason, limit_ms);
-	pg_atomic_write_u32(&gate_shared->end_held, 0);
-	set_state(mode);
-	gate_end_appliers();
-	LWLockRelease(gate_shared->lock);
-}
-
-bool
-gate_open(void)
-{
-	bool		opened = false;
-
-	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
-	if (raw_state() != GATE_OPEN && raw_state() != GATE_SEALED)
-	{
-		open_locked(NULL);
-		opened = true;
-	}
-	LWLockRelease(gate_shared->lock);
-	return opened;
-}
-
-void
-gate_back_to_hold(void)
-{
-	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
-	if (gate_is_mine() && raw_state() == GATE_SEALING)
-		set_state(GATE_HOLD);
-	LWLockRelease(gate_shared->lock);
-}
-
 void
 gate_end_held(void)
 {
 	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
-	if (raw_state() == GATE_SEALED)
+	if (gate_raw_state() == GATE_SEALED)
 	{
 		pg_atomic_write_u32(&gate_shared->end_held, 1);
 		ConditionVariableBroadcast(&gate_shared->changed);
@@ -367,7 +275,7 @@ gate_insert_end(void)
 static void
 check_sealable(void)
 {
-	GateState	state = raw_state();
+	GateState	state = gate_raw_state();
 
 	if ((state == GATE_HOLD || state == GATE_SEALING) && gate_is_mine())
 		return;
@@ -399,12 +307,12 @@ gate_seal_try(const GateSeal *info, XLogRecPtr *lsn)
 
 	gate_lock_and_settle();
 	check_sealable();
-	if (raw_state() == GATE_HOLD && gate_drain(DRAIN_LOOK, NULL) > 0)
+	if (gate_raw_state() == GATE_HOLD && gate_drain(DRAIN_LOOK, NULL) > 0)
 	{
 		LWLockRelease(gate_shared->lock);
 		return false;
 	}
-	set_state(GATE_SEALING);
+	gate_set_state(GATE_SEALING);
 	if (gate_drain(DRAIN_LOOK, NULL) > 0)
 	{
 		LWLockRelease(gate_shared->lock);
@@ -416,7 +324,7 @@ gate_seal_try(const GateSeal *info, XLogRecPtr *lsn)
 	XLogFlush(seal.lsn);
 	seal_write(&seal);
 	gate_shared->seal = seal;
-	set_state(GATE_SEALED);
+	gate_set_state(GATE_SEALED);
 	LWLockRelease(gate_shared->lock);
 	*lsn = seal.lsn;
 	return true;
@@ -433,12 +341,12 @@ gate_unseal(const char *why)
 	bool		sealed;
 
 	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
-	sealed = raw_state() == GATE_SEALED;
+	sealed = gate_raw_state() == GATE_SEALED;
 	if (sealed)
 	{
 		seal = gate_shared->seal;
 		seal_remove(ERROR);
-		open_locked(NULL);
+		gate_open_locked(NULL);
 	}
 	LWLockRelease(gate_shared->lock);
 	if (sealed)
@@ -455,7 +363,7 @@ gate_get_seal(GateSeal *out)
 	if (gate_state() != GATE_SEALED)
 		return false;
 	LWLockAcquire(gate_shared->lock, LW_SHARED);
-	if (raw_state() == GATE_SEALED)
+	if (gate_raw_state() == GATE_SEALED)
 	{
 		*out = gate_shared->seal;
 		sealed = true;
@@ -470,7 +378,7 @@ gate_remove_void_seal(void)
 	GateSeal	seal;
 
 	gate_lock_and_settle();
-	if (raw_state() == GATE_OPEN && seal_read(&seal) != SEAL_NONE &&
+	if (gate_raw_state() == GATE_OPEN && seal_read(&seal) != SEAL_NONE &&
 		(seal.sysid != GetSystemIdentifier() || seal.tli < present_timeline()))
 	{
 		seal_remove(LOG);

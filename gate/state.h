@@ -57,7 +57,6 @@ extern GateShared *gate_shared;
 
 /* GUCs */
 extern bool gate_bypass;
-extern int	gate_hold_timeout;
 
 /* Start-up */
 extern void gate_init(void);
@@ -76,21 +75,6 @@ extern void gate_require_shmem(void);
  */
 extern GateState gate_state(void);
 extern const char *gate_state_name(GateState state);
-
-/*
- * Close the gate (GATE_HOLD or GATE_READ_ONLY), for limit_ms at most; the
- * calling process becomes the owner. ERROR 55006 if another one has closed it.
- */
-extern void gate_close(GateState mode, int64 limit_ms, const char *reason);
-
-/*
- * Open the gate from any state but sealed, whoever closed it, and let the held
- * statements go on. False: it was sealed, or open already.
- */
-extern bool gate_open(void);
-
-/* Undo what DRAIN_CANCEL did to the state, once nobody holds an XID. */
-extern void gate_back_to_hold(void);
 
 /* Does the calling process own the closed gate? */
 extern bool gate_is_mine(void);
@@ -126,7 +110,25 @@ extern bool gate_get_seal(GateSeal *out);
 /* Remove a seal file that an older timeline left; for the worker, when idle. */
 extern void gate_remove_void_seal(void);
 
-/* Used inside gate/ only. */
+/* ---- for what changes the state (closing.c, sealing.c) ---- */
+
+/* As it is stored: a hold whose time is up has not been opened for that. */
+extern GateState gate_raw_state(void);
+
+/*
+ * The one door: every store to `state` goes through here, as a full barrier.
+ * The lock is held (but at start-up, when nobody else is there). What belongs
+ * to the new state in GateShared is written before.
+ */
+extern void gate_set_state(GateState state);
+
+/* Take the lock (exclusive), and open a gate that no longer counts as closed. */
 extern void gate_lock_and_settle(void);
+
+/*
+ * Open, from any state, and wake the held statements; the lock is held, and no
+ * seal file is there. The log tells why, unless that is NULL.
+ */
+extern void gate_open_locked(const char *why);
 
 #endif
