@@ -23,7 +23,8 @@ extern bool gate_open(void);
 
 /*
  * From GATE_HOLD, if it is the caller's, to GATE_SEALING: from then on no
- * transaction with an XID commits. Without effect in any other state.
+ * transaction with an XID commits. Without effect in any other state, but that
+ * a gate that no longer counts as closed is opened.
  */
 extern void gate_stop_commits(void);
 

@@ -20,7 +20,11 @@
 #include "storage/procarray.h"
 #include "utils/memutils.h"
 
-#include "gate/gate.h"
+#include "gate/appliers.h"
+#include "gate/clock.h"
+#include "gate/closing.h"
+#include "gate/drain.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 #define CANCEL_PAUSE_US		(20 * 1000)	/* give a cancelled backend time to abort */

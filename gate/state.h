@@ -79,36 +79,11 @@ extern const char *gate_state_name(GateState state);
 /* Does the calling process own the closed gate? */
 extern bool gate_is_mine(void);
 
-/*
- * Every statement held at the gate, and every later one while sealed, ends its
- * session with FATAL 57P01. Does nothing unless sealed.
- */
-extern void gate_end_held(void);
+/* How many statements wait at the gate. */
 extern int	gate_held_count(void);
-
-/*
- * Seal the gate, without waiting: from GATE_HOLD (by its owner) to
- * GATE_SEALING; false while a process still holds an XID (call again).
- * Otherwise flush, make the seal durable and return true with its LSN. ERROR
- * if the gate has opened by itself in between or the file cannot be written.
- * The caller must have no XID.
- */
-extern bool gate_seal_try(const GateSeal *info, XLogRecPtr *lsn);
-
-/*
- * Remove the seal durably, then open; the log tells why. False: it was not
- * sealed. ERROR if the file cannot be removed; then it is sealed as before.
- */
-extern bool gate_unseal(const char *why);
-
-/* Position behind the last WAL record, as XLogFlush and standbys count it. */
-extern XLogRecPtr gate_insert_end(void);
 
 /* Copy the seal in force; false if there is none. */
 extern bool gate_get_seal(GateSeal *out);
-
-/* Remove a seal file that an older timeline left; for the worker, when idle. */
-extern void gate_remove_void_seal(void);
 
 /* ---- for what changes the state (closing.c, sealing.c) ---- */
 
@@ -121,6 +96,9 @@ extern GateState gate_raw_state(void);
  * to the new state in GateShared is written before.
  */
 extern void gate_set_state(GateState state);
+
+/* The timeline that is written, or replayed, now: a seal of an older one is void. */
+extern TimeLineID gate_present_timeline(void);
 
 /* Take the lock (exclusive), and open a gate that no longer counts as closed. */
 extern void gate_lock_and_settle(void);
