@@ -31,28 +31,37 @@ typedef enum GateState
 #define GATE_REASON_LEN 128
 
 /*
- * The gate in shared memory. `state` and `held` are read by anybody without a
- * lock; everything else, and every change of `state`, is under `lock`.
+ * The gate in shared memory. The atomics are read by anybody without a lock;
+ * all the rest is written under `lock`, held exclusively, and may be read
+ * without it by who can bear a stale value (a message, a first guess).
+ *
+ * Who writes a field stands with it, by file; all are set up by state.c when
+ * the server starts, and what belongs to a closed gate is cleared there
+ * (gate_open_locked).
  */
 typedef struct GateShared
 {
 	LWLock	   *lock;
-	pg_atomic_uint32 state;		/* GateState */
-	pg_atomic_uint32 held;		/* statements that wait */
-	pg_atomic_uint32 end_held;	/* those that wait end their session */
-	ConditionVariable changed;	/* the gate opened, or end_held was set */
+	pg_atomic_uint32 state;		/* GateState. Only gate_set_state, under the lock */
+	pg_atomic_uint32 held;		/* statements that wait. hooks.c: each backend counts itself, without the lock */
+	pg_atomic_uint32 end_held;	/* those that wait end their session. Set by sealing.c, cleared by closing.c */
+	ConditionVariable changed;	/* the gate opened, or end_held was set. Told by state.c and sealing.c */
+
+	/* who closed it, and until when: written by closing.c, in the process that becomes the owner */
 	int			owner_pid;		/* 0: nobody (sealed before a restart) */
 	int			owner_slot;		/* index of the owner's PGPROC */
 	char		owner_name[NAMEDATALEN];
 	char		reason[GATE_REASON_LEN];
 	TimestampTz since;
 	int64		deadline;		/* gate_clock() when it opens by itself, unless sealed */
-	GateSeal	seal;			/* valid while sealed */
 
-	/* pids of logical replication workers, 0: free; each writes its own */
+	GateSeal	seal;			/* valid while sealed. sealing.c, by the owner */
+
+	/* pids of logical replication workers, 0: free. appliers.c: each writes its own, without the lock */
 	pg_atomic_uint32 appliers[FLEXIBLE_ARRAY_MEMBER];
 } GateShared;
 
+/* NULL: the module was not preloaded, or shared memory is not set up yet. */
 extern GateShared *gate_shared;
 
 /* GUCs */
@@ -70,8 +79,9 @@ extern int	gate_appliers_max(void);
 extern void gate_require_shmem(void);
 
 /*
- * The state as it is in force (open during recovery): a closed gate whose owner is gone or whose time
- * is up, and a seal of an older timeline, count as open (and are opened).
+ * The state as it is in force (open during recovery): a closed gate whose owner
+ * is gone or whose time is up, and a seal of an older timeline, count as open
+ * (and are opened).
  */
 extern GateState gate_state(void);
 extern const char *gate_state_name(GateState state);
@@ -105,7 +115,7 @@ extern void gate_lock_and_settle(void);
 
 /*
  * Open, from any state, and wake the held statements; the lock is held, and no
- * seal file is there. The log tells why, unless that is NULL.
+ * seal file is there that counts. The log tells why, unless that is NULL.
  */
 extern void gate_open_locked(const char *why);
 
