@@ -8,6 +8,7 @@
 #include "gate/clock.h"
 #include "gate/closing.h"
 #include "gate/drain.h"
+#include "gate/hooks.h"
 #include "gate/seal.h"
 #include "gate/sealing.h"
 #include "gate/state.h"
@@ -51,8 +52,5 @@ extern bool gate_read_only_login;
 extern void gate_login_writes_again(void);
 extern void gate_login_commits(void);
 extern void gate_login_ended(bool committed);
-
-/* hooks.c, called by gate_init */
-extern void gate_install_hooks(void);
 
 #endif

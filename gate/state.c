@@ -14,25 +14,20 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
-#include "gate/gate.h"
+#include "gate/clock.h"
+#include "gate/seal.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 #define GATE_TRANCHE "pg_pingpong_gate"
 
 GateShared *gate_shared = NULL;
-bool		gate_bypass = false;
 
 static const char *const state_names[] = {
 	"open", "hold", "read_only", "sealing", "sealed"
 };
 
 /* ---- start-up ---- */
-
-void
-gate_init(void)
-{
-	gate_install_hooks();
-}
 
 /* All background workers there can be, so that it is never full. */
 int

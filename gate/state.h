@@ -64,11 +64,7 @@ typedef struct GateShared
 /* NULL: the module was not preloaded, or shared memory is not set up yet. */
 extern GateShared *gate_shared;
 
-/* GUCs */
-extern bool gate_bypass;
-
 /* Start-up */
-extern void gate_init(void);
 extern void gate_shmem_request(void);
 extern void gate_shmem_startup(void);
 
