@@ -16,7 +16,12 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
-#include "gate/gate.h"
+#include "gate/clock.h"
+#include "gate/closing.h"
+#include "gate/drain.h"
+#include "gate/seal.h"
+#include "gate/sealing.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 #define MANUAL_RUN		"manual"

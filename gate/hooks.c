@@ -22,9 +22,12 @@
 #include "tcop/utility.h"
 #include "utils/guc.h"
 
-#include "gate/gate.h"
+#include "gate/appliers.h"
 #include "gate/hooks.h"
 #include "gate/intent.h"
+#include "gate/login.h"
+#include "gate/refuse.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 #define NAP_MS				50	/* how often a held statement looks for a dead owner */
