@@ -9,7 +9,9 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
-#include "gate/gate.h"
+#include "gate/closing.h"
+#include "gate/hooks.h"
+#include "gate/state.h"
 #include "worker/shared.h"
 #include "worker/worker.h"
 

@@ -28,15 +28,9 @@
 #include "replication/origin.h"
 #include "storage/ipc.h"
 
-#include "gate/gate.h"
+#include "gate/appliers.h"
+#include "gate/state.h"
 #include "pg_compat.h"
-
-/* All background workers there can be, so that it is never full. */
-int
-gate_appliers_max(void)
-{
-	return max_worker_processes;
-}
 
 static void
 unregister(int code, Datum place)

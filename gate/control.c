@@ -11,38 +11,27 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
-#include "gate/gate.h"
+#include "gate/clock.h"
+#include "gate/closing.h"
+#include "gate/drain.h"
+#include "gate/seal.h"
+#include "gate/sealing.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 #define MANUAL_RUN		"manual"
 #define RISK			"two primaries are possible"
-#define POLL_MS			1
 #define CANCEL_LIMIT_MS 5000	/* for a cancelled transaction to be gone */
 
 PG_FUNCTION_INFO_V1(pingpong_quiesce);
 PG_FUNCTION_INFO_V1(pingpong_seal);
 PG_FUNCTION_INFO_V1(pingpong_resume);
 PG_FUNCTION_INFO_V1(pingpong_gate_status);
-
-int64
-gate_interval_ms(const Interval *interval, const char *argument)
-{
-	int64		days = (int64) interval->day + (int64) interval->month * DAYS_PER_MONTH;
-	int64		ms = interval->time / 1000 + days * SECS_PER_DAY * 1000;
-
-	if (ms < 0 || ms > (int64) 366 * SECS_PER_DAY * 1000)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must be between zero and one year", argument)));
-	return ms;
-}
 
 static void
 refuse_in_recovery(const char *function)
@@ -62,16 +51,6 @@ refuse_with_xid(const char *function)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("cannot execute %s in a transaction that has written", function)));
-}
-
-/* Between two looks: a millisecond, and the place where Ctrl-C arrives. */
-void
-gate_nap(void)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 POLL_MS, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
 }
 
 /* ---- quiesce ---- */

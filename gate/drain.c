@@ -20,7 +20,11 @@
 #include "storage/procarray.h"
 #include "utils/memutils.h"
 
-#include "gate/gate.h"
+#include "gate/appliers.h"
+#include "gate/clock.h"
+#include "gate/closing.h"
+#include "gate/drain.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 #define CANCEL_PAUSE_US		(20 * 1000)	/* give a cancelled backend time to abort */
@@ -164,16 +168,6 @@ describe_applier(int pid, GateHolder *out)
 
 /* ---- telling them to stop ---- */
 
-/* No commit passes any more, so that ending a session is a definite answer. */
-static void
-stop_commits(void)
-{
-	gate_lock_and_settle();
-	if (gate_is_mine() && pg_atomic_read_u32(&gate_shared->state) == GATE_HOLD)
-		pg_atomic_exchange_u32(&gate_shared->state, GATE_SEALING);
-	LWLockRelease(gate_shared->lock);
-}
-
 /* The holders that were told to stop when we last looked, to know since when. */
 static Holder *told = NULL;
 static int	ntold = 0;
@@ -268,7 +262,7 @@ gate_drain(DrainHow how, GateHolder *first)
 	int			n;
 
 	if (how == DRAIN_CANCEL)
-		stop_commits();
+		gate_stop_commits();
 	if (appliers > 0 && pause_is_over(&last))
 		gate_end_appliers();
 	n = how == DRAIN_CANCEL || first ? look_closely(how, first) : find_holders(NULL, 0);

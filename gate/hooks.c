@@ -12,33 +12,27 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
-#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "parser/parsetree.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 
-#include "gate/gate.h"
+#include "gate/appliers.h"
+#include "gate/hooks.h"
+#include "gate/intent.h"
+#include "gate/login.h"
+#include "gate/refuse.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 #define NAP_MS				50	/* how often a held statement looks for a dead owner */
-#define OUR_SCHEMA			"pingpong"
 
-/* What a statement may do, as far as a hook can tell. */
-typedef enum Intent
-{
-	MAY_READ,
-	MAY_CALL,					/* a volatile function, which may write */
-	MAY_WRITE
-} Intent;
+bool		gate_bypass = false;
 
 static ExecutorStart_hook_type previous_executor_start = NULL;
 static ProcessUtility_hook_type previous_process_utility = NULL;
@@ -46,9 +40,6 @@ static object_access_hook_type previous_object_access = NULL;
 
 /* This transaction sends notifications, for which PostgreSQL takes an XID late. */
 static bool xid_due_at_commit = false;
-
-/* This session has a temporary table that is emptied at each commit, for which PostgreSQL takes an XID late. */
-static bool empties_at_commit = false;
 
 /* The XID was there before sealing began: the sealer is bound to wait for us. */
 static bool commit_is_awaited = false;
@@ -203,74 +194,11 @@ take_xid_first(bool outside)
 
 /* ---- ExecutorStart ---- */
 
-static bool
-only_temporary(const PlannedStmt *plan)
-{
-	ListCell   *lc;
-
-	if (plan->resultRelations == NIL)
-		return false;
-	foreach(lc, plan->resultRelations)
-	{
-		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), plan->rtable);
-
-		if (!isTempNamespace(get_rel_namespace(rte->relid)))
-			return false;
-	}
-	return true;
-}
-
-static bool
-locks_rows(const PlannedStmt *plan)
-{
-	ListCell   *lc;
-
-	foreach(lc, plan->rowMarks)
-	{
-		if (RowMarkRequiresRowShareLock(lfirst_node(PlanRowMark, lc)->markType))
-			return true;
-	}
-	return false;
-}
-
-/* Does it read a temporary table in a session that empties one at each commit? */
-static bool
-empties_afterwards(const PlannedStmt *plan)
-{
-	ListCell   *lc;
-
-	foreach(lc, empties_at_commit ? plan->relationOids : NIL)
-	{
-		if (isTempNamespace(get_rel_namespace(lfirst_oid(lc))))
-			return true;
-	}
-	return false;
-}
-
-/*
- * Writing to temporary tables is reading in a read-only transaction; in hold
- * it is not, since it takes an XID. EXPLAIN ANALYZE of CREATE TABLE AS comes
- * with a destination that creates the table.
- */
-static Intent
-plan_intent(QueryDesc *query)
-{
-	PlannedStmt *plan = query->plannedstmt;
-	bool		temporary_is_read = gate_state() == GATE_READ_ONLY;
-
-	if (query->dest && (query->dest->mydest == DestIntoRel ||
-						query->dest->mydest == DestTransientRel))
-		return MAY_WRITE;
-	if (query->operation == CMD_SELECT && !plan->hasModifyingCTE && !locks_rows(plan))
-		return temporary_is_read || !empties_afterwards(plan) ? MAY_READ : MAY_WRITE;
-	return temporary_is_read && only_temporary(plan) ? MAY_READ : MAY_WRITE;
-}
-
 static void
 executor_start(QueryDesc *query, int eflags)
 {
 	if (gate_is_closed() && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
-		pass_gate(plan_intent(query));
+		pass_gate(gate_plan_intent(query));
 	if (unlikely(gate_read_only_login))
 		gate_login_writes_again();
 
@@ -282,100 +210,17 @@ executor_start(QueryDesc *query, int eflags)
 
 /* ---- ProcessUtility ---- */
 
-static Intent
-transaction_intent(const TransactionStmt *stmt)
-{
-	switch (stmt->kind)
-	{
-		case TRANS_STMT_COMMIT_PREPARED:
-		case TRANS_STMT_ROLLBACK_PREPARED:
-			return MAY_WRITE;
-		default:
-			return MAY_READ;
-	}
-}
-
-/*
- * Known to be reading or local to the session; the rest may write. CALL, DO,
- * EXECUTE, EXPLAIN and cursors pass: what is inside is looked at by itself.
- */
-static Intent
-utility_intent(Node *stmt)
-{
-	switch (nodeTag(stmt))
-	{
-		case T_TransactionStmt:
-			return transaction_intent((TransactionStmt *) stmt);
-		case T_CopyStmt:
-			return ((CopyStmt *) stmt)->is_from ? MAY_WRITE : MAY_READ;
-		case T_LockStmt:
-			/* Stronger ones announce a write, and are logged with an XID. */
-			return ((LockStmt *) stmt)->mode > RowExclusiveLock ? MAY_WRITE : MAY_READ;
-		case T_AlterSystemStmt:
-		case T_CallStmt:
-		case T_CheckPointStmt:
-		case T_ClosePortalStmt:
-		case T_ConstraintsSetStmt:
-		case T_DeallocateStmt:
-		case T_DeclareCursorStmt:
-		case T_DiscardStmt:
-		case T_DoStmt:
-		case T_ExecuteStmt:
-		case T_ExplainStmt:
-		case T_FetchStmt:
-		case T_ListenStmt:
-		case T_LoadStmt:
-		case T_PrepareStmt:
-		case T_UnlistenStmt:
-		case T_VariableSetStmt:
-		case T_VariableShowStmt:
-			return MAY_READ;
-		default:
-			return MAY_WRITE;
-	}
-}
-
-/* Does it change files, other transactions or another server, whatever becomes of its own? */
-static bool
-outside_transaction(Node *stmt)
-{
-	switch (nodeTag(stmt))
-	{
-		case T_AlterDatabaseStmt:
-		case T_AlterSubscriptionStmt:
-		case T_CreateSubscriptionStmt:
-		case T_CreateTableSpaceStmt:
-		case T_CreatedbStmt:
-		case T_DropSubscriptionStmt:
-		case T_DropTableSpaceStmt:
-		case T_DropdbStmt:
-			return true;
-		case T_TransactionStmt:
-			return transaction_intent((TransactionStmt *) stmt) == MAY_WRITE;
-		default:
-			return false;
-	}
-}
-
-static bool
-makes_table_to_empty(Node *stmt)
-{
-	if (IsA(stmt, CreateStmt))
-		return ((CreateStmt *) stmt)->oncommit == ONCOMMIT_DELETE_ROWS;
-	return IsA(stmt, CreateTableAsStmt) && ((CreateTableAsStmt *) stmt)->into->onCommit == ONCOMMIT_DELETE_ROWS;
-}
-
 /* Statements that need an XID earlier than PostgreSQL would give them one. */
 static void
 give_xid(Node *stmt)
 {
-	empties_at_commit |= makes_table_to_empty(stmt);
+	gate_empties_at_commit |= gate_makes_table_to_empty(stmt);
 	if (IsA(stmt, NotifyStmt))
 		xid_due_at_commit = true;
 	else if (IsA(stmt, TransactionStmt) &&
 			 ((TransactionStmt *) stmt)->kind == TRANS_STMT_PREPARE)
 		xid_due_at_commit = true;
-	else if (outside_transaction(stmt))
+	else if (gate_outside_transaction(stmt))
 		take_xid_first(true);
 }
 
@@ -385,7 +230,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 				QueryEnvironment *query_env, DestReceiver *dest, QueryCompletion *qc)
 {
 	if (gate_is_closed() && !IsAbortedTransactionBlockState())
-		pass_gate(utility_intent(pstmt->utilityStmt));
+		pass_gate(gate_utility_intent(pstmt->utilityStmt));
 	if (unlikely(gate_read_only_login) && !IsAbortedTransactionBlockState())
 		gate_login_writes_again();
 	give_xid(pstmt->utilityStmt);
@@ -400,78 +245,13 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 
 /* ---- functions ---- */
 
-/*
- * Built-in functions that write. The other volatile ones only look (at the
- * clock, the server, locks, files) and a DBA needs them most while writes are
- * held. txid_current() and its kin are marked stable and take an XID.
- */
-static bool
-builtin_writes(Oid function)
-{
-	switch (function)
-	{
-		COMPAT_CASES_OF_NEW_WRITERS
-		case COMPAT_F_EMIT_MESSAGE_BYTEA:
-		case COMPAT_F_EMIT_MESSAGE_TEXT:
-		case F_BRIN_DESUMMARIZE_RANGE:
-		case F_BRIN_SUMMARIZE_NEW_VALUES:
-		case F_BRIN_SUMMARIZE_RANGE:
-		case F_GIN_CLEAN_PENDING_LIST:
-		case F_LOWRITE:
-		case F_LO_CREAT:
-		case F_LO_CREATE:
-		case F_LO_FROM_BYTEA:
-		case F_LO_IMPORT_TEXT:
-		case F_LO_IMPORT_TEXT_OID:
-		case F_LO_PUT:
-		case F_LO_TRUNCATE:
-		case F_LO_TRUNCATE64:
-		case F_LO_UNLINK:
-		case F_NEXTVAL:
-		case F_PG_CREATE_RESTORE_POINT:
-		case F_PG_CURRENT_XACT_ID:
-		case F_PG_EXTENSION_CONFIG_DUMP:
-		case F_PG_IMPORT_SYSTEM_COLLATIONS:
-		case F_PG_NEXTOID:
-		case F_PG_NOTIFY:
-		case F_PG_REPLICATION_ORIGIN_ADVANCE:
-		case F_PG_REPLICATION_ORIGIN_CREATE:
-		case F_PG_REPLICATION_ORIGIN_DROP:
-		case F_PG_SWITCH_WAL:
-		case F_SETVAL_REGCLASS_INT8:
-		case F_SETVAL_REGCLASS_INT8_BOOL:
-		case F_TXID_CURRENT:
-			return true;
-		default:
-			return false;
-	}
-}
-
-static bool
-is_ours(Oid function)
-{
-	char	   *schema = get_namespace_name(get_func_namespace(function));
-
-	return schema != NULL && strcmp(schema, OUR_SCHEMA) == 0;
-}
-
-static Intent
-function_intent(Oid function)
-{
-	if (function < FirstNormalObjectId)
-		return builtin_writes(function) ? MAY_WRITE : MAY_READ;
-	if (func_volatile(function) != PROVOLATILE_VOLATILE || is_ours(function))
-		return MAY_READ;
-	return MAY_CALL;
-}
-
 /* Functions that write where no XID shows it, or only behind the commit check. */
 static void
 function_executes(Oid function)
 {
 	if (gate_is_closed())
 	{
-		Intent		intent = function_intent(function);
+		Intent		intent = gate_function_intent(function);
 
 		if (intent != MAY_READ)
 			pass_gate(intent);
@@ -500,7 +280,7 @@ static bool
 xid_is_due(void)
 {
 	return xid_due_at_commit ||
-		(empties_at_commit && (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0);
+		(gate_empties_at_commit && (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0);
 }
 
 /*
@@ -565,7 +345,7 @@ transaction_event(XactEvent event, void *arg)
 }
 
 void
-gate_install_hooks(void)
+gate_init(void)
 {
 	previous_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = executor_start;

@@ -29,7 +29,10 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-#include "gate/gate.h"
+#include "gate/clock.h"
+#include "gate/lag.h"
+#include "gate/seal.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 #define MAP_AGE_MS		100		/* a reconnected standby has a new walsender */

@@ -17,7 +17,8 @@
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
-#include "gate/gate.h"
+#include "gate/login.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 #define SETTING		"default_transaction_read_only"

@@ -11,7 +11,9 @@
 #include "access/xact.h"
 #include "utils/timestamp.h"
 
-#include "gate/gate.h"
+#include "gate/refuse.h"
+#include "gate/seal.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 
 #define OPEN_IT "SELECT pingpong.resume()"

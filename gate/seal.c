@@ -21,7 +21,7 @@
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
 
-#include "gate/gate.h"
+#include "gate/seal.h"
 #include "pg_compat.h"
 
 #define SEAL_FILE		"pingpong.seal"

@@ -15,7 +15,8 @@
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
-#include "gate/gate.h"
+#include "gate/clock.h"
+#include "gate/state.h"
 #include "worker/installation.h"
 #include "worker/request.h"
 #include "worker/settings.h"

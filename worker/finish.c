@@ -5,7 +5,7 @@
 
 #include "storage/ipc.h"
 
-#include "gate/gate.h"
+#include "gate/state.h"
 #include "worker/finish.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"

@@ -12,7 +12,8 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 
-#include "gate/gate.h"
+#include "gate/clock.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 #include "worker/installation.h"
 #include "worker/settings.h"

@@ -11,7 +11,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 
-#include "gate/gate.h"
+#include "gate/clock.h"
 #include "worker/mailbox.h"
 
 /* The worker begins: a request that its predecessor left gets an answer. */

@@ -10,7 +10,7 @@
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 
-#include "gate/gate.h"
+#include "gate/clock.h"
 #include "pg_compat.h"
 #include "worker/request.h"
 #include "worker/settings.h"

@@ -3,7 +3,7 @@
  */
 #include "postgres.h"
 
-#include "gate/gate.h"
+#include "gate/state.h"
 #include "worker/clock.h"
 #include "worker/relaxation.h"
 #include "worker/restore.h"

@@ -5,7 +5,9 @@
 
 #include "utils/memutils.h"
 
-#include "gate/gate.h"
+#include "gate/lag.h"
+#include "gate/seal.h"
+#include "gate/state.h"
 #include "worker/mailbox.h"
 #include "worker/run.h"
 #include "worker/settings.h"

@@ -11,7 +11,7 @@
 #include "nodes/pg_list.h"
 #include "portability/instr_time.h"
 
-#include "gate/gate.h"
+#include "gate/lag.h"
 #include "worker/agents.h"
 #include "worker/shared.h"
 #include "worker/transition.h"

@@ -11,7 +11,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 
-#include "gate/gate.h"
+#include "gate/sealing.h"
 #include "pg_compat.h"
 #include "worker/clock.h"
 #include "worker/wal.h"

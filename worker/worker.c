@@ -18,7 +18,8 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-#include "gate/gate.h"
+#include "gate/sealing.h"
+#include "gate/state.h"
 #include "pg_compat.h"
 #include "worker/agents.h"
 #include "worker/clock.h"

@@ -7,7 +7,12 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 
-#include "gate/gate.h"
+#include "gate/closing.h"
+#include "gate/drain.h"
+#include "gate/lag.h"
+#include "gate/seal.h"
+#include "gate/sealing.h"
+#include "gate/state.h"
 #include "worker/action/action.h"
 #include "worker/blackout.h"
 #include "worker/clock.h"

@@ -8,7 +8,6 @@
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
-#include "gate/gate.h"
 #include "pg_compat.h"
 #include "worker/action/action.h"
 #include "worker/job.h"

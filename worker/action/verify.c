@@ -6,7 +6,7 @@
 #include "access/xlog.h"
 #include "executor/spi.h"
 
-#include "gate/gate.h"
+#include "gate/sealing.h"
 #include "worker/action/action.h"
 #include "worker/db.h"
 #include "worker/wal.h"

@@ -8,7 +8,8 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 
-#include "gate/gate.h"
+#include "gate/lag.h"
+#include "gate/sealing.h"
 #include "worker/action/action.h"
 #include "worker/wal.h"
 

@@ -12,7 +12,8 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 
-#include "gate/gate.h"
+#include "gate/lag.h"
+#include "gate/sealing.h"
 #include "worker/clock.h"
 #include "worker/job.h"
 #include "worker/mailbox.h"

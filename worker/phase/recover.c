@@ -10,7 +10,8 @@
 
 #include "miscadmin.h"
 
-#include "gate/gate.h"
+#include "gate/seal.h"
+#include "gate/state.h"
 #include "worker/clock.h"
 #include "worker/journal.h"
 #include "worker/phase/phase.h"

@@ -1,0 +1,118 @@
+/*
+ * state.h - the state of the write gate, in shared memory.
+ *
+ * It is looked at by every statement. How the gate keeps its promises is in
+ * docs/architecture.md, section 2.
+ */
+#ifndef PINGPONG_GATE_STATE_H
+#define PINGPONG_GATE_STATE_H
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+
+#include "gate/seal.h"
+
+/* The order matters: from GATE_SEALING on, nothing with an XID commits. */
+typedef enum GateState
+{
+	GATE_OPEN,
+	GATE_HOLD,
+	GATE_READ_ONLY,
+	GATE_SEALING,
+	GATE_SEALED
+} GateState;
+
+/* Sessions of this application_name are neither drained away nor misled. */
+#define GATE_AGENT_APPLICATION "pingpong-agent"
+
+#define GATE_REASON_LEN 128
+
+/*
+ * The gate in shared memory. The atomics are read by anybody without a lock;
+ * all the rest is written under `lock`, held exclusively, and may be read
+ * without it by who can bear a stale value (a message, a first guess).
+ *
+ * Who writes a field stands with it, by file; all are set up by state.c when
+ * the server starts, and what belongs to a closed gate is cleared there
+ * (gate_open_locked).
+ */
+typedef struct GateShared
+{
+	LWLock	   *lock;
+	pg_atomic_uint32 state;		/* GateState. Only gate_set_state, under the lock */
+	pg_atomic_uint32 held;		/* statements that wait. hooks.c: each backend counts itself, without the lock */
+	pg_atomic_uint32 end_held;	/* those that wait end their session. Set by sealing.c, cleared by closing.c */
+	ConditionVariable changed;	/* the gate opened, or end_held was set. Told by state.c and sealing.c */
+
+	/* who closed it, and until when: written by closing.c, in the process that becomes the owner */
+	int			owner_pid;		/* 0: nobody (sealed before a restart) */
+	int			owner_slot;		/* index of the owner's PGPROC */
+	char		owner_name[NAMEDATALEN];
+	char		reason[GATE_REASON_LEN];
+	TimestampTz since;
+	int64		deadline;		/* gate_clock() when it opens by itself, unless sealed */
+
+	GateSeal	seal;			/* valid while sealed. sealing.c, by the owner */
+
+	/* pids of logical replication workers, 0: free. appliers.c: each writes its own, without the lock */
+	pg_atomic_uint32 appliers[FLEXIBLE_ARRAY_MEMBER];
+} GateShared;
+
+/* NULL: the module was not preloaded, or shared memory is not set up yet. */
+extern GateShared *gate_shared;
+
+/* Start-up */
+extern void gate_shmem_request(void);
+extern void gate_shmem_startup(void);
+
+/* How many places there are in GateShared.appliers. */
+extern int	gate_appliers_max(void);
+
+/* ERROR that says how to load the module, unless it has shared memory. */
+extern void gate_require_shmem(void);
+
+/*
+ * The state as it is in force (open during recovery): a closed gate whose owner
+ * is gone or whose time is up, and a seal of an older timeline, count as open
+ * (and are opened).
+ */
+extern GateState gate_state(void);
+extern const char *gate_state_name(GateState state);
+
+/* Does the calling process own the closed gate? */
+extern bool gate_is_mine(void);
+
+/* How many statements wait at the gate. */
+extern int	gate_held_count(void);
+
+/* Copy the seal in force; false if there is none. */
+extern bool gate_get_seal(GateSeal *out);
+
+/* ---- for what changes the state (closing.c, sealing.c) ---- */
+
+/* As it is stored: a hold whose time is up has not been opened for that. */
+extern GateState gate_raw_state(void);
+
+/*
+ * The one door: every store to `state` goes through here, as a full barrier.
+ * The lock is held (but at start-up, when nobody else is there). What belongs
+ * to the new state in GateShared is written before.
+ */
+extern void gate_set_state(GateState state);
+
+/* The timeline that is written, or replayed, now: a seal of an older one is void. */
+extern TimeLineID gate_present_timeline(void);
+
+/* Take the lock (exclusive), and open a gate that no longer counts as closed. */
+extern void gate_lock_and_settle(void);
+
+/*
+ * Open, from any state, and wake the held statements; the lock is held, and no
+ * seal file is there that counts. The log tells why, unless that is NULL.
+ */
+extern void gate_open_locked(const char *why);
+
+#endif
