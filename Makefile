@@ -35,7 +35,7 @@ ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=./t/regress.conf
 
 PG_CPPFLAGS = -I$(srcdir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 SHLIB_LINK = -lcurl -ljansson -Wl,-Bsymbolic
-EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) pg_pingpong--1.0.sql tmp_check tmp_check_iso output_iso \
+EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) worker/transition.agent.o worker/test/transitions.new pg_pingpong--1.0.sql tmp_check tmp_check_iso output_iso \
 	agent/test/unit bench/writers bench/hand_tight ci/.built-for
 
 override with_llvm = no
@@ -62,7 +62,9 @@ AGENT_HEADERS = $(wildcard agent/*.h agent/*/*.h common/*.h)
 	$(CC) $(AGENT_CFLAGS) -c -o $@ $<
 pingpong-agent: $(AGENT_OBJS)
 	$(CC) $(AGENT_CFLAGS) -o $@ $^ $(AGENT_LIBS)
-agent/test/unit: $(sort $(wildcard agent/test/*.c)) $(filter-out agent/main.agent.o,$(AGENT_OBJS)) agent/test/unit.h
+# What is pure in the worker is tested with it.
+agent/test/unit: $(sort $(wildcard agent/test/*.c worker/test/*.c)) worker/transition.agent.o \
+		$(filter-out agent/main.agent.o,$(AGENT_OBJS)) agent/test/unit.h worker/transition.h
 	$(CC) $(AGENT_CFLAGS) -o $@ $(filter %.c %.o,$^) $(AGENT_LIBS)
 bench/writers: bench/writers.c
 	$(CC) $(AGENT_CFLAGS) -o $@ $< $(AGENT_LIBS)

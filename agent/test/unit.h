@@ -16,4 +16,7 @@ extern void test_bouncer(const char *directory);
 /* unit_files.c; the same */
 extern void test_files(const char *directory);
 
+/* worker/test/unit_transition.c; in the top folder of the tree */
+extern void test_transitions(void);
+
 #endif							/* PINGPONG_AGENT_UNIT_H */
