@@ -23,7 +23,7 @@ bench:
 else
 
 MODULE_big = pg_pingpong
-OBJS = pg_pingpong.o $(patsubst %.c,%.o,$(sort $(wildcard gate/*.c worker/*.c worker/*/*.c common/*.c)))
+OBJS = pg_pingpong.o $(patsubst %.c,%.o,$(sort $(filter-out worker/test/%,$(wildcard gate/*.c worker/*.c worker/*/*.c common/*.c))))
 EXTENSION = pg_pingpong
 DATA = pg_pingpong--1.0.sql
 PGFILEDESC = "pg_pingpong - planned switchover in one statement"

@@ -65,12 +65,17 @@ CREATE TABLE pingpong.runbook_step
     impact     text    NOT NULL DEFAULT 'none' CHECK (impact IN ('none', 'write', 'read')),
     guard      text,
     undo       text,
-    timeout    interval NOT NULL DEFAULT '10s',
+    timeout    interval DEFAULT '10s',
     on_failure text    NOT NULL DEFAULT 'undo' CHECK (on_failure IN ('undo', 'continue', 'retry')),
     params     jsonb   NOT NULL DEFAULT '{}',
     comment    text    NOT NULL,
     requires   text,
-    PRIMARY KEY (runbook, ordinal, action, node)
+    mark       text CHECK (mark IN ('begins_blackout', 'no_return', 'ends_blackout')),
+    fix        text,
+    job        text CHECK (job ~ '^[a-z][a-z0-9_]{0,30}$'),
+    PRIMARY KEY (runbook, ordinal, action, node),
+    -- the machine goes by the mark, and a promotion without it would be a step like any other
+    CHECK (coalesce(mark = 'no_return', false) = (action = 'promote'))
 );
 COMMENT ON TABLE pingpong.runbook_step IS
     'runbooks: equal ordinals run at the same time; a failed step is undone with all before it, up to the point of no return';
@@ -80,6 +85,13 @@ COMMENT ON COLUMN pingpong.runbook_step.worker IS
     'whose worker does it: the old primary''s (source), the new one''s (target), or both (same job key, so it is done once)';
 COMMENT ON COLUMN pingpong.runbook_step.guard IS 'an SQL condition over the run (alias r): the step is skipped if it is not true';
 COMMENT ON COLUMN pingpong.runbook_step.requires IS 'an action of the same run: the step is skipped, and says so, unless that one succeeded';
+COMMENT ON COLUMN pingpong.runbook_step.timeout IS 'null: as long as the setting pingpong.rejoin_timeout';
+COMMENT ON COLUMN pingpong.runbook_step.mark IS
+    'begins_blackout: from the first such step on writes stand still; ends_blackout: they flow when all such steps are done; no_return: the promotion, behind which a run only goes forward';
+COMMENT ON COLUMN pingpong.runbook_step.fix IS
+    'the statement that does what the step could not (%L: its node), without which the run is stuck; null: the run can do without the step';
+COMMENT ON COLUMN pingpong.runbook_step.job IS
+    'neighbouring steps of the same name and node are one job of the agent: in their order, undone together; null: a job of its own';
 COMMENT ON COLUMN pingpong.runbook_step.impact IS 'what clients cannot do meanwhile';
 
 CREATE TABLE pingpong.run
@@ -115,6 +127,7 @@ CREATE TABLE pingpong.step
     node        text    NOT NULL,
     state       text    NOT NULL CHECK (state IN ('pending', 'running', 'succeeded', 'failed', 'skipped', 'undone')),
     undo        text,
+    fix         text,
     started_at  timestamptz,
     ended_at    timestamptz,
     duration_ms double precision,
@@ -124,6 +137,7 @@ CREATE TABLE pingpong.step
     PRIMARY KEY (run, ordinal, action, node)
 );
 COMMENT ON TABLE pingpong.step IS 'the journal: one row for each step of a run';
+COMMENT ON COLUMN pingpong.step.fix IS 'the statement that does what the step could not, if it failed; null: the run can do without it';
 
 CREATE TABLE pingpong.relaxed
 (

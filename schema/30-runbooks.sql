@@ -1,9 +1,17 @@
 -- The built-in runbooks. `worker` tells who does a step: the old primary's worker up to the promotion, the new one's
 -- from there on.
 
+-- `mark` and `fix` belong to what a step does in its runbook: they stand once, behind the rows.
+
 INSERT INTO pingpong.runbook_step
-    (runbook, ordinal, action, node, worker, impact, guard, undo, requires, timeout, on_failure, comment)
-VALUES
+    (runbook, ordinal, action, node, worker, impact, guard, undo, requires, timeout, on_failure, comment, mark, fix)
+SELECT v.runbook, v.ordinal, v.action, v.node, v.worker, v.impact, v.guard, v.undo, v.requires, v.timeout::interval, v.on_failure, v.comment,
+       CASE WHEN v.action = 'promote' THEN 'no_return'
+            WHEN v.action IN ('pause', 'hold') THEN 'begins_blackout'
+            WHEN v.action = 'repoint' AND v.node = 'rw_routes' AND v.runbook = 'switchover' THEN 'ends_blackout' END,
+       CASE WHEN v.action IN ('repoint', 'smoke', 'writable') THEN 'SELECT pingpong.repoint()'
+            WHEN v.action IN ('follow', 'rejoin') THEN 'SELECT pingpong.rebuild(%L)' END
+FROM (VALUES
     ('switchover', 10, 'checkpoint', 'source', 'source', 'none', NULL, NULL, NULL, '10min', 'continue', 'so that the next checkpoint is small'),
     ('switchover', 10, 'checkpoint', 'target', 'source', 'none', NULL, NULL, NULL, '10min', 'continue', 'a restartpoint, so that the one after the promotion is small'),
     ('switchover', 20, 'slots', 'target', 'source', 'none', NULL, 'drop_slots', NULL, '10s', 'undo', 'slots on the target for all that will stream from it'),
@@ -25,7 +33,7 @@ VALUES
     ('switchover', 86, 'repoint', 'source_routes', 'target', 'none', NULL, NULL, NULL, '60s', 'continue', 'RO routes that lead to the old primary lead to the new one, until that is a standby'),
     ('switchover', 87, 'smoke', 'rw_routes', 'target', 'none', 'EXISTS (SELECT FROM pingpong.route WHERE smoke IS NOT NULL)', NULL, NULL, '30s', 'continue', 'the smoke test that a route names'),
     ('switchover', 90, 'follow', 'siblings', 'target', 'none', NULL, NULL, NULL, '5min', 'retry', 'the other standbys stream from the new primary, by reload'),
-    ('switchover', 90, 'rejoin', 'source', 'target', 'none', $$coalesce(r.options->>'old_primary', 'rejoin') = 'rejoin'$$, NULL, NULL, '1h', 'retry', 'the old primary becomes a standby: directly, by pg_rewind or by pg_basebackup'),
+    ('switchover', 90, 'rejoin', 'source', 'target', 'none', $$coalesce(r.options->>'old_primary', 'rejoin') = 'rejoin'$$, NULL, NULL, NULL, 'retry', 'the old primary becomes a standby: directly, by pg_rewind or by pg_basebackup'),
     ('switchover', 92, 'retire', 'source', 'target', 'none', $$r.options->>'old_primary' = 'leave'$$, NULL, NULL, '60s', 'continue', 'the old primary is let go: stopped, sealed as it is, and nobody waits for it'),
     ('switchover', 93, 'tidy_slots', 'target', 'target', 'none', $$r.options->>'old_primary' = 'leave'$$, NULL, NULL, '10s', 'continue', 'a slot for it would hold WAL for ever'),
     ('switchover', 95, 'repoint', 'ro_routes', 'target', 'none', NULL, NULL, 'rejoin', '60s', 'continue', 'the RO routes follow the standby'),
@@ -33,6 +41,7 @@ VALUES
     ('switchover', 95, 'wake_wal', 'source', 'target', 'none', NULL, NULL, 'rejoin', '10s', 'continue', 'wal_writer_delay as it was'),
     ('switchover', 95, 'slow_wal', 'target', 'target', 'none', NULL, NULL, NULL, '10s', 'continue', 'wal_init_zero as it was'),
     ('switchover', 96, 'sync_restore', 'target', 'target', 'none', $$r.options->>'synchronous' = 'relax'$$, NULL, NULL, '60s', 'continue', 'synchronous_standby_names as it was, now that it can be satisfied'),
+    ('switchover', 98, 'writable', 'target', 'target', 'none', NULL, NULL, NULL, '10s', 'continue', 'sessions of clients are not read-only'),
     ('switchover', 99, 'verify', 'target', 'target', 'none', NULL, NULL, NULL, '60s', 'continue', 'a write here, the old primary and all others streaming'),
     ('rebuild', 20, 'slots', 'source', 'source', 'none', NULL, 'drop_slots', NULL, '10s', 'undo', 'a slot on the primary for the node'),
     ('rebuild', 90, 'rejoin', 'target', 'source', 'read', NULL, NULL, NULL, '24h', 'undo', 'the node becomes a standby of the primary'),
@@ -40,13 +49,13 @@ VALUES
     ('repoint', 80, 'repoint', 'rw_routes', 'source', 'none', NULL, NULL, NULL, '60s', 'undo', 'backend file, RELOAD, RESUME'),
     ('repoint', 80, 'repoint', 'ro_routes', 'source', 'none', NULL, NULL, NULL, '60s', 'undo', 'what a run could not lead: to where the table says that it leads'),
     ('repoint', 87, 'smoke', 'rw_routes', 'source', 'none', NULL, NULL, NULL, '30s', 'continue', 'the smoke test that a route names'),
-    ('repoint', 99, 'verify', 'source', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'clients can write here'),
+    ('repoint', 98, 'writable', 'source', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'sessions of clients are not read-only'),
     ('rebuild', 99, 'verify', 'source', 'source', 'none', NULL, NULL, 'rejoin', '60s', 'continue', 'all standbys stream'),
     ('restore', 50, 'sync_restore', 'relaxed', 'source', 'none', NULL, NULL, NULL, '60s', 'continue', 'what an earlier run relaxed: synchronous_standby_names, once standbys satisfy it'),
     ('restore', 50, 'slow_wal', 'relaxed', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'wal_init_zero'),
-    ('restore', 50, 'wake_wal', 'relaxed', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'wal_writer_delay');
+    ('restore', 50, 'wake_wal', 'relaxed', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'wal_writer_delay')
+    ) v (runbook, ordinal, action, node, worker, impact, guard, undo, requires, timeout, on_failure, comment);
 
 UPDATE pingpong.runbook_step SET params = jsonb_build_object('setting', CASE action WHEN 'sync_restore' THEN 'synchronous_standby_names'
                                                                         WHEN 'slow_wal' THEN 'wal_init_zero' ELSE 'wal_writer_delay' END)
 WHERE runbook = 'restore';
-UPDATE pingpong.runbook_step SET params = '{"standbys": false}' WHERE runbook = 'repoint' AND action = 'verify';

@@ -84,9 +84,10 @@ CREATE FUNCTION pingpong.runbook_seals(runbook text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT count(*) = 5 AND bool_and(first > coalesce(before, -1))
     FROM (SELECT min(s.ordinal), lag(max(s.ordinal)) OVER (ORDER BY a.place)
-          FROM (VALUES (1, 'arm', 'target', 'burn'), (2, 'hold', 'source', 'open'), (3, 'seal', 'source', 'unseal'), (4, 'lag_zero', 'target', NULL),
-                       (5, 'promote', 'target', NULL)) a (place, action, node, undo)
+          FROM (VALUES (1, 'arm', 'target', 'burn', NULL), (2, 'hold', 'source', 'open', 'begins_blackout'), (3, 'seal', 'source', 'unseal', NULL),
+                       (4, 'lag_zero', 'target', NULL, NULL), (5, 'promote', 'target', NULL, 'no_return')) a (place, action, node, undo, mark)
                JOIN pingpong.runbook_step s ON s.runbook = $1 AND s.action = a.action AND s.node = a.node AND s.undo IS NOT DISTINCT FROM a.undo
+                    AND s.mark IS NOT DISTINCT FROM a.mark
                     AND s.worker = 'source' AND s.guard IS NULL AND s.on_failure = 'undo'
           GROUP BY a.place) o (first, before)
     HAVING NOT EXISTS (SELECT FROM pingpong.runbook_step s
@@ -125,14 +126,14 @@ BEGIN
     END IF;
     IF kind IN ('switchover', 'run')
        AND (kind = 'switchover') <> EXISTS (SELECT FROM pingpong.runbook_step s
-                                            WHERE s.runbook = coalesce(options ->> 'runbook', 'switchover') AND s.action = 'promote') THEN
+                                            WHERE s.runbook = coalesce(options ->> 'runbook', 'switchover') AND s.mark = 'no_return') THEN
         PERFORM pingpong.fail('22023', format('runbook "%s" cannot be used for this', coalesce(options ->> 'runbook', 'switchover')),
                               'Only a runbook with the action "promote" is a switchover.');
     END IF;
     IF kind = 'switchover' AND NOT coalesce(pingpong.runbook_seals(coalesce(options ->> 'runbook', 'switchover')), false) THEN
         PERFORM pingpong.fail('22023', format('runbook "%s" would promote a node beside an open primary', coalesce(options ->> 'runbook', 'switchover')),
-                              'It needs the steps arm, hold, seal, lag_zero and promote in this order, each with the worker, node, undo and on_failure that it has in the runbook "switchover", and without a guard.',
-                              'Copy the runbook "switchover", and add to it.');
+                              'It needs the steps arm, hold, seal, lag_zero and promote in this order, each with the worker, node, undo, on_failure and mark that it has in the runbook "switchover", and without a guard.',
+                              'Copy the runbook "switchover" with pingpong.copy_runbook(), and add to it.');
     END IF;
     IF kind = 'switchover' THEN
         PERFORM pingpong.validate_behind_promote(coalesce(options ->> 'runbook', 'switchover'));
@@ -156,7 +157,7 @@ DECLARE
     s       pingpong.runbook_step;
 BEGIN
     SELECT b.* INTO s FROM pingpong.runbook_step p JOIN pingpong.runbook_step b ON b.runbook = p.runbook AND b.ordinal >= p.ordinal
-    WHERE p.runbook = runbook AND p.action = 'promote' AND b.action <> 'promote' AND b.on_failure = 'undo'
+    WHERE p.runbook = runbook AND p.mark = 'no_return' AND b.mark IS DISTINCT FROM 'no_return' AND b.on_failure = 'undo'
     ORDER BY b.ordinal, b.action, b.node LIMIT 1;
     IF FOUND THEN
         PERFORM pingpong.fail('22023', format('step %s (ordinal %s) of runbook "%s" cannot be undone', s.action, s.ordinal, runbook),

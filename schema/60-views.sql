@@ -46,7 +46,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         WHEN NOT pg_is_in_recovery() THEN
             (SELECT CASE WHEN g.state <> 'sealed' THEN pingpong.node_name()
                          WHEN EXISTS (SELECT FROM pingpong.progress_rows() p JOIN pingpong.run r ON r.id = p.run
-                                      WHERE r.key = g.run AND p.action = 'promote' AND p.state = 'succeeded') THEN g.target END
+                                           JOIN pingpong.runbook_step s USING (runbook, ordinal, action)
+                                      WHERE r.key = g.run AND s.mark = 'no_return' AND p.state = 'succeeded') THEN g.target END
              FROM pingpong.gate_status() g)
         ELSE coalesce((SELECT p.name FROM pingpong.node self, pingpong.node p, pg_stat_wal_receiver w
                        WHERE self.name = pingpong.node_name() AND self.upstream IS NULL
@@ -91,16 +92,16 @@ BEGIN
     imagined.target := target;
     imagined.options := (SELECT coalesce(jsonb_object_agg(o.name, o.otherwise) FILTER (WHERE o.otherwise IS NOT NULL), '{}') FROM pingpong.run_option o) || options;
     RETURN QUERY
-    SELECT s.ordinal, s.action, p.name,
+    SELECT s.ordinal, s.action, s.node,
            (SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms)::numeric, 1)::float8 FROM
                (SELECT st.duration_ms FROM pingpong.step st JOIN pingpong.run r ON r.id = st.run
                 WHERE st.action = s.action AND st.state = 'succeeded' AND r.runbook = plan.runbook
                 ORDER BY st.run DESC LIMIT 20) AS h),
-           s.impact, CASE WHEN s.ordinal < 70 OR plan.runbook <> 'switchover' THEN s.undo END, s.action = 'promote', s.comment
-    FROM pingpong.runbook_step s
-         CROSS JOIN LATERAL pingpong.step_places(s, pingpong.node_name(), plan.target) p (name)
-    WHERE s.runbook = plan.runbook AND pingpong.guard_holds(s.guard, imagined)
-    ORDER BY s.ordinal, s.action, p.name;
+           s.impact, CASE WHEN s.ordinal < coalesce(min(s.ordinal) FILTER (WHERE s.mark = 'no_return') OVER (), s.ordinal + 1) THEN s.undo END,
+           s.mark IS NOT DISTINCT FROM 'no_return', s.comment
+    FROM pingpong.run_steps(imagined) s
+    WHERE s.holds
+    ORDER BY s.ordinal, s.action, s.node;
 END
 $$;
 COMMENT ON FUNCTION pingpong.plan(text, text, jsonb) IS

@@ -27,6 +27,47 @@ END
 $$;
 COMMENT ON FUNCTION pingpong.step_places(pingpong.runbook_step, text, text) IS 'internal: the nodes or routes at which a step of a runbook is made';
 
+-- The steps of a run, made or imagined: a row for each node or route of a row of its runbook. `holds`: its guard is true.
+-- Both the worker and plan() expand a runbook by this.
+CREATE FUNCTION pingpong.run_steps(r pingpong.run)
+    RETURNS TABLE (ordinal integer, action text, node text, worker text, impact text, undo text, timeout_ms bigint, on_failure text,
+                   params jsonb, requires text, mark text, fix text, job text, holds boolean, comment text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT s.ordinal, s.action, p.name, s.worker, s.impact, s.undo,
+           (extract(epoch FROM coalesce(s.timeout, current_setting('pingpong.rejoin_timeout')::interval)) * 1000)::bigint,
+           s.on_failure, s.params, s.requires, s.mark, format(s.fix, p.name), s.job, pingpong.guard_holds(s.guard, r), s.comment
+    FROM pingpong.runbook_step s CROSS JOIN LATERAL pingpong.step_places(s, r.source, r.target) p (name)
+    WHERE s.runbook = r.runbook
+    ORDER BY s.ordinal, s.action, s.node, p.name
+$$;
+COMMENT ON FUNCTION pingpong.run_steps(pingpong.run) IS 'internal: the steps of a run, a row for each node or route of a row of its runbook';
+
+-- A site's own runbook begins as a copy, with marks and fixes, to which it adds.
+CREATE FUNCTION pingpong.copy_runbook(original text, copy text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    n   bigint;
+BEGIN
+    IF copy IS NULL OR copy !~ '^[a-z][a-z0-9_]{0,40}$' THEN
+        PERFORM pingpong.fail('22023', format('invalid name of a runbook "%s"', coalesce(copy, 'NULL')), NULL,
+                              'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
+    END IF;
+    IF EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = copy) THEN
+        PERFORM pingpong.fail('42710', format('runbook "%s" exists already', copy), NULL,
+                              format('Drop it first with DELETE FROM pingpong.runbook_step WHERE runbook = %L.', copy));
+    END IF;
+    INSERT INTO pingpong.runbook_step
+    SELECT (jsonb_populate_record(s, jsonb_build_object('runbook', copy))).* FROM pingpong.runbook_step s WHERE s.runbook = original;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    IF n = 0 THEN
+        PERFORM pingpong.fail('42704', format('runbook "%s" does not exist', coalesce(original, 'NULL')));
+    END IF;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION pingpong.copy_runbook(text, text) IS 'make a runbook of the site from another one; gives the number of its steps. Superusers only';
+
 -- Whether commits that waited for these names would find enough of them streaming now.
 CREATE FUNCTION pingpong.sync_satisfiable(setting text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

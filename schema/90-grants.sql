@@ -7,11 +7,11 @@ BEGIN
     FOR f IN SELECT p.oid::regprocedure AS signature, p.proname FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pingpong'::pg_catalog.regnamespace
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
-        IF f.proname NOT IN ('seal', 'wake', 'probe', 'add_node', 'add_router', 'drop_node', 'add_route', 'drop_route') THEN
+        IF f.proname NOT IN ('seal', 'wake', 'probe', 'add_node', 'add_router', 'drop_node', 'add_route', 'drop_route', 'copy_runbook') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pingpong_operator', f.signature);
         END IF;
         IF f.proname IN ('fail', 'progress_rows', 'standby_rows', 'node_name', 'worker_pid', 'where_is_primary', 'plan', 'report', 'check_node', 'gate_status', 'wait_lag_zero',
-                         'guard_holds', 'step_places', 'relaxed_due', 'sync_satisfiable', 'sync_standbys') THEN
+                         'guard_holds', 'step_places', 'run_steps', 'relaxed_due', 'sync_satisfiable', 'sync_standbys') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_monitor', f.signature);
         END IF;
     END LOOP;

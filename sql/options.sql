@@ -60,8 +60,7 @@ CREATE FUNCTION pg_temp.runbook(change text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     said text;
 BEGIN
-    INSERT INTO pingpong.runbook_step SELECT 'site', ordinal, action, node, worker, impact, guard, undo, timeout, on_failure, params, comment
-    FROM pingpong.runbook_step WHERE runbook = 'switchover';
+    PERFORM pingpong.copy_runbook('switchover', 'site');
     EXECUTE change;
     said := pg_temp.try($q$SELECT pingpong.validate_options('switchover', '{"runbook": "site"}')$q$);
     DELETE FROM pingpong.runbook_step WHERE runbook = 'site';

@@ -28,8 +28,7 @@ streaming('dallas', 'chicago');
 # ---- dump and restore ----
 
 $lab->sql('dallas',
-	q{INSERT INTO pingpong.runbook_step SELECT 'site', ordinal, action, node, worker, impact, guard, undo, timeout, on_failure, params, comment
-	  FROM pingpong.runbook_step WHERE runbook = 'switchover'},
+	q{SELECT pingpong.copy_runbook('switchover', 'site')},
 	q{CREATE FUNCTION pingpong.check_site(target text, options jsonb) RETURNS SETOF pingpong.finding LANGUAGE sql
 	  AS $$SELECT ROW(target, 'ok', 'it is fine', NULL)::pingpong.finding$$},
 	q{INSERT INTO pingpong.preflight_check VALUES (101, 'site', 'site', false, 'of the site')},

@@ -82,8 +82,7 @@ is($lab->sql('chicago', 'SELECT since = (SELECT switched_at FROM pingpong.run WH
 
 # ---- a runbook of the site ----
 
-$lab->sql('dallas', q{INSERT INTO pingpong.runbook_step SELECT 'site', ordinal, action, node, worker, impact, guard, undo, timeout, on_failure, params, comment
-	FROM pingpong.runbook_step WHERE runbook = 'switchover'});
+$lab->sql('dallas', q{SELECT pingpong.copy_runbook('switchover', 'site')});
 ($out, $err) = $lab->try_sql('dallas', q{SELECT run, state, new_primary FROM pingpong.switchover('austin', options => '{"runbook": "site"}')});
 is($out, '2|switched|austin', 'a runbook of the site') or diag($err);
 is(join(' ', $lab->settle(2)), 'succeeded done austin', 'the run succeeded');

@@ -204,8 +204,7 @@ is(join(' ', $lab->settle($run)), 'succeeded done dallas', 'cancelled behind the
 
 # ---- a role with the privilege; a runbook with steps that fail, before the promotion and behind it, and need not succeed ----
 
-$lab->sql('dallas', q{INSERT INTO pingpong.runbook_step SELECT 'site', ordinal, action, node, worker, impact, guard, undo, timeout, on_failure, params, comment, requires
-		FROM pingpong.runbook_step WHERE runbook = 'switchover'},
+$lab->sql('dallas', q{SELECT pingpong.copy_runbook('switchover', 'site')},
 	q{INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, on_failure, params, comment)
 		SELECT 'site', o, 'hook', 'source', CASE WHEN o < 70 THEN 'source' ELSE 'target' END, 'continue', '{"name": "nowhere"}', 'there is none' FROM unnest('{15,88}'::int[]) o});
 # and an RO route of which the table does not know that it leads to a third node

@@ -194,7 +194,7 @@ $lab->wait_for($from, q{SELECT bool_or(state = 'succeeded') FROM pingpong.progre
 $lab->set($to, 'default_transaction_read_only', 'on');
 $lab->set($from, 'pingpong.debug_pause_after', undef);
 ($out, $err) = $lab->finish($mute);
-like(join(' ', ($lab->settle($out))[0, 1]), qr/^stuck "$to" is the primary, but its clients are not served: step verify of "$to" failed: no client can write: default_transaction_read_only is on\. /,
+like(join(' ', ($lab->settle($out))[0, 1]), qr/^stuck "$to" is the primary, but its clients are not served: step writable of "$to" failed: no client can write: default_transaction_read_only is on\. /,
 	'read-only: the run is stuck') or diag($err);
 ($from, $to) = ($to, $from);
 $lab->set($from, 'default_transaction_read_only', undef);

@@ -28,9 +28,9 @@ blackout_steps(Run *run)
 		Step	   *s = &run->steps[i];
 		instr_time	offset = s->clock;
 
-		if (s->state != STEP_SUCCEEDED || !s->action->in_blackout || !s->mine)
-			continue;
 		INSTR_TIME_SUBTRACT(offset, run->blackout_began);
+		if (s->state != STEP_SUCCEEDED || !s->mine || INSTR_TIME_GET_MILLISEC(offset) < 0)
+			continue;
 		json_array_append_new(steps, json_pack("{s:i, s:s, s:s, s:f, s:f, s:s}", "ordinal", s->ordinal, "action", s->name,
 											   "node", s->node, "offset_ms", INSTR_TIME_GET_MILLISEC(offset),
 											   "ms", s->ms, "message", s->message));

@@ -101,7 +101,7 @@ journal_create_run(Run *run)
 	db_begin();
 	if (db_exec("SELECT FROM pingpong.runbook_step WHERE runbook = $1", 1, run->runbook) == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("runbook \"%s\" does not exist", run->runbook)));
-	run->moves = db_exec("SELECT FROM pingpong.runbook_step WHERE runbook = $1 AND action = 'promote'", 1, run->runbook) > 0;
+	run->moves = db_exec("SELECT FROM pingpong.runbook_step WHERE runbook = $1 AND mark = 'no_return'", 1, run->runbook) > 0;
 	if (run->moves != (run->request == REQUEST_SWITCHOVER))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("runbook \"%s\" cannot be used for this", run->runbook),
@@ -148,7 +148,7 @@ save_routes(Run *run)
 {
 	for (int i = 0; i < run->nsteps; i++)
 	{
-		RunRoute   *route = strcmp(run->steps[i].name, "repoint") == 0 ? run_route(run, run->steps[i].node) : NULL;
+		RunRoute   *route = run->steps[i].action->traits & ACTION_LEADS_ROUTE ? run_route(run, run->steps[i].node) : NULL;
 
 		if (route && route->node[0] && run->steps[i].state == STEP_SUCCEEDED && !(run->moves && !run->is_target))
 			db_exec("UPDATE pingpong.route SET node = $2 WHERE name = $1 AND node IS DISTINCT FROM $2", 2, route->name, route->node);
@@ -174,8 +174,8 @@ journal_save_steps(Run *run)
 
 		snprintf(ordinal, sizeof(ordinal), "%d", step->ordinal);
 		snprintf(attempt, sizeof(attempt), "%d", step->attempt);
-		db_exec("INSERT INTO pingpong.step AS s (run, ordinal, action, node, state, undo, started_at, ended_at, "
-					 "duration_ms, attempt, detail, message) VALUES ($1::pg_catalog.int8, $2::pg_catalog.int4, $3, $4, $5, $6, "
+		db_exec("INSERT INTO pingpong.step AS s (run, ordinal, action, node, state, undo, fix, started_at, ended_at, "
+					 "duration_ms, attempt, detail, message) VALUES ($1::pg_catalog.int8, $2::pg_catalog.int4, $3, $4, $5, $6, $13, "
 					 "$7::pg_catalog.timestamptz, $8::pg_catalog.timestamptz, $9::pg_catalog.float8, $10::pg_catalog.int4, "
 					 "$11::pg_catalog.jsonb, $12) ON CONFLICT (run, ordinal, action, node) DO UPDATE SET "
 					 "state = EXCLUDED.state, started_at = coalesce(EXCLUDED.started_at, s.started_at), "
@@ -184,10 +184,10 @@ journal_save_steps(Run *run)
 					 "detail = coalesce(EXCLUDED.detail, s.detail), message = EXCLUDED.message "
 					 "WHERE (s.state, s.attempt, s.message, s.started_at, s.ended_at) IS DISTINCT FROM "
 					 "(EXCLUDED.state, EXCLUDED.attempt, EXCLUDED.message, EXCLUDED.started_at, EXCLUDED.ended_at)",
-					 12, id, ordinal, step->name, step->node, step_state_name(step->state),
+					 13, id, ordinal, step->name, step->node, step_state_name(step->state),
 					 step->undo[0] ? step->undo : NULL, moment(started, step->started), moment(ended, step->ended),
 					 step->ended ? number(ms, step->ms) : NULL, attempt, step->detail,
-					 step->message[0] ? step->message : NULL);
+					 step->message[0] ? step->message : NULL, step->fix[0] ? step->fix : NULL);
 	}
 	save_routes(run);
 	db_end();
@@ -243,7 +243,7 @@ journal_find_unfinished(Run *run)
 	db_begin();
 	found = db_exec("SELECT id, key, runbook, coalesce(source, ''), target, epoch, state, options::pg_catalog.text, requested_by, "
 						 "notes::pg_catalog.text, blackout_ms, EXISTS (SELECT FROM pingpong.runbook_step s "
-						 "WHERE s.runbook = run.runbook AND s.action = 'promote'), switched_at IS NOT NULL FROM pingpong.run WHERE state = 'running' ORDER BY id DESC LIMIT 1", 0) == 1;
+						 "WHERE s.runbook = run.runbook AND s.mark = 'no_return'), switched_at IS NOT NULL FROM pingpong.run WHERE state = 'running' ORDER BY id DESC LIMIT 1", 0) == 1;
 	if (found)
 	{
 		run->id = strtoll(db_text(0, 1), NULL, 10);
@@ -344,20 +344,17 @@ journal_close_mended(Run *run)
 	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
 	db_begin();
 	db_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'mended by run ' || $1 FROM pingpong.run r, pingpong.step m "
-				 "WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' AND m.run = $1::pg_catalog.int8 AND m.state = 'succeeded' "
-				 "AND m.node = s.node AND (m.action = s.action OR (m.action = 'rejoin' AND s.action = 'follow')) "
-				 /* repoint() does not look at standbys */
-				 "AND (s.action <> 'verify' OR m.message IS NOT NULL OR s.message LIKE 'no client can write:%')", 1, id);
+			"WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' AND m.run = $1::pg_catalog.int8 AND m.state = 'succeeded' "
+			"AND m.node = s.node AND (m.action = s.action OR m.fix = s.fix)", 1, id);
 	db_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Mended by run ' || $1 || '.' || coalesce((SELECT ' What failed, too: step ' "
-				 "|| pg_catalog.string_agg(s.action || ' of \"' || s.node || '\": ' || s.message, '; ' ORDER BY s.ordinal) FROM pingpong.step s "
-				 "WHERE s.run = r.id AND s.state = 'failed'), '') WHERE r.state = 'stuck' "
-				 "AND EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.message = 'mended by run ' || $1) "
-				 "AND NOT EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.state = 'failed' "
-				 "AND (s.action IN ('rejoin', 'follow', 'repoint', 'smoke') OR s.message LIKE 'no client can write:%'))", 1, id);
+			"|| pg_catalog.string_agg(s.action || ' of \"' || s.node || '\": ' || s.message, '; ' ORDER BY s.ordinal) FROM pingpong.step s "
+			"WHERE s.run = r.id AND s.state = 'failed'), '') WHERE r.state = 'stuck' "
+			"AND EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.message = 'mended by run ' || $1) "
+			"AND NOT EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.state = 'failed' AND s.fix IS NOT NULL)", 1, id);
 	/* it had moved the primary away, and an operator has overruled it: its target follows this server now */
 	db_exec("UPDATE pingpong.run r SET state = 'rolled_back', sentence = 'Overruled by an operator; mended by run ' || $1 || '.' "
-				 "FROM pingpong.step m WHERE r.state = 'stuck' AND r.source = $2 AND m.run = $1::pg_catalog.int8 AND m.action = 'rejoin' "
-				 "AND m.state = 'succeeded' AND m.node = r.target AND EXISTS (SELECT FROM pingpong.step p WHERE p.run = r.id AND p.action = 'promote')",
+				 "FROM pingpong.step m WHERE r.state = 'stuck' AND r.source = $2 AND m.run = $1::pg_catalog.int8 AND m.fix = pg_catalog.format('SELECT pingpong.rebuild(%L)', r.target) "
+				 "AND m.state = 'succeeded' AND m.node = r.target AND EXISTS (SELECT FROM pingpong.runbook_step p WHERE p.runbook = r.runbook AND p.mark = 'no_return')",
 				 2, id, worker_self());
 	db_end();
 }

@@ -195,7 +195,7 @@ Step *
 run_promote_step(Run *run)
 {
 	for (int i = 0; i < run->nsteps; i++)
-		if (strcmp(run->steps[i].name, "promote") == 0)
+		if (run->steps[i].mark == MARK_NO_RETURN)
 			return &run->steps[i];
 	return NULL;
 }
@@ -217,11 +217,17 @@ run_token_ttl_ms(Run *run)
 	return run_option_int(run, "max_blackout_ms", 10000) + TTL_MS;
 }
 
-/* A node is to follow this primary by it. */
-bool
-step_concerns_standby(const Step *step)
+Step *
+run_find_step(Run *run, ActionTrait trait, const char *node, StepState state)
 {
-	return strcmp(step->name, "rejoin") == 0 || strcmp(step->name, "follow") == 0;
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+
+		if ((step->action->traits & trait) && step->state == state && (node == NULL || strcmp(step->node, node) == 0))
+			return step;
+	}
+	return NULL;
 }
 
 static const char *const step_states[] = {"pending", "running", "succeeded", "failed", "skipped", "undone"};

@@ -36,6 +36,23 @@ typedef enum OnFailure
 	FAIL_RETRY
 } OnFailure;
 
+/* What the step is to the run as a whole; column "mark" of the runbook. */
+typedef enum StepMark
+{
+	MARK_NONE,
+	MARK_BEGINS_BLACKOUT,
+	MARK_NO_RETURN,				/* the promotion */
+	MARK_ENDS_BLACKOUT
+} StepMark;
+
+/* What the action is, in any runbook. */
+typedef enum ActionTrait
+{
+	ACTION_MAKES_STANDBY = 1 << 0,	/* when it is done its node is a standby of the primary */
+	ACTION_LEADS_ROUTE = 1 << 1,	/* when it is done its route points to another server */
+	ACTION_UNTIL_DONE = 1 << 2	/* as an undo it has no time limit: the run must not end before */
+} ActionTrait;
+
 /* What an action says when it is looked at. */
 typedef enum ActionResult
 {
@@ -53,7 +70,7 @@ typedef struct Action
 	const char *name;
 	ActionResult (*begin) (Run *run, Step *step);
 	ActionResult (*advance) (Run *run, Step *step);
-	bool		in_blackout;	/* writes are stopped: not journaled meanwhile */
+	int			traits;			/* ActionTrait */
 } Action;
 
 struct Step
@@ -64,6 +81,8 @@ struct Step
 	char		undo[32];
 	char		needs[32];		/* skipped, unless the steps of that action succeeded */
 	const Action *action;
+	StepMark	mark;
+	char		fix[128];		/* the statement that does what the step could not; "": the run can do without it */
 	OnFailure	on_failure;
 	int			timeout_ms;
 	bool		mine;			/* this worker does it */
@@ -228,8 +247,8 @@ extern void run_note_opened(void);
 extern const char *step_state_name(StepState state);
 extern StepState step_state_from(const char *name);
 
-/* A node is to follow this primary by the step. */
-extern bool step_concerns_standby(const Step *step);
+/* The first step whose action has the trait, of that node (NULL: any), in that state. NULL: there is none. */
+extern Step *run_find_step(Run *run, ActionTrait trait, const char *node, StepState state);
 
 /* The step failed, and this is why. Whether the run fails with it is not known here. Gives ACTION_FAILED. */
 extern ActionResult step_fail(Step *step, const char *sqlstate, const char *fmt,...) pg_attribute_printf(3, 4);

@@ -24,12 +24,20 @@ add_step(Run *run)
 	return &run->steps[run->nsteps++];
 }
 
-/* A row for each node or route of a row of the runbook; to be read by read_step(). */
+/* To be read by read_step(). */
 #define RUNBOOK_SQL \
-	"SELECT s.ordinal, s.action, p.name, s.undo, s.on_failure, (EXTRACT(epoch FROM s.timeout) * 1000)::pg_catalog.int8, s.worker, " \
-	"pingpong.guard_holds(s.guard, r), s.params::pg_catalog.text, s.requires " \
-	"FROM pingpong.run r, pingpong.runbook_step s, pingpong.step_places(s, $2, $3) p (name) " \
-	"WHERE s.runbook = $1 AND r.id = $4::pg_catalog.int8 ORDER BY s.ordinal, s.action, s.node, p.name"
+	"SELECT s.ordinal, s.action, s.node, s.undo, s.on_failure, s.timeout_ms, s.worker, s.holds, s.params::pg_catalog.text, " \
+	"s.requires, s.mark, s.fix FROM pingpong.run r, pingpong.run_steps(r) s WHERE r.id = $1::pg_catalog.int8"
+
+static StepMark
+mark_from(const char *name)
+{
+	if (name == NULL)
+		return MARK_NONE;
+	if (strcmp(name, "no_return") == 0)
+		return MARK_NO_RETURN;
+	return strcmp(name, "begins_blackout") == 0 ? MARK_BEGINS_BLACKOUT : MARK_ENDS_BLACKOUT;
+}
 
 static void
 read_step(Run *run, Step *step, uint64 row, MemoryContext context)
@@ -45,6 +53,8 @@ read_step(Run *run, Step *step, uint64 row, MemoryContext context)
 	step->mine = strcmp(worker, "both") == 0 || (strcmp(worker, "target") == 0) == run->is_target;
 	step->params = MemoryContextStrdup(context, db_text(row, 9));
 	db_copy(step->needs, sizeof(step->needs), row, 10);
+	step->mark = mark_from(db_text(row, 11));
+	db_copy(step->fix, sizeof(step->fix), row, 12);
 	if (strcmp(db_text(row, 8), "t") != 0)
 		step->state = STEP_SKIPPED;
 	step->action = action_find(step->name);
@@ -58,7 +68,7 @@ read_step(Run *run, Step *step, uint64 row, MemoryContext context)
 static void
 load_runbook(Run *run, const char *id, MemoryContext context)
 {
-	uint64		n = db_exec(RUNBOOK_SQL, 4, run->runbook, run->source, run->target, id);
+	uint64		n = db_exec(RUNBOOK_SQL, 1, id);
 
 	for (uint64 i = 0; i < n; i++)
 		read_step(run, add_step(run), i, context);

@@ -8,7 +8,6 @@
 #include "worker/clock.h"
 #include "worker/job.h"
 #include "worker/mailbox.h"
-#include "worker/settings.h"
 #include "worker/step.h"
 
 #define RETRY_US		(500 * 1000)
@@ -25,7 +24,7 @@ step_begin(Step *step)
 	step->message[0] = '\0';
 	step->started = GetCurrentTimestamp();
 	INSTR_TIME_SET_CURRENT(step->clock);
-	if (step->action->in_blackout && run->moves && !run->blackout && !run->switched && !run->is_target)
+	if (step->mark == MARK_BEGINS_BLACKOUT && run->moves && !run->blackout && !run->switched && !run->is_target)
 	{
 		run->blackout = true;
 		run->blackout_began = step->clock;
@@ -44,16 +43,10 @@ step_ended(Step *step, StepState state)
 		mailbox_event("%-13s %-12s failed: %s", step->name, step->node, step->message);
 }
 
-static int
-time_limit_ms(Step *step)
-{
-	return strcmp(step->name, "rejoin") == 0 && step->on_failure == FAIL_RETRY ? worker_rejoin_timeout : step->timeout_ms;
-}
-
 static bool
 time_is_up(Step *step)
 {
-	return ms_since(step->clock) > time_limit_ms(step);
+	return ms_since(step->clock) > step->timeout_ms;
 }
 
 /*
@@ -63,7 +56,8 @@ time_is_up(Step *step)
 static int64
 retry_pause_us(Step *step)
 {
-	int64		longest = time_limit_ms(step) > SHORT_MS && !step->action->in_blackout ? RETRY_LONG_US : RETRY_SHORT_US;
+	bool		clients_wait = run->blackout && !run->switched;
+	int64		longest = step->timeout_ms > SHORT_MS && !clients_wait ? RETRY_LONG_US : RETRY_SHORT_US;
 
 	return Min(longest, (int64) RETRY_US << Min(Max(step->attempt - 1, 0), 10));
 }

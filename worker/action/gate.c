@@ -111,7 +111,7 @@ end_sessions_advance(Run *run, Step *step)
 	{
 		Step	   *other = &run->steps[i];
 
-		if (strcmp(other->name, "repoint") == 0 && other->mine && other->state <= STEP_RUNNING &&
+		if ((other->action->traits & ACTION_LEADS_ROUTE) && other->mine && other->state <= STEP_RUNNING &&
 			ms_since(step->clock) < 200)
 			return ACTION_WAIT;
 	}
@@ -159,12 +159,12 @@ unseal_begin(Run *run, Step *step)
 }
 
 const Action gate_actions[] = {
-	{"hold", hold_begin, NULL, true},
-	{"seal", seal_begin, seal_advance, true},
-	{"lag_zero", lag_zero_advance, lag_zero_advance, true},
-	{"end_sessions", end_sessions_advance, end_sessions_advance, true},
-	{"settle", settle_advance, settle_advance, false},
-	{"open", open_begin, NULL, true},
-	{"unseal", unseal_begin, NULL, true},
+	{"hold", hold_begin, NULL},
+	{"seal", seal_begin, seal_advance},
+	{"lag_zero", lag_zero_advance, lag_zero_advance},
+	{"end_sessions", end_sessions_advance, end_sessions_advance},
+	{"settle", settle_advance, settle_advance},
+	{"open", open_begin, NULL, ACTION_UNTIL_DONE},
+	{"unseal", unseal_begin, NULL, ACTION_UNTIL_DONE},
 	{NULL}
 };

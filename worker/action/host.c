@@ -29,8 +29,8 @@ warm_begin(Run *run, Step *step)
 }
 
 const Action host_actions[] = {
-	{"checkpoint", checkpoint_begin, job_advance, false},
-	{"hook", hook_begin, job_advance, false},
-	{"warm", warm_begin, job_advance, false},
+	{"checkpoint", checkpoint_begin, job_advance},
+	{"hook", hook_begin, job_advance},
+	{"warm", warm_begin, job_advance},
 	{NULL}
 };

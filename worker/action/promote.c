@@ -62,8 +62,8 @@ promote_begin(Run *run, Step *step)
 }
 
 const Action promote_actions[] = {
-	{"arm", arm_begin, arm_advance, false},
-	{"burn", burn_begin, job_advance, false},
-	{"promote", promote_begin, job_advance, true},
+	{"arm", arm_begin, arm_advance},
+	{"burn", burn_begin, job_advance},
+	{"promote", promote_begin, job_advance},
 	{NULL}
 };

@@ -67,14 +67,11 @@ route_job(Run *run, Step *step, const char *action, json_t *more)
 	return job_begin(run, step, route->router, action, params);
 }
 
-/* Whether the old primary is a standby of the new one for certain. */
+/* Whether the standby of this run is one for certain: behind a move the old primary, else the node that was rebuilt. */
 static bool
 source_is_back(Run *run)
 {
-	for (int i = 0; i < run->nsteps; i++)
-		if (strcmp(run->steps[i].name, "rejoin") == 0 && run->steps[i].state == STEP_SUCCEEDED)
-			return true;
-	return false;
+	return run_find_step(run, ACTION_MAKES_STANDBY, run->moves ? run->source : run->target, STEP_SUCCEEDED) != NULL;
 }
 
 /*
@@ -233,10 +230,10 @@ repoint_advance(Run *run, Step *step)
 }
 
 const Action route_actions[] = {
-	{"prepare_route", prepare_route_begin, prepare_route_advance, false},
-	{"smoke", smoke_begin, job_advance, false},
-	{"pause", pause_begin, pause_advance, true},
-	{"release", release_begin, job_advance, true},
-	{"repoint", repoint_begin, repoint_advance, true},
+	{"prepare_route", prepare_route_begin, prepare_route_advance},
+	{"smoke", smoke_begin, job_advance},
+	{"pause", pause_begin, pause_advance},
+	{"release", release_begin, job_advance},
+	{"repoint", repoint_begin, repoint_advance, ACTION_LEADS_ROUTE},
 	{NULL}
 };

@@ -110,11 +110,11 @@ sync_restore_advance(Run *run, Step *step)
 }
 
 const Action settings_actions[] = {
-	{"sync_relax", relax_begin, job_advance, false},
-	{"sync_restore", sync_restore_begin, sync_restore_advance, false},
-	{"fast_wal", relax_begin, job_advance, false},
-	{"slow_wal", restore_begin, job_advance, false},
-	{"calm_wal", relax_begin, calm_wal_advance, false},
-	{"wake_wal", restore_begin, job_advance, false},
+	{"sync_relax", relax_begin, job_advance},
+	{"sync_restore", sync_restore_begin, sync_restore_advance},
+	{"fast_wal", relax_begin, job_advance},
+	{"slow_wal", restore_begin, job_advance},
+	{"calm_wal", relax_begin, calm_wal_advance},
+	{"wake_wal", restore_begin, job_advance},
 	{NULL}
 };

@@ -63,8 +63,8 @@ tidy_slots_begin(Run *run, Step *step)
 }
 
 const Action slots_actions[] = {
-	{"slots", slots_begin, job_advance, false},
-	{"drop_slots", drop_slots_begin, job_advance, false},
-	{"tidy_slots", tidy_slots_begin, job_advance, false},
+	{"slots", slots_begin, job_advance},
+	{"drop_slots", drop_slots_begin, job_advance},
+	{"tidy_slots", tidy_slots_begin, job_advance},
 	{NULL}
 };

@@ -112,8 +112,8 @@ retire_begin(Run *run, Step *step)
 }
 
 const Action standby_actions[] = {
-	{"follow", follow_begin, rejoin_advance, false},
-	{"rejoin", rejoin_begin, rejoin_advance, false},
-	{"retire", retire_begin, job_advance, false},
+	{"follow", follow_begin, rejoin_advance, ACTION_MAKES_STANDBY},
+	{"rejoin", rejoin_begin, rejoin_advance, ACTION_MAKES_STANDBY},
+	{"retire", retire_begin, job_advance},
 	{NULL}
 };

@@ -25,44 +25,23 @@ sessions_are_read_only(void)
 	return yes;
 }
 
-/* params {"standbys": false}: it is enough that clients can write. */
-static bool
-looks_at_standbys(Step *step)
-{
-	json_error_t err;
-	json_t	   *params = json_loads(step->params ? step->params : "{}", 0, &err);
-	bool		looks = !json_is_false(json_object_get(params, "standbys"));
-
-	json_decref(params);
-	return looks;
-}
-
-/*
- * verify: clients can write here, and every standby has replayed what was written here just now. (The journal's own
- * writes show that the server can.)
- */
+/* writable: by their configuration, clients can write here. (The journal's own writes show that the server can.) */
 static ActionResult
-verify_begin(Run *run, Step *step)
+writable_begin(Run *run, Step *step)
 {
 	if (sessions_are_read_only())
 		return step_fail(step, "25006", "no client can write: default_transaction_read_only is on");
-	if (!looks_at_standbys(step))
-		return ACTION_DONE;
+	return ACTION_DONE;
+}
+
+/* verify: every standby has replayed what was written here just now. */
+static ActionResult
+verify_begin(Run *run, Step *step)
+{
 	wal_pad(1);
 	step->lsn = gate_insert_end();
 	XLogFlush(step->lsn);
 	return ACTION_WAIT;
-}
-
-/* A standby that this run could not bring back will not come while we look. */
-static bool
-is_given_up(Run *run, const char *node)
-{
-	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_FAILED && strcmp(run->steps[i].node, node) == 0 &&
-			(strcmp(run->steps[i].name, "rejoin") == 0 || strcmp(run->steps[i].name, "follow") == 0))
-			return true;
-	return false;
 }
 
 static ActionResult
@@ -78,7 +57,7 @@ verify_advance(Run *run, Step *step)
 						   "WHERE n.upstream IS NULL AND n.away_since IS NULL AND (s.state = 'streaming' AND s.replay_lsn >= $1::pg_catalog.pg_lsn) IS NOT TRUE "
 						   "ORDER BY s.name", 1, lsn);
 	for (uint64 i = 0; i < missing; i++)
-		given_up += is_given_up(run, db_text(i, 1));
+		given_up += run_find_step(run, ACTION_MAKES_STANDBY, db_text(i, 1), STEP_FAILED) != NULL;	/* will not come while we look */
 	if (missing > 0)
 		snprintf(step->message, sizeof(step->message), "node \"%s\" %s", db_text(0, 1),
 				 db_text(0, 2) ? "has not replayed what was written here" : "does not stream");
@@ -92,6 +71,7 @@ verify_advance(Run *run, Step *step)
 }
 
 const Action verify_actions[] = {
-	{"verify", verify_begin, verify_advance, false},
+	{"writable", writable_begin, NULL},
+	{"verify", verify_begin, verify_advance},
 	{NULL}
 };

@@ -72,6 +72,6 @@ wal_align_begin(Run *run, Step *step)
 }
 
 const Action wal_actions[] = {
-	{"wal_align", wal_align_begin, wal_align_advance, false},
+	{"wal_align", wal_align_begin, wal_align_advance},
 	{NULL}
 };

@@ -51,7 +51,7 @@ promoted(void)
 	{
 		Step	   *step = &run->steps[i];
 
-		if (strcmp(step->name, "promote") == 0)
+		if (step == promote)
 			step->state = STEP_SUCCEEDED;
 		else if (step->ordinal < promote->ordinal && step->state <= STEP_RUNNING)
 			step->state = STEP_SUCCEEDED;
@@ -146,9 +146,14 @@ static const char *
 armed_memory(json_t **detail)
 {
 	*detail = NULL;
-	for (int i = 0; i < run->nsteps && *detail == NULL; i++)
-		if (strcmp(run->steps[i].name, "arm") == 0)
-			*detail = step_detail(&run->steps[i]);
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		*detail = step_detail(&run->steps[i]);
+		if (json_text(*detail, "memory")[0])
+			break;
+		json_decref(*detail);
+		*detail = NULL;
+	}
 	return json_text(*detail, "memory");
 }
 

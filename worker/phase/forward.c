@@ -29,9 +29,9 @@ next_ordinal(void)
 static bool
 is_lasting(const Step *step)
 {
-	if (step_concerns_standby(step))
-		return step->sent && !step->untouched;
-	return strcmp(step->name, "repoint") == 0;
+	if (step->fix[0] == '\0')
+		return false;
+	return step->state == STEP_SUCCEEDED || !(step->action->traits & ACTION_MAKES_STANDBY) || (step->sent && !step->untouched);
 }
 
 /* The first that failed and whose failure makes the run undo what it has done. */
@@ -78,9 +78,7 @@ paused(void)
 static bool
 leads_clients(const Step *step)
 {
-	RunRoute   *route = strcmp(step->name, "repoint") == 0 ? run_route(run, step->node) : NULL;
-
-	return strcmp(step->name, "promote") == 0 || (route && strcmp(route->kind, "rw") == 0);
+	return step->mark == MARK_NO_RETURN || step->mark == MARK_ENDS_BLACKOUT;
 }
 
 /* The end of the last of them, in ms of the blackout's clock: what the report's lines add up to. */
@@ -139,19 +137,6 @@ skip_rest(const char *why, bool mine)
 		}
 }
 
-/*
- * The primary is there, and its clients cannot work: no client can write (verify), or the site's own test of an RW
- * route says so.
- */
-static bool
-cannot_write(Step *step)
-{
-	RunRoute   *route = strcmp(step->name, "smoke") == 0 ? run_route(run, step->node) : NULL;
-
-	return (route && strcmp(route->kind, "rw") == 0) ||
-		(strcmp(step->name, "verify") == 0 && strcmp(step->failure.sqlstate, "25006") == 0);
-}
-
 /* The run ends with this step: its caller is told in the step's words. */
 static void
 blame(Step *failed)
@@ -169,7 +154,7 @@ find_broken(void)
 	{
 		Step	   *step = &run->steps[i];
 
-		if (step->state == STEP_FAILED && (strcmp(step->name, "repoint") == 0 || step_concerns_standby(step) || cannot_write(step)))
+		if (step->state == STEP_FAILED && step->fix[0])
 			return step;
 	}
 	return NULL;
@@ -329,12 +314,11 @@ static void
 say_broken(void)
 {
 	Step	   *failed = find_broken();
-	bool		node = step_concerns_standby(failed);
+	bool		served = (failed->action->traits & (ACTION_MAKES_STANDBY | ACTION_LEADS_ROUTE)) != 0;
 
 	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but %sstep %s of \"%s\" failed: %s. "
-			 "Mend the cause, then run SELECT pingpong.%s%s%s on it.",
-			 worker_self(), cannot_write(failed) ? "its clients are not served: " : "", failed->name, failed->node,
-			 failed->message, node ? "rebuild('" : "repoint(", node ? failed->node : "", node ? "')" : ")");
+			 "Mend the cause, then run %s on it.", worker_self(), served ? "" : "its clients are not served: ",
+			 failed->name, failed->node, failed->message, failed->fix);
 	blame(failed);
 }
 

@@ -20,15 +20,13 @@
 #include "worker/shared.h"
 
 /* What to run for it here, if it is still wanted. */
-static void
-name_remedy(char *remedy, size_t size)
+static const char *
+remedy(void)
 {
-	if (strcmp(run->runbook, "repoint") == 0)
-		strlcpy(remedy, "SELECT pingpong.repoint()", size);
-	else if (strcmp(run->runbook, "rebuild") == 0)
-		snprintf(remedy, size, "SELECT pingpong.rebuild('%s')", run->target);
-	else
-		strlcpy(remedy, "it again", size);
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].fix[0])
+			return run->steps[i].fix;
+	return "it again";
 }
 
 /*
@@ -39,7 +37,6 @@ static void
 disown(void)
 {
 	bool		restores = strcmp(run->requested_by, WORKER_ROLE) == 0;
-	char		remedy[128];
 
 	for (int i = 0; i < run->nsteps && !run->moves; i++)
 		if (run->steps[i].state <= STEP_RUNNING)
@@ -47,7 +44,6 @@ disown(void)
 			run->steps[i].state = STEP_FAILED;
 			strlcpy(run->steps[i].message, "the primary is another one", sizeof(run->steps[i].message));
 		}
-	name_remedy(remedy, sizeof(remedy));
 	if (run->moves)
 		snprintf(run->sentence, sizeof(run->sentence), "This primary calls itself \"%s\", which is neither source nor target of "
 				 "the run. Find out which server is the right one, and set pingpong.node_name.", worker_self());
@@ -56,7 +52,7 @@ disown(void)
 				 run->source, worker_self());
 	else
 		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", does not go on with it. "
-				 "If it is still wanted, run %s.", run->source, worker_self(), remedy);
+				 "If it is still wanted, run %s.", run->source, worker_self(), remedy());
 }
 
 /*

@@ -69,7 +69,7 @@ forbid_following(void)
 	{
 		Step	   *step = &run->steps[i];
 
-		if (!step->mine || (strcmp(step->name, "rejoin") != 0 && strcmp(step->name, "follow") != 0))
+		if (!step->mine || !(step->action->traits & ACTION_MAKES_STANDBY))
 			continue;
 		step->state = STEP_FAILED;
 		strlcpy(step->message, "the new primary crashed in its promotion and is on the old timeline; this node needs a base backup",

@@ -30,7 +30,7 @@ add_undo(Step *step)
 	undo->state = undo->action ? STEP_PENDING : STEP_SKIPPED;
 	undo->on_failure = FAIL_RETRY;
 	/* a gate that stays closed must not end the run: the caller would be told that writes go on */
-	undo->timeout_ms = strcmp(undo->name, "unseal") == 0 || strcmp(undo->name, "open") == 0 ? INT_MAX : UNDO_MS;
+	undo->timeout_ms = undo->action && (undo->action->traits & ACTION_UNTIL_DONE) ? INT_MAX : UNDO_MS;
 }
 
 /* After a restart, or behind an answer that was lost, nobody knows what was begun: all that has an undo is undone. */
@@ -80,7 +80,7 @@ mark_undone(void)
 				run->steps[i].state = STEP_UNDONE;
 }
 
-/* The undo of arm is a question, too: a target that was promoted cannot be taken back. */
+/* An undo may be a question, too: a target that was promoted cannot be taken back. */
 static bool
 was_promoted(void)
 {
@@ -88,7 +88,7 @@ was_promoted(void)
 
 	for (int i = 0; i < run->nundo && !promoted; i++)
 	{
-		json_t	   *detail = strcmp(run->undo[i].name, "burn") == 0 ? step_detail(&run->undo[i]) : NULL;
+		json_t	   *detail = run->undo[i].state == STEP_SUCCEEDED ? step_detail(&run->undo[i]) : NULL;
 
 		promoted = strcmp(json_text(detail, "verdict"), "promoted") == 0;
 		json_decref(detail);
