@@ -81,9 +81,20 @@ SELECT split_part(pg_temp.runbook(c), E'\n', 1) FROM unnest(ARRAY[
     $$UPDATE pingpong.runbook_step SET undo = NULL WHERE runbook = 'site' AND action = 'hold'$$,
     $$UPDATE pingpong.runbook_step SET worker = 'target' WHERE runbook = 'site' AND action = 'seal'$$,
     $$UPDATE pingpong.runbook_step SET node = 'target' WHERE runbook = 'site' AND action = 'seal'$$,
-    $$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 5, 'promote', 'target', 'source', 'too early')$$,
-    $$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 71, 'promote', 'siblings', 'target', 'another')$$]) AS c;
+    $$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, mark, comment) VALUES ('site', 5, 'promote', 'target', 'source', 'no_return', 'too early')$$,
+    $$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, mark, comment) VALUES ('site', 71, 'promote', 'siblings', 'target', 'no_return', 'another')$$,
+    $$UPDATE pingpong.runbook_step SET mark = NULL WHERE runbook = 'site' AND action = 'hold'$$]) AS c;
 
+-- a promotion is marked as one, and nothing else is
+SELECT split_part(pg_temp.try(c), E'\n', 1) FROM unnest(ARRAY[
+    $$UPDATE pingpong.runbook_step SET mark = NULL WHERE runbook = 'switchover' AND action = 'promote'$$,
+    $$UPDATE pingpong.runbook_step SET mark = 'no_return' WHERE runbook = 'switchover' AND action = 'warm'$$]) AS c;
+-- copies
+SELECT split_part(pg_temp.try(c), E'\n', 1) FROM unnest(ARRAY[
+    $$SELECT pingpong.copy_runbook('nowhere', 'site')$$,
+    $$SELECT pingpong.copy_runbook('switchover', 'rebuild')$$,
+    $$SELECT pingpong.copy_runbook('switchover', 'A site')$$,
+    $$SELECT pingpong.copy_runbook('switchover', NULL)$$]) AS c;
 SELECT pg_temp.runbook($$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 75, 'unseal', 'source', 'source', 'open')$$);
 
 -- nothing behind the promotion is undone
