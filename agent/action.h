@@ -8,12 +8,13 @@
  * repeated without harm: both workers may ask for it, and one that is marked as
  * resumable is run again from its beginning when the agent was restarted under it.
  */
-#ifndef PINGPONG_ACTION_H
-#define PINGPONG_ACTION_H
+#ifndef PINGPONG_AGENT_ACTION_H
+#define PINGPONG_AGENT_ACTION_H
 
 #include <jansson.h>
+#include <stdint.h>
 
-#include "agent/agent.h"
+#include "agent/core/config.h"
 
 struct Job;
 
@@ -120,4 +121,4 @@ extern int	action_pgbouncer_release(ActionContext *ctx, json_t *params, json_t *
 extern int	action_pgbouncer_smoke(ActionContext *ctx, json_t *params, json_t *result);	/* smoke.c */
 extern int	action_hook(ActionContext *ctx, json_t *params, json_t *result);	/* hook.c */
 
-#endif							/* PINGPONG_ACTION_H */
+#endif							/* PINGPONG_AGENT_ACTION_H */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/action.h"
+#include "common/names.h"
 
 static const ActionEntry actions[] = {
 	{ACTION_FACTS, action_facts, ACTION_LAZY_JOURNAL | ACTION_ANY_EPOCH},

@@ -14,9 +14,17 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "agent/action.h"
 #include "agent/control.h"
+#include "agent/core/alloc.h"
+#include "agent/core/conninfo.h"
+#include "agent/core/files.h"
+#include "agent/core/text.h"
+#include "agent/layout.h"
+#include "agent/pg.h"
 #include "agent/rejoin.h"
-#include "agent/text.h"
+#include "agent/source.h"
+#include "agent/standby.h"
 
 /* A role that may not know a size does without the check of room. */
 #define SPACES_SQL \

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/agent.h"
 #include "agent/bouncerchain.h"
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"

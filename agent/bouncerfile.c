@@ -12,8 +12,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
 #include "agent/bouncerfile.h"
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
 
 #define FILE_MAX (1024 * 1024)
 #define ACL "system.posix_acl_access"

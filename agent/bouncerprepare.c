@@ -9,10 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
 #include "agent/bouncerchain.h"
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"
 #include "agent/bouncerorder.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/endpoint.h"
 
 /* What the console says, one answer a question */
 typedef struct Console

@@ -16,8 +16,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/text.h"
 #include "agent/endpoint.h"
-#include "agent/text.h"
 
 /*
  * PgBouncer closes a console of which it reads a part of a message.  So whole messages go in one piece (its buffer

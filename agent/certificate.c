@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #include "agent/certificate.h"
+#include "agent/core/files.h"
 
 #define FILE_MAX (256 * 1024)
 #define KEY_ID_SIZE 32			/* SHA-256 */

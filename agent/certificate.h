@@ -10,7 +10,7 @@
 
 #include <gnutls/gnutls.h>
 
-#include "agent/agent.h"
+#include "agent/core/config.h"
 
 typedef enum ClientVerdict
 {

@@ -20,8 +20,13 @@
 #include "agent/bouncerchain.h"
 #include "agent/bouncerfile.h"
 #include "agent/check.h"
+#include "agent/core/address.h"
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
 #include "agent/endpoint.h"
-#include "agent/http.h"
+#include "agent/listen.h"
+#include "agent/pg.h"
 
 #define STATE_BYTES_MIN (16 << 20)	/* jobs, tokens, the node's own files during a rebuild */
 

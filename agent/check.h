@@ -5,7 +5,10 @@
 #ifndef PINGPONG_AGENT_CHECK_H
 #define PINGPONG_AGENT_CHECK_H
 
-#include "agent/agent.h"
+#include "agent/core/config.h"
+
+/* --check; returns the exit status. */
+extern int	check_run(const char *path);
 
 /*
  * One line.  "ok" is what was tried or looked at; what could not be proved, or is likely to hurt, is "warn"; "FAIL" will

@@ -13,11 +13,14 @@
 
 #include "agent/check.h"
 #include "agent/control.h"
+#include "agent/core/alloc.h"
+#include "agent/core/config.h"
+#include "agent/core/conninfo.h"
+#include "agent/core/files.h"
 #include "agent/layout.h"
 #include "agent/pg.h"
 #include "agent/postmaster.h"
 #include "agent/rights.h"
-#include "agent/text.h"
 
 #define PASSFILE_MAX (1024 * 1024)
 

@@ -8,6 +8,7 @@
 
 #include "agent/certificate.h"
 #include "agent/check.h"
+#include "agent/core/config.h"
 
 #define DAY_S 86400
 #define RENEW_DAYS 30

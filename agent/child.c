@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #include "agent/child.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
 
 #define TICK_MS 100				/* how often a cancelled job is noticed */
 #define KILL_AFTER_MS 5000		/* from SIGTERM to SIGKILL */

@@ -17,11 +17,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "agent/action.h"
 #include "agent/child.h"
 #include "agent/control.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/text.h"
 #include "agent/postmaster.h"
 #include "agent/serverlog.h"
-#include "agent/text.h"
 
 #define COMMAND_TIMEOUT_MS 60000
 #define POLL_MS 2

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
 #include "agent/datadir.h"
 
 /* Places in pg_control, on all majors: the system identifier, the state, the last checkpoint's record and timeline. */

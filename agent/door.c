@@ -29,7 +29,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/log.h"
 #include "agent/door.h"
 
 #define STRANGERS_MAX 256

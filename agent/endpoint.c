@@ -10,8 +10,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/text.h"
 #include "agent/endpoint.h"
-#include "agent/text.h"
 
 #define RETRY_MS 20
 

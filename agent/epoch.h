@@ -5,7 +5,9 @@
 #ifndef PINGPONG_AGENT_EPOCH_H
 #define PINGPONG_AGENT_EPOCH_H
 
-#include "agent/agent.h"
+#include <stdint.h>
+
+#include "agent/core/config.h"
 
 /* Reads what is on disk; `proved` is what else is known. -1 with `error`: it cannot be read, and the agent must not start. */
 extern int	epoch_start(const AgentConfig *config, int64_t proved, char *error, size_t error_size);

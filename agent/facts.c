@@ -9,9 +9,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
 #include "agent/epoch.h"
 #include "agent/facts.h"
-#include "agent/jobs.h"
+#include "common/names.h"
 
 #define MAX_CONNECTS 8
 #define PATIENCE_MS 4000		/* for what is tried for real; the worker waits 5 s */

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/config.h"
 #include "agent/facts.h"
 
 struct Attempt

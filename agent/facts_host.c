@@ -19,11 +19,13 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
 #include "agent/facts.h"
 #include "agent/layout.h"
 #include "agent/postmaster.h"
 #include "agent/rights.h"
-#include "agent/text.h"
 
 /* Takes the lines of /proc/meminfo that we name; their values are kB or a count. */
 static json_t *

@@ -11,6 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/action.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
 #include "agent/facts.h"
 #include "agent/pg.h"
 

@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
 #include "agent/bouncerchain.h"
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"
+#include "agent/core/config.h"
 #include "agent/endpoint.h"
 #include "agent/facts.h"
 

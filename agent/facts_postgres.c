@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/core/config.h"
 #include "agent/facts.h"
 #include "agent/pg.h"
 

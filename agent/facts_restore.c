@@ -14,9 +14,13 @@
 #include <unistd.h>
 
 #include "agent/child.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/files.h"
+#include "agent/core/text.h"
 #include "agent/facts.h"
 #include "agent/pg.h"
-#include "agent/text.h"
 
 #define PATIENCE_MS 3000
 #define NO_SUCH_FILE "7FFFFFFE.history"

@@ -5,8 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
 #include "agent/child.h"
-#include "agent/text.h"
+#include "agent/core/alloc.h"
+#include "agent/core/config.h"
+#include "agent/core/text.h"
 
 #define HOOK_TIMEOUT_MS 60000
 #define HOOK_ARGS_MAX 32

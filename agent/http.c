@@ -14,13 +14,21 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/action.h"
 #include "agent/certificate.h"
+#include "agent/core/address.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
 #include "agent/door.h"
 #include "agent/epoch.h"
 #include "agent/http.h"
 #include "agent/jobs.h"
-#include "agent/text.h"
+#include "agent/listen.h"
 #include "agent/tls.h"
+#include "common/names.h"
 
 #define CLIENT_CA_MAX (256 * 1024)
 

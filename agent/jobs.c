@@ -14,6 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/log.h"
 #include "agent/epoch.h"
 #include "agent/jobs.h"
 #include "agent/jobview.h"

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "agent/action.h"
+#include "common/names.h"
 
 #define JOB_ACTIONS_MAX 32
 #define JOB_RUNS_KEPT 50

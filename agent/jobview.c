@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
 #include "agent/jobview.h"
+#include "common/names.h"
 
 static const char *const state_names[] = {
 	[JOB_RUNNING] = JOB_STATE_RUNNING,

@@ -9,7 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
 #include "agent/jobs.h"
+#include "common/names.h"
 
 #define RECORD_MAX (1024 * 1024)
 

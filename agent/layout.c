@@ -16,6 +16,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
 #include "agent/layout.h"
 #include "agent/postmaster.h"
 

@@ -16,10 +16,18 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "agent/check.h"
+#include "agent/core/alloc.h"
+#include "agent/core/config.h"
+#include "agent/core/files.h"
+#include "agent/core/leftovers.h"
+#include "agent/core/log.h"
+#include "agent/core/memory.h"
 #include "agent/http.h"
 #include "agent/jobs.h"
 #include "agent/pgbouncer.h"
 #include "agent/tokenfile.h"
+#include "common/names.h"
 
 #define DEFAULT_CONFIG "/etc/pingpong-agent/agent.ini"
 #define STOP_LIMIT_MS 500

@@ -14,10 +14,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/action.h"
 #include "agent/control.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
 #include "agent/datadir.h"
 #include "agent/originals.h"
-#include "agent/text.h"
 
 #define FILE_MAX (1024 * 1024)
 

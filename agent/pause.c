@@ -12,10 +12,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "agent/action.h"
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/conninfo.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
 #include "agent/endpoint.h"
 #include "agent/pgbouncer.h"
 

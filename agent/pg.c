@@ -11,6 +11,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/conninfo.h"
 #include "agent/pg.h"
 
 #define CONNECT_TIMEOUT_S "3"

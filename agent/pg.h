@@ -42,14 +42,6 @@ extern char *pg_value(PGconn *conn, const char *sql);
 /* Fails the job with the connection's present error. */
 extern int	pg_fail(ActionContext *ctx, PGconn *conn, PGresult *res, const char *what);
 
-/* conninfo.c: text only, no connection.  All results are malloc'd, NULL: cannot be parsed. */
-
-/* base with host and port replaced; application_name set if given; then what base lacks from defaults. */
-extern char *conninfo_merge(const char *base, const char *defaults, const char *host, const char *port,
-							const char *application_name);
-extern char *conninfo_without(const char *conninfo, const char *keyword);
-extern char *conninfo_get(const char *conninfo, const char *keyword);
-
 /* The name of the database that the extension lives in ("SHOW pingpong.database"), malloc'd; or NULL. */
 extern char *pg_pingpong_database(PGconn *conn);
 

@@ -15,11 +15,17 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "agent/action.h"
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"
 #include "agent/bouncerorder.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
+#include "agent/endpoint.h"
 #include "agent/pgbouncer.h"
-#include "agent/text.h"
 
 #define RESUME_AFTER_MS 30000
 #define EFFECT_MS 1000			/* for PgBouncer to say that it is paused */

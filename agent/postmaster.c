@@ -19,9 +19,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
 #include "agent/postmaster.h"
-#include "agent/text.h"
 
 #define LINES 8					/* pid, data directory, start, port, socket, address, shared memory, status */
 

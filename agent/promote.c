@@ -15,13 +15,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/memory.h"
+#include "agent/core/text.h"
 #include "agent/datadir.h"
 #include "agent/epoch.h"
-#include "agent/jobs.h"
 #include "agent/pg.h"
 #include "agent/stop.h"
-#include "agent/text.h"
+#include "agent/token.h"
 #include "agent/tokenfile.h"
+#include "common/names.h"
 
 #define QUERY_TIMEOUT_MS 2000
 #define HASTE_MS 1500			/* for an answer on the connection that is open: then another one is tried */

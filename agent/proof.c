@@ -15,6 +15,8 @@
 
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
 #include "agent/endpoint.h"
 
 #define APPEARS_MS 500

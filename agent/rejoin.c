@@ -14,15 +14,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/action.h"
 #include "agent/control.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
 #include "agent/epoch.h"
-#include "agent/jobs.h"
 #include "agent/originals.h"
+#include "agent/pg.h"
 #include "agent/postmaster.h"
 #include "agent/rejoin.h"
+#include "agent/rejoin_rule.h"
 #include "agent/serverlog.h"
+#include "agent/standby.h"
 #include "agent/stop.h"
-#include "agent/text.h"
 
 #define REJOIN_TIMEOUT_MS 3600000
 #define QUERY_TIMEOUT_MS 10000

@@ -12,6 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/log.h"
 #include "agent/endpoint.h"
 
 #define SHORT_RETRY "0.02"

@@ -11,9 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
 #include "agent/control.h"
+#include "agent/core/alloc.h"
+#include "agent/core/conninfo.h"
+#include "agent/core/files.h"
+#include "agent/datadir.h"
+#include "agent/layout.h"
 #include "agent/rejoin.h"
-#include "agent/text.h"
+#include "agent/source.h"
+#include "agent/standby.h"
 
 static void
 remove_file(const char *directory, const char *name)

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "agent/child.h"
-#include "agent/control.h"
+#include "agent/core/alloc.h"
 #include "agent/postmaster.h"
 #include "agent/rights.h"
 

@@ -5,7 +5,7 @@
 #ifndef PINGPONG_AGENT_RIGHTS_H
 #define PINGPONG_AGENT_RIGHTS_H
 
-#include "agent/agent.h"
+#include "agent/core/config.h"
 
 typedef enum RightsVerdict
 {

@@ -17,6 +17,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/action.h"
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/layout.h"
 #include "agent/rejoin.h"
 
 #define DEPTH_MAX 8				/* of folders in folders: more is no configuration */

@@ -2,12 +2,15 @@
  * serverlog.c
  *		What the local server has said of itself since its last start, wherever it writes its log.
  */
+#include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
 #include "agent/serverlog.h"
 
 #define TAIL (64 * 1024)

@@ -10,7 +10,7 @@
 #ifndef PINGPONG_AGENT_SERVERLOG_H
 #define PINGPONG_AGENT_SERVERLOG_H
 
-#include "agent/agent.h"
+#include "agent/core/config.h"
 
 /* Right before a start: from here on words count. One server, one start at a time. */
 extern void serverlog_mark(const AgentConfig *config);

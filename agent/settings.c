@@ -7,8 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
 #include "agent/originals.h"
-#include "agent/text.h"
+#include "agent/pg.h"
 
 #define SETTING_TIMEOUT_MS 5000
 #define CHECKPOINT_TIMEOUT_MS 600000

@@ -4,7 +4,9 @@
  */
 #include <string.h>
 
+#include "agent/action.h"
 #include "agent/pg.h"
+#include "common/names.h"
 
 #define SLOT_TIMEOUT_MS 10000
 

@@ -9,7 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
 #include "agent/bouncerorder.h"
+#include "agent/core/config.h"
+#include "agent/endpoint.h"
+#include "agent/pg.h"
 
 int
 smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, int timeout_ms)

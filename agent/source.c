@@ -11,11 +11,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "agent/action.h"
 #include "agent/child.h"
 #include "agent/control.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
 #include "agent/datadir.h"
+#include "agent/pg.h"
 #include "agent/source.h"
-#include "agent/text.h"
 
 #define RETRY_MS 50
 #define CONNECT_LIMIT_MS 10000

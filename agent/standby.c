@@ -7,8 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/conninfo.h"
+#include "agent/core/files.h"
+#include "agent/core/text.h"
 #include "agent/standby.h"
-#include "agent/text.h"
 
 #define POLL_MS 2
 #define STEADY_MS 2000

@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
 #include "agent/control.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/text.h"
 #include "agent/postmaster.h"
 #include "agent/stop.h"
-#include "agent/text.h"
 
 #define QUERY_TIMEOUT_MS 10000
 #define STOP_TIMEOUT_MS 10000

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
 #include "agent/door.h"
 #include "agent/tls.h"
 

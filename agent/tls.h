@@ -7,7 +7,7 @@
 
 #include <gnutls/abstract.h>
 
-#include "agent/agent.h"
+#include "agent/core/config.h"
 
 /*
  * Reads tls_cert and tls_key; handshakes from now on show them.  Again at a reload: then a failure leaves what was

@@ -13,6 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/config.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
 #include "agent/tokenfile.h"
 
 #define FILE_MAX (64 * 1024)

@@ -9,14 +9,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/action.h"
+#include "agent/core/address.h"
+#include "agent/core/alloc.h"
+#include "agent/core/config.h"
+#include "agent/core/conninfo.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
 #include "agent/http.h"
+#include "agent/jobs.h"
 #include "agent/jobview.h"
-#include "agent/pg.h"
 #include "agent/rejoin_rule.h"
 #include "agent/source.h"
-#include "agent/text.h"
 #include "agent/test/unit.h"
 #include "agent/token.h"
+#include "common/names.h"
 
 static int	tests;
 static int	failed;

@@ -2,8 +2,8 @@
  * unit.h
  *		What the files of unit tests share.
  */
-#ifndef PINGPONG_AGENT_UNIT_H
-#define PINGPONG_AGENT_UNIT_H
+#ifndef PINGPONG_AGENT_TEST_UNIT_H
+#define PINGPONG_AGENT_TEST_UNIT_H
 
 #include <stdbool.h>
 
@@ -16,4 +16,4 @@ extern void test_bouncer(const char *directory);
 /* unit_files.c; the same */
 extern void test_files(const char *directory);
 
-#endif							/* PINGPONG_AGENT_UNIT_H */
+#endif							/* PINGPONG_AGENT_TEST_UNIT_H */

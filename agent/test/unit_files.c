@@ -16,6 +16,11 @@
 #include <unistd.h>
 
 #include "agent/child.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/files.h"
+#include "agent/core/leftovers.h"
 #include "agent/datadir.h"
 #include "agent/endpoint.h"
 #include "agent/jobs.h"

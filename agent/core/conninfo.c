@@ -2,11 +2,13 @@
  * conninfo.c
  *		Connection strings: taken apart and put together by libpq's own parser.
  */
+#include <libpq-fe.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/pg.h"
-#include "agent/text.h"
+#include "agent/core/alloc.h"
+#include "agent/core/conninfo.h"
+#include "agent/core/text.h"
 
 static void
 add_keyword(Text *out, const char *keyword, const char *value)

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/core/log.h"
 
 static int	max_level = LOG_LEVEL_INFO;
 

@@ -1,14 +1,13 @@
 /*
- * util.c
- *		Clocks, memory, strings.
+ * clock.c
+ *		Clocks, and which life of the host this is.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
-#include "agent/agent.h"
+#include "agent/core/clock.h"
 
 static double
 clock_ms(clockid_t id)
@@ -57,40 +56,4 @@ sleep_ms(int ms)
 
 	while (nanosleep(&left, &left) < 0 && errno == EINTR)
 		;
-}
-
-static void *
-or_abort(void *memory)
-{
-	if (!memory)
-	{
-		log_error("out of memory");
-		abort();
-	}
-	return memory;
-}
-
-void *
-xalloc(size_t size)
-{
-	return or_abort(calloc(1, size ? size : 1));
-}
-
-char *
-xstrdup(const char *s)
-{
-	return or_abort(strdup(s));
-}
-
-char *
-xasprintf(const char *format,...)
-{
-	va_list		args;
-	char	   *text;
-	int			n;
-
-	va_start(args, format);
-	n = vasprintf(&text, format, args);
-	va_end(args);
-	return or_abort(n < 0 ? NULL : text);
 }

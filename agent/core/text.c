@@ -9,8 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "agent/agent.h"
-#include "agent/text.h"
+#include "agent/core/text.h"
 
 void
 text_add(Text *text, const char *data, size_t size)

@@ -14,7 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
 
 bool
 file_exists(const char *path)

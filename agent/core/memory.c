@@ -8,7 +8,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "agent/agent.h"
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/memory.h"
 
 #define ID_BYTES 16
 #define ID_LENGTH (2 * ID_BYTES)

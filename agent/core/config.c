@@ -11,13 +11,18 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
-#include "agent/http.h"
-#include "agent/pg.h"
-#include "agent/text.h"
+#include "agent/core/address.h"
+#include "agent/core/alloc.h"
+#include "agent/core/config.h"
+#include "agent/core/conninfo.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
+#include "common/names.h"
 
 typedef struct ConfigOption
 {

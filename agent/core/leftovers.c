@@ -9,7 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
+#include "agent/core/alloc.h"
+#include "agent/core/leftovers.h"
+#include "agent/core/log.h"
+#include "common/names.h"
 
 static const char digits[] = "0123456789";
 

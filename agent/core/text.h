@@ -2,8 +2,8 @@
  * text.h
  *		Lists of words, and the formats that we rewrite; pure functions, tested by test/unit.c.
  */
-#ifndef PINGPONG_AGENT_TEXT_H
-#define PINGPONG_AGENT_TEXT_H
+#ifndef PINGPONG_AGENT_CORE_TEXT_H
+#define PINGPONG_AGENT_CORE_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,4 +41,4 @@ extern bool lsn_parse(const char *text, unsigned long long *lsn);
 /* An SQL literal in single quotes, malloc'd */
 extern char *sql_literal(const char *text);
 
-#endif							/* PINGPONG_AGENT_TEXT_H */
+#endif							/* PINGPONG_AGENT_CORE_TEXT_H */
