@@ -5,12 +5,10 @@
  * All are idempotent; RESUMABLE is for those that somebody waits for across a restart
  * of the agent.  A hook is not: what it did so far is known to nobody.
  */
-#include <string.h>
-
-#include "agent/action.h"
+#include "agent/actions.h"
 #include "common/names.h"
 
-static const ActionEntry actions[] = {
+const ActionEntry all_actions[] = {
 	{ACTION_FACTS, action_facts, ACTION_LAZY_JOURNAL | ACTION_ANY_EPOCH},
 	{ACTION_PG_CHECKPOINT, action_pg_checkpoint, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
 	{ACTION_PG_QUERY, action_pg_query, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
@@ -33,13 +31,5 @@ static const ActionEntry actions[] = {
 	{ACTION_PGBOUNCER_SMOKE, action_pgbouncer_smoke, ACTION_LAZY_JOURNAL},
 	{ACTION_HOOK, action_hook, 0},
 	{ACTION_NOTE, action_note, ACTION_LAZY_JOURNAL},
+	{NULL}
 };
-
-const ActionEntry *
-action_find(const char *name)
-{
-	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
-		if (strcmp(actions[i].name, name) == 0)
-			return &actions[i];
-	return NULL;
-}

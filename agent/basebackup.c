@@ -14,12 +14,13 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "agent/action.h"
 #include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
 #include "agent/core/text.h"
+#include "agent/job/action.h"
+#include "agent/job/sqlstate.h"
 #include "agent/layout.h"
 #include "agent/pg.h"
 #include "agent/rejoin.h"

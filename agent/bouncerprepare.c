@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/action.h"
+#include "agent/actions.h"
 #include "agent/bouncerchain.h"
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"
@@ -17,6 +17,9 @@
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/endpoint.h"
+#include "agent/job/action.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 
 /* What the console says, one answer a question */
 typedef struct Console

@@ -17,13 +17,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "agent/action.h"
-#include "agent/child.h"
 #include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/text.h"
+#include "agent/job/action.h"
+#include "agent/job/child.h"
+#include "agent/job/sqlstate.h"
 #include "agent/postmaster.h"
 #include "agent/serverlog.h"
 

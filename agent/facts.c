@@ -9,10 +9,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "agent/actions.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
-#include "agent/epoch.h"
 #include "agent/facts.h"
+#include "agent/job/epoch.h"
 #include "common/names.h"
 
 #define MAX_CONNECTS 8

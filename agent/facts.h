@@ -9,7 +9,7 @@
 #ifndef PINGPONG_AGENT_FACTS_H
 #define PINGPONG_AGENT_FACTS_H
 
-#include "agent/action.h"
+#include "agent/job/action.h"
 
 /* facts_host.c */
 extern json_t *facts_host(void);	/* names, clock, memory */

@@ -11,10 +11,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/action.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/facts.h"
+#include "agent/job/params.h"
 #include "agent/pg.h"
 
 #define PATIENCE_MS 2000		/* for one answer of a walsender */

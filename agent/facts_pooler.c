@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/action.h"
 #include "agent/bouncerchain.h"
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"
 #include "agent/core/config.h"
 #include "agent/endpoint.h"
 #include "agent/facts.h"
+#include "agent/job/params.h"
 
 #define PATIENCE_MS 2000		/* for one answer */
 #define SERVERS_MAX 2000

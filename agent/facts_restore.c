@@ -13,13 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/child.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/text.h"
 #include "agent/facts.h"
+#include "agent/job/child.h"
 #include "agent/pg.h"
 
 #define PATIENCE_MS 3000

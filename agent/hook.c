@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/action.h"
-#include "agent/child.h"
+#include "agent/actions.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
 #include "agent/core/text.h"
+#include "agent/job/action.h"
+#include "agent/job/child.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 
 #define HOOK_TIMEOUT_MS 60000
 #define HOOK_ARGS_MAX 32

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/action.h"
 #include "agent/certificate.h"
 #include "agent/core/address.h"
 #include "agent/core/alloc.h"
@@ -23,9 +22,10 @@
 #include "agent/core/log.h"
 #include "agent/core/text.h"
 #include "agent/door.h"
-#include "agent/epoch.h"
 #include "agent/http.h"
-#include "agent/jobs.h"
+#include "agent/job/epoch.h"
+#include "agent/job/jobs.h"
+#include "agent/job/sqlstate.h"
 #include "agent/listen.h"
 #include "agent/tls.h"
 #include "common/names.h"

@@ -21,6 +21,8 @@
 #include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 #include "agent/layout.h"
 #include "agent/postmaster.h"
 

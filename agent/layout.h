@@ -8,7 +8,7 @@
 #ifndef PINGPONG_AGENT_LAYOUT_H
 #define PINGPONG_AGENT_LAYOUT_H
 
-#include "agent/action.h"
+#include "agent/job/action.h"
 
 #define LAYOUT_PARTS_MAX 64
 

@@ -16,6 +16,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "agent/actions.h"
 #include "agent/check.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
@@ -24,7 +25,8 @@
 #include "agent/core/log.h"
 #include "agent/core/memory.h"
 #include "agent/http.h"
-#include "agent/jobs.h"
+#include "agent/job/executor.h"
+#include "agent/job/known.h"
 #include "agent/pgbouncer.h"
 #include "agent/tokenfile.h"
 #include "common/names.h"
@@ -153,6 +155,7 @@ run_agent(const char *path)
 	config_install(config);
 	leftovers_remove(config);
 	memory_start(config);
+	action_know(all_actions);
 	if (jobs_start(token_promoted_epoch(config), error, sizeof(error)) < 0)
 	{
 		log_error("%s", error);

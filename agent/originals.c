@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/action.h"
 #include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
@@ -23,6 +22,7 @@
 #include "agent/core/log.h"
 #include "agent/core/text.h"
 #include "agent/datadir.h"
+#include "agent/job/params.h"
 #include "agent/originals.h"
 
 #define FILE_MAX (1024 * 1024)

@@ -15,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/action.h"
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"
 #include "agent/core/alloc.h"
@@ -25,6 +24,7 @@
 #include "agent/core/files.h"
 #include "agent/core/log.h"
 #include "agent/endpoint.h"
+#include "agent/job/params.h"
 #include "agent/pgbouncer.h"
 
 #define BACKEND_WAIT_MS 5000

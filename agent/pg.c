@@ -15,6 +15,7 @@
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/conninfo.h"
+#include "agent/job/sqlstate.h"
 #include "agent/pg.h"
 
 #define CONNECT_TIMEOUT_S "3"

@@ -7,7 +7,7 @@
 
 #include <libpq-fe.h>
 
-#include "agent/action.h"
+#include "agent/job/action.h"
 
 /* Connects to our own server over its unix socket; NULL dbname: the configured one.
  * Returns NULL when that failed; error (may be NULL) says why, in one line.

@@ -15,7 +15,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "agent/action.h"
+#include "agent/actions.h"
 #include "agent/bouncerfile.h"
 #include "agent/bouncerini.h"
 #include "agent/bouncerorder.h"
@@ -25,6 +25,9 @@
 #include "agent/core/log.h"
 #include "agent/core/text.h"
 #include "agent/endpoint.h"
+#include "agent/job/action.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 #include "agent/pgbouncer.h"
 
 #define RESUME_AFTER_MS 30000

@@ -15,13 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/action.h"
+#include "agent/actions.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/memory.h"
 #include "agent/core/text.h"
 #include "agent/datadir.h"
-#include "agent/epoch.h"
+#include "agent/job/action.h"
+#include "agent/job/epoch.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 #include "agent/pg.h"
 #include "agent/stop.h"
 #include "agent/token.h"

@@ -14,14 +14,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/action.h"
+#include "agent/actions.h"
 #include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
 #include "agent/core/text.h"
-#include "agent/epoch.h"
+#include "agent/job/action.h"
+#include "agent/job/epoch.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 #include "agent/originals.h"
 #include "agent/pg.h"
 #include "agent/postmaster.h"

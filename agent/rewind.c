@@ -11,12 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/action.h"
 #include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
 #include "agent/datadir.h"
+#include "agent/job/action.h"
+#include "agent/job/sqlstate.h"
 #include "agent/layout.h"
 #include "agent/rejoin.h"
 #include "agent/source.h"

@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/child.h"
 #include "agent/core/alloc.h"
+#include "agent/job/child.h"
 #include "agent/postmaster.h"
 #include "agent/rights.h"
 

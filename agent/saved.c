@@ -17,9 +17,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/action.h"
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
+#include "agent/job/action.h"
+#include "agent/job/sqlstate.h"
 #include "agent/layout.h"
 #include "agent/rejoin.h"
 

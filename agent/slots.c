@@ -4,7 +4,9 @@
  */
 #include <string.h>
 
-#include "agent/action.h"
+#include "agent/actions.h"
+#include "agent/job/action.h"
+#include "agent/job/sqlstate.h"
 #include "agent/pg.h"
 #include "common/names.h"
 

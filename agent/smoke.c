@@ -9,10 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/action.h"
+#include "agent/actions.h"
 #include "agent/bouncerorder.h"
 #include "agent/core/config.h"
 #include "agent/endpoint.h"
+#include "agent/job/action.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 #include "agent/pg.h"
 
 int

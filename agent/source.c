@@ -11,8 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/action.h"
-#include "agent/child.h"
 #include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
@@ -21,6 +19,9 @@
 #include "agent/core/log.h"
 #include "agent/core/text.h"
 #include "agent/datadir.h"
+#include "agent/job/action.h"
+#include "agent/job/child.h"
+#include "agent/job/sqlstate.h"
 #include "agent/pg.h"
 #include "agent/source.h"
 

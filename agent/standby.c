@@ -7,13 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/action.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
 #include "agent/core/text.h"
+#include "agent/job/action.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 #include "agent/standby.h"
 
 #define POLL_MS 2

@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/action.h"
+#include "agent/actions.h"
 #include "agent/control.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/text.h"
+#include "agent/job/action.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 #include "agent/postmaster.h"
 #include "agent/stop.h"
 

@@ -17,6 +17,8 @@
 #include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 #include "agent/tokenfile.h"
 
 #define FILE_MAX (64 * 1024)

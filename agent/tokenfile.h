@@ -5,7 +5,7 @@
 #ifndef PINGPONG_AGENT_TOKENFILE_H
 #define PINGPONG_AGENT_TOKENFILE_H
 
-#include "agent/action.h"
+#include "agent/job/action.h"
 #include "agent/token.h"
 
 /*

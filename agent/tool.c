@@ -11,12 +11,13 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
-#include "agent/action.h"
-#include "agent/child.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/log.h"
+#include "agent/job/action.h"
+#include "agent/job/child.h"
+#include "agent/job/sqlstate.h"
 #include "agent/layout.h"
 #include "agent/postmaster.h"
 #include "agent/rejoin.h"

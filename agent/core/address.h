@@ -5,8 +5,8 @@
 #ifndef PINGPONG_AGENT_CORE_ADDRESS_H
 #define PINGPONG_AGENT_CORE_ADDRESS_H
 
-#include <stdbool.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 

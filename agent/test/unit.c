@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/action.h"
 #include "agent/core/address.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
@@ -18,8 +17,9 @@
 #include "agent/core/log.h"
 #include "agent/core/text.h"
 #include "agent/http.h"
-#include "agent/jobs.h"
-#include "agent/jobview.h"
+#include "agent/job/job.h"
+#include "agent/job/params.h"
+#include "agent/job/view.h"
 #include "agent/rejoin_rule.h"
 #include "agent/source.h"
 #include "agent/test/unit.h"

@@ -19,9 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/child.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
+#include "agent/job/child.h"
+#include "agent/job/sqlstate.h"
 
 #define TICK_MS 100				/* how often a cancelled job is noticed */
 #define KILL_AFTER_MS 5000		/* from SIGTERM to SIGKILL */

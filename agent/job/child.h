@@ -2,10 +2,10 @@
  * child.h
  *		Starting programs: argv lists, no shell, no inherited descriptors, no zombies.
  */
-#ifndef PINGPONG_AGENT_CHILD_H
-#define PINGPONG_AGENT_CHILD_H
+#ifndef PINGPONG_AGENT_JOB_CHILD_H
+#define PINGPONG_AGENT_JOB_CHILD_H
 
-#include "agent/action.h"
+#include "agent/job/action.h"
 
 typedef struct ChildOptions
 {
@@ -33,4 +33,4 @@ extern int	child_run_quietly(char *const *argv, int timeout_ms);
 /* The same with the beginning of its output, which is text. */
 extern int	child_run_text(char *const *argv, int timeout_ms, char *text, size_t size);
 
-#endif							/* PINGPONG_AGENT_CHILD_H */
+#endif							/* PINGPONG_AGENT_JOB_CHILD_H */

@@ -1,10 +1,9 @@
 /*
  * journal.c
- *		The job journal: state_dir/jobs/RUN/STEP.json, and state_dir/epoch.
+ *		The job journal: state_dir/jobs/RUN/STEP.json.
  */
 #include <dirent.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,7 +11,7 @@
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
-#include "agent/jobs.h"
+#include "agent/job/journal.h"
 #include "common/names.h"
 
 #define RECORD_MAX (1024 * 1024)
@@ -132,41 +131,4 @@ journal_remove_run(const char *state_dir, const char *run)
 	if (remove_tree(path) < 0)
 		log_warning("could not remove run \"%s\" from the journal: %s", run, strerror(errno));
 	free(path);
-}
-
-int
-journal_read_epoch(const char *state_dir, int64_t *epoch, char *error, size_t error_size)
-{
-	char	   *path = xasprintf("%s/epoch", state_dir);
-	char	   *text = file_read(path, 64, NULL);
-	int			reason = text ? 0 : errno;
-	char	   *end = text;
-	int			rc = 0;
-
-	*epoch = text ? strtoll(text, &end, 10) : 0;
-	if (text ? end == text || *epoch < 0 : reason != ENOENT)
-	{
-		snprintf(error, error_size, "could not read \"%s\", and without the epoch orders of an older run would be "
-				 "taken: %s", path, text ? "it is not a number" : strerror(reason));
-		rc = -1;
-	}
-	free(text);
-	free(path);
-	return rc;
-}
-
-int
-journal_write_epoch(const char *state_dir, int64_t epoch)
-{
-	char	   *path = xasprintf("%s/epoch", state_dir);
-	char		text[32];
-	int			len = snprintf(text, sizeof(text), "%lld\n", (long long) epoch);
-	int			rc = file_write_atomic(path, text, len, 0600, true);
-	int			reason = errno;
-
-	if (rc < 0)
-		log_error("could not write \"%s\": %s", path, strerror(reason));
-	free(path);
-	errno = reason;
-	return rc;
 }

@@ -8,13 +8,15 @@
  * repeated without harm: both workers may ask for it, and one that is marked as
  * resumable is run again from its beginning when the agent was restarted under it.
  */
-#ifndef PINGPONG_AGENT_ACTION_H
-#define PINGPONG_AGENT_ACTION_H
+#ifndef PINGPONG_AGENT_JOB_ACTION_H
+#define PINGPONG_AGENT_JOB_ACTION_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "agent/core/config.h"
+#include "agent/job/sqlstate.h"
 
 struct Job;
 
@@ -50,10 +52,7 @@ typedef struct ActionEntry
 	int			flags;
 } ActionEntry;
 
-/* actions.c */
-extern const ActionEntry *action_find(const char *name);
-
-/* jobs.c: what an action may call.  All are safe in any thread of the job. */
+/* What an action may call.  All are safe in any thread of the job. */
 
 /*
  * Sets the job's error and returns -1.  The message is one line, lower case; no secrets.
@@ -80,45 +79,4 @@ extern bool action_cancelled(ActionContext *ctx);
 extern void action_afterwards(ActionContext *ctx, void (*function) (ActionContext *ctx, json_t *params),
 							  json_t *params);
 
-/* Parameters: the value, or the default; a wrong type counts as missing. */
-extern const char *param_string(json_t *params, const char *name, const char *otherwise);
-extern int64_t param_int(json_t *params, const char *name, int64_t otherwise);
-extern bool param_bool(json_t *params, const char *name, bool otherwise);
-
-/* Error codes we use (the same SQLSTATEs as PostgreSQL) */
-#define STATE_INVALID_PARAMETER "22023"
-#define STATE_NOT_IN_PREREQUISITE_STATE "55000"
-#define STATE_UNDEFINED_OBJECT "42704"
-#define STATE_OBJECT_IN_USE "55006"
-#define STATE_CONNECTION_FAILURE "08006"
-#define STATE_CANCELED "57014"
-#define STATE_TIMED_OUT "57014"
-#define STATE_SYSTEM_ERROR "58000"
-#define STATE_IO_ERROR "58030"
-#define STATE_EXTERNAL_ROUTINE "38000"
-#define STATE_INTERNAL_ERROR "XX000"
-
-/* The actions, one file a family */
-extern int	action_facts(ActionContext *ctx, json_t *params, json_t *result);	/* facts.c */
-extern int	action_pg_checkpoint(ActionContext *ctx, json_t *params, json_t *result);	/* settings.c */
-extern int	action_pg_query(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_note(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pg_setting(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_slot_ensure(ActionContext *ctx, json_t *params, json_t *result);	/* slots.c */
-extern int	action_slot_drop(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_slot_tidy(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_token_arm(ActionContext *ctx, json_t *params, json_t *result);	/* promote.c */
-extern int	action_token_burn(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pg_promote(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pg_warm(ActionContext *ctx, json_t *params, json_t *result);	/* stop.c */
-extern int	action_pg_retire(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pg_follow(ActionContext *ctx, json_t *params, json_t *result);	/* rejoin.c */
-extern int	action_pg_rejoin(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result);	/* pgbouncer.c */
-extern int	action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pgbouncer_release(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pgbouncer_smoke(ActionContext *ctx, json_t *params, json_t *result);	/* smoke.c */
-extern int	action_hook(ActionContext *ctx, json_t *params, json_t *result);	/* hook.c */
-
-#endif							/* PINGPONG_AGENT_ACTION_H */
+#endif							/* PINGPONG_AGENT_JOB_ACTION_H */

@@ -1,15 +1,16 @@
 /*
- * jobview.c
- *		A job as JSON: for the front, and for the journal.  The caller holds the lock of jobs.c.
+ * view.c
+ *		A job as JSON: for the front, and for the journal.  The caller holds jobs_lock.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/action.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
-#include "agent/jobview.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
+#include "agent/job/view.h"
 #include "common/names.h"
 
 static const char *const state_names[] = {
