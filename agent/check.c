@@ -25,7 +25,7 @@
 #include "agent/core/files.h"
 #include "agent/core/log.h"
 #include "agent/endpoint.h"
-#include "agent/listen.h"
+#include "agent/http/listen.h"
 #include "agent/pg.h"
 
 #define STATE_BYTES_MIN (16 << 20)	/* jobs, tokens, the node's own files during a rebuild */

@@ -6,9 +6,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "agent/certificate.h"
 #include "agent/check.h"
 #include "agent/core/config.h"
+#include "agent/http/certificate.h"
 
 #define DAY_S 86400
 #define RENEW_DAYS 30

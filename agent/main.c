@@ -24,7 +24,7 @@
 #include "agent/core/leftovers.h"
 #include "agent/core/log.h"
 #include "agent/core/memory.h"
-#include "agent/http.h"
+#include "agent/http/server.h"
 #include "agent/job/executor.h"
 #include "agent/job/known.h"
 #include "agent/pgbouncer.h"

@@ -16,7 +16,7 @@
 #include "agent/core/files.h"
 #include "agent/core/log.h"
 #include "agent/core/text.h"
-#include "agent/http.h"
+#include "agent/http/access.h"
 #include "agent/job/job.h"
 #include "agent/job/params.h"
 #include "agent/job/view.h"

@@ -13,8 +13,8 @@
 
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
-#include "agent/door.h"
-#include "agent/tls.h"
+#include "agent/http/door.h"
+#include "agent/http/tls.h"
 
 #define CHAIN_MAX 8
 #define FILE_MAX (256 * 1024)

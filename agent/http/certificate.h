@@ -2,8 +2,8 @@
  * certificate.h
  *		Certificates: whose may control, and what --check looks at.
  */
-#ifndef PINGPONG_AGENT_CERTIFICATE_H
-#define PINGPONG_AGENT_CERTIFICATE_H
+#ifndef PINGPONG_AGENT_HTTP_CERTIFICATE_H
+#define PINGPONG_AGENT_HTTP_CERTIFICATE_H
 
 #include <stdbool.h>
 #include <time.h>
@@ -52,4 +52,4 @@ extern int	certificate_fits_key(const char *cert_path, const char *key_path, cha
 /* Would the agent's own certificate, but for its key, pass for a controller's?  False also when a file cannot be read. */
 extern bool certificate_serves_as_client(const AgentConfig *config);
 
-#endif							/* PINGPONG_AGENT_CERTIFICATE_H */
+#endif							/* PINGPONG_AGENT_HTTP_CERTIFICATE_H */

@@ -2,8 +2,8 @@
  * door.h
  *		Who is connected: strangers, who have little room and little time, and those who showed credentials.
  */
-#ifndef PINGPONG_AGENT_DOOR_H
-#define PINGPONG_AGENT_DOOR_H
+#ifndef PINGPONG_AGENT_HTTP_DOOR_H
+#define PINGPONG_AGENT_HTTP_DOOR_H
 
 #include <stdbool.h>
 
@@ -47,4 +47,4 @@ extern void door_working(struct MHD_Connection *connection);
 extern void door_answering(struct MHD_Connection *connection);
 extern void door_idle(struct MHD_Connection *connection);
 
-#endif							/* PINGPONG_AGENT_DOOR_H */
+#endif							/* PINGPONG_AGENT_HTTP_DOOR_H */

@@ -2,8 +2,8 @@
  * tls.h
  *		The certificate that the agent shows, and its key: exchanged while it runs.
  */
-#ifndef PINGPONG_AGENT_TLS_H
-#define PINGPONG_AGENT_TLS_H
+#ifndef PINGPONG_AGENT_HTTP_TLS_H
+#define PINGPONG_AGENT_HTTP_TLS_H
 
 #include <gnutls/abstract.h>
 
@@ -18,4 +18,4 @@ extern int	tls_load(const AgentConfig *config, char *error, size_t error_size);
 /* For MHD_OPTION_HTTPS_CERT_CALLBACK. */
 extern gnutls_certificate_retrieve_function2 tls_certificate;
 
-#endif							/* PINGPONG_AGENT_TLS_H */
+#endif							/* PINGPONG_AGENT_HTTP_TLS_H */

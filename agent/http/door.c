@@ -32,7 +32,7 @@
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/log.h"
-#include "agent/door.h"
+#include "agent/http/door.h"
 
 #define STRANGERS_MAX 256
 #define STRANGERS_PER_ADDRESS_MAX 128

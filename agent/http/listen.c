@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/listen.h"
+#include "agent/http/listen.h"
 
 /* A socket file left behind by a killed agent refuses connections: then it may go. */
 static void

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "agent/certificate.h"
 #include "agent/core/files.h"
+#include "agent/http/certificate.h"
 
 #define FILE_MAX (256 * 1024)
 #define KEY_ID_SIZE 32			/* SHA-256 */
