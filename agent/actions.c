@@ -5,6 +5,7 @@
  * All are idempotent; RESUMABLE is for those that somebody waits for across a restart
  * of the agent.  A hook is not: what it did so far is known to nobody.
  */
+#include "agent/action/retire.h"
 #include "agent/actions.h"
 #include "common/names.h"
 

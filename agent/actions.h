@@ -21,8 +21,6 @@ extern int	action_slot_tidy(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_token_arm(ActionContext *ctx, json_t *params, json_t *result);	/* promote.c */
 extern int	action_token_burn(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pg_promote(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pg_warm(ActionContext *ctx, json_t *params, json_t *result);	/* stop.c */
-extern int	action_pg_retire(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pg_follow(ActionContext *ctx, json_t *params, json_t *result);	/* rejoin.c */
 extern int	action_pg_rejoin(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result);	/* pgbouncer.c */

@@ -14,18 +14,20 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
 #include "agent/core/text.h"
 #include "agent/job/action.h"
 #include "agent/job/sqlstate.h"
-#include "agent/layout.h"
-#include "agent/pg.h"
+#include "agent/pg/layout.h"
+#include "agent/pg/layout_mark.h"
+#include "agent/pg/layout_move.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/standby.h"
 #include "agent/rejoin.h"
 #include "agent/source.h"
-#include "agent/standby.h"
 
 /* A role that may not know a size does without the check of room. */
 #define SPACES_SQL \

@@ -26,7 +26,7 @@
 #include "agent/core/log.h"
 #include "agent/endpoint.h"
 #include "agent/http/listen.h"
-#include "agent/pg.h"
+#include "agent/pg/pg.h"
 
 #define STATE_BYTES_MIN (16 << 20)	/* jobs, tokens, the node's own files during a rebuild */
 

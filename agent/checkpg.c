@@ -12,15 +12,14 @@
 #include <unistd.h>
 
 #include "agent/check.h"
-#include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
-#include "agent/layout.h"
-#include "agent/pg.h"
-#include "agent/postmaster.h"
-#include "agent/rights.h"
+#include "agent/pg/layout.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/rights.h"
 
 #define PASSFILE_MAX (1024 * 1024)
 

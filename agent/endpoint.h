@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-#include "agent/pg.h"
+#include "agent/pg/pg.h"
 
 #define ENDPOINT_DATABASES_MAX 500	/* in one order */
 #define ENDPOINT_PAUSERS_MAX 8

@@ -23,9 +23,10 @@
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/facts.h"
-#include "agent/layout.h"
-#include "agent/postmaster.h"
-#include "agent/rights.h"
+#include "agent/pg/layout.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/postmaster.h"
+#include "agent/pg/rights.h"
 
 /* Takes the lines of /proc/meminfo that we name; their values are kB or a count. */
 static json_t *

@@ -15,7 +15,7 @@
 #include "agent/core/config.h"
 #include "agent/facts.h"
 #include "agent/job/params.h"
-#include "agent/pg.h"
+#include "agent/pg/pg.h"
 
 #define PATIENCE_MS 2000		/* for one answer of a walsender */
 

@@ -10,7 +10,7 @@
 
 #include "agent/core/config.h"
 #include "agent/facts.h"
-#include "agent/pg.h"
+#include "agent/pg/pg.h"
 
 #define STATEMENT_TIMEOUT_MS 2000
 

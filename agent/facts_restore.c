@@ -20,7 +20,7 @@
 #include "agent/core/text.h"
 #include "agent/facts.h"
 #include "agent/job/child.h"
-#include "agent/pg.h"
+#include "agent/pg/pg.h"
 
 #define PATIENCE_MS 3000
 #define NO_SUCH_FILE "7FFFFFFE.history"

@@ -15,8 +15,6 @@
 #include <unistd.h>
 
 #include "agent/actions.h"
-#include "agent/control.h"
-#include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
@@ -25,14 +23,20 @@
 #include "agent/job/epoch.h"
 #include "agent/job/params.h"
 #include "agent/job/sqlstate.h"
-#include "agent/originals.h"
-#include "agent/pg.h"
-#include "agent/postmaster.h"
+#include "agent/pg/control.h"
+#include "agent/pg/formats.h"
+#include "agent/pg/layout_mark.h"
+#include "agent/pg/layout_move.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/postmaster.h"
+#include "agent/pg/seal.h"
+#include "agent/pg/serverlog.h"
+#include "agent/pg/standby.h"
+#include "agent/pg/stop.h"
 #include "agent/rejoin.h"
 #include "agent/rejoin_rule.h"
-#include "agent/serverlog.h"
-#include "agent/standby.h"
-#include "agent/stop.h"
+#include "agent/settings.h"
 
 #define REJOIN_TIMEOUT_MS 3600000
 #define QUERY_TIMEOUT_MS 10000
@@ -60,30 +64,6 @@ is_true(PGconn *conn, const char *sql)
 }
 
 /* ---- what is here ---- */
-
-/* The seal of a server that does not run: pingpong.seal is text, key=value (gate/seal.c). Void on a newer timeline. */
-static bool
-read_seal(const char *place, const DataDir *dir, char *run, size_t run_size, unsigned long long *lsn)
-{
-	char	   *path = xasprintf("%s/pingpong.seal", place);
-	char	   *text = file_read(path, 4096, NULL);
-	char	   *system = text ? conf_value(text, "system_identifier") : NULL;
-	char	   *timeline = text ? conf_value(text, "timeline") : NULL;
-	char	   *position = text ? conf_value(text, "lsn") : NULL;
-	char	   *name = text ? conf_value(text, "run") : NULL;
-	bool		sealed = system && timeline && name && text && strstr(text, "\ncrc=") &&
-		strtoull(system, NULL, 10) == dir->system && strtoul(timeline, NULL, 10) >= dir->timeline && lsn_parse(position, lsn);
-
-	if (sealed)
-		snprintf(run, run_size, "%s", name);
-	free(name);
-	free(position);
-	free(timeline);
-	free(system);
-	free(text);
-	free(path);
-	return sealed;
-}
 
 static unsigned
 ask_number(PGconn *conn, const char *sql)
@@ -169,7 +149,7 @@ look(Rejoin *rejoin, PGconn *conn)
 	facts->other_cluster = dir.known && strcmp(ours, rejoin->source.system) != 0;
 	facts->relation = relation_here(rejoin, &dir, timeline);
 	facts->sealed = conn ? facts->primary && server_seal(rejoin->config, conn, run, sizeof(run), &seal_lsn) :
-		read_seal(rejoin->place, &dir, run, sizeof(run), &seal_lsn);
+		seal_read(rejoin->place, &dir, run, sizeof(run), &seal_lsn);
 	facts->writes_end_before_fork = writes_end(rejoin, timeline, facts->sealed, seal_lsn);
 	if (facts->relation == RELATION_SAME && strcmp(run, MANUAL_RUN) == 0)
 		facts->sealed = false;

@@ -5,8 +5,8 @@
 #ifndef PINGPONG_AGENT_REJOIN_H
 #define PINGPONG_AGENT_REJOIN_H
 
-#include "agent/datadir.h"
-#include "agent/layout.h"
+#include "agent/pg/datadir.h"
+#include "agent/pg/layout.h"
 #include "agent/source.h"
 
 typedef struct Rejoin

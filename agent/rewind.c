@@ -11,17 +11,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
-#include "agent/datadir.h"
 #include "agent/job/action.h"
 #include "agent/job/sqlstate.h"
-#include "agent/layout.h"
+#include "agent/pg/datadir.h"
+#include "agent/pg/layout.h"
+#include "agent/pg/layout_mark.h"
+#include "agent/pg/layout_move.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/standby.h"
 #include "agent/rejoin.h"
 #include "agent/source.h"
-#include "agent/standby.h"
 
 static void
 remove_file(const char *directory, const char *name)

@@ -21,7 +21,7 @@
 #include "agent/core/files.h"
 #include "agent/job/action.h"
 #include "agent/job/sqlstate.h"
-#include "agent/layout.h"
+#include "agent/pg/layout.h"
 #include "agent/rejoin.h"
 
 #define DEPTH_MAX 8				/* of folders in folders: more is no configuration */

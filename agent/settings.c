@@ -11,12 +11,12 @@
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/log.h"
-#include "agent/core/text.h"
-#include "agent/job/action.h"
 #include "agent/job/params.h"
 #include "agent/job/sqlstate.h"
-#include "agent/originals.h"
-#include "agent/pg.h"
+#include "agent/pg/formats.h"
+#include "agent/pg/originals.h"
+#include "agent/pg/pg.h"
+#include "agent/settings.h"
 
 #define SETTING_TIMEOUT_MS 5000
 #define CHECKPOINT_TIMEOUT_MS 600000

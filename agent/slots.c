@@ -7,7 +7,7 @@
 #include "agent/actions.h"
 #include "agent/job/action.h"
 #include "agent/job/sqlstate.h"
-#include "agent/pg.h"
+#include "agent/pg/pg.h"
 #include "common/names.h"
 
 #define SLOT_TIMEOUT_MS 10000

@@ -16,7 +16,7 @@
 #include "agent/job/action.h"
 #include "agent/job/params.h"
 #include "agent/job/sqlstate.h"
-#include "agent/pg.h"
+#include "agent/pg/pg.h"
 
 int
 smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, int timeout_ms)

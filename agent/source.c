@@ -11,18 +11,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
-#include "agent/core/text.h"
-#include "agent/datadir.h"
 #include "agent/job/action.h"
 #include "agent/job/child.h"
 #include "agent/job/sqlstate.h"
-#include "agent/pg.h"
+#include "agent/pg/datadir.h"
+#include "agent/pg/formats.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/pg.h"
 #include "agent/source.h"
 
 #define RETRY_MS 50

@@ -6,7 +6,7 @@
 #define PINGPONG_AGENT_SOURCE_H
 
 #include "agent/rejoin_rule.h"
-#include "agent/standby.h"
+#include "agent/pg/standby.h"
 
 typedef struct Source
 {

@@ -18,8 +18,8 @@
 #include "agent/job/action.h"
 #include "agent/job/child.h"
 #include "agent/job/sqlstate.h"
-#include "agent/layout.h"
-#include "agent/postmaster.h"
+#include "agent/pg/layout.h"
+#include "agent/pg/postmaster.h"
 #include "agent/rejoin.h"
 
 #define LEFTOVER_MS 10000

@@ -20,6 +20,7 @@
 #include "agent/job/job.h"
 #include "agent/job/params.h"
 #include "agent/job/view.h"
+#include "agent/pg/formats.h"
 #include "agent/rejoin_rule.h"
 #include "agent/source.h"
 #include "agent/test/unit.h"

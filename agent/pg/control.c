@@ -17,32 +17,21 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/text.h"
-#include "agent/job/action.h"
 #include "agent/job/child.h"
 #include "agent/job/sqlstate.h"
-#include "agent/postmaster.h"
-#include "agent/serverlog.h"
+#include "agent/pg/control.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/postmaster.h"
+#include "agent/pg/serverlog.h"
 
 #define COMMAND_TIMEOUT_MS 60000
 #define POLL_MS 2
 #define APPEAR_MS 5000			/* from the start command's end to postmaster.pid */
-
-char *
-data_path(const AgentConfig *config, const char *name)
-{
-	return xasprintf("%s/%s", config->pg.data, name);
-}
-
-char *
-bin_path(const AgentConfig *config, const char *name)
-{
-	return xasprintf("%s/%s", config->pg.bin, name);
-}
 
 /* Something takes connections there, whether it answers or not: a server that hangs is a server. */
 static bool

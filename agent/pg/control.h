@@ -2,10 +2,13 @@
  * control.h
  *		Starting and stopping the local server, by whichever means it is managed.
  */
-#ifndef PINGPONG_AGENT_CONTROL_H
-#define PINGPONG_AGENT_CONTROL_H
+#ifndef PINGPONG_AGENT_PG_CONTROL_H
+#define PINGPONG_AGENT_PG_CONTROL_H
 
-#include "agent/pg.h"
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+#include "agent/job/action.h"
 
 /* Does the server run? By its process, proved; one behind a command also by its answer. */
 extern bool control_running(const AgentConfig *config);
@@ -22,8 +25,4 @@ extern char *control_start_words(const AgentConfig *config);
 /* Waits until it accepts connections; NULL with the job's error set: gone, or not in time. */
 extern PGconn *control_wait_ready(ActionContext *ctx, double deadline);
 
-/* PGDATA/name, malloc'd; bin/name, malloc'd */
-extern char *data_path(const AgentConfig *config, const char *name);
-extern char *bin_path(const AgentConfig *config, const char *name);
-
-#endif							/* PINGPONG_AGENT_CONTROL_H */
+#endif							/* PINGPONG_AGENT_PG_CONTROL_H */

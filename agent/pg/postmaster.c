@@ -23,11 +23,9 @@
 #include "agent/core/files.h"
 #include "agent/core/log.h"
 #include "agent/core/text.h"
-#include "agent/postmaster.h"
+#include "agent/pg/postmaster.h"
 
 #define LINES 8					/* pid, data directory, start, port, socket, address, shared memory, status */
-
-const char *const server_programs[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", "initdb", NULL};
 
 PidFile
 pidfile_read(const char *data)

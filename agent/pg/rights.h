@@ -2,8 +2,8 @@
  * rights.h
  *		May this process stop and start the server, as it is managed here?
  */
-#ifndef PINGPONG_AGENT_RIGHTS_H
-#define PINGPONG_AGENT_RIGHTS_H
+#ifndef PINGPONG_AGENT_PG_RIGHTS_H
+#define PINGPONG_AGENT_PG_RIGHTS_H
 
 #include "agent/core/config.h"
 
@@ -20,4 +20,4 @@ extern RightsVerdict rights_of_control(const AgentConfig *config, char *why, siz
 /* The service of systemd that a process belongs to, malloc'd; NULL: none, or it is not known. */
 extern char *rights_unit_of(int pid);
 
-#endif							/* PINGPONG_AGENT_RIGHTS_H */
+#endif							/* PINGPONG_AGENT_PG_RIGHTS_H */

@@ -16,7 +16,7 @@
 #include "agent/core/config.h"
 #include "agent/core/conninfo.h"
 #include "agent/job/sqlstate.h"
-#include "agent/pg.h"
+#include "agent/pg/pg.h"
 
 #define CONNECT_TIMEOUT_S "3"
 #define LIMIT_MS 15000			/* for a statement on a connection without a limit of its own */

@@ -14,8 +14,8 @@
 
 #include "agent/core/alloc.h"
 #include "agent/job/child.h"
-#include "agent/postmaster.h"
-#include "agent/rights.h"
+#include "agent/pg/postmaster.h"
+#include "agent/pg/rights.h"
 
 #define ASK_TIMEOUT_MS 3000		/* the first of them that is over ends the questions */
 #define OWN_UNIT "pingpong-agent.service"

@@ -7,8 +7,8 @@
  * Of a file that was there at the start only what was added since; of another one what comes behind the words of a
  * start.
  */
-#ifndef PINGPONG_AGENT_SERVERLOG_H
-#define PINGPONG_AGENT_SERVERLOG_H
+#ifndef PINGPONG_AGENT_PG_SERVERLOG_H
+#define PINGPONG_AGENT_PG_SERVERLOG_H
 
 #include "agent/core/config.h"
 
@@ -28,4 +28,4 @@ extern bool serverlog_blames_data(const AgentConfig *config);
 extern char *serverlog_complaint(const char *line);
 extern bool serverlog_is_about_data(const char *complaint);
 
-#endif							/* PINGPONG_AGENT_SERVERLOG_H */
+#endif							/* PINGPONG_AGENT_PG_SERVERLOG_H */

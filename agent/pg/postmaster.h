@@ -2,8 +2,8 @@
  * postmaster.h
  *		The process that serves a data directory: who it is, proved.
  */
-#ifndef PINGPONG_AGENT_POSTMASTER_H
-#define PINGPONG_AGENT_POSTMASTER_H
+#ifndef PINGPONG_AGENT_PG_POSTMASTER_H
+#define PINGPONG_AGENT_PG_POSTMASTER_H
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -33,9 +33,6 @@ extern int	postmaster_open(const char *data);
  */
 extern char **postmaster_options(const char *data);
 
-/* The programs in its bin folder that are needed to stop, start and remake it; ends with NULL. */
-extern const char *const server_programs[];
-
 /* What we add ourselves. */
 #define OUR_SYNC_OPTION "recovery_init_sync_method=syncfs"
 
@@ -60,4 +57,4 @@ extern bool postmaster_gone(const char *data);
  */
 extern bool postmaster_forget_stale(const char *data);
 
-#endif							/* PINGPONG_AGENT_POSTMASTER_H */
+#endif							/* PINGPONG_AGENT_PG_POSTMASTER_H */

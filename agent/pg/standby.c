@@ -12,11 +12,11 @@
 #include "agent/core/config.h"
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
-#include "agent/core/text.h"
-#include "agent/job/action.h"
 #include "agent/job/params.h"
 #include "agent/job/sqlstate.h"
-#include "agent/standby.h"
+#include "agent/pg/formats.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/standby.h"
 
 #define POLL_MS 2
 #define STEADY_MS 2000

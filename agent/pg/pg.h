@@ -2,8 +2,8 @@
  * pg.h
  *		libpq as the agent uses it: limits on everything, errors without secrets.
  */
-#ifndef PINGPONG_AGENT_PG_H
-#define PINGPONG_AGENT_PG_H
+#ifndef PINGPONG_AGENT_PG_PG_H
+#define PINGPONG_AGENT_PG_PG_H
 
 #include <libpq-fe.h>
 
@@ -45,4 +45,4 @@ extern int	pg_fail(ActionContext *ctx, PGconn *conn, PGresult *res, const char *
 /* The name of the database that the extension lives in ("SHOW pingpong.database"), malloc'd; or NULL. */
 extern char *pg_pingpong_database(PGconn *conn);
 
-#endif							/* PINGPONG_AGENT_PG_H */
+#endif							/* PINGPONG_AGENT_PG_PG_H */

@@ -2,10 +2,12 @@
  * originals.h
  *		What settings were before we changed them; state_dir/settings/NAME.json, on disk before the change.
  */
-#ifndef PINGPONG_AGENT_ORIGINALS_H
-#define PINGPONG_AGENT_ORIGINALS_H
+#ifndef PINGPONG_AGENT_PG_ORIGINALS_H
+#define PINGPONG_AGENT_PG_ORIGINALS_H
 
-#include "agent/pg.h"
+#include <jansson.h>
+
+#include "agent/core/config.h"
 
 typedef struct Original
 {
@@ -37,10 +39,4 @@ extern int	original_keep(const AgentConfig *config, const char *name, const Orig
 /* Not if another job has changed it since it was seen. */
 extern void original_forget(const AgentConfig *config, const char *name, const Original *seen);
 
-/*
- * settings.c: puts back all that are remembered and still ours; what a person has set since stays, and is forgotten;
- * what cannot be put back is logged, and stays remembered
- */
-extern void settings_put_back(ActionContext *ctx);
-
-#endif							/* PINGPONG_AGENT_ORIGINALS_H */
+#endif							/* PINGPONG_AGENT_PG_ORIGINALS_H */

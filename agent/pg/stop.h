@@ -1,18 +1,27 @@
 /*
  * stop.h
- *		The end of a server's life as a primary: its sessions, its seal, stopping it.
+ *		The end of a server's life as a primary: its sessions, stopping it.
  */
-#ifndef PINGPONG_AGENT_STOP_H
-#define PINGPONG_AGENT_STOP_H
+#ifndef PINGPONG_AGENT_PG_STOP_H
+#define PINGPONG_AGENT_PG_STOP_H
 
-#include "agent/pg.h"
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+#include "agent/job/action.h"
 
 /* The timeline on which a primary writes; its control file may still tell an older one. */
 #define SERVER_TIMELINE_SQL \
 	"SELECT ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int"
 
-/* Is the seal of the server in force? If so, of which run, and where clients' writes end. */
-extern bool server_seal(const AgentConfig *config, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn);
+/*
+ * Sessions of clients. Statements that wait at the gate (wait event type Extension) are no readers: they would wait for
+ * ever.
+ */
+#define SERVER_OTHER_SESSIONS \
+	"FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend' " \
+	"AND pid <> pg_catalog.pg_backend_pid() AND application_name <> 'pingpong-agent'"
+#define SERVER_BUSY_SESSIONS SERVER_OTHER_SESSIONS " AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Extension'"
 
 /*
  * Down afterwards, whatever it was, within the deadline (monotonic ms). A primary's readers have `readers_grace_ms`, then
@@ -37,4 +46,4 @@ extern bool server_is_stopped(const AgentConfig *config);
 extern bool server_claim(void);
 extern void server_release(void);
 
-#endif							/* PINGPONG_AGENT_STOP_H */
+#endif							/* PINGPONG_AGENT_PG_STOP_H */

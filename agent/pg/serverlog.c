@@ -11,7 +11,7 @@
 
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
-#include "agent/serverlog.h"
+#include "agent/pg/serverlog.h"
 
 #define TAIL (64 * 1024)
 #define FILES_MAX 8

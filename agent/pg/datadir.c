@@ -10,7 +10,7 @@
 
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
-#include "agent/datadir.h"
+#include "agent/pg/datadir.h"
 
 /* Places in pg_control, on all majors: the system identifier, the state, the last checkpoint's record and timeline. */
 #define SYSTEM_AT 0

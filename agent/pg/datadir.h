@@ -2,8 +2,8 @@
  * datadir.h
  *		What a data directory tells by itself, without its server.
  */
-#ifndef PINGPONG_AGENT_DATADIR_H
-#define PINGPONG_AGENT_DATADIR_H
+#ifndef PINGPONG_AGENT_PG_DATADIR_H
+#define PINGPONG_AGENT_PG_DATADIR_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,4 +36,4 @@ extern DataDir datadir_look(const char *path);
 /* A standby's for certain, of that system (text), that was not promoted past that timeline (0: not known). */
 extern bool datadir_is_standby_of(const char *path, const char *system, unsigned timeline);
 
-#endif							/* PINGPONG_AGENT_DATADIR_H */
+#endif							/* PINGPONG_AGENT_PG_DATADIR_H */

@@ -2,10 +2,13 @@
  * standby.h
  *		An upstream and how a standby gets to it.
  */
-#ifndef PINGPONG_AGENT_STANDBY_H
-#define PINGPONG_AGENT_STANDBY_H
+#ifndef PINGPONG_AGENT_PG_STANDBY_H
+#define PINGPONG_AGENT_PG_STANDBY_H
 
-#include "agent/pg.h"
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+#include "agent/job/action.h"
 
 typedef struct Upstream
 {
@@ -43,4 +46,4 @@ extern int	standby_redirect(ActionContext *ctx, PGconn *conn, const Upstream *up
 /* Makes a stopped server's data directory that of a standby: settings first, then standby.signal. */
 extern int	standby_configure_offline(ActionContext *ctx, const char *data, const Upstream *upstream);
 
-#endif							/* PINGPONG_AGENT_STANDBY_H */
+#endif							/* PINGPONG_AGENT_PG_STANDBY_H */

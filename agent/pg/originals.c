@@ -14,16 +14,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/control.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
-#include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
-#include "agent/core/text.h"
-#include "agent/datadir.h"
 #include "agent/job/params.h"
-#include "agent/originals.h"
+#include "agent/pg/datadir.h"
+#include "agent/pg/formats.h"
+#include "agent/pg/originals.h"
+#include "agent/pg/paths.h"
 
 #define FILE_MAX (1024 * 1024)
 
