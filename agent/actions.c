@@ -7,6 +7,10 @@
  */
 #include "agent/action/retire.h"
 #include "agent/actions.h"
+#include "agent/route/bouncercommit.h"
+#include "agent/route/bouncerpause.h"
+#include "agent/route/bouncerprepare.h"
+#include "agent/route/smoke.h"
 #include "common/names.h"
 
 const ActionEntry all_actions[] = {

@@ -23,11 +23,6 @@ extern int	action_token_burn(ActionContext *ctx, json_t *params, json_t *result)
 extern int	action_pg_promote(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pg_follow(ActionContext *ctx, json_t *params, json_t *result);	/* rejoin.c */
 extern int	action_pg_rejoin(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result);	/* pgbouncer.c */
-extern int	action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pgbouncer_release(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_pgbouncer_smoke(ActionContext *ctx, json_t *params, json_t *result);	/* smoke.c */
 extern int	action_hook(ActionContext *ctx, json_t *params, json_t *result);	/* hook.c */
 
 #endif							/* PINGPONG_AGENT_ACTIONS_H */

@@ -17,16 +17,16 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "agent/bouncerchain.h"
-#include "agent/bouncerfile.h"
 #include "agent/check.h"
 #include "agent/core/address.h"
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
-#include "agent/endpoint.h"
 #include "agent/http/listen.h"
 #include "agent/pg/pg.h"
+#include "agent/route/bouncerchain.h"
+#include "agent/route/bouncerfile.h"
+#include "agent/route/console.h"
 
 #define STATE_BYTES_MIN (16 << 20)	/* jobs, tokens, the node's own files during a rebuild */
 

@@ -10,13 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/bouncerchain.h"
-#include "agent/bouncerfile.h"
-#include "agent/bouncerini.h"
 #include "agent/core/config.h"
-#include "agent/endpoint.h"
 #include "agent/facts.h"
 #include "agent/job/params.h"
+#include "agent/route/bouncerchain.h"
+#include "agent/route/bouncerfile.h"
+#include "agent/route/bouncerini.h"
+#include "agent/route/console.h"
+#include "agent/route/endpoint.h"
 
 #define PATIENCE_MS 2000		/* for one answer */
 #define SERVERS_MAX 2000
@@ -86,10 +87,10 @@ servers_of(PGresult *res)
 
 	for (int row = 0; row < PQntuples(res) && row < SERVERS_MAX; row++)
 	{
-		const char *database = proof_column(res, row, "database");
-		const char *user = proof_column(res, row, "user");
-		const char *pid = proof_column(res, row, "remote_pid");
-		const char *link = proof_column(res, row, "link");
+		const char *database = admin_column(res, row, "database");
+		const char *user = admin_column(res, row, "user");
+		const char *pid = admin_column(res, row, "remote_pid");
+		const char *link = admin_column(res, row, "link");
 
 		if (database && user && pid && atoi(pid) > 0)
 			json_array_append_new(rows, json_pack("{s:s, s:s, s:i, s:b}", "database", database, "user", user, "pid",

@@ -27,7 +27,7 @@
 #include "agent/http/server.h"
 #include "agent/job/executor.h"
 #include "agent/job/known.h"
-#include "agent/pgbouncer.h"
+#include "agent/route/pause.h"
 #include "agent/tokenfile.h"
 #include "common/names.h"
 

@@ -20,13 +20,14 @@
 #include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/leftovers.h"
-#include "agent/endpoint.h"
 #include "agent/job/child.h"
 #include "agent/job/epoch.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/originals.h"
 #include "agent/pg/postmaster.h"
 #include "agent/pg/serverlog.h"
+#include "agent/route/endpoint.h"
+#include "agent/route/pause.h"
 #include "agent/test/unit.h"
 
 static int	read_error;			/* errno of the reads that fail, 0: none does */

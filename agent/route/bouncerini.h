@@ -9,8 +9,8 @@
  *
  * Entries before the first section count as databases: an included file goes on in the section of its includer.
  */
-#ifndef PINGPONG_AGENT_BOUNCERINI_H
-#define PINGPONG_AGENT_BOUNCERINI_H
+#ifndef PINGPONG_AGENT_ROUTE_BOUNCERINI_H
+#define PINGPONG_AGENT_ROUTE_BOUNCERINI_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -82,4 +82,4 @@ extern bool bouncer_name_valid(const char *name);	/* PgBouncer can read it in fr
 extern bool bouncer_extra_valid(const char *text);	/* key=value, only keys that lead nowhere else */
 extern bool bouncer_text_valid(const char *text);	/* nothing that would break out of a line */
 
-#endif							/* PINGPONG_AGENT_BOUNCERINI_H */
+#endif							/* PINGPONG_AGENT_ROUTE_BOUNCERINI_H */

@@ -15,17 +15,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/bouncerfile.h"
-#include "agent/bouncerini.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
-#include "agent/core/config.h"
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
-#include "agent/endpoint.h"
 #include "agent/job/params.h"
-#include "agent/pgbouncer.h"
+#include "agent/route/bouncerfile.h"
+#include "agent/route/bouncerini.h"
+#include "agent/route/pause.h"
+#include "agent/route/proof.h"
+#include "agent/route/resume.h"
 
 #define BACKEND_WAIT_MS 5000
 #define RESUME_TIMEOUT_MS 10000

@@ -8,15 +8,14 @@
  * let go on, and put back when they have had the time to come through.  An agent that dies
  * in between leaves the low setting until PgBouncer's next RELOAD.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
-#include "agent/core/config.h"
 #include "agent/core/log.h"
-#include "agent/endpoint.h"
+#include "agent/route/console.h"
+#include "agent/route/retry.h"
 
 #define SHORT_RETRY "0.02"
 #define SHORT_FOR_MS 3000
@@ -95,7 +94,7 @@ logins(PGresult *pools, json_t *databases)
 
 	for (int i = 0; i < PQntuples(pools); i++)
 	{
-		const char *of_pool = proof_column(pools, i, "sv_login");
+		const char *of_pool = admin_column(pools, i, "sv_login");
 
 		if (of_pool && (!databases || json_object_get(databases, PQgetvalue(pools, i, 0))))
 			n += atoi(of_pool);

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/bouncerini.h"
 #include "agent/core/alloc.h"
 #include "agent/core/text.h"
+#include "agent/route/bouncerini.h"
 
 #define SPACE " \t\n\v\f\r"
 #define BARE_NAME "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-*"

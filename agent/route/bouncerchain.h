@@ -2,8 +2,8 @@
  * bouncerchain.h
  *		The files that PgBouncer reads, from its main one through every %include, as far as we may read them.
  */
-#ifndef PINGPONG_AGENT_BOUNCERCHAIN_H
-#define PINGPONG_AGENT_BOUNCERCHAIN_H
+#ifndef PINGPONG_AGENT_ROUTE_BOUNCERCHAIN_H
+#define PINGPONG_AGENT_ROUTE_BOUNCERCHAIN_H
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -21,4 +21,4 @@ typedef struct BouncerChain
 extern void bouncer_chain_look(const char *main_file, const char *file, BouncerChain *chain);
 extern void bouncer_chain_free(BouncerChain *chain);
 
-#endif							/* PINGPONG_AGENT_BOUNCERCHAIN_H */
+#endif							/* PINGPONG_AGENT_ROUTE_BOUNCERCHAIN_H */

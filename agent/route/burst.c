@@ -11,21 +11,23 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "agent/core/clock.h"
-#include "agent/core/config.h"
 #include "agent/core/text.h"
-#include "agent/endpoint.h"
+#include "agent/route/burst.h"
+#include "agent/route/console.h"
 
 /*
  * PgBouncer closes a console of which it reads a part of a message.  So whole messages go in one piece (its buffer
  * takes 4096 bytes, a network's packet some 1400), and the next piece when that one has been read.
  */
 #define CHUNK 1200
+#define BURST_AGAIN_MS 20
 #define MARK "SHOW VERSION"		/* is answered behind a PAUSE, whether that is or not */
 
 bool

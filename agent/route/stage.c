@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/bouncerfile.h"
-#include "agent/bouncerini.h"
-#include "agent/bouncerorder.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
 #include "agent/core/log.h"
-#include "agent/endpoint.h"
+#include "agent/route/bouncerfile.h"
+#include "agent/route/bouncerini.h"
+#include "agent/route/endpoint.h"
+#include "agent/route/stage.h"
 
 char *
 stage_text(json_t *databases, const char *text, const char *host, int port, char *why, size_t why_size)

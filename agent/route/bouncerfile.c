@@ -12,10 +12,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "agent/bouncerfile.h"
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
+#include "agent/route/bouncerfile.h"
 
 #define FILE_MAX (1024 * 1024)
 #define ACL "system.posix_acl_access"

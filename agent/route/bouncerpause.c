@@ -1,6 +1,6 @@
 /*
- * pgbouncer.c
- *		pgbouncer.pause, .commit, .release; what all orders to a PgBouncer begin with.
+ * bouncerpause.c
+ *		pgbouncer.pause.
  *
  * PAUSE is answered when the last transaction (transaction pooling) or client (session
  * pooling) has gone, so it has a connection of its own, whose answers nobody counts on:
@@ -9,99 +9,29 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "agent/actions.h"
-#include "agent/bouncerfile.h"
-#include "agent/bouncerini.h"
-#include "agent/bouncerorder.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
-#include "agent/core/config.h"
-#include "agent/core/log.h"
 #include "agent/core/text.h"
-#include "agent/endpoint.h"
-#include "agent/job/action.h"
 #include "agent/job/params.h"
 #include "agent/job/sqlstate.h"
-#include "agent/pgbouncer.h"
+#include "agent/route/bouncerorder.h"
+#include "agent/route/bouncerpause.h"
+#include "agent/route/burst.h"
+#include "agent/route/console.h"
+#include "agent/route/endpoint.h"
+#include "agent/route/pause.h"
+#include "agent/route/retry.h"
 
 #define RESUME_AFTER_MS 30000
 #define EFFECT_MS 1000			/* for PgBouncer to say that it is paused */
 #define LOGINS_MS 100
 #define LOOK_MS 5				/* for PAUSE to return, before the console is asked what it waits for */
 #define ANSWER_MS 2				/* PAUSE of a database without server connections returns sooner */
-#define RELOAD_AGAIN_MS 50
-
-static int
-database_fails(ActionContext *ctx, const char *name, json_t *extra)
-{
-	if (!bouncer_name_valid(name) || !json_is_string(extra) || !bouncer_text_valid(json_string_value(extra)))
-		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"databases\" must map names to connection settings");
-	if (!bouncer_extra_valid(json_string_value(extra)))
-		return action_fail(ctx, STATE_INVALID_PARAMETER,
-						   "a connection setting of database \"%s\" is not one that a route may have", name);
-	return 0;
-}
-
-int
-order_read(ActionContext *ctx, json_t *params, Order *order)
-{
-	const char *name = param_string(params, "endpoint", "");
-	const char *database;
-	json_t	   *extra;
-
-	order->bouncer = config_bouncer(ctx->config, name);
-	order->databases = json_object_get(params, "databases");
-	if (!order->bouncer)
-		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no PgBouncer \"%s\" is configured", name);
-	order->timeout_ms = param_int(params, "timeout_ms", admin_timeout_ms(order->bouncer));
-	if (!json_is_object(order->databases) || json_object_size(order->databases) == 0 ||
-		json_object_size(order->databases) > ENDPOINT_DATABASES_MAX)
-		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"databases\" must name 1 to %d databases",
-						   ENDPOINT_DATABASES_MAX);
-	json_object_foreach(order->databases, database, extra)
-		if (database_fails(ctx, database, extra) < 0)
-			return -1;
-	order->endpoint = endpoint_get(name);
-	return 0;
-}
-
-void
-order_lock(Order *order)
-{
-	pthread_mutex_lock(&order->endpoint->lock);
-	order->deadline = clock_monotonic_ms() + (double) order->timeout_ms;
-}
-
-/* The host goes into a line of the file. */
-bool
-order_place(json_t *params, const char **host, int *port)
-{
-	int64_t		number = param_int(params, "port", 0);
-
-	*host = param_string(params, "host", "");
-	*port = (int) number;
-	return **host && strlen(*host) < 256 && bouncer_text_valid(*host) && !strpbrk(*host, " '\\;#=,") &&
-		number >= 1 && number <= 65535;
-}
-
-PGresult *
-order_control(ActionContext *ctx, Order *order, const char *sql)
-{
-	char		error[256];
-	PGresult   *res = admin_control(order->endpoint, order->bouncer, sql, order->deadline, error, sizeof(error));
-
-	if (!res)
-		action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order->bouncer->name, error);
-	return res;
-}
-
-/* ---- pgbouncer.pause ---- */
 
 typedef struct Pause
 {
@@ -221,8 +151,8 @@ not_paused(Order *order, PGresult *shown)
 
 	json_object_foreach(order->databases, name, unused)
 	{
-		int			row = proof_row(shown, name);
-		const char *paused = row < 0 ? NULL : proof_column(shown, row, "paused");
+		int			row = admin_row(shown, name);
+		const char *paused = row < 0 ? NULL : admin_column(shown, row, "paused");
 
 		if (!paused || atoi(paused) == 0)
 			return name;
@@ -314,7 +244,7 @@ is_session_pool(PGresult *pools, const char *database, const char *user)
 {
 	for (int i = 0; i < PQntuples(pools); i++)
 	{
-		const char *mode = proof_column(pools, i, "pool_mode");
+		const char *mode = admin_column(pools, i, "pool_mode");
 
 		if (mode && strcmp(mode, "session") == 0 && strcmp(PQgetvalue(pools, i, 0), database) == 0 &&
 			strcmp(PQgetvalue(pools, i, 1), user) == 0)
@@ -327,10 +257,10 @@ is_session_pool(PGresult *pools, const char *database, const char *user)
 static bool
 holds_up(Order *order, PGresult *servers, int row, PGresult *pools, json_t *ignore)
 {
-	const char *database = proof_column(servers, row, "database");
-	const char *user = proof_column(servers, row, "user");
-	const char *link = proof_column(servers, row, "link");
-	const char *pid = proof_column(servers, row, "remote_pid");
+	const char *database = admin_column(servers, row, "database");
+	const char *user = admin_column(servers, row, "user");
+	const char *link = admin_column(servers, row, "link");
+	const char *pid = admin_column(servers, row, "remote_pid");
 
 	return database && user && link && link[0] && json_object_get(order->databases, database) &&
 		!is_session_pool(pools, database, user) && !in_list(ignore, pid ? atoi(pid) : 0);
@@ -344,8 +274,8 @@ busy_servers(PGresult *pools, json_t *databases)
 
 	for (int i = 0; i < PQntuples(pools); i++)
 	{
-		const char *active = proof_column(pools, i, "sv_active");
-		const char *tested = proof_column(pools, i, "sv_tested");
+		const char *active = admin_column(pools, i, "sv_active");
+		const char *tested = admin_column(pools, i, "sv_tested");
 
 		if (json_object_get(databases, PQgetvalue(pools, i, 0)))
 			n += (active ? atoi(active) : 0) + (tested ? atoi(tested) : 0);
@@ -427,41 +357,6 @@ wait_pause(ActionContext *ctx, Order *order, Pause *pause, int64_t patience_ms, 
 	return rc;
 }
 
-/*
- * What is left keeps its guard, and is over when that is.  A mark that could not be made
- * smaller does no harm: resumed twice is resumed.
- */
-static void
-end_databases(const AgentConfig *config, Order *order)
-{
-	Endpoint   *endpoint = order->endpoint;
-	const char *name;
-	json_t	   *unused;
-
-	json_object_foreach(order->databases, name, unused)
-		json_object_del(endpoint->paused, name);
-	if (json_object_size(endpoint->paused) > 0)
-	{
-		pause_mark(config, endpoint, endpoint->paused, &endpoint->pause_end);
-		return;
-	}
-	pause_clear(config, endpoint);
-	endpoint_end_pause(endpoint);
-}
-
-/* The lock is held.  What fails stays marked: the guard tries again at the deadline. */
-static int
-release(const AgentConfig *config, Order *order, char *error, size_t error_size)
-{
-	char		unused[8];
-	int			rc = admin_resume(order->endpoint, order->bouncer, order->databases, false, order->deadline,
-								  unused, sizeof(unused), error, error_size);
-
-	if (rc == 0)
-		end_databases(config, order);
-	return rc;
-}
-
 static void
 finish_pause(ActionContext *ctx, Order *order, Pause *pause, int rc)
 {
@@ -474,7 +369,7 @@ finish_pause(ActionContext *ctx, Order *order, Pause *pause, int rc)
 	if (rc < 0 && order->endpoint->generation == pause->generation)
 	{
 		order->deadline = clock_monotonic_ms() + 1000;
-		release(ctx->config, order, error, sizeof(error));
+		order_release(ctx->config, order, error, sizeof(error));
 	}
 	pthread_mutex_unlock(&order->endpoint->lock);
 	PQfinish(pause->conn);
@@ -521,207 +416,4 @@ action_pgbouncer_pause(ActionContext *ctx, json_t *params, json_t *result)
 	json_object_set_new(result, "pause_ms", json_real(clock_monotonic_ms() - start));
 	finish_pause(ctx, &order, &pause, rc);
 	return rc;
-}
-
-/* ---- pgbouncer.commit, pgbouncer.release ---- */
-
-/* The file leads to the new place.  Not durable yet: that is done when the clients go on. */
-static int
-write_file(Order *order, const char *host, int port, char *why, size_t why_size)
-{
-	char	   *text;
-	char	   *next = NULL;
-	int			rc = bouncer_file_read(order->bouncer->file, &text, why, why_size);
-
-	if (rc < 0)
-		return rc;
-	if (!stage_use(order, text, host, port))
-	{
-		next = stage_text(order->databases, text, host, port, why, why_size);
-		if (!next)
-			rc = -1;
-		else if (strcmp(next, text) != 0)
-			rc = bouncer_file_replace(order->bouncer->file, next, why, why_size);
-	}
-	free(next);
-	free(text);
-	return rc;
-}
-
-/* What counts is where PgBouncer says that its databases lead, whatever became of the RELOAD. */
-static int
-look(Order *order, const char *host, int port, const char *refusal, char *why, size_t why_size)
-{
-	PGresult   *shown = admin_control(order->endpoint, order->bouncer, "SHOW DATABASES", order->deadline, why,
-									  why_size);
-	int			rc = shown ? proof_leads(shown, order->databases, host, port, why, why_size) : -1;
-	size_t		len = strlen(why);
-
-	PQclear(shown);
-	if (rc == 0 && refusal[0])
-		log_warning("PgBouncer \"%s\" has taken over its databases, but said to RELOAD: %s", order->bouncer->name,
-					refusal);
-	if (rc < 0 && refusal[0])
-		snprintf(why + len, why_size - len, "; RELOAD: %s", refusal);
-	return rc;
-}
-
-/* RELOAD, and only then RESUME: nobody knows yet what a RELOAD does here. */
-static int
-go_on_seen(const AgentConfig *config, Order *order, const char *host, int port, char *why, size_t why_size)
-{
-	char		refusal[256] = "";
-	PGresult   *res = admin_control(order->endpoint, order->bouncer, "RELOAD", order->deadline, refusal,
-									sizeof(refusal));
-
-	if (res)
-		refusal[0] = '\0';
-	PQclear(res);
-	if (look(order, host, port, refusal, why, why_size) < 0)
-		return -1;
-	return release(config, order, why, why_size);
-}
-
-/*
- * RELOAD and RESUME in one go, then the look.  This run has proved a moment ago that a RELOAD takes effect, and a
- * client that logs in between the two makes PgBouncer begin a login at the new place which the pause breaks off, and
- * for that it refuses other clients.
- */
-static int
-go_on_proved(const AgentConfig *config, Order *order, const char *host, int port, json_t *result, char *why,
-			 size_t why_size)
-{
-	char		refusal[256];
-
-	if (admin_resume(order->endpoint, order->bouncer, order->databases, true, order->deadline, refusal,
-					 sizeof(refusal), why, why_size) < 0)
-		return -1;
-	json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
-	end_databases(config, order);
-	return look(order, host, port, refusal, why, why_size);
-}
-
-/* Again and again while there is time: behind the promotion nothing else helps. */
-static int
-lead_to(ActionContext *ctx, Order *order, const char *host, int port, json_t *result)
-{
-	const char *proved_run = order->endpoint->proved_run;
-	bool		proved = proved_run && strcmp(proved_run, ctx->run) == 0;
-	char		why[512] = "";
-	int			rc;
-
-	for (;;)
-	{
-		rc = write_file(order, host, port, why, sizeof(why));
-		if (rc == 0)
-			rc = proved ? go_on_proved(ctx->config, order, host, port, result, why, sizeof(why)) :
-				go_on_seen(ctx->config, order, host, port, why, sizeof(why));
-		proved = false;
-		if (rc == 0 || clock_monotonic_ms() + RELOAD_AGAIN_MS > order->deadline || action_cancelled(ctx))
-			break;
-		sleep_ms(RELOAD_AGAIN_MS);
-	}
-	if (rc == 0)
-	{
-		order->endpoint->probed = false;
-		if (!json_object_get(result, "resumed_ms"))
-			json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
-		return 0;
-	}
-	json_object_del(result, "resumed_ms");
-	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not lead to %s:%d: %s",
-				order->bouncer->name,
-				host, port, why);
-	action_hint(ctx, "PgBouncer's log says what stops its RELOAD.  It must read \"%s\".", order->bouncer->file);
-	return -1;
-}
-
-static void
-sync_file(ActionContext *ctx, json_t *params)
-{
-	const BouncerConfig *bouncer = config_bouncer(ctx->config, param_string(params, "endpoint", ""));
-	Endpoint   *endpoint = endpoint_get(bouncer->name);
-	char		why[512];
-
-	retry_soon(endpoint);
-	if (bouncer_file_sync(bouncer->file, why, sizeof(why)) < 0)
-		log_warning("PgBouncer \"%s\": %s", bouncer->name, why);
-	pthread_mutex_lock(&endpoint->lock);
-	if (!endpoint->paused)
-	{
-		endpoint_close_pausers(endpoint);
-		/* what was staged was not used: somebody has edited the file meanwhile */
-		if (endpoint->stage.run && strcmp(endpoint->stage.run, ctx->run) == 0)
-			stage_drop(endpoint, bouncer);
-	}
-	pthread_mutex_unlock(&endpoint->lock);
-}
-
-int
-action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result)
-{
-	const char *host;
-	int			port;
-	Order		order;
-	int			rc;
-
-	if (!order_place(params, &host, &port))
-		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new primary");
-	if (order_read(ctx, params, &order) < 0)
-		return -1;
-	order_lock(&order);
-	endpoint_note_ended(order.endpoint, ctx->run, order.databases);
-	rc = lead_to(ctx, &order, host, port, result);
-	pthread_mutex_unlock(&order.endpoint->lock);
-	if (rc == 0)
-		action_afterwards(ctx, sync_file, params);
-	else
-		retry_soon(order.endpoint);
-	return rc;
-}
-
-/* What prepare has left, when the run does not come to its commit. */
-static void
-tidy_up(ActionContext *ctx, json_t *params)
-{
-	const BouncerConfig *bouncer = config_bouncer(ctx->config, param_string(params, "endpoint", ""));
-	Endpoint   *endpoint = endpoint_get(bouncer->name);
-	char		error[256];
-
-	pthread_mutex_lock(&endpoint->lock);
-	if (!endpoint->paused)
-		endpoint_close_pausers(endpoint);
-	if (!endpoint->stage.run || strcmp(endpoint->stage.run, ctx->run) == 0)
-		stage_drop(endpoint, bouncer);
-	if (endpoint->probed)
-	{
-		PGresult   *res = admin_control(endpoint, bouncer, "RELOAD",
-										clock_monotonic_ms() + admin_timeout_ms(bouncer), error,
-										sizeof(error));
-
-		endpoint->probed = res == NULL;
-		PQclear(res);
-	}
-	pthread_mutex_unlock(&endpoint->lock);
-	retry_soon(endpoint);
-}
-
-int
-action_pgbouncer_release(ActionContext *ctx, json_t *params, json_t *result)
-{
-	char		error[256];
-	Order		order;
-	int			rc;
-
-	if (order_read(ctx, params, &order) < 0)
-		return -1;
-	order_lock(&order);
-	endpoint_note_ended(order.endpoint, ctx->run, order.databases);
-	rc = release(ctx->config, &order, error, sizeof(error));
-	pthread_mutex_unlock(&order.endpoint->lock);
-	if (rc < 0)
-		return action_fail(ctx, STATE_CONNECTION_FAILURE, "PgBouncer \"%s\": %s", order.bouncer->name, error);
-	json_object_set_new(result, "resumed_ms", json_real(clock_realtime_ms()));
-	action_afterwards(ctx, tidy_up, params);
-	return 0;
 }

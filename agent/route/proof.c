@@ -13,41 +13,26 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "agent/bouncerfile.h"
-#include "agent/bouncerini.h"
 #include "agent/core/clock.h"
-#include "agent/core/config.h"
-#include "agent/endpoint.h"
+#include "agent/route/bouncerfile.h"
+#include "agent/route/bouncerini.h"
+#include "agent/route/burst.h"
+#include "agent/route/console.h"
+#include "agent/route/proof.h"
+#include "agent/route/retry.h"
 
 #define APPEARS_MS 500
 #define LOOK_AGAIN_MS 20
 #define LOGINS_MS 200
 
-const char *
-proof_column(PGresult *res, int row, const char *column)
-{
-	int			number = PQfnumber(res, column);
-
-	return number < 0 || PQgetisnull(res, row, number) ? NULL : PQgetvalue(res, row, number);
-}
-
-int
-proof_row(PGresult *shown, const char *database)
-{
-	for (int i = 0; i < PQntuples(shown); i++)
-		if (strcmp(PQgetvalue(shown, i, 0), database) == 0)
-			return i;
-	return -1;
-}
-
 static int
 row_leads(PGresult *shown, const char *name, const char *extra, const char *host, int port, char *why,
 		  size_t why_size)
 {
-	int			row = proof_row(shown, name);
-	const char *is_host = row < 0 ? NULL : proof_column(shown, row, "host");
-	const char *is_port = row < 0 ? NULL : proof_column(shown, row, "port");
-	const char *is_dbname = row < 0 ? NULL : proof_column(shown, row, "database");
+	int			row = admin_row(shown, name);
+	const char *is_host = row < 0 ? NULL : admin_column(shown, row, "host");
+	const char *is_port = row < 0 ? NULL : admin_column(shown, row, "port");
+	const char *is_dbname = row < 0 ? NULL : admin_column(shown, row, "database");
 	char	   *dbname = bouncer_value(extra, "dbname");
 	int			rc = -1;
 
@@ -116,7 +101,7 @@ wait_for_probe(Endpoint *endpoint, const BouncerConfig *bouncer, const char *pro
 	for (;;)
 	{
 		PGresult   *shown = admin_control(endpoint, bouncer, "SHOW DATABASES", deadline, why, why_size);
-		bool		there = shown && proof_row(shown, probe) >= 0;
+		bool		there = shown && admin_row(shown, probe) >= 0;
 
 		PQclear(shown);
 		if (!shown || there)

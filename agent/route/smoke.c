@@ -5,18 +5,14 @@
  * The statement is the route's, so that it is a row; who sends it and where to is the agent's configuration, where
  * secrets belong.  It must give one row whose first column is true.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "agent/actions.h"
-#include "agent/bouncerorder.h"
 #include "agent/core/config.h"
-#include "agent/endpoint.h"
-#include "agent/job/action.h"
 #include "agent/job/params.h"
 #include "agent/job/sqlstate.h"
 #include "agent/pg/pg.h"
+#include "agent/route/console.h"
+#include "agent/route/smoke.h"
 
 int
 smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, int timeout_ms)

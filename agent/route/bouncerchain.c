@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/bouncerchain.h"
-#include "agent/bouncerfile.h"
-#include "agent/bouncerini.h"
+#include "agent/route/bouncerchain.h"
+#include "agent/route/bouncerfile.h"
+#include "agent/route/bouncerini.h"
 
 #define INCLUDE_MAX 10			/* PgBouncer's own limit */
 

@@ -6,8 +6,8 @@
  * list, and renamed over it: a reader sees the old one or the new one.  A symbolic link stays, its target is
  * replaced.  All functions return 0, or -1 with the reason in one line.
  */
-#ifndef PINGPONG_AGENT_BOUNCERFILE_H
-#define PINGPONG_AGENT_BOUNCERFILE_H
+#ifndef PINGPONG_AGENT_ROUTE_BOUNCERFILE_H
+#define PINGPONG_AGENT_ROUTE_BOUNCERFILE_H
 
 #include <stddef.h>
 
@@ -31,4 +31,4 @@ extern int	bouncer_file_sync(const char *path, char *why, size_t why_size);
 /* All of it at once, without touching what is staged; durable as above. */
 extern int	bouncer_file_replace(const char *path, const char *text, char *why, size_t why_size);
 
-#endif							/* PINGPONG_AGENT_BOUNCERFILE_H */
+#endif							/* PINGPONG_AGENT_ROUTE_BOUNCERFILE_H */

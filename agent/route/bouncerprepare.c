@@ -5,21 +5,24 @@
  * It is proved that PgBouncer reads our file and that RELOAD takes effect, the next version of the file is on disk,
  * and a console for the PAUSE is open.  Whatever stands against the move ends the run here.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/actions.h"
-#include "agent/bouncerchain.h"
-#include "agent/bouncerfile.h"
-#include "agent/bouncerini.h"
-#include "agent/bouncerorder.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
-#include "agent/endpoint.h"
-#include "agent/job/action.h"
 #include "agent/job/params.h"
 #include "agent/job/sqlstate.h"
+#include "agent/route/bouncerchain.h"
+#include "agent/route/bouncerfile.h"
+#include "agent/route/bouncerini.h"
+#include "agent/route/bouncerorder.h"
+#include "agent/route/bouncerprepare.h"
+#include "agent/route/console.h"
+#include "agent/route/endpoint.h"
+#include "agent/route/proof.h"
+#include "agent/route/retry.h"
+#include "agent/route/smoke.h"
+#include "agent/route/stage.h"
 
 /* What the console says, one answer a question */
 typedef struct Console
@@ -66,7 +69,7 @@ static const char *
 pool_mode_of(Console *console, int row)
 {
 	const char *name = PQgetvalue(console->databases, row, 0);
-	const char *mode = proof_column(console->databases, row, "pool_mode");
+	const char *mode = admin_column(console->databases, row, "pool_mode");
 
 	if (!mode)
 		mode = setting(console->config, "pool_mode");
@@ -74,7 +77,7 @@ pool_mode_of(Console *console, int row)
 		mode = "session";
 	for (int i = 0; i < PQntuples(console->pools); i++)
 	{
-		const char *of_pool = proof_column(console->pools, i, "pool_mode");
+		const char *of_pool = admin_column(console->pools, i, "pool_mode");
 
 		if (of_pool && strcmp(PQgetvalue(console->pools, i, 0), name) == 0 && strcmp(of_pool, mode) != 0)
 			return "mixed";
@@ -89,7 +92,7 @@ clients_of(Console *console, const char *database)
 
 	for (int i = 0; i < PQntuples(console->pools); i++)
 	{
-		const char *active = proof_column(console->pools, i, "cl_active");
+		const char *active = admin_column(console->pools, i, "cl_active");
 
 		if (active && strcmp(PQgetvalue(console->pools, i, 0), database) == 0)
 			n += atoi(active);
@@ -101,10 +104,10 @@ static void
 report_database(Console *console, int row, json_t *result)
 {
 	const char *name = PQgetvalue(console->databases, row, 0);
-	const char *host = proof_column(console->databases, row, "host");
-	const char *port = proof_column(console->databases, row, "port");
-	const char *paused = proof_column(console->databases, row, "paused");
-	const char *disabled = proof_column(console->databases, row, "disabled");
+	const char *host = admin_column(console->databases, row, "host");
+	const char *port = admin_column(console->databases, row, "port");
+	const char *paused = admin_column(console->databases, row, "paused");
+	const char *disabled = admin_column(console->databases, row, "disabled");
 	const char *mode = pool_mode_of(console, row);
 
 	json_object_set_new(json_object_get(result, "pool_mode"), name, json_string(mode));
@@ -147,7 +150,7 @@ check_lines(ActionContext *ctx, Order *order, Console *console, const char *text
 	json_object_foreach(order->databases, name, unused)
 	{
 		char	   *entry = rc == 0 ? bouncer_entry(text, name) : NULL;
-		bool		known = proof_row(console->databases, name) >= 0;
+		bool		known = admin_row(console->databases, name) >= 0;
 
 		if (rc == 0 && !entry && !star)
 		{
