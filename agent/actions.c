@@ -7,6 +7,7 @@
  */
 #include "agent/action/retire.h"
 #include "agent/actions.h"
+#include "agent/facts/facts.h"
 #include "agent/route/bouncercommit.h"
 #include "agent/route/bouncerpause.h"
 #include "agent/route/bouncerprepare.h"

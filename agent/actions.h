@@ -10,7 +10,6 @@
 extern const ActionEntry all_actions[];	/* ends with an entry without a name */
 
 /* The actions, one file a family */
-extern int	action_facts(ActionContext *ctx, json_t *params, json_t *result);	/* facts.c */
 extern int	action_pg_checkpoint(ActionContext *ctx, json_t *params, json_t *result);	/* settings.c */
 extern int	action_pg_query(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_note(ActionContext *ctx, json_t *params, json_t *result);

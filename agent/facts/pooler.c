@@ -1,5 +1,5 @@
 /*
- * facts_pooler.c
+ * pooler.c
  *		Facts about the poolers that we administer: what their consoles say, and their files.
  *
  * Only looked at: the file is not touched and nothing is reloaded.  Whether RELOAD takes effect is proved by
@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/core/config.h"
-#include "agent/facts.h"
+#include "agent/facts/pooler.h"
 #include "agent/job/params.h"
 #include "agent/route/bouncerchain.h"
 #include "agent/route/bouncerfile.h"

@@ -1,5 +1,5 @@
 /*
- * facts_restore.c
+ * restore.c
  *		How long the server's restore_command takes to say that it has no such file.
  *
  * A standby asks it while it is promoted (for the next segment, for the next timeline), so
@@ -15,10 +15,10 @@
 
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
-#include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/text.h"
-#include "agent/facts.h"
+#include "agent/facts/error.h"
+#include "agent/facts/restore.h"
 #include "agent/job/child.h"
 #include "agent/pg/pg.h"
 

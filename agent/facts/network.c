@@ -1,5 +1,5 @@
 /*
- * facts_network.c
+ * network.c
  *		Facts about others: connections that are tried for real because a move will need them.
  */
 #include <errno.h>
@@ -12,8 +12,7 @@
 #include <unistd.h>
 
 #include "agent/core/clock.h"
-#include "agent/core/config.h"
-#include "agent/facts.h"
+#include "agent/facts/network.h"
 #include "agent/job/params.h"
 #include "agent/pg/pg.h"
 

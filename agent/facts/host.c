@@ -1,5 +1,5 @@
 /*
- * facts_host.c
+ * host.c
  *		Facts about the host: names, clock, memory, disks, who else manages PostgreSQL,
  *		and whether we could start and stop our server.
  */
@@ -21,8 +21,8 @@
 
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
-#include "agent/core/config.h"
-#include "agent/facts.h"
+#include "agent/facts/error.h"
+#include "agent/facts/host.h"
 #include "agent/pg/layout.h"
 #include "agent/pg/paths.h"
 #include "agent/pg/postmaster.h"

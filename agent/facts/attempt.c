@@ -1,5 +1,5 @@
 /*
- * facts_attempt.c
+ * attempt.c
  *		Questions that may take their time (a connection across a firewall, a name server, a
  *		site's command): each in a thread of its own, and given up at a deadline.
  *
@@ -8,13 +8,12 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "agent/core/alloc.h"
-#include "agent/core/config.h"
-#include "agent/facts.h"
+#include "agent/facts/attempt.h"
+#include "agent/facts/error.h"
 
 struct Attempt
 {

@@ -1,5 +1,5 @@
 /*
- * facts_postgres.c
+ * postgres.c
  *		Facts about our PostgreSQL: one statement a part, each answering with one JSON value.
  *
  * Whole rows of a view are taken with to_jsonb(), so that columns which only newer
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/core/config.h"
-#include "agent/facts.h"
+#include "agent/facts/error.h"
+#include "agent/facts/postgres.h"
 #include "agent/pg/pg.h"
 
 #define STATEMENT_TIMEOUT_MS 2000

@@ -6,32 +6,21 @@
  * It only reads, and holds no secret: connection strings, passwords and commands that
  * may contain them are left out or masked.  What may take its time is asked beside the rest.
  */
-#include <stdarg.h>
-#include <stdio.h>
-
-#include "agent/actions.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
-#include "agent/facts.h"
+#include "agent/facts/attempt.h"
+#include "agent/facts/error.h"
+#include "agent/facts/facts.h"
+#include "agent/facts/host.h"
+#include "agent/facts/network.h"
+#include "agent/facts/pooler.h"
+#include "agent/facts/postgres.h"
+#include "agent/facts/restore.h"
 #include "agent/job/epoch.h"
 #include "common/names.h"
 
 #define MAX_CONNECTS 8
 #define PATIENCE_MS 4000		/* for what is tried for real; the worker waits 5 s */
-
-json_t *
-facts_error(const char *format,...)
-{
-	char		message[512];
-	va_list		args;
-	json_t	   *text;
-
-	va_start(args, format);
-	vsnprintf(message, sizeof(message), format, args);
-	va_end(args);
-	text = json_string(message);
-	return json_pack("{s:o}", "error", text ? text : json_string("the error is not valid UTF-8"));
-}
 
 /* The answers, each beside what was asked. */
 static json_t *
