@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "agent/actions.h"
-#include "agent/check.h"
+#include "agent/check/check.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
 #include "agent/core/files.h"

@@ -8,8 +8,6 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <pwd.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -17,61 +15,19 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "agent/check.h"
+#include "agent/check/check.h"
+#include "agent/check/pooler.h"
+#include "agent/check/postgres.h"
+#include "agent/check/say.h"
+#include "agent/check/tls.h"
 #include "agent/core/address.h"
 #include "agent/core/alloc.h"
+#include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
 #include "agent/http/listen.h"
-#include "agent/pg/pg.h"
-#include "agent/route/bouncerchain.h"
-#include "agent/route/bouncerfile.h"
-#include "agent/route/console.h"
 
 #define STATE_BYTES_MIN (16 << 20)	/* jobs, tokens, the node's own files during a rebuild */
-
-static int	failures;
-
-static void
-say(const char *word, const char *format, va_list args)
-{
-	printf("%-4s ", word);
-	vprintf(format, args);
-	printf("\n");
-}
-
-void
-check_say(bool ok, const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	say(ok ? "ok" : "FAIL", format, args);
-	va_end(args);
-	failures += !ok;
-}
-
-void
-check_warn(const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	say("warn", format, args);
-	va_end(args);
-}
-
-bool
-check_readable(const char *what, const char *path)
-{
-	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0)
-		check_say(false, "%s %s cannot be read: %s", what, path, strerror(errno));
-	else
-		close(fd);
-	return fd >= 0;
-}
 
 static void
 check_user(void)
@@ -168,59 +124,7 @@ check_listen_address(const AgentConfig *config)
 		unlink(address.address.unix_.sun_path);
 }
 
-/* ---- the others ---- */
-
-/* The configuration is looked at as far as we may read it; that RELOAD takes effect is tried by each run. */
-static void
-check_bouncer_file(const BouncerConfig *bouncer, const char *main_file)
-{
-	char		why[512];
-	BouncerChain chain;
-	bool		replaceable = bouncer_file_check(bouncer->file, why, sizeof(why)) == 0;
-
-	check_say(replaceable, "file %s can be replaced%s%s", bouncer->file, replaceable ? "" : ": ", replaceable ? "" : why);
-	if (!main_file)
-		return;
-	bouncer_chain_look(main_file, bouncer->file, &chain);
-	if (chain.included || chain.complete || chain.broken)
-		check_say(chain.included && !chain.broken, "PgBouncer's %s includes %s%s%s", main_file, bouncer->file,
-			   chain.broken || !chain.included ? ": " : "", chain.broken || !chain.included ? chain.trouble : "");
-	bouncer_chain_free(&chain);
-}
-
-static void
-check_smoke(const BouncerConfig *bouncer)
-{
-	char		error[256];
-	PGconn	   *conn = pg_remote(bouncer->smoke, NULL, 0, false, error, sizeof(error));
-
-	check_say(conn != NULL, "connection \"smoke\" through PgBouncer %s%s%s", bouncer->name, conn ? "" : ": ", conn ? "" : error);
-	check_conninfo("smoke", bouncer->smoke);
-	PQfinish(conn);
-}
-
-static void
-check_bouncer(const BouncerConfig *bouncer)
-{
-	char		error[256];
-	PGconn	   *conn = admin_connect(bouncer, error, sizeof(error));
-	PGresult   *res = conn ? admin_query(conn, "SHOW CONFIG", admin_timeout_ms(bouncer), error, sizeof(error)) : NULL;
-	char	   *main_file = NULL;
-
-	check_say(res != NULL, "console of PgBouncer %s%s%s", bouncer->name, res ? "" : ": ", res ? "" : error);
-	if (!conn)
-		printf("     \"admin\" needs a user of PgBouncer's admin_users, or over the unix socket user=pgbouncer where the agent "
-			   "runs as PgBouncer's own user\n");
-	for (int i = 0; res && i < PQntuples(res); i++)
-		if (strcmp(PQgetvalue(res, i, 0), "conffile") == 0)
-			main_file = PQgetvalue(res, i, 1);
-	check_bouncer_file(bouncer, main_file);
-	check_conninfo("admin", bouncer->admin);
-	if (bouncer->smoke)
-		check_smoke(bouncer);
-	PQclear(res);
-	PQfinish(conn);
-}
+/* ---- hooks ---- */
 
 /* Whoever can change a hook can do what the agent can. */
 static void
@@ -262,5 +166,5 @@ check_run(const char *path)
 	for (int i = 0; i < config->n_hooks; i++)
 		check_hook(&config->hooks[i]);
 	config_free(config);
-	return failures ? 1 : 0;
+	return check_failures ? 1 : 0;
 }

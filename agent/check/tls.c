@@ -1,13 +1,12 @@
 /*
- * checktls.c
+ * tls.c
  *		--check: certificates and keys, ours and those of who may control.
  */
-#include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#include "agent/check.h"
-#include "agent/core/config.h"
+#include "agent/check/say.h"
+#include "agent/check/tls.h"
 #include "agent/http/certificate.h"
 
 #define DAY_S 86400
