@@ -5,7 +5,12 @@
  * All are idempotent; RESUMABLE is for those that somebody waits for across a restart
  * of the agent.  A hook is not: what it did so far is known to nobody.
  */
+#include "agent/action/hook.h"
+#include "agent/action/promote.h"
 #include "agent/action/retire.h"
+#include "agent/action/settings.h"
+#include "agent/action/slots.h"
+#include "agent/action/small.h"
 #include "agent/actions.h"
 #include "agent/facts/facts.h"
 #include "agent/route/bouncercommit.h"

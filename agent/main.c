@@ -16,6 +16,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "agent/action/tokenfile.h"
 #include "agent/actions.h"
 #include "agent/check/check.h"
 #include "agent/core/alloc.h"
@@ -28,7 +29,6 @@
 #include "agent/job/executor.h"
 #include "agent/job/known.h"
 #include "agent/route/pause.h"
-#include "agent/tokenfile.h"
 #include "common/names.h"
 
 #define DEFAULT_CONFIG "/etc/pingpong-agent/agent.ini"

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/action/settings.h"
 #include "agent/actions.h"
 #include "agent/core/clock.h"
 #include "agent/core/files.h"
@@ -36,7 +37,6 @@
 #include "agent/pg/stop.h"
 #include "agent/rejoin.h"
 #include "agent/rejoin_rule.h"
-#include "agent/settings.h"
 
 #define REJOIN_TIMEOUT_MS 3600000
 #define QUERY_TIMEOUT_MS 10000

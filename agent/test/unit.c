@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/action/token.h"
 #include "agent/core/address.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
@@ -24,7 +25,6 @@
 #include "agent/rejoin_rule.h"
 #include "agent/source.h"
 #include "agent/test/unit.h"
-#include "agent/token.h"
 #include "common/names.h"
 
 static int	tests;

@@ -2,8 +2,8 @@
  * token.h
  *		The promote token: what may happen to it, as pure functions.
  */
-#ifndef PINGPONG_AGENT_TOKEN_H
-#define PINGPONG_AGENT_TOKEN_H
+#ifndef PINGPONG_AGENT_ACTION_TOKEN_H
+#define PINGPONG_AGENT_ACTION_TOKEN_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -82,4 +82,4 @@ extern bool token_changes(const Token *token, const TokenDecision *decision);
 
 extern const char *token_state_name(TokenState state);
 
-#endif							/* PINGPONG_AGENT_TOKEN_H */
+#endif							/* PINGPONG_AGENT_ACTION_TOKEN_H */

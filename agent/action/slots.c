@@ -4,8 +4,7 @@
  */
 #include <string.h>
 
-#include "agent/actions.h"
-#include "agent/job/action.h"
+#include "agent/action/slots.h"
 #include "agent/job/sqlstate.h"
 #include "agent/pg/pg.h"
 #include "common/names.h"

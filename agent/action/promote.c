@@ -15,11 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/actions.h"
+#include "agent/action/promote.h"
+#include "agent/action/token.h"
+#include "agent/action/tokenfile.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/memory.h"
-#include "agent/job/action.h"
 #include "agent/job/epoch.h"
 #include "agent/job/params.h"
 #include "agent/job/sqlstate.h"
@@ -27,8 +28,6 @@
 #include "agent/pg/formats.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/stop.h"
-#include "agent/token.h"
-#include "agent/tokenfile.h"
 #include "common/names.h"
 
 #define QUERY_TIMEOUT_MS 2000

@@ -5,11 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/actions.h"
+#include "agent/action/hook.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
 #include "agent/core/text.h"
-#include "agent/job/action.h"
 #include "agent/job/child.h"
 #include "agent/job/params.h"
 #include "agent/job/sqlstate.h"

@@ -13,13 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/action/tokenfile.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
 #include "agent/job/params.h"
 #include "agent/job/sqlstate.h"
-#include "agent/tokenfile.h"
 
 #define FILE_MAX (64 * 1024)
 #define ROOM_BYTES (32 * 1024)	/* the timeline has at most as many steps as a runbook */

@@ -13,7 +13,7 @@
  */
 #include <string.h>
 
-#include "agent/token.h"
+#include "agent/action/token.h"
 #include "common/names.h"
 
 static const char *const names[] = {

@@ -2,11 +2,11 @@
  * tokenfile.h
  *		The promote token on disk: state_dir/token/RUN.json, and the room to change it.
  */
-#ifndef PINGPONG_AGENT_TOKENFILE_H
-#define PINGPONG_AGENT_TOKENFILE_H
+#ifndef PINGPONG_AGENT_ACTION_TOKENFILE_H
+#define PINGPONG_AGENT_ACTION_TOKENFILE_H
 
 #include "agent/job/action.h"
-#include "agent/token.h"
+#include "agent/action/token.h"
 
 /*
  * The token with what stands beside it in its file: what the old primary measured, for the new one's worker. Each
@@ -49,4 +49,4 @@ extern int64_t token_promoted_epoch(const AgentConfig *config);
 extern void token_lock(void);
 extern void token_unlock(void);
 
-#endif							/* PINGPONG_AGENT_TOKENFILE_H */
+#endif							/* PINGPONG_AGENT_ACTION_TOKENFILE_H */
