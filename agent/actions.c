@@ -13,6 +13,7 @@
 #include "agent/action/small.h"
 #include "agent/actions.h"
 #include "agent/facts/facts.h"
+#include "agent/rejoin/run.h"
 #include "agent/route/bouncercommit.h"
 #include "agent/route/bouncerpause.h"
 #include "agent/route/bouncerprepare.h"

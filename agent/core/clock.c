@@ -57,3 +57,9 @@ sleep_ms(int ms)
 	while (nanosleep(&left, &left) < 0 && errno == EINTR)
 		;
 }
+
+double
+clock_earlier(double a, double b)
+{
+	return a < b ? a : b;
+}

@@ -289,6 +289,16 @@ pg_value(PGconn *conn, const char *sql)
 	return value;
 }
 
+bool
+pg_is_true(PGconn *conn, const char *sql)
+{
+	char	   *value = pg_value(conn, sql);
+	bool		yes = value && strcmp(value, "t") == 0;
+
+	free(value);
+	return yes;
+}
+
 char *
 pg_pingpong_database(PGconn *conn)
 {

@@ -6,6 +6,7 @@
 #define PINGPONG_AGENT_PG_PG_H
 
 #include <libpq-fe.h>
+#include <stdbool.h>
 
 #include "agent/job/action.h"
 
@@ -38,6 +39,7 @@ extern PGresult *pg_query_or_fail(ActionContext *ctx, PGconn *conn, const char *
 
 /* The first column of the first row, malloc'd; NULL: no row, SQL NULL or an error. */
 extern char *pg_value(PGconn *conn, const char *sql);
+extern bool pg_is_true(PGconn *conn, const char *sql);	/* is that value "t"? */
 
 /* Fails the job with the connection's present error. */
 extern int	pg_fail(ActionContext *ctx, PGconn *conn, PGresult *res, const char *what);

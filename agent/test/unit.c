@@ -22,8 +22,8 @@
 #include "agent/job/params.h"
 #include "agent/job/view.h"
 #include "agent/pg/formats.h"
-#include "agent/rejoin_rule.h"
-#include "agent/source.h"
+#include "agent/rejoin/history.h"
+#include "agent/rejoin/rule.h"
 #include "agent/test/unit.h"
 #include "common/names.h"
 

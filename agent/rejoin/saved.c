@@ -22,7 +22,7 @@
 #include "agent/job/action.h"
 #include "agent/job/sqlstate.h"
 #include "agent/pg/layout.h"
-#include "agent/rejoin.h"
+#include "agent/rejoin/saved.h"
 
 #define DEPTH_MAX 8				/* of folders in folders: more is no configuration */
 #define WHOLE ".whole"			/* in the folder: all that the node had is here */

@@ -7,7 +7,6 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,8 +25,10 @@
 #include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/standby.h"
-#include "agent/rejoin.h"
-#include "agent/source.h"
+#include "agent/rejoin/basebackup.h"
+#include "agent/rejoin/saved.h"
+#include "agent/rejoin/source.h"
+#include "agent/rejoin/tool.h"
 
 /* A role that may not know a size does without the check of room. */
 #define SPACES_SQL \

@@ -7,7 +7,6 @@
  * and would run one for it, but not with a configuration that lies elsewhere and names another data directory: that is
  * done here.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,8 +21,10 @@
 #include "agent/pg/layout_move.h"
 #include "agent/pg/paths.h"
 #include "agent/pg/standby.h"
-#include "agent/rejoin.h"
-#include "agent/source.h"
+#include "agent/rejoin/rewind.h"
+#include "agent/rejoin/saved.h"
+#include "agent/rejoin/source.h"
+#include "agent/rejoin/tool.h"
 
 static void
 remove_file(const char *directory, const char *name)

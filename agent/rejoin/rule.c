@@ -1,5 +1,5 @@
 /*
- * rejoin_rule.c
+ * rule.c
  *		May a node be made a standby of that source, and by which ways: a pure function of facts.
  *
  * What a client was promised may be on a server that looks broken, and the one who orders may be the stale side. So
@@ -8,7 +8,7 @@
  * says so). Without the proof it is refused; words from an operator (`risk`) take its place, but not between two
  * clusters.
  */
-#include "agent/rejoin_rule.h"
+#include "agent/rejoin/rule.h"
 
 static const char *const verdict_texts[] = {
 	[REJOIN_ALLOWED] = "can be made a standby",

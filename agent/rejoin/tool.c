@@ -20,7 +20,7 @@
 #include "agent/job/sqlstate.h"
 #include "agent/pg/layout.h"
 #include "agent/pg/postmaster.h"
-#include "agent/rejoin.h"
+#include "agent/rejoin/tool.h"
 
 #define LEFTOVER_MS 10000
 #define POLL_MS 5

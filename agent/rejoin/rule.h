@@ -1,5 +1,5 @@
 /*
- * rejoin_rule.h
+ * rule.h
  *		May a node be made a standby of that source, and by which ways: a pure function of facts.
  */
 #ifndef PINGPONG_AGENT_REJOIN_RULE_H

@@ -2,11 +2,15 @@
  * source.h
  *		The server that a node is to follow: asked before anything is touched.
  */
-#ifndef PINGPONG_AGENT_SOURCE_H
-#define PINGPONG_AGENT_SOURCE_H
+#ifndef PINGPONG_AGENT_REJOIN_SOURCE_H
+#define PINGPONG_AGENT_REJOIN_SOURCE_H
 
-#include "agent/rejoin_rule.h"
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+#include "agent/job/action.h"
 #include "agent/pg/standby.h"
+#include "agent/rejoin/rule.h"
 
 typedef struct Source
 {
@@ -24,20 +28,11 @@ typedef struct Source
  */
 extern int	source_inspect(ActionContext *ctx, Source *source);
 
-/* Where, by the text of a history file, a timeline was left; 0: it is not in there. */
-extern unsigned long long history_left_at(const char *text, unsigned timeline);
-
-/* Do both name the same ancestors of that timeline, left at the same places? (A timeline's own history ends before it.) */
-extern bool history_agrees(const char *a, const char *b, unsigned timeline);
-
 /* Where the source left that timeline; 0: it is the source's own, or no ancestor. */
 extern unsigned long long source_fork(const Source *source, unsigned timeline);
 
 /* Where a node that is on `timeline` (and knows of newest_history) stands to the source. */
 extern Relation source_relation(const Source *source, const char *data, unsigned timeline, unsigned newest_history);
-
-/* Does the WAL in the directory (of a stopped server, or behind what it flushed) reach past the fork? */
-extern PastFork source_past_fork(const Source *source, const AgentConfig *config, const char *data, unsigned timeline);
 
 /*
  * Has the source the WAL from there on? False only when it says that it has not: then a server that does not stream
@@ -52,4 +47,4 @@ extern int	source_checkpoint(ActionContext *ctx, const Source *source);
 /* An SQL connection as the role of [postgresql] rewind; NULL with the job's error set. */
 extern PGconn *source_connect(ActionContext *ctx, const Source *source);
 
-#endif							/* PINGPONG_AGENT_SOURCE_H */
+#endif							/* PINGPONG_AGENT_REJOIN_SOURCE_H */
