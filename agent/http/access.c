@@ -54,8 +54,8 @@ access_allowed(struct MHD_Connection *connection, RouteAccess access, char *why,
 	if (verdict != CLIENT_NONE)
 		snprintf(why, why_size, "%sthe certificate %s", header ? "no or wrong token, and " : "", certificate_verdict_text(verdict));
 	else if (!header)
-		snprintf(why, why_size, "no %s%s%s", config->token ? "token" : "", config->token && access_client_ca ? " and no " : "",
-				 access_client_ca ? "certificate" : "");
+		snprintf(why, why_size, "no %s%s%s", config->token ? "token" : "",
+				 config->token && access_client_ca ? " and no " : "", access_client_ca ? "certificate" : "");
 	config_release(config);
 	return equal || verdict == CLIENT_ACCEPTED;
 }

@@ -71,7 +71,7 @@ layout_check_mark(ActionContext *ctx)
 	return -1;
 }
 
-/* `coming` is the layout_identity of the directory that will be in DATA at the end of the phase. Takes `more` over. */
+/* `coming` is the identity of the directory that will be in DATA at the end of the phase. Takes `more` over. */
 int
 layout_write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, json_int_t coming, json_t *more)
 {
@@ -279,8 +279,8 @@ layout_phase(ActionContext *ctx)
 	json_decref(mark);
 	if (phase == LAYOUT_WHOLE || here == 0 || here == coming || here == leaving)
 		return phase;
-	log_warning("the mark in \"%s/" LAYOUT_WORK "\" is of another data directory than the one that is here now; it is removed",
-				config->pg.data);
+	log_warning("the mark in \"%s/" LAYOUT_WORK "\" is of another data directory than the one that is here now; it is "
+				"removed", config->pg.data);
 	layout_clean_up(ctx);
 	return LAYOUT_WHOLE;
 }

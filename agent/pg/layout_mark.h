@@ -48,9 +48,10 @@ extern unsigned layout_rewind_timeline(const AgentConfig *config);
 /* A directory is known by its PG_VERSION, which a copy has anew; 0: there is none. */
 extern json_int_t layout_identity(const char *data);
 
-/* The mark itself; NULL: there is none.  `coming` is the identity of the directory that will be in DATA at the end. */
+/* The mark itself; NULL: there is none. `coming` is the identity of the directory that will be in DATA at the end. */
 extern json_t *layout_read_mark(const AgentConfig *config);
-extern int	layout_write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, json_int_t coming, json_t *more);
+extern int	layout_write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, json_int_t coming,
+							  json_t *more);
 extern void layout_remove_mark(const AgentConfig *config);
 
 /* The parts as they stand in a mark, and back */

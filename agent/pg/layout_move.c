@@ -274,7 +274,7 @@ layout_swap(ActionContext *ctx, const Layout *layout)
 }
 
 /*
- * Hiding is taken back: nothing was changed yet. What is hidden layout_stays so: pg_rewind may have begun, and whoever comes
+ * Hiding is taken back: nothing was changed yet. What is hidden stays so: pg_rewind may have begun, and whoever comes
  * next has to go on with it.
  */
 int

@@ -38,7 +38,8 @@ end_sessions(ActionContext *ctx, PGconn *conn, int readers_grace_ms)
 	double		gone;
 
 	action_progress(ctx, -1, "waiting for readers");
-	while (clock_monotonic_ms() < grace && !action_cancelled(ctx) && count(conn, "SELECT count(*) " SERVER_BUSY_SESSIONS) > 0)
+	while (clock_monotonic_ms() < grace && !action_cancelled(ctx) &&
+		   count(conn, "SELECT count(*) " SERVER_BUSY_SESSIONS) > 0)
 		sleep_ms(POLL_MS);
 	/* each is told that it is ended (57P01), which an immediate stop would not do in good order */
 	PQclear(pg_query(conn, NULL, 0, "SELECT pg_catalog.pg_terminate_backend(pid) " SERVER_OTHER_SESSIONS, 0, NULL));

@@ -15,13 +15,14 @@
 	"SELECT ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int"
 
 /*
- * Sessions of clients. Statements that wait at the gate (wait event type Extension) are no readers: they would wait for
- * ever.
+ * Sessions of clients. Statements that wait at the gate (wait event type Extension) are no readers: they would wait
+ * for ever.
  */
 #define SERVER_OTHER_SESSIONS \
 	"FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend' " \
 	"AND pid <> pg_catalog.pg_backend_pid() AND application_name <> 'pingpong-agent'"
-#define SERVER_BUSY_SESSIONS SERVER_OTHER_SESSIONS " AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Extension'"
+#define SERVER_BUSY_SESSIONS \
+	SERVER_OTHER_SESSIONS " AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Extension'"
 
 /*
  * Down afterwards, whatever it was, within the deadline (monotonic ms). A primary's readers have `readers_grace_ms`, then

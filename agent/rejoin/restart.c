@@ -135,7 +135,8 @@ rejoin_start_and_stream(Rejoin *rejoin)
 	action_progress(rejoin->ctx, -1, "waiting for WAL from %s:%s", rejoin->upstream.host, rejoin->upstream.port);
 	if (pg_is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()"))
 		streaming = standby_wait_streaming(rejoin->ctx, conn, &rejoin->upstream, &rejoin->goal,
-										   clock_earlier(rejoin->deadline, clock_monotonic_ms() + STREAM_LIMIT_MS), rejoin->deadline);
+										   clock_earlier(rejoin->deadline, clock_monotonic_ms() + STREAM_LIMIT_MS),
+										   rejoin->deadline);
 	if (streaming == 0)
 		rc = no_stream(rejoin, conn);
 	PQfinish(conn);

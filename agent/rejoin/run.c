@@ -98,7 +98,8 @@ may_be_there_already(Rejoin *rejoin)
 static int
 handle_running(Rejoin *rejoin)
 {
-	PGconn	   *conn = control_wait_ready(rejoin->ctx, clock_earlier(rejoin->deadline, clock_monotonic_ms() + STREAM_LIMIT_MS));
+	PGconn	   *conn = control_wait_ready(rejoin->ctx,
+										  clock_earlier(rejoin->deadline, clock_monotonic_ms() + STREAM_LIMIT_MS));
 	int			rc;
 
 	/* a standby that cannot become consistent accepts nobody: its directory tells what it is */
@@ -172,7 +173,8 @@ run_rejoin(Rejoin *rejoin)
 		return -1;
 	rejoin->goal = (Goal) {rejoin->source.timeline, rejoin->source.lsn};
 	rc = rejoin->facts.running ? handle_running(rejoin) : rejoin->follow_only ?
-		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "this server does not run") : rejoin_judge(rejoin, NULL);
+		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "this server does not run") :
+		rejoin_judge(rejoin, NULL);
 	if (rc != 0)
 		return rc;
 	was_standby = rejoin->facts.running && !rejoin->facts.primary;

@@ -30,8 +30,8 @@ extern PGresult *admin_control(Endpoint *endpoint, const BouncerConfig *bouncer,
 extern char *admin_command(const char *verb, const char *database);
 
 /*
- * Of SHOW DATABASES and the like: the row of a database, or -1; a column of it, or NULL (also where this version has no
- * such column).
+ * Of SHOW DATABASES and the like: the row of a database, or -1; a column of it, or NULL (also where this version has
+ * no such column).
  */
 extern int	admin_row(PGresult *shown, const char *database);
 extern const char *admin_column(PGresult *res, int row, const char *column);
