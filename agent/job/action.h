@@ -16,7 +16,6 @@
 #include <stdint.h>
 
 #include "agent/core/config.h"
-#include "agent/job/sqlstate.h"
 
 struct Job;
 
