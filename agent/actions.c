@@ -5,11 +5,22 @@
  * All are idempotent; RESUMABLE is for those that somebody waits for across a restart
  * of the agent.  A hook is not: what it did so far is known to nobody.
  */
-#include <string.h>
+#include "agent/action/hook.h"
+#include "agent/action/promote.h"
+#include "agent/action/retire.h"
+#include "agent/action/settings.h"
+#include "agent/action/slots.h"
+#include "agent/action/small.h"
+#include "agent/actions.h"
+#include "agent/facts/facts.h"
+#include "agent/rejoin/run.h"
+#include "agent/route/bouncercommit.h"
+#include "agent/route/bouncerpause.h"
+#include "agent/route/bouncerprepare.h"
+#include "agent/route/smoke.h"
+#include "common/names.h"
 
-#include "agent/action.h"
-
-static const ActionEntry actions[] = {
+const ActionEntry all_actions[] = {
 	{ACTION_FACTS, action_facts, ACTION_LAZY_JOURNAL | ACTION_ANY_EPOCH},
 	{ACTION_PG_CHECKPOINT, action_pg_checkpoint, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
 	{ACTION_PG_QUERY, action_pg_query, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
@@ -32,13 +43,5 @@ static const ActionEntry actions[] = {
 	{ACTION_PGBOUNCER_SMOKE, action_pgbouncer_smoke, ACTION_LAZY_JOURNAL},
 	{ACTION_HOOK, action_hook, 0},
 	{ACTION_NOTE, action_note, ACTION_LAZY_JOURNAL},
+	{NULL}
 };
-
-const ActionEntry *
-action_find(const char *name)
-{
-	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
-		if (strcmp(actions[i].name, name) == 0)
-			return &actions[i];
-	return NULL;
-}

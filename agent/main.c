@@ -16,10 +16,20 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "agent/http.h"
-#include "agent/jobs.h"
-#include "agent/pgbouncer.h"
-#include "agent/tokenfile.h"
+#include "agent/action/tokenfile.h"
+#include "agent/actions.h"
+#include "agent/check/check.h"
+#include "agent/core/alloc.h"
+#include "agent/core/config.h"
+#include "agent/core/files.h"
+#include "agent/core/leftovers.h"
+#include "agent/core/log.h"
+#include "agent/core/memory.h"
+#include "agent/http/server.h"
+#include "agent/job/executor.h"
+#include "agent/job/known.h"
+#include "agent/route/pause.h"
+#include "common/names.h"
 
 #define DEFAULT_CONFIG "/etc/pingpong-agent/agent.ini"
 #define STOP_LIMIT_MS 500
@@ -145,6 +155,7 @@ run_agent(const char *path)
 	config_install(config);
 	leftovers_remove(config);
 	memory_start(config);
+	action_know(all_actions);
 	if (jobs_start(token_promoted_epoch(config), error, sizeof(error)) < 0)
 	{
 		log_error("%s", error);

@@ -9,14 +9,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/http.h"
-#include "agent/jobview.h"
-#include "agent/pg.h"
-#include "agent/rejoin_rule.h"
-#include "agent/source.h"
-#include "agent/text.h"
+#include "agent/action/token.h"
+#include "agent/core/address.h"
+#include "agent/core/alloc.h"
+#include "agent/core/config.h"
+#include "agent/core/conninfo.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
+#include "agent/http/access.h"
+#include "agent/job/job.h"
+#include "agent/job/params.h"
+#include "agent/job/view.h"
+#include "agent/pg/formats.h"
+#include "agent/rejoin/history.h"
+#include "agent/rejoin/rule.h"
 #include "agent/test/unit.h"
-#include "agent/token.h"
+#include "common/names.h"
 
 static int	tests;
 static int	failed;

@@ -2,8 +2,8 @@
  * unit.h
  *		What the files of unit tests share.
  */
-#ifndef PINGPONG_AGENT_UNIT_H
-#define PINGPONG_AGENT_UNIT_H
+#ifndef PINGPONG_AGENT_TEST_UNIT_H
+#define PINGPONG_AGENT_TEST_UNIT_H
 
 #include <stdbool.h>
 
@@ -19,4 +19,4 @@ extern void test_files(const char *directory);
 /* worker/test/unit_transition.c; in the top folder of the tree */
 extern void test_transitions(void);
 
-#endif							/* PINGPONG_AGENT_UNIT_H */
+#endif							/* PINGPONG_AGENT_TEST_UNIT_H */

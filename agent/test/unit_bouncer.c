@@ -8,10 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
-#include "agent/bouncerchain.h"
-#include "agent/bouncerfile.h"
-#include "agent/bouncerini.h"
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/route/bouncerchain.h"
+#include "agent/route/bouncerfile.h"
+#include "agent/route/bouncerini.h"
 #include "agent/test/unit.h"
 
 /* ---- as text ---- */

@@ -15,13 +15,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/child.h"
-#include "agent/datadir.h"
-#include "agent/endpoint.h"
-#include "agent/jobs.h"
-#include "agent/originals.h"
-#include "agent/postmaster.h"
-#include "agent/serverlog.h"
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/files.h"
+#include "agent/core/leftovers.h"
+#include "agent/job/child.h"
+#include "agent/job/epoch.h"
+#include "agent/pg/datadir.h"
+#include "agent/pg/originals.h"
+#include "agent/pg/postmaster.h"
+#include "agent/pg/serverlog.h"
+#include "agent/route/endpoint.h"
+#include "agent/route/pause.h"
 #include "agent/test/unit.h"
 
 static int	read_error;			/* errno of the reads that fail, 0: none does */
@@ -102,14 +108,14 @@ test_epoch(const char *directory)
 	char		error[512];
 	int64_t		epoch = -1;
 
-	ok(journal_read_epoch(directory, &epoch, error, sizeof(error)) == 0 && epoch == 0, "no epoch yet");
+	ok(epoch_read(directory, &epoch, error, sizeof(error)) == 0 && epoch == 0, "no epoch yet");
 	write_text(path, "7\n");
-	ok(journal_read_epoch(directory, &epoch, error, sizeof(error)) == 0 && epoch == 7, "an epoch");
+	ok(epoch_read(directory, &epoch, error, sizeof(error)) == 0 && epoch == 7, "an epoch");
 	reads_end(EIO, 0, 1000);
-	ok(journal_read_epoch(directory, &epoch, error, sizeof(error)) < 0, "an epoch that cannot be read is not none");
+	ok(epoch_read(directory, &epoch, error, sizeof(error)) < 0, "an epoch that cannot be read is not none");
 	reads_end(0, 0, 0);
 	write_text(path, "x\n");
-	ok(journal_read_epoch(directory, &epoch, error, sizeof(error)) < 0, "nor is one that is no number");
+	ok(epoch_read(directory, &epoch, error, sizeof(error)) < 0, "nor is one that is no number");
 	free(path);
 }
 

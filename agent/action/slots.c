@@ -1,0 +1,158 @@
+/*
+ * slots.c
+ *		slot.ensure, slot.drop, slot.tidy: physical replication slots of the local server.
+ */
+#include <string.h>
+
+#include "agent/action/slots.h"
+#include "agent/job/sqlstate.h"
+#include "agent/pg/pg.h"
+#include "common/names.h"
+
+#define SLOT_TIMEOUT_MS 10000
+
+/* A slot's name as PostgreSQL allows it */
+static bool
+slot_name_valid(const char *name)
+{
+	return name && *name && strlen(name) < 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name);
+}
+
+static json_t *
+slot_list(ActionContext *ctx, json_t *params, const char *key)
+{
+	json_t	   *list = json_object_get(params, key);
+	json_t	   *name;
+	size_t		i;
+
+	if (!json_is_array(list))
+	{
+		action_fail(ctx, STATE_INVALID_PARAMETER, "\"%s\" must be a list of slot names", key);
+		return NULL;
+	}
+	json_array_foreach(list, i, name)
+		if (!slot_name_valid(json_string_value(name)))
+		{
+			action_fail(ctx, STATE_INVALID_PARAMETER, "entry %zu of \"%s\" is not the name of a slot", i + 1, key);
+			return NULL;
+		}
+	return list;
+}
+
+/* Runs a statement for one slot; a row means that it was done.  false: the job failed. */
+static bool
+for_slot(ActionContext *ctx, PGconn *conn, const char *sql, const char *name, json_t *done)
+{
+	PGresult   *res = pg_query_or_fail(ctx, conn, sql, 1, &name);
+
+	if (!res)
+		return false;
+	if (PQntuples(res) > 0)
+		json_array_append_new(done, json_string(name));
+	PQclear(res);
+	return true;
+}
+
+/* Both workers may ask at once: whoever comes second finds the slot there. */
+static bool
+ensure_one(ActionContext *ctx, PGconn *conn, const char *name, json_t *created)
+{
+	static const char create[] =
+		"SELECT pg_catalog.pg_create_physical_replication_slot($1, true) "
+		"WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1)";
+	static const char exists[] =
+		"SELECT slot_type FROM pg_catalog.pg_replication_slots WHERE slot_name = $1";
+	PGresult   *res = pg_query(conn, NULL, 0, create, 1, &name);
+	bool		physical;
+
+	if (res)
+	{
+		if (PQntuples(res) > 0)
+			json_array_append_new(created, json_string(name));
+		PQclear(res);
+	}
+	else if (!for_slot(ctx, conn, create, name, created))
+		return false;
+	res = pg_query_or_fail(ctx, conn, exists, 1, &name);
+	physical = res && PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "physical") == 0;
+	PQclear(res);
+	if (!physical)
+		action_fail(ctx, "42710", "there is a logical slot with the name \"%s\"", name);
+	return physical;
+}
+
+int
+action_slot_ensure(ActionContext *ctx, json_t *params, json_t *result)
+{
+	json_t	   *slots = slot_list(ctx, params, "slots");
+	PGconn	   *conn = slots ? pg_local_or_fail(ctx, NULL, SLOT_TIMEOUT_MS) : NULL;
+	json_t	   *created = json_array();
+	json_t	   *name;
+	size_t		i;
+	int			rc = conn ? 0 : -1;
+
+	if (conn)
+		json_array_foreach(slots, i, name)
+			if (rc == 0 && !ensure_one(ctx, conn, json_string_value(name), created))
+				rc = -1;
+	PQfinish(conn);
+	json_object_set_new(result, "created", created);
+	return rc;
+}
+
+int
+action_slot_drop(ActionContext *ctx, json_t *params, json_t *result)
+{
+	static const char sql[] =
+		"SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots "
+		"WHERE slot_name = $1 AND slot_type = 'physical' AND NOT active";
+	json_t	   *slots = slot_list(ctx, params, "slots");
+	PGconn	   *conn = slots ? pg_local_or_fail(ctx, NULL, SLOT_TIMEOUT_MS) : NULL;
+	json_t	   *dropped = json_array();
+	json_t	   *name;
+	size_t		i;
+	int			rc = conn ? 0 : -1;
+
+	if (conn)
+		json_array_foreach(slots, i, name)
+			if (rc == 0 && !for_slot(ctx, conn, sql, json_string_value(name), dropped))
+				rc = -1;
+	PQfinish(conn);
+	json_object_set_new(result, "dropped", dropped);
+	return rc;
+}
+
+static bool
+list_contains(json_t *list, const char *text)
+{
+	json_t	   *item;
+	size_t		i;
+
+	json_array_foreach(list, i, item)
+		if (strcmp(json_string_value(item), text) == 0)
+			return true;
+	return false;
+}
+
+int
+action_slot_tidy(ActionContext *ctx, json_t *params, json_t *result)
+{
+	static const char find[] =
+		"SELECT slot_name FROM pg_catalog.pg_replication_slots "
+		"WHERE slot_type = 'physical' AND NOT active AND NOT temporary "
+		"AND pg_catalog.starts_with(slot_name, '" PINGPONG_SLOT_PREFIX "')";
+	static const char drop[] = "SELECT pg_catalog.pg_drop_replication_slot($1)";
+	json_t	   *keep = slot_list(ctx, params, "keep");
+	PGconn	   *conn = keep ? pg_local_or_fail(ctx, NULL, SLOT_TIMEOUT_MS) : NULL;
+	PGresult   *res = conn ? pg_query_or_fail(ctx, conn, find, 0, NULL) : NULL;
+	json_t	   *dropped = json_array();
+	int			rc = res ? 0 : -1;
+
+	for (int i = 0; res && i < PQntuples(res) && rc == 0; i++)
+		if (!list_contains(keep, PQgetvalue(res, i, 0)) && !for_slot(ctx, conn, drop, PQgetvalue(res, i, 0), dropped))
+			rc = -1;
+	PQclear(res);
+	PQfinish(conn);
+	json_object_set_new(result, "dropped", dropped);
+	return rc;
+}

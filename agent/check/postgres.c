@@ -1,0 +1,152 @@
+/*
+ * postgres.c
+ *		--check: the server, its programs, and who may stop it.
+ */
+#include <errno.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/check/conninfo.h"
+#include "agent/check/postgres.h"
+#include "agent/check/say.h"
+#include "agent/core/alloc.h"
+#include "agent/pg/layout.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/rights.h"
+
+static void
+check_program(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		check_say(false, "program %s: %s", path, strerror(errno));
+	else
+		check_say(S_ISREG(st.st_mode) && access(path, X_OK) == 0, "program %s can be executed", path);
+}
+
+static void
+check_programs(const PgConfig *pg, const AgentConfig *config)
+{
+	for (int i = 0; server_programs[i]; i++)
+	{
+		char	   *path = bin_path(config, server_programs[i]);
+
+		check_program(path);
+		free(path);
+	}
+	switch (pg->control)
+	{
+		case PG_CONTROL_PG_CTL:
+			break;
+		case PG_CONTROL_PG_CTLCLUSTER:
+			check_program("/usr/bin/pg_ctlcluster");
+			break;
+		case PG_CONTROL_SYSTEMCTL:
+			check_program("/usr/bin/systemctl");
+			break;
+		case PG_CONTROL_COMMAND:
+			check_program(pg->start_command[0]);
+			check_program(pg->stop_command[0]);
+			break;
+	}
+}
+
+static void
+check_control(const AgentConfig *config)
+{
+	static const char *const names[] = {"pg_ctl", "pg_ctlcluster", "systemctl", "command"};
+	char		why[1024];
+	RightsVerdict verdict = rights_of_control(config, why, sizeof(why));
+
+	if (verdict == RIGHTS_UNKNOWN)
+		check_warn("control = %s: not proved that the server can be stopped and started: %s", names[config->pg.control], why);
+	else
+		check_say(verdict == RIGHTS_YES, "control = %s: %s", names[config->pg.control], why);
+}
+
+static void
+check_data(const PgConfig *pg)
+{
+	struct stat st;
+
+	if (stat(pg->data, &st) < 0)
+		check_say(false, "data directory %s: %s", pg->data, strerror(errno));
+	else
+		check_say(st.st_uid == geteuid(), "data directory %s belongs to this user", pg->data);
+}
+
+/* What a rewind or a base backup will have to change. */
+static void
+check_layout(const AgentConfig *config)
+{
+	char	   *problem = layout_problem(config);
+
+	check_say(problem == NULL, "folders of the data directory, its WAL and tablespaces can be changed%s%s", problem ? ": " : "",
+			  problem ? problem : "");
+	free(problem);
+}
+
+static void
+check_log(const PgConfig *pg)
+{
+	char	   *copy = xstrdup(pg->log);
+	bool		exists = access(pg->log, F_OK) == 0;
+
+	if (pg->control == PG_CONTROL_PG_CTL)
+		check_say(access(exists ? pg->log : dirname(copy), W_OK) == 0, "log %s can be written", pg->log);
+	free(copy);
+}
+
+static bool
+setting_is(PGconn *conn, const char *name, const char *expected)
+{
+	char	   *sql = xasprintf("SELECT pg_catalog.current_setting('%s')", name);
+	char	   *value = pg_value(conn, sql);
+	bool		same = value && strcmp(value, expected) == 0;
+
+	free(value);
+	free(sql);
+	return same;
+}
+
+static void
+check_connection(const AgentConfig *config)
+{
+	const PgConfig *pg = &config->pg;
+	char		error[256];
+	PGconn	   *conn = pg_local(config, NULL, 5000, error, sizeof(error));
+	char	   *libraries;
+
+	check_say(conn != NULL, "connection to PostgreSQL, port %d%s%s", pg->port, conn ? "" : ": ", conn ? "" : error);
+	if (!conn)
+		return;
+	check_say(setting_is(conn, "is_superuser", "on"), "user %s is a superuser", pg->superuser);
+	check_say(setting_is(conn, "data_directory", pg->data), "the server on port %d serves %s", pg->port, pg->data);
+	libraries = pg_value(conn, "SELECT pg_catalog.current_setting('shared_preload_libraries')");
+	if (!libraries || !strstr(libraries, "pg_pingpong"))
+		check_warn("pg_pingpong is not in shared_preload_libraries: no seal holds on this server");
+	free(libraries);
+	PQfinish(conn);
+}
+
+void
+check_postgres(const AgentConfig *config)
+{
+	const PgConfig *pg = &config->pg;
+
+	if (!pg->present)
+		return;
+	check_data(pg);
+	check_layout(config);
+	check_programs(pg, config);
+	check_log(pg);
+	check_control(config);
+	check_connection(config);
+	check_conninfo("replication", pg->replication);
+	check_conninfo("rewind", pg->rewind);
+}

@@ -1,0 +1,14 @@
+/*
+ * alloc.h
+ *		Memory that is there: out of memory ends the process.
+ */
+#ifndef PINGPONG_AGENT_CORE_ALLOC_H
+#define PINGPONG_AGENT_CORE_ALLOC_H
+
+#include <stddef.h>
+
+extern void *xalloc(size_t size);	/* zeroed */
+extern char *xstrdup(const char *s);
+extern char *xasprintf(const char *format,...) __attribute__((format(printf, 1, 2)));
+
+#endif							/* PINGPONG_AGENT_CORE_ALLOC_H */

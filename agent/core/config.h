@@ -1,0 +1,95 @@
+/*
+ * config.h
+ *		The configuration.
+ *
+ * It is an immutable snapshot.  A reload (SIGHUP) makes a new one; whoever still works with the old one (a running
+ * job) holds a reference to it.
+ */
+#ifndef PINGPONG_AGENT_CORE_CONFIG_H
+#define PINGPONG_AGENT_CORE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef enum PgControl
+{
+	PG_CONTROL_PG_CTL,			/* we signal the postmaster ourselves, pg_ctl starts it */
+	PG_CONTROL_PG_CTLCLUSTER,	/* Debian's wrapper, needs "cluster" */
+	PG_CONTROL_SYSTEMCTL,		/* needs "unit" */
+	PG_CONTROL_COMMAND			/* needs "start_command" and "stop_command" */
+} PgControl;
+
+/* [postgresql]; strings are NULL when not set and without a default */
+typedef struct PgConfig
+{
+	bool		present;		/* false: an agent beside a router only */
+	char	   *data;			/* PGDATA, without a slash at its end */
+	char	   *bin;			/* folder of pg_ctl, pg_rewind, ... */
+	char	   *socket;			/* folder of the unix socket */
+	int			port;
+	char	   *superuser;
+	char	   *database;
+	PgControl	control;
+	char	   *log;			/* for pg_ctl -l */
+	char	   *cluster;
+	char	   *unit;
+	char	  **start_command;	/* argv, NULL-terminated */
+	char	  **stop_command;
+	char	   *replication;	/* conninfo without host and port; may hold secrets */
+	char	   *rewind;			/* the same, for pg_rewind; has a dbname */
+	char	  **keep;			/* more files in PGDATA that belong to the node */
+} PgConfig;
+
+/* [pgbouncer.NAME] */
+typedef struct BouncerConfig
+{
+	char	   *name;
+	char	   *admin;			/* conninfo of the admin console; may hold secrets */
+	char	   *file;			/* the included file that is ours */
+	char	   *smoke;			/* conninfo of a client, for smoke tests; NULL: none; may hold secrets */
+	int			query_timeout_ms;
+} BouncerConfig;
+
+/* a line of [hooks] */
+typedef struct HookConfig
+{
+	char	   *name;
+	char	  **argv;			/* NULL-terminated, argv[0] is an absolute path */
+} HookConfig;
+
+typedef struct AgentConfig
+{
+	int			references;		/* managed by config_current() and config_release() */
+	char	   *path;			/* the file this was read from */
+
+	char	   *node;
+	char	   *listen;
+	char	   *token_file;
+	char	   *token;			/* contents of token_file */
+	char	   *state_dir;
+	char	   *tls_cert;
+	char	   *tls_key;
+	char	   *tls_client_ca;
+	char	  **tls_client_names;	/* whose certificates of that CA may control; NULL: any */
+	int			log_level;
+
+	PgConfig	pg;
+	BouncerConfig *bouncers;
+	int			n_bouncers;
+	HookConfig *hooks;
+	int			n_hooks;
+} AgentConfig;
+
+/* The entry of that name; NULL: none is configured. */
+extern const BouncerConfig *config_bouncer(const AgentConfig *config, const char *name);
+extern const HookConfig *config_hook(const AgentConfig *config, const char *name);
+
+/* Reads the file, with defaults.  NULL with error: it cannot be used as it is. */
+extern AgentConfig *config_read(const char *path, char *error, size_t error_size);
+extern void config_free(AgentConfig *config);
+
+extern void config_install(AgentConfig *config);	/* makes it the current one */
+extern AgentConfig *config_current(void);	/* takes a reference */
+extern void config_release(AgentConfig *config);
+
+#endif							/* PINGPONG_AGENT_CORE_CONFIG_H */

@@ -1,0 +1,17 @@
+/*
+ * error.h
+ *		What is said of a part that could not be looked at.
+ *
+ * A part never fails: where it could not look, its object has a member "error", and
+ * preflight turns that into a warning.  Lists stand in "rows", so that an empty list
+ * and a list that nobody could read look different.
+ */
+#ifndef PINGPONG_AGENT_FACTS_ERROR_H
+#define PINGPONG_AGENT_FACTS_ERROR_H
+
+#include <jansson.h>
+
+/* {"error": ...} */
+extern json_t *facts_error(const char *format,...) __attribute__((format(printf, 1, 2)));
+
+#endif							/* PINGPONG_AGENT_FACTS_ERROR_H */

@@ -1,0 +1,89 @@
+/*
+ * facts.c
+ *		The action "facts": what preflight wants to know of this host, its PostgreSQL and
+ *		its poolers, and whether the connections that a move needs can be made.
+ *
+ * It only reads, and holds no secret: connection strings, passwords and commands that
+ * may contain them are left out or masked.  What may take its time is asked beside the rest.
+ */
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/facts/attempt.h"
+#include "agent/facts/error.h"
+#include "agent/facts/facts.h"
+#include "agent/facts/host.h"
+#include "agent/facts/network.h"
+#include "agent/facts/pooler.h"
+#include "agent/facts/postgres.h"
+#include "agent/facts/restore.h"
+#include "agent/job/epoch.h"
+#include "common/names.h"
+
+#define MAX_CONNECTS 8
+#define PATIENCE_MS 4000		/* for what is tried for real; the worker waits 5 s */
+
+/* The answers, each beside what was asked. */
+static json_t *
+connections(Attempt **attempts, json_t *wanted, double deadline)
+{
+	json_t	   *rows = json_array();
+	json_t	   *one;
+	size_t		i;
+
+	json_array_foreach(wanted, i, one)
+	{
+		json_t	   *answer = i < MAX_CONNECTS ? attempt_end(attempts[i], deadline) :
+			facts_error("only %d connections are tried", MAX_CONNECTS);
+		json_t	   *row = json_copy(one);
+
+		if (!answer)
+			answer = facts_error("no answer within %d ms", PATIENCE_MS);
+		json_object_set_new(row, "ok", json_false());
+		json_object_update(row, answer);
+		json_decref(answer);
+		json_array_append_new(rows, row);
+	}
+	return rows;
+}
+
+int
+action_facts(ActionContext *ctx, json_t *params, json_t *result)
+{
+	const AgentConfig *config = ctx->config;
+	double		began = clock_monotonic_ms();
+	json_t	   *wanted = json_object_get(params, "connect");
+	Attempt    *restore = NULL;
+	Attempt    *attempts[MAX_CONNECTS];
+	json_t	   *one;
+	size_t		i;
+
+	json_array_foreach(wanted, i, one)
+		if (i < MAX_CONNECTS)
+			attempts[i] = attempt_begin(facts_connection, one);
+	json_object_set_new(result, "node", json_string(config->node));
+	json_object_set_new(result, "version", json_string(PINGPONG_AGENT_VERSION));
+	json_object_set_new(result, "epoch", json_integer(epoch_current()));
+	json_object_set_new(result, "ha_managers", facts_ha_managers());
+	if (config->pg.present)
+	{
+		json_object_set_new(result, "disks", facts_disks(&config->pg));
+		json_object_set_new(result, "service", facts_service(config));
+		json_object_set_new(result, "postgres", facts_postgres(config));
+		if (json_is_true(json_object_get(json_object_get(result, "postgres"), "restore_command_set")) ||
+			json_is_true(json_object_get(json_object_get(result, "postgres"), "recovery_end_command_set")))
+			restore = attempt_begin(facts_restore, NULL);
+		else if (json_is_false(json_object_get(json_object_get(result, "postgres"), "restore_command_set")))
+			json_object_set_new(result, "restore", json_pack("{s:b}", "set", 0));
+	}
+	json_object_set_new(result, "routers", facts_routers(config));
+	json_object_set_new(result, "connect", connections(attempts, wanted, began + PATIENCE_MS));
+	if (restore)
+	{
+		json_t	   *answer = attempt_end(restore, began + PATIENCE_MS);
+
+		json_object_set_new(result, "restore", answer ? answer : facts_error("no answer within %d ms", PATIENCE_MS));
+	}
+	json_object_set_new(result, "elapsed_ms", json_real(clock_monotonic_ms() - began));
+	json_object_set_new(result, "host", facts_host());	/* last: it has the clock */
+	return 0;
+}

@@ -1,0 +1,18 @@
+/*
+ * host.h
+ *		Facts about the host: names, clock, memory, disks, who else manages PostgreSQL,
+ *		and whether we could start and stop our server.
+ */
+#ifndef PINGPONG_AGENT_FACTS_HOST_H
+#define PINGPONG_AGENT_FACTS_HOST_H
+
+#include <jansson.h>
+
+#include "agent/core/config.h"
+
+extern json_t *facts_host(void);	/* names, clock, memory */
+extern json_t *facts_disks(const PgConfig *pg);
+extern json_t *facts_ha_managers(void);
+extern json_t *facts_service(const AgentConfig *config);
+
+#endif							/* PINGPONG_AGENT_FACTS_HOST_H */

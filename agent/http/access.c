@@ -1,0 +1,61 @@
+/*
+ * access.c
+ *		Who may call: by token, or by certificate.
+ */
+#include <microhttpd.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "agent/core/config.h"
+#include "agent/http/access.h"
+#include "agent/http/certificate.h"
+
+char	   *access_client_ca;
+
+bool
+token_equal(const char *given, const char *expected)
+{
+	size_t		given_len = strlen(given);
+	size_t		len = strlen(expected);
+	unsigned char difference = given_len != len;
+
+	for (size_t i = 0; i < len; i++)
+		difference |= (unsigned char) expected[i] ^ (unsigned char) (given_len ? given[i % given_len] : 0);
+	return difference == 0;
+}
+
+/* A controller's certificate of our CA is as good as the token. */
+static ClientVerdict
+client_certificate(struct MHD_Connection *connection, const AgentConfig *config)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+	return access_client_ca && info ? certificate_client(info->tls_session, config) : CLIENT_NONE;
+}
+
+/* Who was refused may know why: it tells nothing about the token, and a certificate is its own. */
+bool
+access_allowed(struct MHD_Connection *connection, RouteAccess access, char *why, size_t why_size)
+{
+	const char *header = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+	AgentConfig *config;
+	ClientVerdict verdict = CLIENT_NONE;
+	bool		equal;
+
+	snprintf(why, why_size, "no or wrong token");
+	if (access != ACCESS_CONTROLLER)
+		return false;
+	config = config_current();
+	equal = config->token && header && strncasecmp(header, "Bearer ", 7) == 0 &&
+		token_equal(header + 7, config->token);
+	if (!equal)
+		verdict = client_certificate(connection, config);
+	if (verdict != CLIENT_NONE)
+		snprintf(why, why_size, "%sthe certificate %s", header ? "no or wrong token, and " : "", certificate_verdict_text(verdict));
+	else if (!header)
+		snprintf(why, why_size, "no %s%s%s", config->token ? "token" : "",
+				 config->token && access_client_ca ? " and no " : "", access_client_ca ? "certificate" : "");
+	config_release(config);
+	return equal || verdict == CLIENT_ACCEPTED;
+}

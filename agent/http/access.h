@@ -1,0 +1,26 @@
+/*
+ * access.h
+ *		Who may call: by token, or by certificate.
+ */
+#ifndef PINGPONG_AGENT_HTTP_ACCESS_H
+#define PINGPONG_AGENT_HTTP_ACCESS_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef enum RouteAccess
+{
+	ACCESS_DENIED, ACCESS_CONTROLLER
+} RouteAccess;
+
+/* Contents of "tls_client_ca", NULL: none; libmicrohttpd does not copy them.  Set before the server is started. */
+extern char *access_client_ca;
+
+/* May this connection's client use such a route?  If not, why says what is missing. */
+extern bool access_allowed(struct MHD_Connection *connection, RouteAccess access, char *why, size_t why_size);
+
+/* Equal without telling by the time taken how much of it is. */
+extern bool token_equal(const char *given, const char *expected);
+
+#endif							/* PINGPONG_AGENT_HTTP_ACCESS_H */

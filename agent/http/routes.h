@@ -1,0 +1,41 @@
+/*
+ * routes.h
+ *		The table of routes: method, path, who may call, handler.
+ *
+ * Who may call is part of the table and refused by default.
+ */
+#ifndef PINGPONG_AGENT_HTTP_ROUTES_H
+#define PINGPONG_AGENT_HTTP_ROUTES_H
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <stdbool.h>
+
+#include "agent/core/text.h"
+#include "agent/http/access.h"
+#include "common/names.h"
+
+typedef struct Request
+{
+	struct MHD_Connection *connection;
+	const struct Route *route;
+	char		run[PINGPONG_KEY_MAX + 1];	/* of a path with a key */
+	char		step[PINGPONG_KEY_MAX + 1];
+	Text		body;
+	bool		too_large;
+} Request;
+
+typedef unsigned int (*RouteHandler) (Request *request, json_t **answer);
+
+typedef struct Route
+{
+	const char *method;
+	const char *path;			/* "*" stands for one part */
+	RouteAccess access;
+	RouteHandler handler;
+} Route;
+
+/* Puts run and step of the path into the request; NULL: there is no such route, or only with another method. */
+extern const Route *route_find(const char *method, const char *path, Request *request, bool *other_method);
+
+#endif							/* PINGPONG_AGENT_HTTP_ROUTES_H */

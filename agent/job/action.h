@@ -1,0 +1,81 @@
+/*
+ * action.h
+ *		The interface between the job executor and the actions.
+ *
+ * An action is a function that gets its parameters and fills a result object.  It
+ * returns 0, or what action_fail() returned.  It runs in the thread of its job and
+ * may block; it looks at action_cancelled() where it waits.  Every action can be
+ * repeated without harm: both workers may ask for it, and one that is marked as
+ * resumable is run again from its beginning when the agent was restarted under it.
+ */
+#ifndef PINGPONG_AGENT_JOB_ACTION_H
+#define PINGPONG_AGENT_JOB_ACTION_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/core/config.h"
+
+struct Job;
+
+typedef struct ActionContext
+{
+	struct Job *job;			/* for the executor only */
+	const AgentConfig *config;	/* stays the same while the job runs */
+	const char *run;
+	const char *step;
+	int64_t		epoch;
+	double		age_ms;			/* of the job when its thread began: not 0 where it was resumed */
+	bool		resumed;		/* the agent was restarted while this action ran */
+
+	/* set by action_afterwards() and by the executor */
+	void		(*afterwards) (struct ActionContext *ctx, json_t *params);
+	json_t	   *afterwards_params;
+	bool		epoch_proved;
+} ActionContext;
+
+typedef int (*ActionFunction) (ActionContext *ctx, json_t *params, json_t *result);
+
+/* Flags of an action */
+#define ACTION_RESUMABLE	0x01	/* may be run again after a restart of the agent */
+#define ACTION_LAZY_JOURNAL 0x02	/* its job needs no fsync: what counts is kept elsewhere */
+#define ACTION_RAISES_EPOCH 0x04	/* its success proves that the primary has moved */
+#define ACTION_NEEDS_PG		0x08	/* refused by an agent without [postgresql] */
+#define ACTION_ANY_EPOCH	0x10	/* a question: changes nothing, so it is answered to an older epoch, too */
+
+typedef struct ActionEntry
+{
+	const char *name;
+	ActionFunction function;
+	int			flags;
+} ActionEntry;
+
+/* What an action may call.  All are safe in any thread of the job. */
+
+/*
+ * Sets the job's error and returns -1.  The message is one line, lower case; no secrets.
+ * The first failure stays: what fails while cleaning up does not replace the cause.
+ */
+extern int	action_fail(ActionContext *ctx, const char *sqlstate, const char *format,...)
+			__attribute__((format(printf, 3, 4)));
+extern void action_detail(ActionContext *ctx, const char *format,...) __attribute__((format(printf, 2, 3)));
+extern void action_detail_more(ActionContext *ctx, const char *format,...)
+			__attribute__((format(printf, 2, 3)));	/* one sentence more */
+extern void action_hint(ActionContext *ctx, const char *format,...) __attribute__((format(printf, 2, 3)));
+extern void action_forget_error(ActionContext *ctx);	/* another way will be tried */
+extern const char *action_error_message(ActionContext *ctx);	/* "" without an error */
+
+extern void action_progress(ActionContext *ctx, double percent, const char *format,...)
+			__attribute__((format(printf, 3, 4)));	/* percent < 0: not known */
+extern void action_output(ActionContext *ctx, const char *data, size_t size);
+extern bool action_cancelled(ActionContext *ctx);
+
+/*
+ * Something to be done when the answer is out: for fsyncs that make repeating the action
+ * cheaper, but not different.  A crash before it finds the job "running".
+ */
+extern void action_afterwards(ActionContext *ctx, void (*function) (ActionContext *ctx, json_t *params),
+							  json_t *params);
+
+#endif							/* PINGPONG_AGENT_JOB_ACTION_H */

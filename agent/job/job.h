@@ -1,0 +1,65 @@
+/*
+ * job.h
+ *		A job: an ordered list of actions under a key (run, step), executed once.
+ */
+#ifndef PINGPONG_AGENT_JOB_JOB_H
+#define PINGPONG_AGENT_JOB_JOB_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/names.h"
+
+typedef enum JobState
+{
+	JOB_RUNNING, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED
+} JobState;
+
+typedef struct JobError
+{
+	char		code[6];
+	char	   *message;		/* NULL: no error */
+	char	   *detail;
+	char	   *hint;
+} JobError;
+
+/*
+ * All fields but those marked are guarded by jobs_lock; the thread of the job changes
+ * them, those of the HTTP front read them.  A job is never freed while it runs or while
+ * someone waits for it.
+ */
+typedef struct Job
+{
+	struct Job *next;			/* newest first */
+	int			waiters;
+	pthread_cond_t changed;
+
+	char		run[PINGPONG_KEY_MAX + 1];	/* these six: set once */
+	char		step[PINGPONG_KEY_MAX + 1];
+	int64_t		epoch;
+	double		received_ms;	/* CLOCK_REALTIME */
+	double		started_ms;		/* CLOCK_MONOTONIC */
+	json_t	   *actions;
+
+	JobState	state;
+	bool		cancel;
+	bool		resumed;
+	double		elapsed_ms;		/* of an ended job */
+	json_t	   *results;		/* its elements do not change once they are in */
+	char	   *progress;
+	double		percent;		/* < 0: not known */
+	JobError	error;
+	char	   *output;			/* ring of PINGPONG_OUTPUT_MAX bytes, NULL: nothing yet */
+	size_t		output_total;	/* bytes ever written to it */
+} Job;
+
+extern pthread_mutex_t jobs_lock;
+
+/* A job that has not begun; it is in no table yet. */
+extern Job *job_new(const char *run, const char *step);
+extern void job_free(Job *job);
+extern void job_clear_error(Job *job);
+
+#endif							/* PINGPONG_AGENT_JOB_JOB_H */

@@ -1,0 +1,24 @@
+/*
+ * jobs.h
+ *		Requests about jobs: order one, ask for one, cancel one, list them.
+ */
+#ifndef PINGPONG_AGENT_JOB_JOBS_H
+#define PINGPONG_AGENT_JOB_JOBS_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* How a request for a job ended */
+typedef enum JobAnswer
+{
+	JOB_OK, JOB_BAD_REQUEST, JOB_OLD_EPOCH, JOB_UNKNOWN, JOB_SHUTDOWN
+} JobAnswer;
+
+/* Each gives the job as JSON, or with another answer than JOB_OK a reason in error. */
+extern JobAnswer jobs_post(json_t *request, json_t **answer, char *error, size_t error_size);
+extern JobAnswer jobs_get(const char *run, const char *step, int64_t wait_ms, json_t **answer);
+extern JobAnswer jobs_cancel(const char *run, const char *step, json_t **answer);
+extern json_t *jobs_list(void);
+
+#endif							/* PINGPONG_AGENT_JOB_JOBS_H */

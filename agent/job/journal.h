@@ -1,0 +1,16 @@
+/*
+ * journal.h
+ *		The files of jobs: state_dir/jobs/RUN/STEP.json.  None needs jobs_lock.
+ */
+#ifndef PINGPONG_AGENT_JOB_JOURNAL_H
+#define PINGPONG_AGENT_JOB_JOURNAL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+extern int	journal_write(const char *state_dir, const char *run, const char *step, json_t *record, bool durable);
+extern void journal_read_all(const char *state_dir, void (*found) (json_t *record));
+extern void journal_remove_run(const char *state_dir, const char *run);
+extern void journal_remove_job(const char *state_dir, const char *run, const char *step);
+
+#endif							/* PINGPONG_AGENT_JOB_JOURNAL_H */

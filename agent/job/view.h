@@ -1,0 +1,16 @@
+/*
+ * view.h
+ *		A job as JSON: for the front, and for the journal.  The caller holds jobs_lock.
+ */
+#ifndef PINGPONG_AGENT_JOB_VIEW_H
+#define PINGPONG_AGENT_JOB_VIEW_H
+
+#include "agent/job/job.h"
+
+extern const char *jobview_state(JobState state);
+extern json_t *jobview_json(const Job *job, bool with_output);
+extern json_t *jobview_record(const Job *job);	/* the same, with what a resumption needs */
+extern void jobview_restore(Job *job, json_t *record);	/* record: of the journal, any contents */
+extern void jobview_output_add(Job *job, const char *data, size_t size);
+
+#endif							/* PINGPONG_AGENT_JOB_VIEW_H */

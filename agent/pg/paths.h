@@ -1,0 +1,17 @@
+/*
+ * paths.h
+ *		Where the local server's files and programs lie.
+ */
+#ifndef PINGPONG_AGENT_PG_PATHS_H
+#define PINGPONG_AGENT_PG_PATHS_H
+
+#include "agent/core/config.h"
+
+/* PGDATA/name, malloc'd; bin/name, malloc'd */
+extern char *data_path(const AgentConfig *config, const char *name);
+extern char *bin_path(const AgentConfig *config, const char *name);
+
+/* The programs in its bin folder that are needed to stop, start and remake it; ends with NULL. */
+extern const char *const server_programs[];
+
+#endif							/* PINGPONG_AGENT_PG_PATHS_H */

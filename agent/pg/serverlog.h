@@ -1,0 +1,31 @@
+/*
+ * serverlog.h
+ *		What the local server has said of itself since its last start, wherever it writes its log.
+ *
+ * Looked at: the option "log" (what pg_ctl writes to), Debian's log of the
+ * cluster, and the files that DATA/current_logfiles names, where the server has made that file anew since the start.
+ * Of a file that was there at the start only what was added since; of another one what comes behind the words of a
+ * start.
+ */
+#ifndef PINGPONG_AGENT_PG_SERVERLOG_H
+#define PINGPONG_AGENT_PG_SERVERLOG_H
+
+#include "agent/core/config.h"
+
+/* Right before a start: from here on words count. One server, one start at a time. */
+extern void serverlog_mark(const AgentConfig *config);
+
+/* The last FATAL or PANIC, but for what clients were told, malloc'd; NULL: not known. */
+extern char *serverlog_last_words(const AgentConfig *config);
+
+/* Does one of them say that the data or the WAL cannot be used, so that another copy of them would help? */
+extern bool serverlog_blames_data(const AgentConfig *config);
+
+/*
+ * The parts that are pure. The complaint in a line (stderr, csvlog or jsonlog) from its severity on, malloc'd; NULL:
+ * none.
+ */
+extern char *serverlog_complaint(const char *line);
+extern bool serverlog_is_about_data(const char *complaint);
+
+#endif							/* PINGPONG_AGENT_PG_SERVERLOG_H */

@@ -1,0 +1,111 @@
+/*
+ * stop.c
+ *		The end of a server's life as a primary.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/job/sqlstate.h"
+#include "agent/pg/control.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/postmaster.h"
+#include "agent/pg/stop.h"
+
+#define QUERY_TIMEOUT_MS 10000
+#define STOP_TIMEOUT_MS 10000
+#define SESSIONS_GO_MS 300
+#define REMAINS_GO_MS 10000
+#define POLL_MS 5
+
+static pthread_mutex_t server_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int
+count(PGconn *conn, const char *sql)
+{
+	char	   *value = pg_value(conn, sql);
+	int			n = value ? atoi(value) : 0;
+
+	free(value);
+	return n;
+}
+
+static void
+end_sessions(ActionContext *ctx, PGconn *conn, int readers_grace_ms)
+{
+	double		grace = clock_monotonic_ms() + readers_grace_ms;
+	double		gone;
+
+	action_progress(ctx, -1, "waiting for readers");
+	while (clock_monotonic_ms() < grace && !action_cancelled(ctx) &&
+		   count(conn, "SELECT count(*) " SERVER_BUSY_SESSIONS) > 0)
+		sleep_ms(POLL_MS);
+	/* each is told that it is ended (57P01), which an immediate stop would not do in good order */
+	PQclear(pg_query(conn, NULL, 0, "SELECT pg_catalog.pg_terminate_backend(pid) " SERVER_OTHER_SESSIONS, 0, NULL));
+	gone = clock_monotonic_ms() + SESSIONS_GO_MS;
+	while (clock_monotonic_ms() < gone && count(conn, "SELECT count(*) " SERVER_OTHER_SESSIONS) > 0)
+		sleep_ms(1);
+}
+
+/* A zombie alone writes nothing. */
+int
+server_await_remains(ActionContext *ctx, double deadline)
+{
+	double		limit = clock_monotonic_ms() + REMAINS_GO_MS;
+	const char *data = ctx->config->pg.data;
+
+	limit = limit < deadline ? limit : deadline;
+	while ((postmaster_has_remains(data) || !postmaster_gone(data)) && clock_monotonic_ms() < limit && !action_cancelled(ctx))
+		sleep_ms(POLL_MS);
+	if (postmaster_gone(data))
+		return 0;
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "processes of a server that is gone still use \"%s\"", data);
+	action_hint(ctx, "End the processes whose working directory this is; then try again.");
+	return -1;
+}
+
+/* Behind a command it may live where its processes cannot be seen. */
+bool
+server_is_stopped(const AgentConfig *config)
+{
+	return config->pg.control != PG_CONTROL_COMMAND && !control_running(config) && postmaster_gone(config->pg.data);
+}
+
+bool
+server_claim(void)
+{
+	return pthread_mutex_trylock(&server_lock) == 0;
+}
+
+void
+server_release(void)
+{
+	pthread_mutex_unlock(&server_lock);
+}
+
+int
+server_stop(ActionContext *ctx, bool primary, int readers_grace_ms, double deadline, json_t *result)
+{
+	PGconn	   *conn;
+	char	   *lsn;
+
+	if (control_running(ctx->config))
+	{
+		conn = pg_local(ctx->config, NULL, QUERY_TIMEOUT_MS, NULL, 0);
+		if (conn && primary)
+		{
+			end_sessions(ctx, conn, readers_grace_ms);
+			lsn = pg_value(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
+			if (lsn)
+				json_object_set_new(result, "stop_lsn", json_string(lsn));
+			free(lsn);
+		}
+		PQfinish(conn);
+		action_progress(ctx, -1, "stopping");
+		if (control_stop(ctx, true, STOP_TIMEOUT_MS) < 0)
+			return -1;
+		json_object_set_new(result, "stopped_ms", json_real(clock_realtime_ms()));
+	}
+	return server_await_remains(ctx, deadline);
+}

@@ -1,0 +1,342 @@
+/*
+ * basebackup.c
+ *		The way back that always works where there is room: a copy of the source.
+ *
+ * The copy is made beside what is there, each part on its own disk, and exchanged for it when it is complete. What was
+ * there before goes away when the new one streams.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "agent/core/alloc.h"
+#include "agent/core/conninfo.h"
+#include "agent/core/files.h"
+#include "agent/core/text.h"
+#include "agent/job/action.h"
+#include "agent/job/sqlstate.h"
+#include "agent/pg/layout.h"
+#include "agent/pg/layout_mark.h"
+#include "agent/pg/layout_move.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/standby.h"
+#include "agent/rejoin/basebackup.h"
+#include "agent/rejoin/saved.h"
+#include "agent/rejoin/source.h"
+#include "agent/rejoin/tool.h"
+
+/* A role that may not know a size does without the check of room. */
+#define SPACES_SQL \
+	"SELECT oid, pg_catalog.pg_tablespace_location(oid), CASE WHEN pg_catalog.has_tablespace_privilege(oid, 'CREATE') " \
+	"OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_catalog.pg_tablespace_size(oid) ELSE 0 END " \
+	"FROM pg_catalog.pg_tablespace WHERE spcname <> 'pg_global'"
+#define DEFAULT_SPACE "1663"	/* pg_default: everything in the data directory itself */
+
+/* What the source has, and where each piece of it is to lie here. */
+typedef struct Plan
+{
+	Layout		layout;
+	char	  **arguments;		/* of pg_basebackup: one for each part elsewhere */
+	PGresult   *spaces;
+} Plan;
+
+static void
+plan_free(Plan *plan)
+{
+	layout_free(&plan->layout);
+	text_free_list(plan->arguments);
+	PQclear(plan->spaces);
+}
+
+static void
+add_argument(Plan *plan, char *argument)
+{
+	char	  **one = xalloc(sizeof(char *) * 2);
+
+	one[0] = argument;
+	text_append_list(&plan->arguments, one);
+}
+
+static const LayoutPart *
+part_of(const Layout *layout, const char *link)
+{
+	for (int i = 0; i < layout->n_parts; i++)
+		if (strcmp(layout->parts[i].link, link) == 0)
+			return &layout->parts[i];
+	return NULL;
+}
+
+/* The link's folder of a tablespace that this node has; NULL: it has none of that number. */
+static const LayoutPart *
+part_of_space(const Layout *layout, const char *oid)
+{
+	char	   *link = xasprintf("pg_tblspc/%s", oid);
+	const LayoutPart *part = part_of(layout, link);
+
+	free(link);
+	return part;
+}
+
+/* But for what a copy that was killed has left of our work: that is removed before the next one. */
+static bool
+folder_empty(const char *path)
+{
+	DIR		   *dir = opendir(path);
+	struct dirent *entry;
+	bool		empty = dir || errno == ENOENT;
+
+	while (dir && (errno = 0, entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+			strncmp(entry->d_name, "pingpong.", 9) != 0)
+			empty = false;
+	if (dir && errno != 0)
+		empty = false;
+	if (dir)
+		closedir(dir);
+	return empty;
+}
+
+/* From now on it is a part like those that the node has. */
+static const LayoutPart *
+add_space(Rejoin *rejoin, Plan *plan, const char *oid, const char *location)
+{
+	LayoutPart *part = &plan->layout.parts[plan->layout.n_parts];
+
+	if (!folder_empty(location))
+	{
+		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+					"there is no empty folder \"%s\" for tablespace %s here", location, oid);
+		action_hint(rejoin->ctx, "Make the folder on this host, empty and owned by the server's user.");
+		return NULL;
+	}
+	if (plan->layout.n_parts == LAYOUT_PARTS_MAX)
+	{
+		action_fail(rejoin->ctx, "54000", "there are more than %d tablespaces", LAYOUT_PARTS_MAX - 1);
+		return NULL;
+	}
+	*part = (LayoutPart) {xasprintf("pg_tblspc/%s", oid), xstrdup(location)};
+	plan->layout.n_parts++;
+	return part;
+}
+
+static int
+check_room(Rejoin *rejoin, const char *path, const char *needed)
+{
+	struct statvfs fs;
+	unsigned long long bytes = strtoull(needed, NULL, 10);
+
+	if (statvfs(path, &fs) == 0 && (unsigned long long) fs.f_bavail * fs.f_frsize < bytes)
+		return action_fail(rejoin->ctx, "53100", "a base backup needs %llu MB in \"%s\", where %llu MB are free", bytes >> 20, path,
+						   (unsigned long long) fs.f_bavail * fs.f_frsize >> 20);
+	return 0;
+}
+
+/*
+ * A tablespace that this node has keeps its place; another one comes where the source has it, as CREATE TABLESPACE
+ * did. Each is copied beside its place first: a copy that was killed is found there, and removed.
+ */
+static int
+plan_space(Rejoin *rejoin, Plan *plan, int row)
+{
+	const char *oid = PQgetvalue(plan->spaces, row, 0);
+	const char *location = PQgetvalue(plan->spaces, row, 1);
+	const char *size = PQgetvalue(plan->spaces, row, 2);
+	const LayoutPart *part = part_of_space(&plan->layout, oid);
+	char	   *fresh;
+
+	if (strcmp(oid, DEFAULT_SPACE) == 0 || location[0] != '/')
+		return check_room(rejoin, rejoin->config->pg.data, size);
+	if (!part)
+		part = add_space(rejoin, plan, oid, location);
+	if (!part)
+		return -1;
+	fresh = layout_part_work(part, "new");
+	add_argument(plan, xasprintf("--tablespace-mapping=%s=%s", location, fresh));
+	free(fresh);
+	return check_room(rejoin, part->path, size);
+}
+
+static bool
+has_spaces(const Layout *layout)
+{
+	for (int i = 0; i < layout->n_parts; i++)
+		if (strcmp(layout->parts[i].link, "pg_wal") != 0)
+			return true;
+	return false;
+}
+
+static int
+plan_spaces(Rejoin *rejoin, Plan *plan)
+{
+	PGconn	   *conn = source_connect(rejoin->ctx, &rejoin->source);
+	int			rc = 0;
+
+	if (conn)
+	{
+		pg_set_limit(conn, 60000);	/* sizes are summed up file by file */
+		plan->spaces = pg_query_or_fail(rejoin->ctx, conn, SPACES_SQL, 0, NULL);
+	}
+	PQfinish(conn);
+	if (!plan->spaces && has_spaces(&plan->layout))
+		return -1;				/* where each of them is to come from is not known */
+	action_forget_error(rejoin->ctx);
+	for (int i = 0; rc == 0 && plan->spaces && i < PQntuples(plan->spaces); i++)
+		rc = plan_space(rejoin, plan, i);
+	return rc;
+}
+
+/* `where` is the data directory, or its hidden place. */
+static int
+make_plan(Rejoin *rejoin, const char *where, Plan *plan)
+{
+	const LayoutPart *wal;
+
+	memset(plan, 0, sizeof(*plan));
+	if (layout_read(rejoin->ctx, where, &plan->layout) < 0 || plan_spaces(rejoin, plan) < 0)
+		return -1;
+	wal = part_of(&plan->layout, "pg_wal");
+	if (wal)
+	{
+		char	   *fresh = layout_part_work(wal, "new");
+
+		add_argument(plan, xasprintf("--waldir=%s", fresh));
+		free(fresh);
+	}
+	return 0;
+}
+
+int
+basebackup_feasible(Rejoin *rejoin)
+{
+	char	   *problem = layout_problem(rejoin->config);
+	Plan		plan = {0};
+	int			rc = 0;
+
+	if (problem)
+		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "a base backup is not possible: %s", problem);
+	else
+		rc = make_plan(rejoin, rejoin->place, &plan);
+	if (rc == 0)
+		rc = saved_check(rejoin);
+	plan_free(&plan);
+	free(problem);
+	return rc;
+}
+
+/* name: "new", a copy that did not become complete; "old", what an earlier copy has replaced. */
+static void
+remove_work(Rejoin *rejoin, const Layout *layout, const char *name)
+{
+	char	   *path = layout_work(rejoin->config, name);
+
+	remove_tree(path);
+	free(path);
+	for (int i = 0; i < layout->n_parts; i++)
+	{
+		path = layout_part_work(&layout->parts[i], name);
+		remove_tree(path);
+		free(path);
+	}
+}
+
+/*
+ * Not with our slot: the walsender of a killed predecessor may still hold it. It keeps the WAL all the same, and
+ * pg_basebackup takes a temporary one for its own stream.
+ */
+static int
+run_basebackup(Rejoin *rejoin, const Plan *plan, char *directory)
+{
+	char	   *password = conninfo_get(rejoin->config->pg.replication, "password");
+	char	   *conninfo = conninfo_merge(rejoin->config->pg.replication, NULL, rejoin->upstream.host,
+										  rejoin->upstream.port, "pingpong-agent");
+	char	   *bare = conninfo_without(conninfo, "password");
+	char	   *program = bin_path(rejoin->config, "pg_basebackup");
+	char	   *fixed[] = {program, "-D", directory, "-d", bare, "-X", "stream", "-c", "fast", "-P", "-w"};
+	size_t		n_fixed = sizeof(fixed) / sizeof(fixed[0]);
+	char	  **argv = xalloc(sizeof(char *) * (n_fixed + text_list_length(plan->arguments) + 1));
+	int			rc;
+
+	memcpy(argv, fixed, sizeof(fixed));
+	for (int i = 0; plan->arguments && plan->arguments[i]; i++)
+		argv[n_fixed + i] = plan->arguments[i];
+	action_progress(rejoin->ctx, 0, "pg_basebackup");
+	rc = run_tool(rejoin, argv, password);
+	free(argv);
+	free(program);
+	free(bare);
+	free(conninfo);
+	free(password);
+	return rc;
+}
+
+/* pg_basebackup made them for the places that it copied to. */
+static int
+correct_links(Rejoin *rejoin, const Layout *layout, const char *directory)
+{
+	for (int i = 0; i < layout->n_parts; i++)
+	{
+		char	   *link = xasprintf("%s/%s", directory, layout->parts[i].link);
+		struct stat st;
+		bool		wanted = lstat(link, &st) == 0 && S_ISLNK(st.st_mode);
+		int			rc = 0;
+
+		if (wanted && (unlink(link) < 0 || symlink(layout->parts[i].path, link) < 0))
+			rc = action_fail(rejoin->ctx, STATE_IO_ERROR, "could not correct the link \"%s\": %s", link, strerror(errno));
+		free(link);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+make_copy(Rejoin *rejoin, const Plan *plan, char *fresh)
+{
+	int			rc = layout_make_work(rejoin->ctx);
+
+	remove_work(rejoin, &plan->layout, "new");
+	remove_work(rejoin, &plan->layout, "old");
+	if (rc == 0)
+		rc = layout_note_parts(rejoin->ctx, &plan->layout);
+	if (rc == 0)
+		rc = run_basebackup(rejoin, plan, fresh);
+	return rc == 0 ? correct_links(rejoin, &plan->layout, fresh) : -1;
+}
+
+/* The copy becomes this node: its own files as they are now, and the settings of a standby. */
+static int
+make_own(Rejoin *rejoin, const char *fresh)
+{
+	int			rc = layout_phase(rejoin->ctx) == LAYOUT_WHOLE ? saved_take(rejoin) : 0;
+
+	if (rc == 0)
+		rc = saved_put_back(rejoin, fresh);
+	return rc == 0 ? standby_configure_offline(rejoin->ctx, fresh, &rejoin->upstream) : -1;
+}
+
+int
+rejoin_by_basebackup(Rejoin *rejoin, int (*stop) (Rejoin *rejoin))
+{
+	char	   *fresh = layout_work(rejoin->config, "new");
+	Plan		plan = {0};
+	int			rc = make_plan(rejoin, rejoin->place, &plan);
+
+	if (rc == 0)
+		rc = make_copy(rejoin, &plan, fresh);
+	if (rc == 0)
+		rc = stop(rejoin);
+	if (rc == 0)
+		rc = make_own(rejoin, fresh);
+	if (rc == 0)
+		rc = layout_swap(rejoin->ctx, &plan.layout);
+	else
+		remove_work(rejoin, &plan.layout, "new");
+	plan_free(&plan);
+	free(fresh);
+	return rc;
+}

@@ -1,0 +1,176 @@
+/*
+ * judge.c
+ *		What is here, may it be made a standby, and why not.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/clock.h"
+#include "agent/core/files.h"
+#include "agent/job/action.h"
+#include "agent/job/sqlstate.h"
+#include "agent/pg/datadir.h"
+#include "agent/pg/formats.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/seal.h"
+#include "agent/pg/stop.h"
+#include "agent/rejoin/judge.h"
+#include "agent/rejoin/pastfork.h"
+#include "agent/rejoin/rule.h"
+#include "agent/rejoin/source.h"
+
+#define MANUAL_RUN "manual"		/* of a seal that was made by hand: it says nothing of any other server */
+
+/* ---- what is here ---- */
+
+static unsigned
+ask_number(PGconn *conn, const char *sql)
+{
+	char	   *value = pg_value(conn, sql);
+	unsigned	number = value ? (unsigned) strtoul(value, NULL, 10) : 0;
+
+	free(value);
+	return number;
+}
+
+/* A running server tells its timeline better than its files. */
+static unsigned
+present_timeline(PGconn *conn, const DataDir *dir, bool primary)
+{
+	unsigned	asked = !conn ? 0 : ask_number(conn, primary ? SERVER_TIMELINE_SQL :
+											   "SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver");
+
+	return asked > dir->timeline ? asked : dir->timeline;
+}
+
+static Relation
+relation_here(const Rejoin *rejoin, const DataDir *dir, unsigned timeline)
+{
+	/* a primary whose pg_wal cannot be read may be on any timeline */
+	if (!dir->known || (dir->was_primary && !dir->wal_known))
+		return dir->startable || file_exists_in(rejoin->place, "base") ? RELATION_UNKNOWN : RELATION_EMPTY;
+	return source_relation(&rejoin->source, rejoin->place, timeline, dir->newest_history);
+}
+
+/*
+ * Where clients' writes end on the node's timeline: by its own seal, or, of a standby, by that of the run that moved
+ * the primary away from this timeline.
+ */
+static bool
+writes_end(const Rejoin *rejoin, unsigned timeline, bool sealed, unsigned long long seal_lsn)
+{
+	unsigned long long fork = source_fork(&rejoin->source, timeline);
+
+	if (!sealed && !rejoin->facts.primary && rejoin->seal_timeline == timeline)
+		seal_lsn = rejoin->seal_lsn;
+	return fork != 0 && seal_lsn != 0 && seal_lsn <= fork;
+}
+
+/*
+ * What a running standby has received past the fork does no harm until it is replayed. Of a running primary whose
+ * writes have their end it is no question of permission, and asked when it is stopped: until then it may write more.
+ */
+static PastFork
+past_fork(Rejoin *rejoin, PGconn *conn, unsigned timeline)
+{
+	unsigned long long fork = source_fork(&rejoin->source, timeline);
+	unsigned long long replayed = 0;
+	char	   *lsn;
+
+	if (rejoin->facts.relation != RELATION_ANCESTOR)
+		return PAST_FORK_NO;
+	if (conn && rejoin->facts.primary && rejoin->facts.writes_end_before_fork)
+		return PAST_FORK_UNKNOWN;
+	if (!conn || rejoin->facts.primary)
+		return source_past_fork(&rejoin->source, rejoin->config, rejoin->place, timeline);
+	lsn = pg_value(conn, "SELECT pg_catalog.pg_last_wal_replay_lsn()");
+	lsn_parse(lsn, &replayed);
+	free(lsn);
+	return replayed > fork ? PAST_FORK_YES : PAST_FORK_NO;
+}
+
+/* All that the rule wants to know. `conn`: of a running server, NULL if it does not run or does not answer. */
+void
+rejoin_look(Rejoin *rejoin, PGconn *conn)
+{
+	RejoinFacts *facts = &rejoin->facts;
+	DataDir		dir = datadir_look(rejoin->place);
+	char		ours[32];
+	char		run[80] = "";
+	unsigned long long seal_lsn = 0;
+	unsigned	timeline;
+
+	facts->primary = conn ? !pg_is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()") :
+		dir.was_primary && !file_exists_in(rejoin->place, "backup_label");
+	timeline = present_timeline(conn, &dir, facts->primary);
+	snprintf(ours, sizeof(ours), "%llu", (unsigned long long) dir.system);
+	facts->other_cluster = dir.known && strcmp(ours, rejoin->source.system) != 0;
+	facts->relation = relation_here(rejoin, &dir, timeline);
+	facts->sealed = conn ? facts->primary && server_seal(rejoin->config, conn, run, sizeof(run), &seal_lsn) :
+		seal_read(rejoin->place, &dir, run, sizeof(run), &seal_lsn);
+	facts->writes_end_before_fork = writes_end(rejoin, timeline, facts->sealed, seal_lsn);
+	if (facts->relation == RELATION_SAME && strcmp(run, MANUAL_RUN) == 0)
+		facts->sealed = false;
+	facts->past_fork = past_fork(rejoin, conn, timeline);
+	rejoin->timeline = timeline;
+}
+
+/* ---- refusing ---- */
+
+static void
+explain_newer(Rejoin *rejoin)
+{
+	action_detail(rejoin->ctx, "It is on timeline %u, the server at %s:%s on timeline %u. What was written here since would be lost.",
+				  rejoin->timeline, rejoin->upstream.host, rejoin->upstream.port, rejoin->source.timeline);
+	action_hint(rejoin->ctx, "This node is the newer side. If it is the right one, stop the server at %s:%s and make that one a "
+				"standby of this one.", rejoin->upstream.host, rejoin->upstream.port);
+}
+
+static void
+explain_more(Rejoin *rejoin)
+{
+	unsigned long long fork = source_fork(&rejoin->source, rejoin->timeline);
+
+	action_detail(rejoin->ctx, "The server at %s:%s left timeline %u at %X/%X; WAL of this node from there on would be lost.",
+				  rejoin->upstream.host, rejoin->upstream.port, rejoin->timeline, (unsigned) (fork >> 32), (unsigned) fork);
+	action_hint(rejoin->ctx, "Save what clients wrote here. Then a superuser may give the risk => '%s'.", RISK_WORDS);
+}
+
+/* Which WAL would go, and which side is the older one; never the destructive way for the newer. */
+int
+rejoin_refuse(Rejoin *rejoin)
+{
+	RejoinVerdict verdict = rejoin->rule.verdict;
+	ActionContext *ctx = rejoin->ctx;
+
+	action_forget_error(ctx);
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" %s", rejoin->config->node, rejoin_verdict_text(verdict));
+	if (verdict == REJOIN_NEWER || (verdict == REJOIN_NOT_SEALED && rejoin->facts.relation == RELATION_AHEAD))
+		explain_newer(rejoin);
+	else if (verdict == REJOIN_HAS_MORE || verdict == REJOIN_MAYBE_MORE)
+		explain_more(rejoin);
+	else if (verdict == REJOIN_OTHER_CLUSTER)
+	{
+		action_detail(ctx, "The system identifier at %s:%s is %s.", rejoin->upstream.host, rejoin->upstream.port, rejoin->source.system);
+		action_hint(ctx, "To give this node to another cluster, empty its data directory first.");
+	}
+	else if (verdict == REJOIN_NO_SUCH_WAY)
+		action_hint(ctx, "Use the method \"auto\", or \"basebackup\".");
+	else
+	{
+		action_detail(ctx, "It is on timeline %u, the server at %s:%s on timeline %u.", rejoin->timeline, rejoin->upstream.host,
+					  rejoin->upstream.port, rejoin->source.timeline);
+		action_hint(ctx, "Find out which of the two has the right data, and stop or seal the other one.");
+	}
+	return -1;
+}
+
+int
+rejoin_judge(Rejoin *rejoin, PGconn *conn)
+{
+	rejoin_look(rejoin, conn);
+	rejoin->judged_ms = clock_monotonic_ms();
+	rejoin->rule = rejoin_rule(&rejoin->facts);
+	return rejoin->rule.verdict == REJOIN_ALLOWED ? 0 : rejoin_refuse(rejoin);
+}

@@ -1,0 +1,257 @@
+/*
+ * saved.c
+ *		The node's own files (settings, authentication, keys): saved before a rewind or a base backup, which bring the
+ *		source's, and put back afterwards.
+ *
+ * They stand in the work folder of the data directory, so that they go with it. While the directory is hidden they
+ * are not taken again: pg_rewind may have brought the source's by then. What the node did not have of these files is
+ * removed when they are put back: a conf.d/x.conf or a list of revoked certificates of the source is not the node's.
+ * But a node that had no data directory has no such choice, and keeps what the source has.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/job/action.h"
+#include "agent/job/sqlstate.h"
+#include "agent/pg/layout.h"
+#include "agent/rejoin/saved.h"
+
+#define DEPTH_MAX 8				/* of folders in folders: more is no configuration */
+#define WHOLE ".whole"			/* in the folder: all that the node had is here */
+
+/* Files and folders */
+static const char *const own_names[] = {
+	"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf",
+	"server.crt", "server.key", "root.crt", "root.crl", "postmaster.opts", "conf.d", NULL
+};
+
+static int	copy_entry(const char *source, const char *target);
+
+/* A link stays a link: a key may lie where others find it, too. */
+static int
+copy_link(const char *source, const char *target)
+{
+	char		place[PATH_MAX];
+	ssize_t		len = readlink(source, place, sizeof(place) - 1);
+
+	if (len < 0)
+		return -1;
+	place[len] = '\0';
+	return symlink(place, target);
+}
+
+static int
+copy_entries(DIR *dir, const char *source, const char *target)
+{
+	struct dirent *entry;
+	int			rc = 0;
+
+	while (rc == 0 && (errno = 0, entry = readdir(dir)))
+	{
+		char	   *from = xasprintf("%s/%s", source, entry->d_name);
+		char	   *to = xasprintf("%s/%s", target, entry->d_name);
+
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			rc = copy_entry(from, to);
+		free(to);
+		free(from);
+	}
+	return rc < 0 || errno != 0 ? -1 : 0;
+}
+
+static int
+copy_folder(const char *source, const char *target, const struct stat *st)
+{
+	DIR		   *dir = opendir(source);
+	int			rc = dir ? mkdir(target, 0700) : -1;
+
+	if (rc == 0)
+		rc = copy_entries(dir, source, target);
+	if (dir)
+		closedir(dir);
+	if (rc == 0)
+		rc = chmod(target, st->st_mode & 07777);
+	if (rc == 0 && geteuid() == 0)
+		rc = chown(target, st->st_uid, st->st_gid);
+	return rc == 0 ? file_fsync_path(target) : -1;
+}
+
+/* There is nothing at `target`. Sockets and the like are no files, and left out. */
+static int
+copy_entry(const char *source, const char *target)
+{
+	struct stat st;
+
+	if (lstat(source, &st) < 0)
+		return -1;
+	if (S_ISLNK(st.st_mode))
+		return copy_link(source, target);
+	if (S_ISDIR(st.st_mode))
+		return copy_folder(source, target, &st);
+	return S_ISREG(st.st_mode) ? file_copy(source, target) : 0;
+}
+
+/*
+ * from/name to to/name, in place of what is there, making folders. What is not there is left out, or with `mirror`
+ * taken away there, too.
+ */
+static int
+copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name, bool mirror)
+{
+	char	   *source = xasprintf("%s/%s", from, name);
+	char	   *target = xasprintf("%s/%s", to, name);
+	char	   *parent = xstrdup(target);
+	bool		exists = file_exists(source);
+	int			rc = 0;
+
+	if (exists || mirror)
+		rc = remove_tree(target);
+	if (rc == 0 && exists)
+		rc = make_directory(dirname(parent), 0700);
+	if (rc == 0 && exists)
+		rc = copy_entry(source, target);
+	if (rc < 0)
+		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not copy \"%s\" to \"%s\": %s", source, target, strerror(errno));
+	free(parent);
+	free(target);
+	free(source);
+	return rc;
+}
+
+static int
+copy_own(Rejoin *rejoin, const char *from, const char *to, bool mirror)
+{
+	char	  **keep = rejoin->config->pg.keep;
+	int			rc = 0;
+
+	for (int i = 0; rc == 0 && own_names[i]; i++)
+		rc = copy_one(rejoin, from, to, own_names[i], mirror);
+	for (int i = 0; rc == 0 && keep && keep[i]; i++)
+		rc = copy_one(rejoin, from, to, keep[i], mirror);
+	return rc;
+}
+
+static int
+note_whole(Rejoin *rejoin, const char *directory)
+{
+	char	   *path = xasprintf("%s/" WHOLE, directory);
+	char	   *work = xstrdup(directory);
+	int			rc = file_write_atomic(path, "", 0, 0600, true);
+
+	if (rc == 0)
+		rc = file_fsync_path(dirname(work));
+	if (rc < 0)
+		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, strerror(errno));
+	free(work);
+	free(path);
+	return rc;
+}
+
+/* What file_copy() would say of it. */
+static int
+check_file(const char *path, const struct stat *st)
+{
+	if (st->st_size > FILE_COPY_MAX)
+	{
+		errno = EFBIG;
+		return -1;
+	}
+	return access(path, R_OK);
+}
+
+/* 0, or -1 with errno, and the path in *where. */
+static int
+check_entry(const char *path, int depth, char **where)
+{
+	struct stat st;
+	struct dirent *entry;
+	DIR		   *dir = NULL;
+	int			rc = lstat(path, &st);
+
+	if (rc == 0 && S_ISREG(st.st_mode))
+		rc = check_file(path, &st);
+	else if (rc == 0 && S_ISDIR(st.st_mode))
+	{
+		errno = depth > DEPTH_MAX ? ELOOP : 0;
+		dir = depth > DEPTH_MAX ? NULL : opendir(path);
+		rc = dir ? 0 : -1;
+	}
+	if (rc < 0 && !*where)
+		*where = xstrdup(path);
+	while (rc == 0 && dir && (entry = readdir(dir)))
+	{
+		char	   *name = xasprintf("%s/%s", path, entry->d_name);
+
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			rc = check_entry(name, depth + 1, where);
+		free(name);
+	}
+	if (dir)
+		closedir(dir);
+	return rc;
+}
+
+static int
+check_name(Rejoin *rejoin, const char *name)
+{
+	char	   *path = xasprintf("%s/%s", rejoin->config->pg.data, name);
+	char	   *where = NULL;
+	int			rc = file_exists(path) ? check_entry(path, 0, &where) : 0;
+
+	if (rc < 0)
+		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the node's own file \"%s\" cannot be saved: %s",
+					where ? where : path, strerror(errno));
+	free(where);
+	free(path);
+	return rc;
+}
+
+int
+saved_check(Rejoin *rejoin)
+{
+	char	  **keep = rejoin->config->pg.keep;
+	int			rc = 0;
+
+	if (rejoin->facts.half_rewound)
+		return 0;				/* they were saved before */
+	for (int i = 0; rc == 0 && own_names[i]; i++)
+		rc = check_name(rejoin, own_names[i]);
+	for (int i = 0; rc == 0 && keep && keep[i]; i++)
+		rc = check_name(rejoin, keep[i]);
+	return rc;
+}
+
+int
+saved_take(Rejoin *rejoin)
+{
+	const char *data = rejoin->config->pg.data;
+	char	   *directory = layout_work(rejoin->config, "saved");
+	int			rc = layout_make_work(rejoin->ctx);
+
+	if (rc == 0 && (remove_tree(directory) < 0 || make_directory(directory, 0700) < 0))
+		rc = action_fail(rejoin->ctx, STATE_IO_ERROR, "could not make \"%s\" anew: %s", directory, strerror(errno));
+	if (rc == 0)
+		rc = copy_own(rejoin, data, directory, false);
+	if (rc == 0 && file_exists_in(data, "PG_VERSION"))
+		rc = note_whole(rejoin, directory);
+	free(directory);
+	return rc;
+}
+
+int
+saved_put_back(Rejoin *rejoin, const char *data)
+{
+	char	   *directory = layout_work(rejoin->config, "saved");
+	int			rc = copy_own(rejoin, directory, data, file_exists_in(directory, WHOLE));
+
+	free(directory);
+	return rc;
+}
