@@ -22,12 +22,10 @@
 /* Names of actions */
 #define ACTION_FACTS "facts"
 #define ACTION_PG_CHECKPOINT "pg.checkpoint"
-#define ACTION_PG_QUERY "pg.query"
 #define ACTION_PG_WARM "pg.warm"
 #define ACTION_PG_SETTING "pg.setting"
 #define ACTION_SLOT_ENSURE "slot.ensure"
 #define ACTION_SLOT_DROP "slot.drop"
-#define ACTION_SLOT_TIDY "slot.tidy"
 #define ACTION_TOKEN_ARM "token.arm"
 #define ACTION_TOKEN_BURN "token.burn"
 #define ACTION_PG_PROMOTE "pg.promote"

@@ -132,11 +132,14 @@ CREATE TABLE pingpong.step
     ended_at    timestamptz,
     duration_ms double precision,
     attempt     integer NOT NULL DEFAULT 0,
+    round       integer NOT NULL DEFAULT 1,
     detail      jsonb,
     message     text,
     PRIMARY KEY (run, ordinal, action, node)
 );
 COMMENT ON TABLE pingpong.step IS 'the journal: one row for each step of a run';
+COMMENT ON COLUMN pingpong.step.attempt IS 'how often it was tried';
+COMMENT ON COLUMN pingpong.step.round IS 'part of the key of the agent''s job, stored before the order: another round is another job';
 COMMENT ON COLUMN pingpong.step.fix IS 'the statement that does what the step could not, if it failed; null: the run can do without it';
 
 CREATE TABLE pingpong.relaxed

@@ -32,6 +32,7 @@ VALUES
     ( 7, 'standbys_can_follow',       'identity',  true, 'the other standbys can follow the new primary'),
     ( 8, 'clock_skew',                'hosts',     true, 'the clocks of the hosts agree'),
     ( 9, 'agent_reachable',           'hosts',     true, 'each agent answers, is the right one, and can control its PostgreSQL'),
+    ( 9, 'agent_actions',             'hosts',     true, 'each agent knows what the run will order from it'),
     (10, 'no_other_ha_manager',       'hosts',     true, 'nobody else promotes or restarts servers'),
     (11, 'replay_lag',                'lag',       true, 'what the target has still to replay fits the blackout'),
     (12, 'replay_not_paused',         'lag',       true, 'WAL replay is not paused'),

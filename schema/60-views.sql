@@ -87,10 +87,7 @@ BEGIN
         PERFORM pingpong.fail('42704', format('runbook "%s" does not exist', runbook));
     END IF;
     PERFORM pingpong.check_node(target, runbook);
-    imagined.runbook := runbook;
-    imagined.source := pingpong.node_name();
-    imagined.target := target;
-    imagined.options := (SELECT coalesce(jsonb_object_agg(o.name, o.otherwise) FILTER (WHERE o.otherwise IS NOT NULL), '{}') FROM pingpong.run_option o) || options;
+    imagined := pingpong.imagined_run(target, runbook, options);
     RETURN QUERY
     SELECT s.ordinal, s.action, s.node,
            (SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms)::numeric, 1)::float8 FROM

@@ -31,16 +31,61 @@ COMMENT ON FUNCTION pingpong.step_places(pingpong.runbook_step, text, text) IS '
 -- Both the worker and plan() expand a runbook by this.
 CREATE FUNCTION pingpong.run_steps(r pingpong.run)
     RETURNS TABLE (ordinal integer, action text, node text, worker text, impact text, undo text, timeout_ms bigint, on_failure text,
-                   params jsonb, requires text, mark text, fix text, job text, holds boolean, comment text)
+                   params jsonb, requires text, mark text, fix text, job text, holds boolean, agent text, comment text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.ordinal, s.action, p.name, s.worker, s.impact, s.undo,
            (extract(epoch FROM coalesce(s.timeout, current_setting('pingpong.rejoin_timeout')::interval)) * 1000)::bigint,
-           s.on_failure, s.params, s.requires, s.mark, format(s.fix, p.name), s.job, pingpong.guard_holds(s.guard, r), s.comment
+           s.on_failure, s.params, s.requires, s.mark, format(s.fix, p.name), s.job, pingpong.guard_holds(s.guard, r),
+           CASE WHEN s.node IN ('rw_routes', 'ro_routes', 'source_routes') THEN (SELECT o.router FROM pingpong.route o WHERE o.name = p.name) ELSE p.name END,
+           s.comment
     FROM pingpong.runbook_step s CROSS JOIN LATERAL pingpong.step_places(s, r.source, r.target) p (name)
     WHERE s.runbook = r.runbook
     ORDER BY s.ordinal, s.action, s.node, p.name
 $$;
 COMMENT ON FUNCTION pingpong.run_steps(pingpong.run) IS 'internal: the steps of a run, a row for each node or route of a row of its runbook';
+
+-- A run as it would be from here; nothing is stored.
+CREATE FUNCTION pingpong.imagined_run(target text, runbook text, options jsonb) RETURNS pingpong.run
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    imagined pingpong.run;
+BEGIN
+    imagined.runbook := runbook;
+    imagined.source := pingpong.node_name();
+    imagined.target := target;
+    imagined.options := (SELECT coalesce(jsonb_object_agg(o.name, o.otherwise) FILTER (WHERE o.otherwise IS NOT NULL), '{}')
+                         FROM pingpong.run_option o) || options;
+    RETURN imagined;
+END
+$$;
+COMMENT ON FUNCTION pingpong.imagined_run(text, text, jsonb) IS 'internal: a run as it would be from here';
+
+CREATE FUNCTION pingpong.run_actions() RETURNS TABLE (action text, orders text[])
+AS 'MODULE_PATHNAME', 'pingpong_run_actions' LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION pingpong.run_actions() IS 'internal: the actions of this module, and what each may order from an agent';
+
+-- An order that an agent does not know is found here, and not when writes stand still.
+CREATE FUNCTION pingpong.check_agent_actions(target text, options jsonb) RETURNS SETOF pingpong.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    WITH wanted (agent, action) AS MATERIALIZED (
+        SELECT DISTINCT s.agent, w.action
+        FROM run_steps(imagined_run(target, coalesce(options ->> 'runbook', 'switchover'), options)) s,
+             LATERAL (VALUES (s.action), (s.undo)) a (name) JOIN run_actions() o ON o.action = a.name,
+             LATERAL unnest(o.orders) w (action)
+        WHERE s.holds)
+    SELECT finding(n.name, told AND missing IS NULL, 'fail',
+                   CASE WHEN NOT told THEN format('its agent speaks protocol %s and does not tell what it can do; this server speaks %s',
+                                                  coalesce(n.facts ->> 'protocol', '1'), current_setting('pingpong.protocol'))
+                        WHEN missing IS NULL THEN format('protocol %s', n.facts ->> 'protocol')
+                        ELSE format('its agent (version %s) does not know: %s', n.facts ->> 'version', missing) END,
+                   'Install the release of pingpong-agent that belongs to this server''s module, and restart the agent.', 'version')
+    FROM preflight_node n,
+         LATERAL (SELECT coalesce(jsonb_typeof(n.facts -> 'actions') = 'array', false)) t (told),
+         LATERAL (SELECT string_agg(w.action, ', ' ORDER BY w.action) FROM wanted w
+                  WHERE w.agent = n.name AND NOT (n.facts -> 'actions') ? w.action) m (missing)
+    WHERE n.facts IS NOT NULL
+$$;
 
 -- A site's own runbook begins as a copy, with marks and fixes, to which it adds.
 CREATE FUNCTION pingpong.copy_runbook(original text, copy text) RETURNS bigint

@@ -98,9 +98,9 @@ sub request
 
 my %good = (
 	'facts' => { connect => [ { host => '127.0.0.1', port => 1, kind => 'replication' } ] },
-	'pg.checkpoint' => {}, 'pg.query' => { sql => 'SELECT 1' }, 'pg.warm' => {}, 'note' => { a => 1 },
+	'pg.checkpoint' => {}, 'pg.warm' => {}, 'note' => { a => 1 },
 	'pg.setting' => { name => 'wal_writer_delay', value => '10s', restore => JSON::PP::true },
-	'slot.ensure' => { slots => ['pingpong_a'] }, 'slot.drop' => { slots => ['pingpong_a'] }, 'slot.tidy' => { keep => ['a'] },
+	'slot.ensure' => { slots => ['pingpong_a'] }, 'slot.drop' => { slots => ['pingpong_a'] },
 	'token.arm' => { ttl_ms => 60000, system_identifier => '1' }, 'token.burn' => {},
 	'pg.promote' => { seal_lsn => '0/1', timeout_ms => 100, timeline => { steps => [ { ordinal => 1 } ], hold_ms => 3 } },
 	'pg.follow' => { host => '127.0.0.1', port => 1, slot => 'a', name => 'x', timeout_ms => 100 },

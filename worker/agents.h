@@ -4,15 +4,7 @@
 #ifndef PINGPONG_AGENTS_H
 #define PINGPONG_AGENTS_H
 
-/*
- * PostgreSQL exports a json_object() of its own, and it would be found first.
- * jansson binds its own calls to it symbolically and is safe; our code must not
- * call it: json_new() instead.
- */
-#define json_object jansson_json_object
-#include <jansson.h>
-#undef json_object
-#define json_new()	json_pack("{}")
+#include "common/protocol.h"
 
 /*
  * One call. `body` is set when the agent answered with JSON, `error` when the answer is not the one that was asked

@@ -48,7 +48,7 @@ step_of(json_t *was)
 		Step	   *step = &run->steps[i];
 
 		if (step->ordinal == json_integer_value(json_object_get(was, "ordinal")) &&
-			strcmp(step->name, json_text(was, "action")) == 0 && strcmp(step->node, json_text(was, "node")) == 0)
+			strcmp(step->name, protocol_text(was, "action")) == 0 && strcmp(step->node, protocol_text(was, "node")) == 0)
 			return step;
 	}
 	return NULL;
@@ -69,10 +69,11 @@ blackout_take_steps(json_t *timeline)
 			continue;
 		step->state = STEP_SUCCEEDED;
 		step->attempt = 1;
+		step->round = 1;
 		step->ms = json_number_value(json_object_get(was, "ms"));
 		step->started = run->blackout_at + (TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
 		step->ended = step->started + (TimestampTz) (step->ms * 1000);
-		strlcpy(step->message, json_text(was, "message"), sizeof(step->message));
+		strlcpy(step->message, protocol_text(was, "message"), sizeof(step->message));
 	}
 }
 
@@ -87,15 +88,15 @@ blackout_fetch(void)
 		return true;
 	if (run->ask == NULL)
 	{
-		snprintf(path, sizeof(path), "/v1/jobs/%s/blackout", run->key);
+		protocol_job_path(path, sizeof(path), run->key, NOTE_STEP, 0);
 		run->ask = agents_get(job_url(run, run->target), path, 1000);
 		return false;
 	}
 	if (!run->ask->done)
 		return false;
 	run->noted = true;
-	blackout_take_steps(job_result(run->ask->body));
-	ms = json_object_get(job_result(run->ask->body), "blackout_ms");
+	blackout_take_steps(protocol_result(run->ask->body, 0));
+	ms = json_object_get(protocol_result(run->ask->body, 0), "blackout_ms");
 	if (json_is_number(ms) && json_number_value(ms) >= 0)
 		run->blackout_ms = json_number_value(ms);
 	return true;

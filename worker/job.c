@@ -23,20 +23,26 @@ job_url(Run *run, const char *node)
 	return n ? n->url : NULL;
 }
 
-/* The body of POST /v1/jobs for one action; takes over `params`. */
-json_t *
-job_request(Run *run, const char *step, const char *action, json_t *params, int wait_ms)
+static AgentCall *
+post_to(Run *run, const char *url, const char *key, const char *action, json_t *params, int wait_ms, int timeout_ms)
 {
-	return json_pack("{s:s, s:s, s:I, s:i, s:[{s:s, s:o}]}", "run", run->key, "step", step,
-					 "epoch", (json_int_t) run->epoch, "wait_ms", wait_ms, "actions",
-					 "action", action, "params", params);
+	json_t	   *actions = json_array();
+
+	json_array_append_new(actions, protocol_action(action, params));
+	return agents_post(url, PROTOCOL_JOBS_PATH, protocol_job(run->key, key, run->epoch, wait_ms, actions), timeout_ms);
 }
 
-/* The result of a job's only action (borrowed), or NULL. */
-json_t *
-job_result(json_t *job)
+AgentCall *
+job_post(Run *run, const char *node, const char *key, const char *action, json_t *params, int wait_ms, int timeout_ms)
 {
-	return json_array_get(json_object_get(job, "results"), 0);
+	char	   *url = job_url(run, node);
+
+	if (url == NULL)
+	{
+		json_decref(params);
+		return NULL;
+	}
+	return post_to(run, url, key, action, params, wait_ms, timeout_ms);
 }
 
 /* Why a call gave no usable answer, for a sentence; the agent's own words where there are some. */
@@ -44,8 +50,8 @@ const char *
 call_problem(AgentCall *call)
 {
 	static char problem[PP_TEXT_LEN];
-	json_t	   *error = json_object_get(call->body, "error");
-	const char *message = json_text(error, "message");
+	json_t	   *error = protocol_error(call->body);
+	const char *message = protocol_text(error, "message");
 
 	if (call->status == 401)
 		strlcpy(problem, "it refuses this server's token or certificate (401)", sizeof(problem));
@@ -60,20 +66,11 @@ call_problem(AgentCall *call)
 	return problem;
 }
 
-static void
-post(Run *run, Step *step, const char *action, json_t *params)
-{
-	step->posting = true;
-	step->call = agents_post(step->url, "/v1/jobs", job_request(run, step->key, action, params, LONG_POLL_MS),
-							 LONG_POLL_MS + 3000);
-}
-
 /* Gives the job to the agent of `node`; takes over `params`. */
 ActionResult
 job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params)
 {
 	char	   *url = job_url(run, node);
-	size_t		used;
 
 	if (url == NULL)
 	{
@@ -81,10 +78,9 @@ job_begin(Run *run, Step *step, const char *node, const char *action, json_t *pa
 		return step_fail(step, "42704", "node \"%s\" does not exist", node);
 	}
 	strlcpy(step->url, url, sizeof(step->url));
-	used = snprintf(step->key, sizeof(step->key), "%d.%s.%s", step->ordinal, step->name, step->node);
-	if (step->attempt > 1)
-		snprintf(step->key + used, sizeof(step->key) - used, ":%d", step->attempt);
-	post(run, step, action, params);
+	step_key(step, step->key, sizeof(step->key));
+	step->posting = true;
+	step->call = post_to(run, url, step->key, action, params, LONG_POLL_MS, LONG_POLL_MS + 3000);
 	return ACTION_WAIT;
 }
 
@@ -131,7 +127,7 @@ ask_again(Run *run, Step *step)
 
 	step->post_at = 0;
 	step->posting = false;
-	snprintf(path, sizeof(path), "/v1/jobs/%s/%s?wait_ms=%d", run->key, step->key, LONG_POLL_MS);
+	protocol_job_path(path, sizeof(path), run->key, step->key, LONG_POLL_MS);
 	step->call = agents_get(step->url, path, LONG_POLL_MS + 3000);
 }
 
@@ -145,7 +141,7 @@ job_cancel(Run *run, Step *step)
 	step_release(step);
 	step->posting = false;
 	step->post_at = 0;
-	snprintf(path, sizeof(path), "/v1/jobs/%s/%s/cancel", run->key, step->key);
+	protocol_cancel_path(path, sizeof(path), run->key, step->key);
 	step->call = agents_post(step->url, path, json_new(), 3000);
 }
 
@@ -165,15 +161,15 @@ note_progress(Step *step, json_t *job)
 static ActionResult
 job_failed(Step *step, json_t *error)
 {
-	const char *code = json_text(error, "code");
-	const char *message = json_text(error, "message");
-	const char *detail = json_text(error, "detail");
+	const char *code = protocol_text(error, "code");
+	const char *message = protocol_text(error, "message");
+	const char *detail = protocol_text(error, "detail");
 
 	step_fail(step, strlen(code) == 5 ? code : "58000", "%s%s%s", message[0] ? message : "the job failed",
 			  detail[0] ? ": " : "", detail);
 	strlcpy(step->failure.message, message[0] ? message : "the job failed", sizeof(step->failure.message));
 	strlcpy(step->failure.detail, detail, sizeof(step->failure.detail));
-	strlcpy(step->failure.hint, json_text(error, "hint"), sizeof(step->failure.hint));
+	strlcpy(step->failure.hint, protocol_text(error, "hint"), sizeof(step->failure.hint));
 	return ACTION_FAILED;
 }
 
@@ -201,24 +197,24 @@ judge(Run *run, Step *step)
 	}
 	if (call->status != 200)
 		return call->status >= 500 || call->status == 0 ? no_answer(run, step) :
-			job_failed(step, json_object_get(call->body, "error"));
+			job_failed(step, protocol_error(call->body));
 	if (state == NULL)
 		return no_answer(run, step);
-	if (strcmp(state, "running") == 0)
+	if (strcmp(state, JOB_STATE_RUNNING) == 0)
 	{
 		note_progress(step, call->body);
 		step_release(step);
 		ask_again(run, step);
 		return ACTION_WAIT;
 	}
-	if (strcmp(state, "succeeded") == 0)
+	if (strcmp(state, JOB_STATE_SUCCEEDED) == 0)
 	{
 		step->message[0] = '\0';
-		step_keep(step, job_result(call->body));
+		step_keep(step, protocol_result(call->body, 0));
 		result = ACTION_DONE;
 	}
 	else
-		result = job_failed(step, json_object_get(call->body, "error"));
+		result = job_failed(step, protocol_error(call->body));
 	return result;
 }
 

@@ -9,11 +9,9 @@
 /* NULL if there is no such node. */
 extern char *job_url(Run *run, const char *node);
 
-/* The body of POST /v1/jobs for one action; takes over `params`. */
-extern json_t *job_request(Run *run, const char *step, const char *action, json_t *params, int wait_ms);
-
-/* The result of a job's only action (borrowed), or NULL. */
-extern json_t *job_result(json_t *job);
+/* Orders one action from the agent of `node`, without a step; takes over `params`. NULL if there is no such node. */
+extern AgentCall *job_post(Run *run, const char *node, const char *key, const char *action, json_t *params, int wait_ms,
+						   int timeout_ms);
 
 /* Why a call gave no usable answer, in one line; good until the next call of it. */
 extern const char *call_problem(AgentCall *call);

@@ -162,6 +162,7 @@ journal_save_steps(Run *run)
 	char		id[24],
 				ordinal[16],
 				attempt[16],
+				round[16],
 				ms[32],
 				started[64],
 				ended[64];
@@ -174,20 +175,21 @@ journal_save_steps(Run *run)
 
 		snprintf(ordinal, sizeof(ordinal), "%d", step->ordinal);
 		snprintf(attempt, sizeof(attempt), "%d", step->attempt);
+		snprintf(round, sizeof(round), "%d", Max(step->round, 1));
 		db_exec("INSERT INTO pingpong.step AS s (run, ordinal, action, node, state, undo, fix, started_at, ended_at, "
-					 "duration_ms, attempt, detail, message) VALUES ($1::pg_catalog.int8, $2::pg_catalog.int4, $3, $4, $5, $6, $13, "
+					 "duration_ms, attempt, detail, message, round) VALUES ($1::pg_catalog.int8, $2::pg_catalog.int4, $3, $4, $5, $6, $13, "
 					 "$7::pg_catalog.timestamptz, $8::pg_catalog.timestamptz, $9::pg_catalog.float8, $10::pg_catalog.int4, "
-					 "$11::pg_catalog.jsonb, $12) ON CONFLICT (run, ordinal, action, node) DO UPDATE SET "
+					 "$11::pg_catalog.jsonb, $12, $14::pg_catalog.int4) ON CONFLICT (run, ordinal, action, node) DO UPDATE SET "
 					 "state = EXCLUDED.state, started_at = coalesce(EXCLUDED.started_at, s.started_at), "
 					 "ended_at = coalesce(EXCLUDED.ended_at, s.ended_at), "
-					 "duration_ms = coalesce(EXCLUDED.duration_ms, s.duration_ms), attempt = EXCLUDED.attempt, "
+					 "duration_ms = coalesce(EXCLUDED.duration_ms, s.duration_ms), attempt = EXCLUDED.attempt, round = EXCLUDED.round, "
 					 "detail = coalesce(EXCLUDED.detail, s.detail), message = EXCLUDED.message "
-					 "WHERE (s.state, s.attempt, s.message, s.started_at, s.ended_at) IS DISTINCT FROM "
-					 "(EXCLUDED.state, EXCLUDED.attempt, EXCLUDED.message, EXCLUDED.started_at, EXCLUDED.ended_at)",
-					 13, id, ordinal, step->name, step->node, step_state_name(step->state),
+					 "WHERE (s.state, s.attempt, s.round, s.message, s.started_at, s.ended_at) IS DISTINCT FROM "
+					 "(EXCLUDED.state, EXCLUDED.attempt, EXCLUDED.round, EXCLUDED.message, EXCLUDED.started_at, EXCLUDED.ended_at)",
+					 14, id, ordinal, step->name, step->node, step_state_name(step->state),
 					 step->undo[0] ? step->undo : NULL, moment(started, step->started), moment(ended, step->ended),
 					 step->ended ? number(ms, step->ms) : NULL, attempt, step->detail,
-					 step->message[0] ? step->message : NULL, step->fix[0] ? step->fix : NULL);
+					 step->message[0] ? step->message : NULL, step->fix[0] ? step->fix : NULL, round);
 	}
 	save_routes(run);
 	db_end();

@@ -14,7 +14,6 @@
 #include "storage/procarray.h"
 #include "utils/memutils.h"
 
-#include "common/names.h"
 #include "worker/clock.h"
 #include "worker/db.h"
 #include "worker/journal.h"
@@ -138,7 +137,7 @@ start_pings(const char *source)
 	pings = palloc0(Max(topology->nnodes, 1) * sizeof(AgentCall *));
 	for (int i = 0; i < topology->nnodes; i++)
 		if (is_needed(&topology->nodes[i], source))
-			pings[i] = agents_get(topology->nodes[i].url, "/v1/ping", PING_MS);
+			pings[i] = agents_get(topology->nodes[i].url, PROTOCOL_PING_PATH, PING_MS);
 	MemoryContextSwitchTo(old);
 	state = PROBE_PINGING;
 }

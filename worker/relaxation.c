@@ -148,7 +148,7 @@ relaxation_wanted(Run *run, const Relaxation *r, const char *node)
 	Step	   *step = relaxing_step(run, r, node);
 	json_t	   *detail = step ? step_detail(step) : NULL;
 	const char *previous = json_string_value(json_object_get(detail, "previous"));
-	const char *old = json_text(run->notes, "synchronous_standby_names");
+	const char *old = protocol_text(run->notes, "synchronous_standby_names");
 	char	   *wanted;
 
 	if (step == NULL)

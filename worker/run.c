@@ -288,10 +288,18 @@ step_release(Step *step)
 	step->call = NULL;
 }
 
-const char *
-json_text(json_t *object, const char *name)
+void
+step_key(const Step *step, char *to, size_t size)
 {
-	const char *text = json_string_value(json_object_get(object, name));
+	StepKey		key = {.ordinal = step->ordinal, .round = step->round};
 
-	return text ? text : "";
+	strlcpy(key.action, step->name, sizeof(key.action));
+	strlcpy(key.node, step->node, sizeof(key.node));
+	protocol_step_key(to, size, &key);
+}
+
+bool
+run_may_journal(void)
+{
+	return run->is_target || (!run->blackout && !run->switched && run->phase != RUN_ASKING);
 }

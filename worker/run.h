@@ -71,6 +71,7 @@ typedef struct Action
 	ActionResult (*begin) (Run *run, Step *step);
 	ActionResult (*advance) (Run *run, Step *step);
 	int			traits;			/* ActionTrait */
+	const char *orders;			/* what it may order from an agent, separated by blanks; NULL: nothing */
 } Action;
 
 struct Step
@@ -87,7 +88,8 @@ struct Step
 	int			timeout_ms;
 	bool		mine;			/* this worker does it */
 	StepState	state;
-	int			attempt;
+	int			attempt;		/* tries, for those who look */
+	int			round;			/* part of its job's key; stored before the order. Another round is another job */
 	TimestampTz started;
 	TimestampTz ended;
 	instr_time	clock;			/* when it was begun */
@@ -250,6 +252,12 @@ extern StepState step_state_from(const char *name);
 /* The first step whose action has the trait, of that node (NULL: any), in that state. NULL: there is none. */
 extern Step *run_find_step(Run *run, ActionTrait trait, const char *node, StepState state);
 
+/* The key of the job that does the step in its present round. */
+extern void step_key(const Step *step, char *to, size_t size);
+
+/* Whether the journal can be written: not while writes are stopped, nor on a server that the run has left. */
+extern bool run_may_journal(void);
+
 /* The step failed, and this is why. Whether the run fails with it is not known here. Gives ACTION_FAILED. */
 extern ActionResult step_fail(Step *step, const char *sqlstate, const char *fmt,...) pg_attribute_printf(3, 4);
 
@@ -259,8 +267,5 @@ extern void step_keep(Step *step, json_t *detail);
 
 /* Lets go of the step's call. */
 extern void step_release(Step *step);
-
-/* A text of a JSON object; "" where there is none. */
-extern const char *json_text(json_t *object, const char *name);
 
 #endif

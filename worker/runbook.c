@@ -100,7 +100,7 @@ runbook_load(Run *run)
 	run->nsteps = 0;
 	db_begin();
 	load_runbook(run, id, context);
-	n = db_exec("SELECT ordinal, action, node, state, attempt, detail::pg_catalog.text FROM pingpong.step "
+	n = db_exec("SELECT ordinal, action, node, state, attempt, detail::pg_catalog.text, round FROM pingpong.step "
 					 "WHERE run = $1::pg_catalog.int8", 1, id);
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -110,6 +110,7 @@ runbook_load(Run *run)
 			continue;
 		step->state = step_state_from(db_text(i, 4));
 		step->attempt = atoi(db_text(i, 5));
+		step->round = atoi(db_text(i, 7));
 		if (db_text(i, 6))
 			step->detail = MemoryContextStrdup(context, db_text(i, 6));
 	}

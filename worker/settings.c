@@ -7,13 +7,14 @@
 
 #include "utils/guc.h"
 
-#include "common/names.h"
+#include "common/protocol.h"
 #include "pg_compat.h"
 #include "worker/settings.h"
 
 char	   *worker_database;
 char	   *worker_node_name;
 static char *worker_version;
+static int	worker_protocol;
 char	   *worker_token_file;
 char	   *worker_ca_file;
 char	   *worker_cert_file;
@@ -64,6 +65,9 @@ settings_define(void)
 				  &worker_database, "postgres", PGC_POSTMASTER, 0);
 	define_string("pingpong.version", "Version of the module pg_pingpong.",
 				  &worker_version, PINGPONG_VERSION, PGC_INTERNAL, GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE);
+	DefineCustomIntVariable("pingpong.protocol", "Version of the protocol that the worker and agents speak.", NULL, &worker_protocol,
+							PINGPONG_PROTOCOL, PINGPONG_PROTOCOL, PINGPONG_PROTOCOL, PGC_INTERNAL,
+							GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, NULL, NULL, NULL);
 	define_string("pingpong.node_name", "Name under which this server is registered in pingpong.node; empty: cluster_name.",
 				  &worker_node_name, "", PGC_SIGHUP, 0);
 	define_string("pingpong.agent_token_file", "File (mode 0600) with the bearer token for the agents.",

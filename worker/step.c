@@ -7,6 +7,7 @@
 
 #include "worker/clock.h"
 #include "worker/job.h"
+#include "worker/journal.h"
 #include "worker/mailbox.h"
 #include "worker/step.h"
 
@@ -15,11 +16,24 @@
 #define RETRY_LONG_US	(30 * 1000 * 1000)
 #define SHORT_MS		(2 * 60 * 1000)
 
+/*
+ * The order of a later round, of which the journal knows before it is given: who goes on with the run in our place goes on
+ * with the job that runs, and does not begin another one beside it.
+ */
+static ActionResult
+order(Step *step)
+{
+	if (step->round > 1 && run_may_journal())
+		journal_save_steps(run);
+	return step->action->begin(run, step);
+}
+
 static void
 step_begin(Step *step)
 {
 	step->state = STEP_RUNNING;
 	step->attempt++;
+	step->round = Max(step->round, 1);
 	step->retry_at = 0;
 	step->message[0] = '\0';
 	step->started = GetCurrentTimestamp();
@@ -132,7 +146,7 @@ step_move(Step *step)
 	if (step->state == STEP_PENDING)
 	{
 		step_begin(step);
-		result = step->action->begin(run, step);
+		result = order(step);
 	}
 	else if (step->retry_at != 0)
 	{
@@ -140,7 +154,8 @@ step_move(Step *step)
 			return;
 		step->retry_at = 0;
 		step->attempt++;
-		result = step->action->begin(run, step);
+		step->round++;
+		result = order(step);
 	}
 	else
 		result = step->action->advance ? step->action->advance(run, step) : step->action->begin(run, step);

@@ -1,6 +1,6 @@
 /*
  * slots.c
- *		slot.ensure, slot.drop, slot.tidy: physical replication slots of the local server.
+ *		slot.ensure, slot.drop: physical replication slots of the local server.
  */
 #include <string.h>
 
@@ -117,41 +117,6 @@ action_slot_drop(ActionContext *ctx, json_t *params, json_t *result)
 		json_array_foreach(slots, i, name)
 			if (rc == 0 && !for_slot(ctx, conn, sql, json_string_value(name), dropped))
 				rc = -1;
-	PQfinish(conn);
-	json_object_set_new(result, "dropped", dropped);
-	return rc;
-}
-
-static bool
-list_contains(json_t *list, const char *text)
-{
-	json_t	   *item;
-	size_t		i;
-
-	json_array_foreach(list, i, item)
-		if (strcmp(json_string_value(item), text) == 0)
-			return true;
-	return false;
-}
-
-int
-action_slot_tidy(ActionContext *ctx, json_t *params, json_t *result)
-{
-	static const char find[] =
-		"SELECT slot_name FROM pg_catalog.pg_replication_slots "
-		"WHERE slot_type = 'physical' AND NOT active AND NOT temporary "
-		"AND pg_catalog.starts_with(slot_name, '" PINGPONG_SLOT_PREFIX "')";
-	static const char drop[] = "SELECT pg_catalog.pg_drop_replication_slot($1)";
-	json_t	   *keep = slot_list(ctx, params, "keep");
-	PGconn	   *conn = keep ? pg_local_or_fail(ctx, NULL, SLOT_TIMEOUT_MS) : NULL;
-	PGresult   *res = conn ? pg_query_or_fail(ctx, conn, find, 0, NULL) : NULL;
-	json_t	   *dropped = json_array();
-	int			rc = res ? 0 : -1;
-
-	for (int i = 0; res && i < PQntuples(res) && rc == 0; i++)
-		if (!list_contains(keep, PQgetvalue(res, i, 0)) && !for_slot(ctx, conn, drop, PQgetvalue(res, i, 0), dropped))
-			rc = -1;
-	PQclear(res);
 	PQfinish(conn);
 	json_object_set_new(result, "dropped", dropped);
 	return rc;

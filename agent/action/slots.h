@@ -1,6 +1,6 @@
 /*
  * slots.h
- *		slot.ensure, slot.drop, slot.tidy: physical replication slots of the local server.
+ *		slot.ensure, slot.drop: physical replication slots of the local server.
  */
 #ifndef PINGPONG_AGENT_ACTION_SLOTS_H
 #define PINGPONG_AGENT_ACTION_SLOTS_H
@@ -9,6 +9,5 @@
 
 extern int	action_slot_ensure(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_slot_drop(ActionContext *ctx, json_t *params, json_t *result);
-extern int	action_slot_tidy(ActionContext *ctx, json_t *params, json_t *result);
 
 #endif							/* PINGPONG_AGENT_ACTION_SLOTS_H */

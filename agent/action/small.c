@@ -1,6 +1,6 @@
 /*
  * small.c
- *		pg.checkpoint, pg.query, note: orders of a few lines.
+ *		pg.checkpoint, note: orders of a few lines.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,6 @@
 #include "agent/job/params.h"
 #include "agent/pg/pg.h"
 
-#define QUERY_TIMEOUT_MS 5000
 #define CHECKPOINT_TIMEOUT_MS 600000
 
 int
@@ -28,47 +27,6 @@ action_pg_checkpoint(ActionContext *ctx, json_t *params, json_t *result)
 		return -1;
 	PQclear(res);
 	json_object_set_new(result, "checkpoint_ms", json_real(clock_monotonic_ms() - start));
-	return 0;
-}
-
-/* Nobody may run SQL of his choice through the agent: the statements are ours. */
-static bool
-query_allowed(const char *sql)
-{
-	static const char prefix[] = "SELECT pingpong.wake(";
-	size_t		digits;
-
-	if (strncmp(sql, prefix, sizeof(prefix) - 1) != 0)
-		return false;
-	sql += sizeof(prefix) - 1;
-	digits = strspn(sql, "0123456789");
-	return digits <= 9 && strcmp(sql + digits, ")") == 0;
-}
-
-int
-action_pg_query(ActionContext *ctx, json_t *params, json_t *result)
-{
-	const char *sql = param_string(params, "sql", "");
-	PGconn	   *conn;
-	PGresult   *res;
-	char	   *database;
-
-	if (!query_allowed(sql))
-		return action_fail(ctx, "42501", "this statement is not one that the agent runs");
-	conn = pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
-	if (!conn)
-		return -1;
-	database = pg_pingpong_database(conn);
-	PQfinish(conn);
-	conn = pg_local_or_fail(ctx, database, QUERY_TIMEOUT_MS);
-	free(database);
-	if (!conn)
-		return -1;
-	res = pg_query_or_fail(ctx, conn, sql, 0, NULL);
-	PQfinish(conn);
-	if (!res)
-		return -1;
-	PQclear(res);
 	return 0;
 }
 

@@ -17,7 +17,8 @@
 #include "agent/facts/postgres.h"
 #include "agent/facts/restore.h"
 #include "agent/job/epoch.h"
-#include "common/names.h"
+#include "agent/job/known.h"
+#include "common/protocol.h"
 
 #define MAX_CONNECTS 8
 #define PATIENCE_MS 4000		/* for what is tried for real; the worker waits 5 s */
@@ -62,6 +63,8 @@ action_facts(ActionContext *ctx, json_t *params, json_t *result)
 			attempts[i] = attempt_begin(facts_connection, one);
 	json_object_set_new(result, "node", json_string(config->node));
 	json_object_set_new(result, "version", json_string(PINGPONG_AGENT_VERSION));
+	json_object_set_new(result, "protocol", json_integer(PINGPONG_PROTOCOL));
+	json_object_set_new(result, "actions", action_names());
 	json_object_set_new(result, "epoch", json_integer(epoch_current()));
 	json_object_set_new(result, "ha_managers", facts_ha_managers());
 	if (config->pg.present)

@@ -14,6 +14,7 @@
 #include "agent/job/epoch.h"
 #include "agent/job/jobs.h"
 #include "agent/job/sqlstate.h"
+#include "common/protocol.h"
 
 static unsigned int get_ping(Request *request, json_t **answer);
 static unsigned int get_jobs(Request *request, json_t **answer);
@@ -44,8 +45,8 @@ get_ping(Request *request, json_t **answer)
 {
 	AgentConfig *config = config_current();
 
-	*answer = json_pack("{s:s, s:s, s:s, s:I, s:f}", "agent", "pingpong-agent", "version", PINGPONG_AGENT_VERSION,
-						"node", config->node, "epoch", (json_int_t) epoch_current(), "clock_ms", clock_realtime_ms());
+	*answer = json_pack("{s:s, s:s, s:i, s:s, s:I, s:f}", "agent", "pingpong-agent", "version", PINGPONG_AGENT_VERSION,
+						"protocol", PINGPONG_PROTOCOL, "node", config->node, "epoch", (json_int_t) epoch_current(), "clock_ms", clock_realtime_ms());
 	config_release(config);
 	return MHD_HTTP_OK;
 }

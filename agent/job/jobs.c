@@ -16,53 +16,23 @@
 #include "agent/job/params.h"
 #include "agent/job/table.h"
 #include "agent/job/view.h"
-#include "common/names.h"
+#include "common/protocol.h"
 
-#define JOB_ACTIONS_MAX 32
-
+/* Whether this agent knows all that is ordered. */
 static bool
-actions_valid(json_t *actions, char *error, size_t error_size)
+actions_known(json_t *actions, char *error, size_t error_size)
 {
 	size_t		i;
 	json_t	   *action;
 
-	if (!json_is_array(actions) || json_array_size(actions) == 0 || json_array_size(actions) > JOB_ACTIONS_MAX)
-	{
-		snprintf(error, error_size, "\"actions\" must be a list of 1 to %d actions", JOB_ACTIONS_MAX);
-		return false;
-	}
 	json_array_foreach(actions, i, action)
 	{
-		const char *name = param_string(action, "action", NULL);
-		json_t	   *params = json_object_get(action, "params");
-
-		if (!name || !action_find(name))
-			snprintf(error, error_size, "action %zu is not known to this agent", i + 1);
-		else if (params && !json_is_object(params) && !json_is_null(params))
-			snprintf(error, error_size, "\"params\" of action %zu is not an object", i + 1);
-		else
+		if (action_find(protocol_text(action, "action")))
 			continue;
+		snprintf(error, error_size, "action %zu is not known to this agent", i + 1);
 		return false;
 	}
 	return true;
-}
-
-static bool
-request_valid(json_t *request, char *error, size_t error_size)
-{
-	json_t	   *epoch = json_object_get(request, "epoch");
-
-	if (!json_is_object(request))
-		snprintf(error, error_size, "the request is not a JSON object");
-	else if (!pingpong_key_valid(param_string(request, "run", NULL)) ||
-			 !pingpong_key_valid(param_string(request, "step", NULL)))
-		snprintf(error, error_size, "\"run\" and \"step\" must be 1 to %d characters of [A-Za-z0-9._#:-], "
-				 "no leading dot", PINGPONG_KEY_MAX);
-	else if (!json_is_integer(epoch) || json_integer_value(epoch) < 0)
-		snprintf(error, error_size, "\"epoch\" must be a number");
-	else
-		return actions_valid(json_object_get(request, "actions"), error, error_size);
-	return false;
 }
 
 /* Waits until the job ends; the lock is held. */
@@ -91,13 +61,13 @@ wait_for_end(Job *job, int64_t wait_ms)
 }
 
 static Job *
-create_job(json_t *request)
+create_job(const JobOrder *order)
 {
-	Job		   *job = job_new(param_string(request, "run", ""), param_string(request, "step", ""));
+	Job		   *job = job_new(order->run, order->step);
 
-	job->epoch = param_int(request, "epoch", 0);
+	job->epoch = order->epoch;
 	job->received_ms = clock_realtime_ms();
-	job->actions = json_deep_copy(json_object_get(request, "actions"));
+	job->actions = json_deep_copy(order->actions);
 	job_insert(job);
 	job_begin(job);
 	return job;
@@ -107,22 +77,23 @@ JobAnswer
 jobs_post(json_t *request, json_t **answer, char *error, size_t error_size)
 {
 	JobAnswer	rc = JOB_OK;
+	JobOrder	order;
 	Job		   *job;
 
-	if (!request_valid(request, error, error_size))
+	if (!protocol_read_job(request, &order, error, error_size) || !actions_known(order.actions, error, error_size))
 		return JOB_BAD_REQUEST;
 	pthread_mutex_lock(&jobs_lock);
-	job = job_find(param_string(request, "run", ""), param_string(request, "step", ""));
+	job = job_find(order.run, order.step);
 	if (!job && jobs_shutting_down)
 		rc = JOB_SHUTDOWN;
-	else if (!job && param_int(request, "epoch", 0) < epoch_current() &&
-			 !(action_flags_of(json_object_get(request, "actions")) & ACTION_ANY_EPOCH))
+	else if (!job && order.epoch < epoch_current() &&
+			 !(action_flags_of(order.actions) & ACTION_ANY_EPOCH))
 		rc = JOB_OLD_EPOCH;
 	else
 	{
 		if (!job)
-			job = create_job(request);
-		wait_for_end(job, param_int(request, "wait_ms", 0));
+			job = create_job(&order);
+		wait_for_end(job, order.wait_ms);
 		*answer = jobview_json(job, true);
 	}
 	pthread_mutex_unlock(&jobs_lock);

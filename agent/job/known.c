@@ -39,3 +39,13 @@ action_flags_of(json_t *actions)
 	}
 	return all;
 }
+
+json_t *
+action_names(void)
+{
+	json_t	   *names = json_array();
+
+	for (const ActionEntry *entry = known; entry && entry->name; entry++)
+		json_array_append_new(names, json_string(entry->name));
+	return names;
+}

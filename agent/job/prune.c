@@ -11,7 +11,7 @@
 #include "agent/job/params.h"
 #include "agent/job/prune.h"
 #include "agent/job/table.h"
-#include "common/names.h"
+#include "common/protocol.h"
 
 #define JOB_RUNS_KEPT 50
 #define JOB_QUESTIONS_KEPT 20
@@ -76,17 +76,14 @@ prune_one(char *run)
 	return false;
 }
 
-/* Questions that are asked again and again, each under a key of its own; 0: not one of them. */
-static int
-question_kind(const Job *job)
+/* Facts may be asked under another key, too. */
+static Question
+question_of(const Job *job)
 {
-	if (strcmp(job->run, "facts") == 0 ||
-		(json_array_size(job->actions) == 1 &&
-		 strcmp(param_string(json_array_get(job->actions, 0), "action", ""), ACTION_FACTS) == 0))
-		return 1;
-	if (strncmp(job->step, "verdict:", 8) == 0)
-		return 2;
-	return strncmp(job->step, "baton:", 6) == 0 ? 3 : 0;
+	if (json_array_size(job->actions) == 1 &&
+		strcmp(protocol_text(json_array_get(job->actions, 0), "action"), ACTION_FACTS) == 0)
+		return QUESTION_FACTS;
+	return protocol_question(job->run, job->step);
 }
 
 /*
@@ -96,14 +93,14 @@ question_kind(const Job *job)
 static bool
 prune_question(char *run, char *step)
 {
-	int			seen[4] = {0};
+	int			seen[QUESTIONS] = {0};
 
 	for (Job **place = &job_table; *place; place = &(*place)->next)
 	{
 		Job		   *job = *place;
-		int			kind = question_kind(job);
+		Question	kind = question_of(job);
 
-		if (kind == 0 || job->state == JOB_RUNNING || job->waiters > 0 || ++seen[kind] <= JOB_QUESTIONS_KEPT)
+		if (kind == QUESTION_NONE || job->state == JOB_RUNNING || job->waiters > 0 || ++seen[kind] <= JOB_QUESTIONS_KEPT)
 			continue;
 		memcpy(run, job->run, sizeof(job->run));
 		memcpy(step, job->step, sizeof(job->step));

@@ -607,6 +607,7 @@ main(void)
 	test_config_bad();
 	test_job_view();
 	test_restore_garbage();
+	test_protocol();
 	test_transitions();
 	remove_tree(directory);
 	printf("1..%d\n", tests);

@@ -16,6 +16,9 @@ extern void test_bouncer(const char *directory);
 /* unit_files.c; the same */
 extern void test_files(const char *directory);
 
+/* unit_protocol.c */
+extern void test_protocol(void);
+
 /* worker/test/unit_transition.c; in the top folder of the tree */
 extern void test_transitions(void);
 

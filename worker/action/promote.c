@@ -17,7 +17,7 @@ arm_begin(Run *run, Step *step)
 	char		sysid[32];
 
 	snprintf(sysid, sizeof(sysid), UINT64_FORMAT, GetSystemIdentifier());
-	return job_begin(run, step, step->node, "token.arm",
+	return job_begin(run, step, step->node, ACTION_TOKEN_ARM,
 					 json_pack("{s:i, s:s, s:i, s:b, s:s}", "ttl_ms", run_token_ttl_ms(run), "system_identifier", sysid,
 							   "timeline", (int) GetWALInsertionTimeLine(), "prove", true, "version", PINGPONG_AGENT_VERSION));
 }
@@ -31,9 +31,9 @@ arm_advance(Run *run, Step *step)
 	if (result != ACTION_DONE)
 		return result;
 	run->armed_us = now_us();
-	if (!json_is_true(json_object_get(job_result(step->call->body), "woken")) ||
-		!json_is_true(json_object_get(job_result(step->call->body), "proved")) ||
-		json_text(job_result(step->call->body), "memory")[0] == '\0')
+	if (!json_is_true(json_object_get(protocol_result(step->call->body, 0), "woken")) ||
+		!json_is_true(json_object_get(protocol_result(step->call->body, 0), "proved")) ||
+		protocol_text(protocol_result(step->call->body, 0), "memory")[0] == '\0')
 		return step_fail(step, "55000", "the agent's answer lacks the proof that its server could take the run over");
 	return ACTION_DONE;
 }
@@ -41,7 +41,7 @@ arm_advance(Run *run, Step *step)
 static ActionResult
 burn_begin(Run *run, Step *step)
 {
-	return job_begin(run, step, step->node, "token.burn", json_new());
+	return job_begin(run, step, step->node, ACTION_TOKEN_BURN, json_new());
 }
 
 static ActionResult
@@ -54,7 +54,7 @@ promote_begin(Run *run, Step *step)
 	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
 	json_object_set_new(timeline, "seal_lsn", json_string(lsn));
 	run->ordered = true;
-	result = job_begin(run, step, step->node, "pg.promote",
+	result = job_begin(run, step, step->node, ACTION_PG_PROMOTE,
 					   json_pack("{s:s, s:i, s:o}", "seal_lsn", lsn, "timeout_ms", run_option_int(run, "max_blackout_ms", 10000),
 							   "timeline", timeline));
 	agents_advance();			/* at once */
@@ -62,8 +62,8 @@ promote_begin(Run *run, Step *step)
 }
 
 const Action promote_actions[] = {
-	{"arm", arm_begin, arm_advance},
-	{"burn", burn_begin, job_advance},
-	{"promote", promote_begin, job_advance},
+	{"arm", arm_begin, arm_advance, 0, ACTION_TOKEN_ARM},
+	{"burn", burn_begin, job_advance, 0, ACTION_TOKEN_BURN},
+	{"promote", promote_begin, job_advance, 0, ACTION_PG_PROMOTE " " ACTION_NOTE},
 	{NULL}
 };

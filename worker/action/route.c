@@ -106,7 +106,7 @@ place_job(Run *run, Step *step, const char *action)
 static ActionResult
 prepare_route_begin(Run *run, Step *step)
 {
-	return place_job(run, step, "pgbouncer.prepare");
+	return place_job(run, step, ACTION_PGBOUNCER_PREPARE);
 }
 
 /* A site's own statement through the route. */
@@ -120,7 +120,7 @@ smoke_begin(Run *run, Step *step)
 		strlcpy(step->message, "the route has none", sizeof(step->message));
 		return ACTION_DONE;
 	}
-	return route_job(run, step, "pgbouncer.smoke", NULL);
+	return route_job(run, step, ACTION_PGBOUNCER_SMOKE, NULL);
 }
 
 static ActionResult
@@ -131,7 +131,7 @@ prepare_route_advance(Run *run, Step *step)
 
 	if (result == ACTION_DONE && route)
 	{
-		json_t	   *modes = json_object_get(job_result(step->call->body), "pool_mode");
+		json_t	   *modes = json_object_get(protocol_result(step->call->body, 0), "pool_mode");
 		char	   *text = modes ? json_dumps(modes, JSON_COMPACT) : NULL;
 
 		route->pool_modes = text ? pstrdup(text) : NULL;
@@ -183,7 +183,7 @@ pause_begin(Run *run, Step *step)
 	}
 	ignore = long_transactions(PAUSE_PATIENCE_MS);
 	json_array_append_new(ignore, json_integer(mailbox_asker()));
-	return route_job(run, step, "pgbouncer.pause",
+	return route_job(run, step, ACTION_PGBOUNCER_PAUSE,
 					 json_pack("{s:i, s:i, s:o, s:o}", "resume_after_ms", run_option_int(run, "max_blackout_ms", 10000) + 10000,
 							   "patience_ms", PAUSE_PATIENCE_MS, "ignore", ignore, "databases", databases));
 }
@@ -193,7 +193,7 @@ pause_advance(Run *run, Step *step)
 {
 	ActionResult result = job_advance(run, step);
 
-	if (result == ACTION_DONE && !json_is_true(json_object_get(job_result(step->call->body), "complete")))
+	if (result == ACTION_DONE && !json_is_true(json_object_get(protocol_result(step->call->body, 0), "complete")))
 		strlcpy(step->message, "long transactions were not waited for", sizeof(step->message));
 	return result;
 }
@@ -201,7 +201,7 @@ pause_advance(Run *run, Step *step)
 static ActionResult
 release_begin(Run *run, Step *step)
 {
-	return route_job(run, step, "pgbouncer.release", NULL);
+	return route_job(run, step, ACTION_PGBOUNCER_RELEASE, NULL);
 }
 
 static ActionResult
@@ -214,7 +214,7 @@ repoint_begin(Run *run, Step *step)
 		strlcpy(step->message, "it leads to no node that is known; left as it is", sizeof(step->message));
 		return ACTION_DONE;
 	}
-	return place_job(run, step, "pgbouncer.commit");
+	return place_job(run, step, ACTION_PGBOUNCER_COMMIT);
 }
 
 static ActionResult
@@ -230,10 +230,10 @@ repoint_advance(Run *run, Step *step)
 }
 
 const Action route_actions[] = {
-	{"prepare_route", prepare_route_begin, prepare_route_advance},
-	{"smoke", smoke_begin, job_advance},
-	{"pause", pause_begin, pause_advance},
-	{"release", release_begin, job_advance},
-	{"repoint", repoint_begin, repoint_advance, ACTION_LEADS_ROUTE},
+	{"prepare_route", prepare_route_begin, prepare_route_advance, 0, ACTION_PGBOUNCER_PREPARE},
+	{"smoke", smoke_begin, job_advance, 0, ACTION_PGBOUNCER_SMOKE},
+	{"pause", pause_begin, pause_advance, 0, ACTION_PGBOUNCER_PAUSE},
+	{"release", release_begin, job_advance, 0, ACTION_PGBOUNCER_RELEASE},
+	{"repoint", repoint_begin, repoint_advance, ACTION_LEADS_ROUTE, ACTION_PGBOUNCER_COMMIT},
 	{NULL}
 };

@@ -18,7 +18,7 @@
 static ActionResult
 setting_begin(Run *run, Step *step, const char *value, bool restore)
 {
-	return job_begin(run, step, step->node, "pg.setting",
+	return job_begin(run, step, step->node, ACTION_PG_SETTING,
 					 json_pack("{s:s, s:s?, s:b}", "name", relaxation_of(step->name)->setting, "value", value, "restore", (int) restore));
 }
 
@@ -104,17 +104,17 @@ sync_restore_advance(Run *run, Step *step)
 	if (ms_since(step->since) < WAITING_MS)
 		return ACTION_WAIT;
 	step->phase = 3;
-	step->attempt++;
+	step->round++;
 	step_release(step);
 	return setting_begin(run, step, "", false);
 }
 
 const Action settings_actions[] = {
-	{"sync_relax", relax_begin, job_advance},
-	{"sync_restore", sync_restore_begin, sync_restore_advance},
-	{"fast_wal", relax_begin, job_advance},
-	{"slow_wal", restore_begin, job_advance},
-	{"calm_wal", relax_begin, calm_wal_advance},
-	{"wake_wal", restore_begin, job_advance},
+	{"sync_relax", relax_begin, job_advance, 0, ACTION_PG_SETTING},
+	{"sync_restore", sync_restore_begin, sync_restore_advance, 0, ACTION_PG_SETTING},
+	{"fast_wal", relax_begin, job_advance, 0, ACTION_PG_SETTING},
+	{"slow_wal", restore_begin, job_advance, 0, ACTION_PG_SETTING},
+	{"calm_wal", relax_begin, calm_wal_advance, 0, ACTION_PG_SETTING},
+	{"wake_wal", restore_begin, job_advance, 0, ACTION_PG_SETTING},
 	{NULL}
 };

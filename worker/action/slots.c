@@ -24,7 +24,7 @@ slots_begin(Run *run, Step *step)
 		if (n->upstream[0] == '\0' || strcmp(n->upstream, step->node) == 0 || strcmp(n->upstream, run->source) == 0)
 			json_array_append_new(slots, json_string(n->slot));
 	}
-	return job_begin(run, step, step->node, "slot.ensure", json_pack("{s:o}", "slots", slots));
+	return job_begin(run, step, step->node, ACTION_SLOT_ENSURE, json_pack("{s:o}", "slots", slots));
 }
 
 static ActionResult
@@ -39,7 +39,7 @@ drop_slots_begin(Run *run, Step *step)
 		json_decref(created);
 		return ACTION_DONE;
 	}
-	return job_begin(run, step, step->node, "slot.drop", json_pack("{s:o}", "slots", created));
+	return job_begin(run, step, step->node, ACTION_SLOT_DROP, json_pack("{s:o}", "slots", created));
 }
 
 /*
@@ -59,12 +59,12 @@ tidy_slots_begin(Run *run, Step *step)
 		if (n->slot[0] && strcmp(n->name, step->node) != 0 && (!on_primary || run_node_is_away(run, n)))
 			json_array_append_new(stale, json_string(n->slot));
 	}
-	return job_begin(run, step, step->node, "slot.drop", json_pack("{s:o}", "slots", stale));
+	return job_begin(run, step, step->node, ACTION_SLOT_DROP, json_pack("{s:o}", "slots", stale));
 }
 
 const Action slots_actions[] = {
-	{"slots", slots_begin, job_advance},
-	{"drop_slots", drop_slots_begin, job_advance},
-	{"tidy_slots", tidy_slots_begin, job_advance},
+	{"slots", slots_begin, job_advance, 0, ACTION_SLOT_ENSURE},
+	{"drop_slots", drop_slots_begin, job_advance, 0, ACTION_SLOT_DROP},
+	{"tidy_slots", tidy_slots_begin, job_advance, 0, ACTION_SLOT_DROP},
 	{NULL}
 };

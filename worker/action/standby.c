@@ -47,10 +47,10 @@ follow_begin(Run *run, Step *step)
 {
 	json_t	   *more = seal_params(run);
 
-	/* the second attempt of a standby that cannot follow is a rewind */
-	if (step->attempt > 1)
+	/* the second round of a standby that cannot follow is a rewind */
+	if (step->round > 1)
 		json_object_set_new(more, "method", json_string("auto"));
-	return stream_from(run, step, step->node, run_node(run, run->target), step->attempt > 1 ? "pg.rejoin" : "pg.follow", more);
+	return stream_from(run, step, step->node, run_node(run, run->target), step->round > 1 ? ACTION_PG_REJOIN : ACTION_PG_FOLLOW, more);
 }
 
 static ActionResult
@@ -63,18 +63,18 @@ rejoin_begin(Run *run, Step *step)
 	json_object_set_new(more, "readers_grace_ms", json_integer(run_option_int(run, "readers_grace_ms", 2000)));
 	if (rebuild && run_option_text(run, "risk", "")[0])
 		json_object_set_new(more, "risk", json_string(run_option_text(run, "risk", "")));
-	return stream_from(run, step, step->node, run_node(run, rebuild ? run->source : run->target), "pg.rejoin", more);
+	return stream_from(run, step, step->node, run_node(run, rebuild ? run->source : run->target), ACTION_PG_REJOIN, more);
 }
 
 /* It was refused before the node was changed: the order was not taken, or no way was tried. */
 static bool
 refused_untouched(AgentCall *call)
 {
-	json_t	   *tried = json_object_get(job_result(call->body), "tried");
+	json_t	   *tried = json_object_get(protocol_result(call->body, 0), "tried");
 
 	if (call->status != 200)
 		return true;
-	return json_is_array(tried) ? json_array_size(tried) == 0 : job_result(call->body) == NULL;
+	return json_is_array(tried) ? json_array_size(tried) == 0 : protocol_result(call->body, 0) == NULL;
 }
 
 /* For the report: by which way, and why not by a cheaper one. */
@@ -82,7 +82,7 @@ static ActionResult
 rejoin_advance(Run *run, Step *step)
 {
 	ActionResult result = job_advance(run, step);
-	json_t	   *done = step->call && step->call->body ? job_result(step->call->body) : NULL;
+	json_t	   *done = step->call && step->call->body ? protocol_result(step->call->body, 0) : NULL;
 	json_t	   *why;
 	size_t		i;
 
@@ -91,7 +91,7 @@ rejoin_advance(Run *run, Step *step)
 	if (result != ACTION_DONE)
 		return result;
 	journal_set_away(step->node, false);
-	snprintf(step->message, sizeof(step->message), "by %s", json_text(done, "method"));
+	snprintf(step->message, sizeof(step->message), "by %s", protocol_text(done, "method"));
 	json_array_foreach(json_object_get(done, "fallbacks"), i, why)
 	{
 		size_t		used = strlen(step->message);
@@ -107,13 +107,13 @@ static ActionResult
 retire_begin(Run *run, Step *step)
 {
 	journal_set_away(step->node, true);
-	return job_begin(run, step, step->node, "pg.retire",
+	return job_begin(run, step, step->node, ACTION_PG_RETIRE,
 					 json_pack("{s:i}", "readers_grace_ms", run_option_int(run, "readers_grace_ms", 2000)));
 }
 
 const Action standby_actions[] = {
-	{"follow", follow_begin, rejoin_advance, ACTION_MAKES_STANDBY},
-	{"rejoin", rejoin_begin, rejoin_advance, ACTION_MAKES_STANDBY},
-	{"retire", retire_begin, job_advance},
+	{"follow", follow_begin, rejoin_advance, ACTION_MAKES_STANDBY, ACTION_PG_FOLLOW " " ACTION_PG_REJOIN},
+	{"rejoin", rejoin_begin, rejoin_advance, ACTION_MAKES_STANDBY, ACTION_PG_REJOIN},
+	{"retire", retire_begin, job_advance, 0, ACTION_PG_RETIRE},
 	{NULL}
 };

@@ -8,15 +8,25 @@
 
 #define TABLE(table) table,
 
-/* The action of that name, or NULL. */
 const Action *
-action_find(const char *name)
+action_at(int n)
 {
 	static const Action *const tables[] = {ACTION_FAMILIES(TABLE)};
 
 	for (int t = 0; t < lengthof(tables); t++)
 		for (const Action *a = tables[t]; a->name != NULL; a++)
-			if (strcmp(a->name, name) == 0)
+			if (n-- == 0)
 				return a;
+	return NULL;
+}
+
+const Action *
+action_find(const char *name)
+{
+	const Action *action;
+
+	for (int n = 0; (action = action_at(n)) != NULL; n++)
+		if (strcmp(action->name, name) == 0)
+			return action;
 	return NULL;
 }

@@ -29,10 +29,9 @@ static void
 ask_verdict(void)
 {
 	char		key[64];
-	char	   *url = job_url(run, run->target);
 
-	snprintf(key, sizeof(key), "verdict:%d:%d", MyProcPid, ++run->asks);
-	run->ask = agents_post(url, "/v1/jobs", job_request(run, key, "token.burn", json_new(), 2000), 4000);
+	protocol_question_key(key, sizeof(key), QUESTION_VERDICT, MyProcPid, ++run->asks);
+	run->ask = job_post(run, run->target, key, ACTION_TOKEN_BURN, json_new(), 2000, 4000);
 	if (run->sentence[0] == '\0')
 		snprintf(run->sentence, sizeof(run->sentence),
 				 "sealed, waiting for the agent of \"%s\" to say whether it was promoted", run->target);
@@ -149,12 +148,12 @@ armed_memory(json_t **detail)
 	for (int i = 0; i < run->nsteps; i++)
 	{
 		*detail = step_detail(&run->steps[i]);
-		if (json_text(*detail, "memory")[0])
+		if (protocol_text(*detail, "memory")[0])
 			break;
 		json_decref(*detail);
 		*detail = NULL;
 	}
-	return json_text(*detail, "memory");
+	return protocol_text(*detail, "memory");
 }
 
 /*
@@ -166,7 +165,7 @@ memory_is_right(json_t *result)
 {
 	json_t	   *detail;
 	const char *armed = armed_memory(&detail);
-	bool		right = armed[0] != '\0' && strcmp(armed, json_text(result, "memory")) == 0;
+	bool		right = armed[0] != '\0' && strcmp(armed, protocol_text(result, "memory")) == 0;
 
 	json_decref(detail);
 	return right;
@@ -198,19 +197,19 @@ moved_on(void)
 static uint32
 judge_answer(AgentCall *call)
 {
-	json_t	   *result = job_result(call->body);
-	const char *verdict = json_text(result, "verdict");
-	const char *reason = json_text(result, "reason");
+	json_t	   *result = protocol_result(call->body, 0);
+	const char *verdict = protocol_text(result, "verdict");
+	const char *reason = protocol_text(result, "reason");
 
-	if (call->status == 200 && strcmp(json_text(call->body, "state"), "running") == 0)
+	if (call->status == 200 && strcmp(protocol_text(call->body, "state"), JOB_STATE_RUNNING) == 0)
 		run->asks--;			/* the same question, whose answer takes its time */
 	else if (call->status == 409)
 		return FACT_NEWER;
-	else if (strcmp(verdict, "promoted") == 0)
+	else if (strcmp(verdict, VERDICT_PROMOTED) == 0)
 		return FACT_PROMOTED;
-	else if (strcmp(verdict, "burned") == 0 && memory_is_right(result))
+	else if (strcmp(verdict, VERDICT_BURNED) == 0 && memory_is_right(result))
 		return FACT_BURNED;
-	else if (strcmp(verdict, "burned") == 0)
+	else if (strcmp(verdict, VERDICT_BURNED) == 0)
 		tell("its state was lost or is another one since the run began");
 	else if (verdict[0])
 		tell(reason[0] ? reason : verdict);
@@ -223,7 +222,7 @@ judge_answer(AgentCall *call)
 static uint32
 hear_witness(AgentCall *call)
 {
-	if (strcmp(json_text(job_result(call->body), "verdict"), "promoting") == 0 || !target_follows())
+	if (strcmp(protocol_text(protocol_result(call->body, 0), "verdict"), VERDICT_PROMOTING) == 0 || !target_follows())
 		return 0;
 	return FACT_FOLLOWS;
 }

@@ -254,7 +254,7 @@ move_steps(bool give_up)
 	}
 	note_switched();
 	run_publish();
-	if (changed && (run->is_target || (!run->blackout && !run->switched)))
+	if (changed && run_may_journal())
 		journal_save_steps(run);
 	if (changed && run->is_target && run->switched)
 		journal_save_run(run);

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
@@ -25,8 +26,8 @@ enter(const Rule *rule)
 	bool		move = run->request != REQUEST_RUN;
 
 	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
-	snprintf(key, sizeof(key), "f%lld", (long long) GetCurrentTimestamp());
-	strlcpy(run->key, "facts", sizeof(run->key));
+	protocol_question_key(key, sizeof(key), QUESTION_FACTS, MyProcPid, GetCurrentTimestamp());
+	strlcpy(run->key, FACTS_RUN, sizeof(run->key));
 	for (int i = 0; i < run->nnodes; i++)
 	{
 		json_t	   *params;
@@ -35,7 +36,7 @@ enter(const Rule *rule)
 			continue;			/* it may be gone for ever: nobody waits for it */
 		params = move ? journal_facts_params(run->nodes[i].name, run->target) : json_new();
 
-		run->calls[i] = agents_post(run->nodes[i].url, "/v1/jobs", job_request(run, key, "facts", params, FACTS_MS), FACTS_MS + 1000);
+		run->calls[i] = job_post(run, run->nodes[i].name, key, ACTION_FACTS, params, FACTS_MS, FACTS_MS + 1000);
 	}
 }
 
@@ -43,9 +44,9 @@ static void
 store_fact(RunNode *node, AgentCall *call)
 {
 	const char *state = json_string_value(json_object_get(call->body, "state"));
-	json_t	   *error = json_object_get(call->body, "error");
-	json_t	   *facts = job_result(call->body);
-	char	   *text = facts && state && strcmp(state, "succeeded") == 0 ? json_dumps(facts, JSON_COMPACT) : NULL;
+	json_t	   *error = protocol_error(call->body);
+	json_t	   *facts = protocol_result(call->body, 0);
+	char	   *text = facts && state && strcmp(state, JOB_STATE_SUCCEEDED) == 0 ? json_dumps(facts, JSON_COMPACT) : NULL;
 	const char *why = call->status == 200 ? json_string_value(json_object_get(error, "message")) : call->error;
 
 	if (text == NULL && why == NULL)

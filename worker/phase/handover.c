@@ -12,14 +12,9 @@
 static void
 leave_note(void)
 {
-	char	   *url = job_url(run, run->target);
-
-	if (url == NULL)
-		return;
 	agents_release(run->ask);
-	run->ask = agents_post(url, "/v1/jobs", job_request(run, "blackout", "note",
-														json_pack("{s:f, s:o}", "blackout_ms", run->blackout_ms, "steps", blackout_steps(run)), 0),
-						   1000);
+	run->ask = job_post(run, run->target, NOTE_STEP, ACTION_NOTE,
+						json_pack("{s:f, s:o}", "blackout_ms", run->blackout_ms, "steps", blackout_steps(run)), 0, 1000);
 }
 
 /* It cannot write any more. */

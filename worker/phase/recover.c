@@ -105,15 +105,18 @@ take_seal(void)
 	run->armed_us = now_us();
 }
 
-/* What was being done is begun anew, or undone. */
+/* What was being done is gone on with, or undone. What had failed on the target is tried once more. */
 static void
 settle_steps(RunPhase next)
 {
 	for (int i = 0; i < run->nsteps; i++)
 	{
 		Step	   *step = &run->steps[i];
+		bool		again = run->is_target && step->mine && step->state == STEP_FAILED;
 
-		if (step->state == STEP_RUNNING || (run->is_target && step->mine && step->state == STEP_FAILED))
+		if (again)
+			step->round++;
+		if (again || step->state == STEP_RUNNING)
 			step->state = next == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
 	}
 }

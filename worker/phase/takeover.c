@@ -39,7 +39,7 @@ take_timeline(json_t *result, double ordered, double took)
 	uint32		hi,
 				lo;
 
-	if (sscanf(json_text(timeline, "seal_lsn"), "%X/%X", &hi, &lo) == 2)
+	if (sscanf(protocol_text(timeline, "seal_lsn"), "%X/%X", &hi, &lo) == 2)
 		run->seal_lsn = ((uint64) hi << 32) | lo;
 	run->blackout_at = began;
 	blackout_take_steps(timeline);
@@ -95,9 +95,11 @@ take_over(json_t *result, double ordered, double took)
 static void
 ask_job(void)
 {
+	char		key[128];
 	char		path[256];
 
-	snprintf(path, sizeof(path), "/v1/jobs/%s/%d.promote.%s?wait_ms=1000", run->key, run_promote_step(run)->ordinal, run->target);
+	step_key(run_promote_step(run), key, sizeof(key));
+	protocol_job_path(path, sizeof(path), run->key, key, 1000);
 	run->ask = agents_get(job_url(run, run->target), path, 6000);
 }
 
@@ -109,22 +111,21 @@ ask_token(void)
 
 	run->token_asked = true;
 	agents_release(run->ask);
-	snprintf(key, sizeof(key), "baton:%d:%d", MyProcPid, ++run->asks);
-	run->ask = agents_post(job_url(run, run->target), "/v1/jobs",
-						   job_request(run, key, "token.burn", json_new(), 2000), 6000);
+	protocol_question_key(key, sizeof(key), QUESTION_TAKEOVER, MyProcPid, ++run->asks);
+	run->ask = job_post(run, run->target, key, ACTION_TOKEN_BURN, json_new(), 2000, 6000);
 }
 
 /* Why the last answer decides nothing, in one line. */
 static const char *
 undecided(void)
 {
-	json_t	   *result = job_result(run->ask->body);
+	json_t	   *result = protocol_result(run->ask->body, 0);
 
 	if (run->ask->status != 200)
 		return run->ask->status == 404 ? "it does not know the job" : call_problem(run->ask);
-	if (json_text(result, "reason")[0])
-		return json_text(result, "reason");
-	return json_text(result, "verdict")[0] ? json_text(result, "verdict") : json_text(run->ask->body, "state");
+	if (protocol_text(result, "reason")[0])
+		return protocol_text(result, "reason");
+	return protocol_text(result, "verdict")[0] ? protocol_text(result, "verdict") : protocol_text(run->ask->body, "state");
 }
 
 /* Says what it waits for. */
@@ -151,19 +152,19 @@ judge_job(void)
 {
 	json_t	   *job = run->ask->body;
 
-	return strcmp(json_text(job, "state"), "succeeded") == 0 || strcmp(json_text(job_result(job), "verdict"), "promoted") == 0 ?
+	return strcmp(protocol_text(job, "state"), JOB_STATE_SUCCEEDED) == 0 || strcmp(protocol_text(protocol_result(job, 0), "verdict"), VERDICT_PROMOTED) == 0 ?
 		FACT_PROMOTED : 0;
 }
 
 static uint32
 judge_token(void)
 {
-	json_t	   *result = job_result(run->ask->body);
-	const char *verdict = json_text(result, "verdict");
+	json_t	   *result = protocol_result(run->ask->body, 0);
+	const char *verdict = protocol_text(result, "verdict");
 
-	if (strcmp(verdict, "promoted") == 0 && json_is_true(json_object_get(result, "ordered")))
+	if (strcmp(verdict, VERDICT_PROMOTED) == 0 && json_is_true(json_object_get(result, "ordered")))
 		return FACT_PROMOTED;
-	return strcmp(verdict, "promoted") == 0 || strcmp(verdict, "burned") == 0 || strcmp(verdict, "unknown") == 0 ? FACT_NOT_OURS : 0;
+	return strcmp(verdict, VERDICT_PROMOTED) == 0 || strcmp(verdict, VERDICT_BURNED) == 0 || strcmp(verdict, VERDICT_UNKNOWN) == 0 ? FACT_NOT_OURS : 0;
 }
 
 /* No answer, or one that decides nothing: from the beginning. */
@@ -205,7 +206,7 @@ work(RunWork what)
 	}
 	if (!run->ask->done)
 		return 5;
-	if (run->token_asked || strcmp(json_text(run->ask->body, "state"), "running") == 0 || run->ask->body == NULL)
+	if (run->token_asked || strcmp(protocol_text(run->ask->body, "state"), JOB_STATE_RUNNING) == 0 || run->ask->body == NULL)
 		begin_anew();
 	else
 		ask_token();
@@ -224,7 +225,7 @@ static void
 take_over_by_answer(void)
 {
 	json_t	   *job = run->ask->body;
-	json_t	   *result = job_result(job);
+	json_t	   *result = protocol_result(job, 0);
 	double		ordered = json_number_value(json_object_get(result, "ordered_ms"));
 	double		promoted = json_number_value(json_object_get(result, "promoted_ms"));
 
@@ -240,7 +241,7 @@ leave(const Rule *rule)
 	if (rule->reason == REASON_PROMOTED)
 		take_over_by_answer();
 	else if (rule->reason == REASON_NOT_OURS)
-		not_ours(json_text(job_result(run->ask->body), "reason"));
+		not_ours(protocol_text(protocol_result(run->ask->body, 0), "reason"));
 	begin_anew();
 }
 

@@ -21,6 +21,7 @@ add_undo(Step *step)
 	undo->call = NULL;
 	undo->post_at = 0;
 	undo->attempt = 0;
+	undo->round = 0;
 	undo->phase = 0;
 	undo->unheard = 0;
 	undo->given_up = false;
@@ -90,7 +91,7 @@ was_promoted(void)
 	{
 		json_t	   *detail = run->undo[i].state == STEP_SUCCEEDED ? step_detail(&run->undo[i]) : NULL;
 
-		promoted = strcmp(json_text(detail, "verdict"), "promoted") == 0;
+		promoted = strcmp(protocol_text(detail, "verdict"), VERDICT_PROMOTED) == 0;
 		json_decref(detail);
 	}
 	return promoted;
