@@ -345,9 +345,10 @@ journal_close_mended(Run *run)
 
 	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
 	db_begin();
+	/* what did a fix did all of it, or it would not have succeeded */
 	db_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'mended by run ' || $1 FROM pingpong.run r, pingpong.step m "
 			"WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' AND m.run = $1::pg_catalog.int8 AND m.state = 'succeeded' "
-			"AND m.node = s.node AND (m.action = s.action OR m.fix = s.fix)", 1, id);
+			"AND (m.fix = s.fix OR (m.action = s.action AND m.node = s.node))", 1, id);
 	db_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Mended by run ' || $1 || '.' || coalesce((SELECT ' What failed, too: step ' "
 			"|| pg_catalog.string_agg(s.action || ' of \"' || s.node || '\": ' || s.message, '; ' ORDER BY s.ordinal) FROM pingpong.step s "
 			"WHERE s.run = r.id AND s.state = 'failed'), '') WHERE r.state = 'stuck' "
