@@ -28,7 +28,7 @@
 #include "agent/http/server.h"
 #include "agent/job/executor.h"
 #include "agent/job/known.h"
-#include "agent/route/pause.h"
+#include "agent/route/drivers.h"
 #include "common/names.h"
 
 #define DEFAULT_CONFIG "/etc/pingpong-agent/agent.ini"
@@ -161,7 +161,7 @@ run_agent(const char *path)
 		log_error("%s", error);
 		return 1;
 	}
-	pgbouncer_start();
+	drivers_start();
 	if (http_start(error, sizeof(error)) < 0)
 	{
 		log_error("%s", error);
@@ -216,5 +216,6 @@ main(int argc, char **argv)
 		fprintf(stderr, "pingpong-agent: too many arguments\n");
 		return 2;
 	}
+	config_know(driver_sections());
 	return check ? check_run(path) : run_agent(path);
 }

@@ -50,7 +50,7 @@ journal_load_topology(Run *run)
 		db_copy(node->upstream, sizeof(node->upstream), i, 7);
 		node->away = strcmp(db_text(i, 8), "t") == 0;
 	}
-	n = db_exec("SELECT name, kind, router, endpoint, databases::pg_catalog.text, node, smoke FROM pingpong.route ORDER BY name", 0);
+	n = db_exec("SELECT name, kind, router, endpoint, databases::pg_catalog.text, node, smoke, driver FROM pingpong.route ORDER BY name", 0);
 	run->routes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(RunRoute));
 	run->nroutes = (int) n;
 	for (uint64 i = 0; i < n; i++)
@@ -63,6 +63,7 @@ journal_load_topology(Run *run)
 		db_copy(route->endpoint, sizeof(route->endpoint), i, 4);
 		route->databases = MemoryContextStrdup(context, db_text(i, 5));
 		db_copy(route->node, sizeof(route->node), i, 6);
+		db_copy(route->driver, sizeof(route->driver), i, 8);
 		route->smoke = db_text(i, 7) ? MemoryContextStrdup(context, db_text(i, 7)) : NULL;
 	}
 	db_end();
