@@ -418,7 +418,8 @@ sub test_slots
 		'the second time');
 	is_deeply(done(act('chicago', 'slots', 0, 'slot.drop', { slots => [qw(pingpong_old none)] }), 'drop')->{dropped},
 		['pingpong_old'], 'drops what is there');
-	is_deeply(done(act('chicago', 'slots', 0, 'slot.drop', { slots => [qw(pingpong_dallas pingpong_old)] }), 'drop')->{dropped},
+	is_deeply(done(act('chicago', 'slots', 0, 'slot.drop', { slots => [qw(pingpong_dallas pingpong_old)] }),
+			'drop')->{dropped},
 		['pingpong_dallas'], 'and only that');
 	is(act('chicago', 'slots', 0, 'slot.ensure', { slots => ["x'; DROP"] })->{error}{code}, '22023', 'a bad name');
 }
