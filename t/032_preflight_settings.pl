@@ -41,7 +41,7 @@ sub with_fact
 	my ($check, $path, $value) = @_;
 	my (undef, $text) = split /\n/, $lab->sql('chicago', 'BEGIN',
 		"UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '$path', '$value') WHERE node = 'dallas' RETURNING 1",
-		"SELECT string_agg(status || ': ' || detail, '; ') FROM pingpong.check_$check('dallas', '{}') WHERE node = 'dallas'", 'ROLLBACK');
+		"SELECT string_agg(status || ': ' || detail, '; ') FROM pingpong_check.check_$check('dallas', '{}') WHERE node = 'dallas'", 'ROLLBACK');
 	return $text;
 }
 
@@ -175,7 +175,7 @@ restart('dallas');
 restart('chicago', '-o', '-c work_mem=5MB');
 not_ok();
 $lab->sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{service}', '{"method": "systemctl"}') WHERE node = 'chicago'});
-is($lab->sql('chicago', q{SELECT status FROM pingpong.check_command_line('dallas', '{}') WHERE node = 'chicago'}), 'info', 'or starts it as it is started by others');
+is($lab->sql('chicago', q{SELECT status FROM pingpong_check.check_command_line('dallas', '{}') WHERE node = 'chicago'}), 'info', 'or starts it as it is started by others');
 restart('chicago');
 
 # ---- room, and who may connect ----
