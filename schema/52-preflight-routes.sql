@@ -3,8 +3,8 @@
 -- Slots
 --
 
-CREATE FUNCTION pingpong.check_slots_healthy(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_slots_healthy(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(coalesce(n.name, node_name()), coalesce(s.wal_status IN ('reserved', 'extended'), s.restart_lsn IS NULL),
                    CASE WHEN n.name = $1 THEN 'fail' ELSE 'warn' END,
                    format('slot "%s": %s, %s, keeps %s of WAL%s', s.slot_name, CASE WHEN s.active THEN 'active' ELSE 'inactive' END, coalesce(s.wal_status, 'no WAL reserved'),
@@ -23,8 +23,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.name = $1
 $$;
 
-CREATE FUNCTION pingpong.check_inactive_slots(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_inactive_slots(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- inactive_since exists from 17 on
     WITH here AS (
         SELECT node_name() AS node, to_jsonb(s) AS s FROM pg_replication_slots s WHERE NOT s.active AND NOT s.temporary
@@ -42,8 +42,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'postgres' AND NOT EXISTS (SELECT FROM idle i WHERE i.node = n.name AND i.s ->> 'restart_lsn' IS NOT NULL)
 $$;
 
-CREATE FUNCTION pingpong.check_logical_slots(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_logical_slots(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- 17 and newer: synced by the server; before, pg_failover_slots leaves an inactive copy on the standby
     WITH here AS (SELECT s.slot_name, s.plugin FROM pg_replication_slots s WHERE s.slot_type = 'logical' AND NOT s.temporary)
     SELECT finding($1,
@@ -77,19 +77,19 @@ VALUES
 
 -- Each pooler that an agent administers, whether a route leads through it or not. (by_name: with hundreds of databases
 -- they are looked up, not searched)
-CREATE VIEW pingpong.preflight_pooler AS
+CREATE VIEW pingpong_check.preflight_pooler AS
 SELECT p.name AS router, e.e ->> 'endpoint' AS endpoint, e.e AS facts,
        (SELECT jsonb_object_agg(d ->> 'name', d) FROM jsonb_array_elements(e.e -> 'databases') d WHERE d ->> 'name' IS NOT NULL) AS by_name,
        (SELECT bool_or(r.kind = 'rw') FROM pingpong.route r WHERE r.router = p.name AND r.endpoint = e.e ->> 'endpoint') AS rw
-FROM pingpong.preflight_node p CROSS JOIN LATERAL jsonb_array_elements(p.facts -> 'routers') e (e);
-COMMENT ON VIEW pingpong.preflight_pooler IS 'poolers as their agents saw them; rw: null without a route, else whether a rw route leads through it';
+FROM pingpong_check.preflight_node p CROSS JOIN LATERAL jsonb_array_elements(p.facts -> 'routers') e (e);
+COMMENT ON VIEW pingpong_check.preflight_pooler IS 'poolers as their agents saw them; rw: null without a route, else whether a rw route leads through it';
 
 -- Each route with what its router's agent saw; db is null where the pooler does not know the database. A route that no
 -- run has set yet: rw belongs to this primary, ro to whatever node it points to.
-CREATE VIEW pingpong.preflight_route AS
+CREATE VIEW pingpong_check.preflight_route AS
 WITH pooler AS MATERIALIZED (
     SELECT router, endpoint, by_name, facts #>> '{config,pool_mode}' AS pool_mode, facts ->> 'error' AS error, facts -> 'star' AS star
-    FROM pingpong.preflight_pooler
+    FROM pingpong_check.preflight_pooler
 ), seen AS MATERIALIZED (
     SELECT r.name, r.kind, r.router, r.endpoint, r.node AS led, d.database, d.settings, p.router IS NOT NULL AS known, p.error, p.star,
            p.pool_mode, p.by_name -> d.database AS db
@@ -105,10 +105,10 @@ FROM seen s
                                    WHEN s.kind = 'rw' THEN m.name = pingpong.node_name()
                                    ELSE m.host = s.db ->> 'host' AND m.port::text = s.db ->> 'port' END
                         ORDER BY m.name LIMIT 1) n ON true;
-COMMENT ON VIEW pingpong.preflight_route IS 'routes and their databases with what the agent of the router saw';
+COMMENT ON VIEW pingpong_check.preflight_route IS 'routes and their databases with what the agent of the router saw';
 
-CREATE FUNCTION pingpong.check_routes_observed(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_routes_observed(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- the pooler answers
     SELECT finding(r.router, e ->> 'error' IS NULL AND e ->> 'version' IS NOT NULL, 'fail',
                    CASE WHEN e ->> 'error' IS NULL THEN format('endpoint "%s": %s', r.endpoint, e ->> 'version')
@@ -150,8 +150,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE NOT EXISTS (SELECT FROM route WHERE kind = 'rw')
 $$;
 
-CREATE FUNCTION pingpong.check_pooler_file(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_pooler_file(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- it can be replaced
     SELECT finding(p.router, (f ->> 'writable')::boolean, 'fail',
                    format('endpoint "%s": %s can %sbe replaced%s', p.endpoint, f ->> 'path',
@@ -194,8 +194,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT ROW(node_name(), 'ok', 'there is no route', NULL)::finding WHERE NOT EXISTS (SELECT FROM route)
 $$;
 
-CREATE FUNCTION pingpong.check_pooler_databases(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_pooler_databases(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH here AS (
         SELECT n.host, n.port FROM node n WHERE n.name = node_name()
     ), led AS (
@@ -231,8 +231,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE NOT EXISTS (SELECT FROM preflight_pooler) AND NOT EXISTS (SELECT FROM node WHERE kind = 'router')
 $$;
 
-CREATE FUNCTION pingpong.check_pooler_long_reads(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_pooler_long_reads(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH reads AS (
         SELECT p.router, p.endpoint, s ->> 'database' AS database, a.pid, a.usename, a.application_name, clock_timestamp() - a.xact_start AS age
         FROM preflight_pooler p, jsonb_array_elements(p.facts -> 'servers') s JOIN pg_stat_activity a ON a.pid = (s ->> 'pid')::integer
@@ -256,8 +257,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE NOT EXISTS (SELECT FROM preflight_pooler) AND NOT EXISTS (SELECT FROM node WHERE kind = 'router')
 $$;
 
-CREATE FUNCTION pingpong.check_pooler_settings(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_pooler_settings(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- a client that is held must not be thrown out before the blackout may end
     SELECT finding(r.router, seconds = 0 OR seconds * 1000 > preflight_ms($2, 'max_blackout_ms', 10000), 'fail',
                    format('endpoint "%s": %s = %s s, the blackout may last %s ms', r.endpoint, setting, seconds, preflight_ms($2, 'max_blackout_ms', 10000)),

@@ -30,7 +30,7 @@ like($err, qr/WARNING:  55000: pg_pingpong is not loaded by this server\n.*$add_
 	'not preloaded: CREATE EXTENSION warns');
 unlike($err, qr/ERROR/, 'not preloaded: and works, so that a dump can be restored');
 for my $function (q{pingpong.preflight('x')}, q{pingpong.switchover('x')}, 'pingpong.quiesce()',
-	'pingpong.gate_status()', 'pingpong.wait_lag_zero()', 'pingpong.progress_rows()')
+	'pingpong_internal.gate_status()', 'pingpong.wait_lag_zero()', 'pingpong_internal.progress_rows()')
 {
 	($err) = call($bare, 'postgres', "SELECT * FROM $function");
 	like($err, qr/ERROR:  55000: pg_pingpong must be loaded.*$add_it/s, "not preloaded: $function");
@@ -153,9 +153,9 @@ $s->quit;
 like($err, qr/57014: the worker was asked to roll back, and has not answered yet/,
 	'a stopped worker: a switchover that is told once leaves, too');
 my $prober = $p->background_psql('postgres', on_error_stop => 0);
-$prober->query(q{SET statement_timeout = '300ms'; SELECT pingpong.probe(NULL, NULL)});
+$prober->query(q{SET statement_timeout = '300ms'; SELECT pingpong_internal.probe(NULL, NULL)});
 kill 'CONT', $worker;
-unlike($p->safe_psql('postgres', 'SELECT pingpong.probe(NULL, NULL)'), qr/its worker does not answer/,
+unlike($p->safe_psql('postgres', 'SELECT pingpong_internal.probe(NULL, NULL)'), qr/its worker does not answer/,
 	'who asked it something and left in between does not stand in the way of others');
 $prober->quit;
 ($err) = call($p, 'postgres', q{SET statement_timeout = '300ms'}, $preflight);

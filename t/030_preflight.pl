@@ -77,12 +77,12 @@ sub set_on
 
 is(names('fail'), '', 'a healthy pair: nothing stops a switchover');
 is(sql('chicago',
-	q{SELECT string_agg(DISTINCT number::text, ' ' ORDER BY number::text) FROM pingpong.preflight_checks('dallas')
+	q{SELECT string_agg(DISTINCT number::text, ' ' ORDER BY number::text) FROM pingpong_check.preflight_checks('dallas')
 					WHERE number IN (1,5,20,45,71)}), '1 20 45 5 71', 'the checks are rows');
 is(sql('chicago', q{SELECT count(*) FROM pingpong.preflight_check c
-					WHERE NOT EXISTS (SELECT FROM pingpong.preflight_checks('dallas') p WHERE p.name = c.name)}), '0',
+					WHERE NOT EXISTS (SELECT FROM pingpong_check.preflight_checks('dallas') p WHERE p.name = c.name)}), '0',
 					'each check says something');
-is(sql('chicago', q{SELECT count(*) FROM pingpong.preflight_checks('dallas') WHERE detail LIKE '%SQLSTATE%'}), '0',
+is(sql('chicago', q{SELECT count(*) FROM pingpong_check.preflight_checks('dallas') WHERE detail LIKE '%SQLSTATE%'}), '0',
 	'no check ends with an error');
 
 # ---- bad targets ----
@@ -90,7 +90,7 @@ is(sql('chicago', q{SELECT count(*) FROM pingpong.preflight_checks('dallas') WHE
 for my $bad ('chicago', 'pooler1', 'nowhere')
 {
 	is(sql('chicago', "SELECT string_agg(DISTINCT number || status, ' ')
-			FROM pingpong.preflight_checks('$bad')  WHERE status <> 'ok' AND number = 2"),
+			FROM pingpong_check.preflight_checks('$bad')  WHERE status <> 'ok' AND number = 2"),
 		'2fail', "target $bad is refused");
 }
 
@@ -115,7 +115,7 @@ sql('chicago', q{ROLLBACK PREPARED 'preflight'});
 
 sql('chicago', 'CREATE UNLOGGED TABLE unlogged_table (i int PRIMARY KEY)');
 is(names('fail'), 'no_unlogged_relations', 'an unlogged table');
-is(sql('chicago', q{SELECT status FROM pingpong.preflight_checks('dallas', '{"allow_unlogged": true}')
+is(sql('chicago', q{SELECT status FROM pingpong_check.preflight_checks('dallas', '{"allow_unlogged": true}')
 		WHERE name = 'no_unlogged_relations'}),
 	'warn', 'an unlogged table, accepted');
 sql('chicago', 'DROP TABLE unlogged_table');
@@ -126,19 +126,19 @@ sql('chicago', q{SELECT pg_drop_replication_slot('orphan')});
 
 sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{postgres,settings,max_connections}', '"7"')
 	WHERE node = 'dallas'});
-is(sql('chicago', q{SELECT status FROM pingpong.check_hot_standby_settings('dallas', '{}') WHERE node = 'dallas'}),
+is(sql('chicago', q{SELECT status FROM pingpong_check.check_hot_standby_settings('dallas', '{}') WHERE node = 'dallas'}),
 	'fail', 'max_connections differs');
 
 # ---- what cannot be looked at is a warning that says why ----
 
 sql('chicago', q{UPDATE pingpong.node_fact SET ok = false, error = 'connection refused' WHERE node = 'dallas'});
-is(sql('chicago', q{SELECT status FROM pingpong.check_agent_reachable('dallas', '{}') WHERE node = 'dallas'}), 'fail',
+is(sql('chicago', q{SELECT status FROM pingpong_check.check_agent_reachable('dallas', '{}') WHERE node = 'dallas'}), 'fail',
 	'a silent agent');
-like(sql('chicago', q{SELECT status || ': ' || detail FROM pingpong.check_no_apply_delay('dallas', '{}')}),
+like(sql('chicago', q{SELECT status || ': ' || detail FROM pingpong_check.check_no_apply_delay('dallas', '{}')}),
 	qr/^warn: not checked: .*did not answer \(connection refused\)/,
 	'a check without facts is a warning with the reason');
 sql('chicago', q{INSERT INTO pingpong.preflight_check VALUES (101, 'of_the_site', 'site', false, 'has no function')});
-is(sql('chicago', q{SELECT status FROM pingpong.preflight_checks('dallas') WHERE name = 'of_the_site'}), 'fail',
+is(sql('chicago', q{SELECT status FROM pingpong_check.preflight_checks('dallas') WHERE name = 'of_the_site'}), 'fail',
 	'a broken check is a fail, and leaves the others alone');
 sql('chicago', q{DELETE FROM pingpong.preflight_check WHERE NOT builtin});
 

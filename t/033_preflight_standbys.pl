@@ -202,12 +202,12 @@ like(detail('roles'), qr/^not in recovery: $second $older On "austin", pingpong\
 	'this server is the older one, and what keeps the newer');
 is(advised(q{rebuild\(''austin''\)}), '', 'nothing advises to overwrite the newer');
 $lab->sql('austin', 'CHECKPOINT');
-is($lab->sql('chicago', q{SELECT detail FROM pingpong.second_primary('austin', false, 1)}) =~ s/.*: //r,
+is($lab->sql('chicago', q{SELECT detail FROM pingpong_check.second_primary('austin', false, 1)}) =~ s/.*: //r,
 	'a second primary, on timeline 1; this server is on timeline 1', 'the same timeline');
 is($lab->sql('chicago', q{SELECT bool_or(h.hint ~ 'rebuild\('), bool_and(h.hint ~ 'cannot be told')
-		FROM unnest('{1,NULL}'::int[]) t, pingpong.second_primary('austin', false, t) h}), 'f|t',
+		FROM unnest('{1,NULL}'::int[]) t, pingpong_check.second_primary('austin', false, t) h}), 'f|t',
 	'where it cannot be told, nothing is advised');
-is($lab->sql('chicago', q{SELECT hint FROM pingpong.second_primary('austin', false, 0)})
+is($lab->sql('chicago', q{SELECT hint FROM pingpong_check.second_primary('austin', false, 0)})
 	=~ /^That one is the older.*pingpong\.rebuild\('austin'\), here/ ? 1 : 0, 1, 'the other one is the older');
 $lab->sql('chicago', q{UPDATE pingpong.node SET away_since = now() WHERE name = 'austin'});
 like(not_ok(), qr/^fail roles austin$/m, 'also when it should be away');

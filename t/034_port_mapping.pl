@@ -67,7 +67,7 @@ $lab->sql($lab->env('ADMIN_DSN_1'), 'RELOAD');
 
 is(not_ok('chicago', 'dallas'), '', 'ports that differ on the way are no finding');
 is($lab->sql('chicago', qq{SELECT string_agg(detail, '; ' ORDER BY node)
-		FROM pingpong.preflight_checks('dallas') WHERE name = 'agent_reachable' AND detail ~ '^at '}),
+		FROM pingpong_check.preflight_checks('dallas') WHERE name = 'agent_reachable' AND detail ~ '^at '}),
 	qq{at 127.0.0.1:$mapped{chicago} answers the server that its agent controls ("chicago", port $port{chicago}); }
 	. qq{at 127.0.0.1:$mapped{dallas} answers the server that its agent controls ("dallas", port $port{dallas})},
 	'as it was tried');
@@ -97,7 +97,7 @@ forward('dallas', 'chicago');
 like(not_ok('chicago', 'dallas'), qr/^fail agent_reachable dallas$/m,
 	'another server behind the forwarder of the target is a fail');
 like($lab->sql('chicago',
-		q{SELECT detail FROM pingpong.preflight_checks('dallas') WHERE name = 'agent_reachable' AND status = 'fail'}),
+		q{SELECT detail FROM pingpong_check.preflight_checks('dallas') WHERE name = 'agent_reachable' AND status = 'fail'}),
 	qr/^at 127\.0\.0\.1:$mapped{dallas} answers another server \("chicago", port $port{chicago}, /, 'and names it');
 
 done_testing();
