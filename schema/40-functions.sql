@@ -248,8 +248,9 @@ BEGIN
     IF kind IS NULL OR kind NOT IN ('rw', 'ro') THEN
         PERFORM pingpong_internal.fail('22023', 'the kind of a route must be "rw" or "ro"');
     END IF;
-    IF driver IS DISTINCT FROM 'pgbouncer' THEN
-        PERFORM pingpong_internal.fail('22023', format('unknown driver "%s"', coalesce(driver, 'NULL')), NULL, 'The driver is "pgbouncer".');
+    IF NOT EXISTS (SELECT FROM pingpong.route_driver d WHERE d.name = add_route.driver) THEN
+        PERFORM pingpong_internal.fail('22023', format('unknown driver "%s"', coalesce(driver, 'NULL')), NULL,
+            (SELECT format('Known drivers: %s.', string_agg(d.name, ', ' ORDER BY d.name)) FROM pingpong.route_driver d));
     END IF;
     IF NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = add_route.router) THEN
         PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', coalesce(router, 'NULL')), NULL, 'Register it with pingpong.add_router().');
