@@ -36,7 +36,8 @@ CREATE TABLE pingpong.route_driver
 COMMENT ON TABLE pingpong.route_driver IS 'what a route may be made of; an agent that does not know a driver is found by preflight';
 INSERT INTO pingpong.route_driver (name, comment)
 VALUES
-    ('pgbouncer', 'PgBouncer, by its console and an included file; [pgbouncer.ENDPOINT] in the agent''s configuration');
+    ('pgbouncer', 'PgBouncer, by its console and an included file; [pgbouncer.ENDPOINT] in the agent''s configuration'),
+    ('command', 'whatever has a command line: a program for each order; [command.ENDPOINT] in the agent''s configuration');
 
 CREATE TABLE pingpong.route
 (
