@@ -32,7 +32,8 @@ typedef struct RouteDriver
 {
 	const char *name;			/* in pingpong.route, and of its sections: [NAME.ENDPOINT] */
 	void		(*start) (void);	/* once, when the agent starts: what its former life has left */
-	bool		(*valid) (const ConfigSection *section, char *error, size_t error_size);	/* NULL: config.c knows it */
+	/* NULL: config.c knows its sections */
+	bool		(*valid) (const ConfigSection *section, char *error, size_t error_size);
 	void		(*check) (const ConfigSection *section, CheckSay say);	/* for --check */
 	ActionFunction observe;
 	ActionFunction prepare;
