@@ -20,6 +20,7 @@
 #include "agent/job/action.h"
 #include "agent/job/epoch.h"
 #include "agent/job/executor.h"
+#include "agent/job/instance.h"
 #include "agent/job/journal.h"
 #include "agent/job/known.h"
 #include "agent/job/params.h"
@@ -79,13 +80,13 @@ run_action(ActionContext *ctx, json_t *action)
 
 	if (!entry)
 		rc = action_fail(ctx, STATE_INVALID_PARAMETER, "unknown action");
-	else if ((entry->flags & ACTION_NEEDS_PG) && !ctx->config->pg.present)
-		rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "this agent has no PostgreSQL");
 	else
+		rc = instance_choose(ctx, entry->flags, params);
+	if (rc == 0)
 		rc = entry->function(ctx, params, result);
 	if (rc == 0)
 		action_forget_error(ctx);	/* of a way that was left for another one */
-	if (rc == 0 && (entry->flags & ACTION_RAISES_EPOCH))
+	if (rc == 0 && instance_raises_epoch(ctx, entry->flags))
 	{
 		epoch_raise(ctx->epoch);
 		ctx->epoch_proved = true;

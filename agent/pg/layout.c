@@ -52,9 +52,9 @@ layout_read(ActionContext *ctx, const char *where, Layout *layout)
 	int			rc;
 
 	memset(layout, 0, sizeof(*layout));
-	layout->data = realpath(ctx->config->pg.data, NULL);
+	layout->data = realpath(ctx->pg->data, NULL);
 	if (!layout->data)
-		layout->data = xstrdup(ctx->config->pg.data);
+		layout->data = xstrdup(ctx->pg->data);
 	rc = add_part(ctx, where, "pg_wal", layout);
 	while (rc == 0 && dir && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.')
@@ -138,11 +138,11 @@ unusable(const char *path)
 }
 
 char *
-layout_problem(const AgentConfig *config)
+layout_problem(const PgInstance *pg)
 {
-	char	   *problem = unusable(config->pg.data);
-	char	   *spaces = xasprintf("%s/pg_tblspc", config->pg.data);
-	char	   *wal = xasprintf("%s/pg_wal", config->pg.data);
+	char	   *problem = unusable(pg->data);
+	char	   *spaces = xasprintf("%s/pg_tblspc", pg->data);
+	char	   *wal = xasprintf("%s/pg_wal", pg->data);
 	DIR		   *dir = opendir(spaces);
 	struct dirent *entry;
 
@@ -164,9 +164,9 @@ layout_problem(const AgentConfig *config)
 }
 
 char *
-layout_work(const AgentConfig *config, const char *name)
+layout_work(const PgInstance *pg, const char *name)
 {
-	return xasprintf("%s/" LAYOUT_WORK "/%s", config->pg.data, name);
+	return xasprintf("%s/" LAYOUT_WORK "/%s", pg->data, name);
 }
 
 char *
@@ -179,8 +179,8 @@ layout_part_work(const LayoutPart *part, const char *name)
 int
 layout_make_work(ActionContext *ctx)
 {
-	const char *data = ctx->config->pg.data;
-	char	   *work = layout_work(ctx->config, "");
+	const char *data = ctx->pg->data;
+	char	   *work = layout_work(ctx->pg, "");
 	struct stat st;
 	int			mode = stat(data, &st) == 0 && (st.st_mode & 0777) == 0750 ? 0750 : 0700;
 	int			rc = make_directory(data, 0700);
@@ -199,9 +199,9 @@ layout_make_work(ActionContext *ctx)
 }
 
 bool
-layout_has_work(const AgentConfig *config)
+layout_has_work(const PgInstance *pg)
 {
-	char	   *work = layout_work(config, "");
+	char	   *work = layout_work(pg, "");
 	bool		there = file_exists(work);
 
 	free(work);
