@@ -137,9 +137,49 @@ unusable(const char *path)
 	return mounted_inside(path);
 }
 
+/* 0: it has none, or cannot be read. */
+static int
+major_of_data(const char *data)
+{
+	char	   *path = xasprintf("%s/" LAYOUT_VERSION_FILE, data);
+	char	   *text = file_read(path, 64, NULL);
+	int			major = text ? atoi(text) : 0;
+
+	free(text);
+	free(path);
+	return major;
+}
+
+/*
+ * In the folder of a tablespace each major has a folder of its own (PG_15_202209061), as an upgrade in place leaves
+ * it. What is exchanged is the whole of it, and the other server's tables would be thrown away with it. Without
+ * `major` they must at least be of one.
+ */
+static char *
+shared_by_majors(const char *space, int major)
+{
+	DIR		   *dir = opendir(space);
+	struct dirent *entry;
+	char	   *problem = NULL;
+
+	while (dir && !problem && (entry = readdir(dir)))
+		if (strncmp(entry->d_name, "PG_", 3) == 0)
+		{
+			int			found = atoi(entry->d_name + 3);
+
+			major = major ? major : found;
+			if (found != major)
+				problem = xasprintf("\"%s\" has \"%s\" of another server in it", space, entry->d_name);
+		}
+	if (dir)
+		closedir(dir);
+	return problem;
+}
+
 char *
 layout_problem(const PgInstance *pg)
 {
+	int			major = major_of_data(pg->data);
 	char	   *problem = unusable(pg->data);
 	char	   *spaces = xasprintf("%s/pg_tblspc", pg->data);
 	char	   *wal = xasprintf("%s/pg_wal", pg->data);
@@ -154,6 +194,8 @@ layout_problem(const PgInstance *pg)
 			char	   *path = xasprintf("%s/%s", spaces, entry->d_name);
 
 			problem = unusable(path);
+			if (!problem)
+				problem = shared_by_majors(path, major);
 			free(path);
 		}
 	if (dir)

@@ -13,6 +13,7 @@
 #include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/leftovers.h"
+#include "agent/pg/layout.h"
 #include "agent/pg/originals.h"
 #include "agent/pg/serverlog.h"
 #include "agent/pg/stop.h"
@@ -271,6 +272,35 @@ test_versions(AgentConfig *config)
 	ok(version_of_data(next) == 17, "instances: the major of a data directory");
 }
 
+/* What a base backup of one would throw away of the other. */
+static void
+test_spaces(AgentConfig *config)
+{
+	const PgInstance *next = config_instance(config, "next");	/* of 17 by now */
+	char	   *space = xasprintf("%s/space", where);
+	char	   *spaces = xasprintf("%s/two/pg_tblspc", where);
+	char	   *link = xasprintf("%s/16400", spaces);
+	char	   *own = xasprintf("%s/PG_17_202406281", space);
+	char	   *others = xasprintf("%s/PG_15_202209061", space);
+	char	   *problem;
+
+	make_directory(own, 0700);
+	make_directory(spaces, 0700);
+	if (symlink(space, link) < 0)
+		ok(false, "a link");
+	is(layout_problem(next), NULL, "instances: a tablespace of one major");
+	make_directory(others, 0700);
+	problem = layout_problem(next);
+	ok(problem && strstr(problem, "\"PG_15_202209061\" of another server"),
+	   "instances: a tablespace with files of another one");
+	free(problem);
+	free(others);
+	free(own);
+	free(link);
+	free(spaces);
+	free(space);
+}
+
 void
 test_instances(const char *directory)
 {
@@ -301,6 +331,7 @@ test_instances(const char *directory)
 	test_logs(config);
 	test_claims(config);
 	test_versions(config);
+	test_spaces(config);
 	config_free(config);
 	free(link);
 	free(one);
