@@ -9,16 +9,13 @@
 #include "agent/action/hook.h"
 #include "agent/action/promote.h"
 #include "agent/action/retire.h"
+#include "agent/action/route.h"
 #include "agent/action/settings.h"
 #include "agent/action/slots.h"
 #include "agent/action/small.h"
 #include "agent/actions.h"
 #include "agent/facts/facts.h"
 #include "agent/rejoin/run.h"
-#include "agent/route/bouncercommit.h"
-#include "agent/route/bouncerpause.h"
-#include "agent/route/bouncerprepare.h"
-#include "agent/route/smoke.h"
 #include "common/names.h"
 
 const ActionEntry all_actions[] = {
@@ -36,11 +33,18 @@ const ActionEntry all_actions[] = {
 	{ACTION_PG_FOLLOW, action_pg_follow, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
 	{ACTION_PG_RETIRE, action_pg_retire, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
 	{ACTION_PG_REJOIN, action_pg_rejoin, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
-	{ACTION_PGBOUNCER_PREPARE, action_pgbouncer_prepare, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
-	{ACTION_PGBOUNCER_PAUSE, action_pgbouncer_pause, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
-	{ACTION_PGBOUNCER_COMMIT, action_pgbouncer_commit, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
-	{ACTION_PGBOUNCER_RELEASE, action_pgbouncer_release, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
-	{ACTION_PGBOUNCER_SMOKE, action_pgbouncer_smoke, ACTION_LAZY_JOURNAL},
+	{ACTION_ROUTE_OBSERVE, action_route_observe, ACTION_LAZY_JOURNAL | ACTION_ANY_EPOCH},
+	{ACTION_ROUTE_PREPARE, action_route_prepare, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{ACTION_ROUTE_HOLD, action_route_hold, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{ACTION_ROUTE_COMMIT, action_route_commit, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
+	{ACTION_ROUTE_RELEASE, action_route_release, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{ACTION_ROUTE_SMOKE, action_route_smoke, ACTION_LAZY_JOURNAL},
+	/* their names in protocol 1, for workers of the version before */
+	{"pgbouncer.prepare", action_route_prepare, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{"pgbouncer.pause", action_route_hold, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{"pgbouncer.commit", action_route_commit, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
+	{"pgbouncer.release", action_route_release, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{"pgbouncer.smoke", action_route_smoke, ACTION_LAZY_JOURNAL},
 	{ACTION_HOOK, action_hook, 0},
 	{ACTION_NOTE, action_note, ACTION_LAZY_JOURNAL},
 	{NULL}

@@ -29,7 +29,7 @@
 #include "agent/job/executor.h"
 #include "agent/job/known.h"
 #include "agent/pg/version.h"
-#include "agent/route/pause.h"
+#include "agent/route/drivers.h"
 #include "common/names.h"
 
 #define DEFAULT_CONFIG "/etc/pingpong-agent/agent.ini"
@@ -164,7 +164,7 @@ run_agent(const char *path)
 		log_error("%s", error);
 		return 1;
 	}
-	pgbouncer_start();
+	drivers_start();
 	if (http_start(error, sizeof(error)) < 0)
 	{
 		log_error("%s", error);
@@ -219,5 +219,6 @@ main(int argc, char **argv)
 		fprintf(stderr, "pingpong-agent: too many arguments\n");
 		return 2;
 	}
+	config_know(driver_sections());
 	return check ? check_run(path) : run_agent(path);
 }

@@ -99,6 +99,12 @@ protocol_action(const char *name, json_t *params)
 	return json_pack("{s:s, s:o}", "action", name, "params", params);
 }
 
+void
+protocol_undo(json_t *action, const char *name, json_t *params, json_t *take)
+{
+	json_object_set_new(action, "undo", json_pack("{s:s, s:o, s:o}", "action", name, "params", params, "take", take));
+}
+
 json_t *
 protocol_job(const char *run, const char *step, int64_t epoch, int wait_ms, json_t *actions)
 {
@@ -107,13 +113,20 @@ protocol_job(const char *run, const char *step, int64_t epoch, int wait_ms, json
 }
 
 static bool
+is_object_or_nothing(json_t *value)
+{
+	return !value || json_is_object(value) || json_is_null(value);
+}
+
+static bool
 read_action(json_t *action, size_t i, char *error, size_t error_size)
 {
-	json_t	   *params = json_object_get(action, "params");
+	json_t	   *undo = json_object_get(action, "undo");
 
-	if (!json_is_string(json_object_get(action, "action")))
-		snprintf(error, error_size, "action %zu has no name", i + 1);
-	else if (params && !json_is_object(params) && !json_is_null(params))
+	if (!json_is_string(json_object_get(action, "action")) || (undo && !json_is_string(json_object_get(undo, "action"))))
+		snprintf(error, error_size, "action %zu, or its undo, has no name", i + 1);
+	else if (!is_object_or_nothing(json_object_get(action, "params")) || !is_object_or_nothing(json_object_get(undo, "params")) ||
+			 !is_object_or_nothing(json_object_get(undo, "take")))
 		snprintf(error, error_size, "\"params\" of action %zu is not an object", i + 1);
 	else
 		return true;

@@ -67,6 +67,12 @@ extern Question protocol_question(const char *run, const char *step);
 /* One action of an order; takes over `params`. */
 extern json_t *protocol_action(const char *name, json_t *params);
 
+/*
+ * What undoes that action (takes over `params` and `take`) when it, or a later one of its job, fails or is cancelled.
+ * take: {"parameter": "field of the result"}; where the result has no such field, or an empty one, there is nothing to undo.
+ */
+extern void protocol_undo(json_t *action, const char *name, json_t *params, json_t *take);
+
 /* The body of POST /v1/jobs; takes over `actions`. */
 extern json_t *protocol_job(const char *run, const char *step, int64_t epoch, int wait_ms, json_t *actions);
 

@@ -638,6 +638,8 @@ sub test_moves
 	like($job->{error}{message}, qr/its epoch could not be written: /, 'm1: and the job says so');
 	rmdir $epoch_file or die;
 	act('chicago', 'm1c', 2, 'facts');
+	# behind the answer: questions do not wait for the disk
+	wait_for('the epoch', sub { -f $epoch_file && read_file($epoch_file) eq "2\n" });
 	is(read_file($epoch_file), "2\n", 'm1: it is written as soon as that is possible');
 
 	test_words('chicago', 'dallas', 2);

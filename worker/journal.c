@@ -50,7 +50,7 @@ journal_load_topology(Run *run)
 		db_copy(node->upstream, sizeof(node->upstream), i, 7);
 		node->away = strcmp(db_text(i, 8), "t") == 0;
 	}
-	n = db_exec("SELECT name, kind, router, endpoint, databases::pg_catalog.text, node, smoke FROM pingpong.route ORDER BY name", 0);
+	n = db_exec("SELECT name, kind, router, endpoint, databases::pg_catalog.text, node, smoke, driver FROM pingpong.route ORDER BY name", 0);
 	run->routes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(RunRoute));
 	run->nroutes = (int) n;
 	for (uint64 i = 0; i < n; i++)
@@ -63,6 +63,7 @@ journal_load_topology(Run *run)
 		db_copy(route->endpoint, sizeof(route->endpoint), i, 4);
 		route->databases = MemoryContextStrdup(context, db_text(i, 5));
 		db_copy(route->node, sizeof(route->node), i, 6);
+		db_copy(route->driver, sizeof(route->driver), i, 8);
 		route->smoke = db_text(i, 7) ? MemoryContextStrdup(context, db_text(i, 7)) : NULL;
 	}
 	db_end();
@@ -345,9 +346,10 @@ journal_close_mended(Run *run)
 
 	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
 	db_begin();
+	/* what did a fix did all of it, or it would not have succeeded */
 	db_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'mended by run ' || $1 FROM pingpong.run r, pingpong.step m "
 			"WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' AND m.run = $1::pg_catalog.int8 AND m.state = 'succeeded' "
-			"AND m.node = s.node AND (m.action = s.action OR m.fix = s.fix)", 1, id);
+			"AND (m.fix = s.fix OR (m.action = s.action AND m.node = s.node))", 1, id);
 	db_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Mended by run ' || $1 || '.' || coalesce((SELECT ' What failed, too: step ' "
 			"|| pg_catalog.string_agg(s.action || ' of \"' || s.node || '\": ' || s.message, '; ' ORDER BY s.ordinal) FROM pingpong.step s "
 			"WHERE s.run = r.id AND s.state = 'failed'), '') WHERE r.state = 'stuck' "

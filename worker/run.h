@@ -132,12 +132,13 @@ typedef struct RunRoute
 {
 	char		name[PP_NAME_LEN];
 	char		kind[4];
+	char		driver[32];
 	char		router[PP_NAME_LEN];
 	char		endpoint[PP_NAME_LEN];
 	char	   *databases;		/* JSON text */
 	char		node[PP_NAME_LEN];	/* where it leads now; "": not known */
 	char	   *smoke;			/* a statement through the route that must give true; NULL: none */
-	char	   *pool_modes;		/* of its databases, as prepared: JSON text; NULL: not known */
+	char	   *held;			/* databases whose clients the router can hold, as prepared: JSON text; NULL: not known */
 } RunRoute;
 
 struct Run

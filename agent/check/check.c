@@ -25,6 +25,7 @@
 #include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
+#include "agent/route/drivers.h"
 #include "agent/http/listen.h"
 
 #define STATE_BYTES_MIN (16 << 20)	/* jobs, tokens, the node's own files during a rebuild */
@@ -163,6 +164,13 @@ check_run(const char *path)
 	check_postgres(config);
 	for (int i = 0; i < config->n_bouncers; i++)
 		check_bouncer(&config->bouncers[i]);
+	for (int i = 0; i < config->n_sections; i++)
+	{
+		const RouteDriver *driver = driver_find(config->sections[i].kind);
+
+		if (driver && driver->check)
+			driver->check(&config->sections[i], check_say);
+	}
 	for (int i = 0; i < config->n_hooks; i++)
 		check_hook(&config->hooks[i]);
 	config_free(config);

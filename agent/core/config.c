@@ -220,6 +220,61 @@ bouncer_of_section(AgentConfig *config, const char *name)
 	return bouncer;
 }
 
+static const ConfigKind *known_kinds;
+
+void
+config_know(const ConfigKind *kinds)
+{
+	known_kinds = kinds;
+}
+
+/* The kind of the section "KIND.NAME"; NULL: not known. */
+static const ConfigKind *
+kind_of_section(const char *section)
+{
+	size_t		len = strcspn(section, ".");
+
+	for (const ConfigKind *kind = known_kinds; kind && kind->name; kind++)
+		if (strlen(kind->name) == len && strncmp(kind->name, section, len) == 0 && section[len] == '.' &&
+			pingpong_key_valid(section + len + 1))
+			return kind;
+	return NULL;
+}
+
+static ConfigSection *
+section_of(AgentConfig *config, const ConfigKind *kind, const char *name)
+{
+	ConfigSection *section = (ConfigSection *) config_section(config, kind->name, name);
+
+	if (section)
+		return section;
+	config->sections = realloc(config->sections, sizeof(ConfigSection) * (config->n_sections + 1));
+	section = &config->sections[config->n_sections++];
+	memset(section, 0, sizeof(*section));
+	section->kind = xstrdup(kind->name);
+	section->name = xstrdup(name);
+	return section;
+}
+
+static int
+set_value(ConfigSection *section, const char *key, const char *value)
+{
+	int			i;
+
+	for (i = 0; i < section->n && strcmp(section->keys[i], key) != 0; i++)
+		;
+	if (i == section->n)
+	{
+		section->keys = realloc(section->keys, sizeof(char *) * (section->n + 1));
+		section->values = realloc(section->values, sizeof(char *) * (section->n + 1));
+		section->keys[i] = xstrdup(key);
+		section->values[i] = NULL;
+		section->n++;
+	}
+	set_string(&section->values[i], value);
+	return 1;
+}
+
 static int
 set_hook(AgentConfig *config, const char *name, const char *value)
 {
@@ -254,6 +309,8 @@ parse_line(void *user, const char *section, const char *name, const char *value)
 		return set_option(parser, bouncer_options, bouncer_of_section(config, section + 10), name, value);
 	if (strcmp(section, "hooks") == 0)
 		return set_hook(config, name, value);
+	if (kind_of_section(section))
+		return set_value(section_of(config, kind_of_section(section), strchr(section, '.') + 1), name, value);
 	return refuse(parser, "unknown section \"%s\"%s", section, "");
 }
 
@@ -534,6 +591,26 @@ check_files(ConfigParser *parser, const AgentConfig *config)
 }
 
 static int
+check_sections(ConfigParser *parser, AgentConfig *config)
+{
+	for (int i = 0; i < config->n_sections; i++)
+	{
+		const ConfigSection *section = &config->sections[i];
+		char	   *name = xasprintf("%s.%s", section->kind, section->name);
+		const ConfigKind *kind = kind_of_section(name);
+		char		why[256] = "";
+		bool		fine = kind && kind->valid(section, why, sizeof(why));
+
+		if (!fine)
+			refuse(parser, "[%s] %s", name, why);
+		free(name);
+		if (!fine)
+			return 0;
+	}
+	return 1;
+}
+
+static int
 check_config(ConfigParser *parser, AgentConfig *config)
 {
 	if (!require(parser, config->node, "agent", "node") ||
@@ -554,7 +631,7 @@ check_config(ConfigParser *parser, AgentConfig *config)
 			!require(parser, config->bouncers[i].file, "pgbouncer.*", "file") ||
 			(config->bouncers[i].smoke && !require_conninfo(parser, config->bouncers[i].smoke, "smoke")))
 			return 0;
-	if (!check_files(parser, config))
+	if (!check_files(parser, config) || !check_sections(parser, config))
 		return 0;
 	for (int i = 0; i < config->n_hooks; i++)
 		if (!config->hooks[i].argv || config->hooks[i].argv[0][0] != '/')
@@ -634,6 +711,20 @@ free_strings(const ConfigOption *options, void *base)
 	}
 }
 
+static void
+free_section(ConfigSection *section)
+{
+	for (int i = 0; i < section->n; i++)
+	{
+		free(section->keys[i]);
+		free(section->values[i]);
+	}
+	free(section->keys);
+	free(section->values);
+	free(section->kind);
+	free(section->name);
+}
+
 void
 config_free(AgentConfig *config)
 {
@@ -657,6 +748,9 @@ config_free(AgentConfig *config)
 		text_free_list(config->hooks[i].argv);
 	}
 	free(config->bouncers);
+	for (int i = 0; i < config->n_sections; i++)
+		free_section(&config->sections[i]);
+	free(config->sections);
 	free(config->hooks);
 	free(config->token);
 	free(config->path);
@@ -741,5 +835,23 @@ config_hook(const AgentConfig *config, const char *name)
 	for (int i = 0; i < config->n_hooks; i++)
 		if (strcmp(config->hooks[i].name, name) == 0)
 			return &config->hooks[i];
+	return NULL;
+}
+
+const ConfigSection *
+config_section(const AgentConfig *config, const char *kind, const char *name)
+{
+	for (int i = 0; i < config->n_sections; i++)
+		if (strcmp(config->sections[i].kind, kind) == 0 && strcmp(config->sections[i].name, name) == 0)
+			return &config->sections[i];
+	return NULL;
+}
+
+const char *
+config_value(const ConfigSection *section, const char *key)
+{
+	for (int i = 0; i < section->n; i++)
+		if (strcmp(section->keys[i], key) == 0)
+			return section->values[i];
 	return NULL;
 }

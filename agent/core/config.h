@@ -67,6 +67,26 @@ typedef struct HookConfig
 	char	  **argv;			/* NULL-terminated, argv[0] is an absolute path */
 } HookConfig;
 
+/* [KIND.NAME] of a kind that somebody above has made known: its options as they stand there */
+typedef struct ConfigSection
+{
+	char	   *kind;
+	char	   *name;
+	int			n;
+	char	  **keys;
+	char	  **values;
+} ConfigSection;
+
+/* A kind of sections: false, with a sentence: one of them cannot be used. */
+typedef struct ConfigKind
+{
+	const char *name;
+	bool		(*valid) (const ConfigSection *section, char *error, size_t error_size);
+} ConfigKind;
+
+/* Who prints a line of --check: whether it is fine, and what was looked at. */
+typedef void (*CheckSay) (bool fine, const char *format,...);
+
 typedef struct AgentConfig
 {
 	int			references;		/* managed by config_current() and config_release() */
@@ -89,16 +109,22 @@ typedef struct AgentConfig
 	int			n_bouncers;
 	HookConfig *hooks;
 	int			n_hooks;
+	ConfigSection *sections;
+	int			n_sections;
 } AgentConfig;
 
 /* The entry of that name; NULL: none is configured. "" is the main instance; without it there is no other. */
 extern const PgInstance *config_instance(const AgentConfig *config, const char *name);
 extern const BouncerConfig *config_bouncer(const AgentConfig *config, const char *name);
+extern const ConfigSection *config_section(const AgentConfig *config, const char *kind, const char *name);
+extern const char *config_value(const ConfigSection *section, const char *key);	/* NULL: not set */
 extern const HookConfig *config_hook(const AgentConfig *config, const char *name);
 
 extern const char *config_control_name(PgControl control);	/* as in the file */
 
 /* Reads the file, with defaults.  NULL with error: it cannot be used as it is. */
+/* The kinds of sections besides those above; the list ends with one without a name.  Before anything is read. */
+extern void config_know(const ConfigKind *kinds);
 extern AgentConfig *config_read(const char *path, char *error, size_t error_size);
 extern void config_free(AgentConfig *config);
 

@@ -15,11 +15,11 @@
 #include "agent/facts/host.h"
 #include "agent/facts/instances.h"
 #include "agent/facts/network.h"
-#include "agent/facts/pooler.h"
 #include "agent/facts/postgres.h"
 #include "agent/facts/restore.h"
 #include "agent/job/epoch.h"
 #include "agent/job/known.h"
+#include "agent/route/drivers.h"
 #include "common/protocol.h"
 
 #define MAX_CONNECTS 8
@@ -82,7 +82,7 @@ action_facts(ActionContext *ctx, json_t *params, json_t *result)
 		else if (json_is_false(json_object_get(json_object_get(result, "postgres"), "restore_command_set")))
 			json_object_set_new(result, "restore", json_pack("{s:b}", "set", 0));
 	}
-	json_object_set_new(result, "routers", facts_routers(config));
+	json_object_set_new(result, "routers", drivers_observe(ctx));
 	json_object_set_new(result, "connect", connections(attempts, wanted, began + PATIENCE_MS));
 	if (restore)
 	{

@@ -22,7 +22,7 @@ set_text(char **field, const char *format, va_list args)
 int
 action_fail(ActionContext *ctx, const char *sqlstate, const char *format,...)
 {
-	JobError   *error = &ctx->job->error;
+	JobError   *error = ctx->error;
 	va_list		args;
 
 	pthread_mutex_lock(&jobs_lock);
@@ -44,7 +44,7 @@ action_detail(ActionContext *ctx, const char *format,...)
 
 	pthread_mutex_lock(&jobs_lock);
 	va_start(args, format);
-	set_text(&ctx->job->error.detail, format, args);
+	set_text(&ctx->error->detail, format, args);
 	va_end(args);
 	pthread_mutex_unlock(&jobs_lock);
 }
@@ -52,7 +52,7 @@ action_detail(ActionContext *ctx, const char *format,...)
 void
 action_detail_more(ActionContext *ctx, const char *format,...)
 {
-	JobError   *error = &ctx->job->error;
+	JobError   *error = ctx->error;
 	char	   *more = NULL;
 	char	   *before;
 	va_list		args;
@@ -75,7 +75,7 @@ action_hint(ActionContext *ctx, const char *format,...)
 
 	pthread_mutex_lock(&jobs_lock);
 	va_start(args, format);
-	set_text(&ctx->job->error.hint, format, args);
+	set_text(&ctx->error->hint, format, args);
 	va_end(args);
 	pthread_mutex_unlock(&jobs_lock);
 }
@@ -84,7 +84,7 @@ void
 action_forget_error(ActionContext *ctx)
 {
 	pthread_mutex_lock(&jobs_lock);
-	job_clear_error(ctx->job);
+	job_clear_error(ctx->error);
 	pthread_mutex_unlock(&jobs_lock);
 }
 
@@ -92,7 +92,7 @@ action_forget_error(ActionContext *ctx)
 const char *
 action_error_message(ActionContext *ctx)
 {
-	return ctx->job->error.message ? ctx->job->error.message : "";
+	return ctx->error->message ? ctx->error->message : "";
 }
 
 void
@@ -122,7 +122,7 @@ action_cancelled(ActionContext *ctx)
 	bool		cancel;
 
 	pthread_mutex_lock(&jobs_lock);
-	cancel = ctx->job->cancel;
+	cancel = ctx->job->cancel && !ctx->undoing;
 	pthread_mutex_unlock(&jobs_lock);
 	return cancel;
 }

@@ -18,10 +18,12 @@
 #include "agent/core/config.h"
 
 struct Job;
+struct JobError;
 
 typedef struct ActionContext
 {
 	struct Job *job;			/* for the executor only */
+	struct JobError *error;		/* what action_fail() sets: of the action that runs, or of its undo */
 	const AgentConfig *config;	/* stays the same while the job runs */
 	const PgInstance *pg;		/* the server that the action works on; NULL: the agent has none */
 	const char *run;
@@ -29,6 +31,7 @@ typedef struct ActionContext
 	int64_t		epoch;
 	double		age_ms;			/* of the job when its thread began: not 0 where it was resumed */
 	bool		resumed;		/* the agent was restarted while this action ran */
+	bool		undoing;		/* this action undoes another one; action_cancelled() is false */
 
 	/* set by action_afterwards() and by the executor */
 	void		(*afterwards) (struct ActionContext *ctx, json_t *params);
@@ -56,7 +59,7 @@ typedef struct ActionEntry
 /* What an action may call.  All are safe in any thread of the job. */
 
 /*
- * Sets the job's error and returns -1.  The message is one line, lower case; no secrets.
+ * Sets the error of the action and returns -1.  The message is one line, lower case; no secrets.
  * The first failure stays: what fails while cleaning up does not replace the cause.
  */
 extern int	action_fail(ActionContext *ctx, const char *sqlstate, const char *format,...)

@@ -70,20 +70,19 @@ journal_job(Job *job, const AgentConfig *config, JobState state, bool durable)
 	return rc;
 }
 
+/* ---- one action ---- */
+
 static int
-run_action(ActionContext *ctx, json_t *action)
+call(ActionContext *ctx, const char *name, json_t *params, json_t *result)
 {
-	const ActionEntry *entry = action_find(param_string(action, "action", ""));
-	json_t	   *params = json_object_get(action, "params");
-	json_t	   *result = json_object();
+	const ActionEntry *entry = action_find(name);
 	int			rc;
 
 	if (!entry)
-		rc = action_fail(ctx, STATE_INVALID_PARAMETER, "unknown action");
-	else
-		rc = instance_choose(ctx, entry->flags, params);
-	if (rc == 0)
-		rc = entry->function(ctx, params, result);
+		return action_fail(ctx, STATE_INVALID_PARAMETER, "unknown action");
+	if (instance_choose(ctx, entry->flags, params) < 0)
+		return -1;
+	rc = entry->function(ctx, params, result);
 	if (rc == 0)
 		action_forget_error(ctx);	/* of a way that was left for another one */
 	if (rc == 0 && instance_raises_epoch(ctx, entry->flags))
@@ -91,34 +90,162 @@ run_action(ActionContext *ctx, json_t *action)
 		epoch_raise(ctx->epoch);
 		ctx->epoch_proved = true;
 	}
+	return rc;
+}
+
+static void
+set_part(JobPart *part, PartState state)
+{
+	pthread_mutex_lock(&jobs_lock);
+	part->state = state;
+	pthread_mutex_unlock(&jobs_lock);
+}
+
+static int
+run_part(ActionContext *ctx, size_t i)
+{
+	JobPart    *part = &ctx->job->parts[i];
+	json_t	   *action = json_array_get(ctx->job->actions, i);
+	json_t	   *result = json_object();
+	double		began = clock_monotonic_ms();
+	int			rc;
+
+	pthread_mutex_lock(&jobs_lock);
+	part->state = PART_RUNNING;
+	if (part->began_ms == 0)
+		part->began_ms = clock_realtime_ms();
+	pthread_mutex_unlock(&jobs_lock);
+	ctx->error = &part->error;
+	rc = call(ctx, param_string(action, "action", ""), json_object_get(action, "params"), result);
+	ctx->error = &ctx->job->error;
 	/* a failed action may have a result too: the verdict on a promotion */
 	pthread_mutex_lock(&jobs_lock);
+	part->took_ms = clock_monotonic_ms() - began;
+	part->state = rc == 0 ? PART_SUCCEEDED : PART_FAILED;
 	if (rc == 0 || json_object_size(result) > 0)
-		json_array_append(ctx->job->results, result);
+		part->result = json_incref(result);
+	if (rc < 0)
+		job_copy_error(&ctx->job->error, &part->error);
 	pthread_mutex_unlock(&jobs_lock);
 	json_decref(result);
 	return rc;
 }
 
-static JobState
-run_actions(Job *job, ActionContext *ctx, bool lazy)
-{
-	size_t		n = json_array_size(job->actions);
+/* ---- undoing ---- */
 
-	for (size_t i = json_array_size(job->results); i < n; i++)
+static bool
+is_nothing(json_t *value)
+{
+	return !value || json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0) ||
+		(json_is_string(value) && json_string_length(value) == 0);
+}
+
+/* The parameters of an undo, with what it takes from the result of the action. NULL: there is nothing to undo. */
+static json_t *
+undo_params(json_t *undo, json_t *result)
+{
+	json_t	   *given = json_object_get(undo, "params");
+	json_t	   *params = given ? json_deep_copy(given) : json_object();
+	const char *name;
+	json_t	   *field;
+
+	json_object_foreach(json_object_get(undo, "take"), name, field)
 	{
+		json_t	   *value = json_object_get(result, json_is_string(field) ? json_string_value(field) : "");
+
+		if (is_nothing(value))
+		{
+			json_decref(params);
+			return NULL;
+		}
+		json_object_set(params, name, value);
+	}
+	return params;
+}
+
+/* What was cancelled is undone all the same: the undo must not see that it was. */
+static void
+undo_part(ActionContext *ctx, size_t i)
+{
+	JobPart    *part = &ctx->job->parts[i];
+	json_t	   *action = json_array_get(ctx->job->actions, i);
+	json_t	   *undo = json_object_get(action, "undo");
+	json_t	   *params = undo_params(undo, part->result);
+	json_t	   *result = json_object();
+	int			rc = 0;
+
+	ctx->error = &part->undo_error;
+	instance_inherit(params, json_object_get(action, "params"));
+	if (params)
+		rc = call(ctx, param_string(undo, "action", ""), params, result);
+	ctx->error = &ctx->job->error;
+	set_part(part, rc == 0 ? PART_UNDONE : PART_NOT_UNDONE);
+	json_decref(params);
+	json_decref(result);
+}
+
+/* Backwards, each once; one that fails does not keep the others from being undone. */
+static void
+undo_parts(Job *job, ActionContext *ctx, bool lazy)
+{
+	ctx->undoing = true;
+	for (size_t i = job->nparts; i-- > 0;)
+	{
+		PartState	state = job->parts[i].state;
+
+		if (!json_object_get(json_array_get(job->actions, i), "undo") || (state != PART_SUCCEEDED && state != PART_FAILED))
+			continue;
+		undo_part(ctx, i);
+		journal_job(job, ctx->config, JOB_RUNNING, !lazy);
+	}
+}
+
+/* ---- all of them ---- */
+
+static JobState
+run_forward(Job *job, ActionContext *ctx, bool lazy)
+{
+	for (size_t i = 0; i < job->nparts; i++)
+	{
+		if (job->parts[i].state == PART_SUCCEEDED)
+			continue;			/* in an earlier life of this agent */
 		if (action_cancelled(ctx))
 		{
 			action_fail(ctx, STATE_CANCELED, "the job was cancelled");
 			return JOB_CANCELLED;
 		}
-		if (run_action(ctx, json_array_get(job->actions, i)) < 0)
+		if (run_part(ctx, i) < 0)
 			return action_cancelled(ctx) ? JOB_CANCELLED : JOB_FAILED;
 		ctx->resumed = false;
-		if (i + 1 < n)
+		if (i + 1 < job->nparts)
 			journal_job(job, ctx->config, JOB_RUNNING, !lazy);
 	}
 	return JOB_SUCCEEDED;
+}
+
+static bool
+has_undo(const Job *job)
+{
+	json_t	   *action;
+	size_t		i;
+
+	json_array_foreach(job->actions, i, action)
+		if (json_object_get(action, "undo"))
+			return true;
+	return false;
+}
+
+/* That it goes back is on disk before it does: the next life of this agent must not go forward again. */
+static JobState
+run_actions(Job *job, ActionContext *ctx, bool lazy)
+{
+	JobState	state = job_failed_part(job) ? JOB_FAILED : run_forward(job, ctx, lazy);
+
+	if (state == JOB_SUCCEEDED || !has_undo(job))
+		return state;
+	journal_job(job, ctx->config, JOB_RUNNING, !lazy);
+	undo_parts(job, ctx, lazy);
+	return state;
 }
 
 /*
@@ -185,6 +312,7 @@ job_main(void *argument)
 	bool		lazy = (action_flags_of(job->actions) & ACTION_LAZY_JOURNAL) != 0;
 	JobState	state = JOB_FAILED;
 
+	ctx.error = &job->error;
 	/* the truth about a lazy job is elsewhere, and it is most wanted when the disk is full */
 	if (journal_job(job, config, JOB_RUNNING, !lazy) < 0 && !lazy)
 		action_fail(&ctx, STATE_IO_ERROR, "could not write the job journal: %s", strerror(errno));
@@ -224,20 +352,60 @@ restore(json_t *record)
 	const char *run = param_string(record, "run", NULL);
 	const char *step = param_string(record, "step", NULL);
 
-	if (!pingpong_key_valid(run) || !pingpong_key_valid(step) || !json_is_array(json_object_get(record, "actions")))
+	if (!pingpong_key_valid(run) || !pingpong_key_valid(step) || !json_is_array(jobview_order(record)))
 		return;
-	job = job_new(run, step);
+	job = job_new(run, step, jobview_order(record));
 	jobview_restore(job, record);
 	job_insert(job);
 }
 
-/* The lock is held. */
+/* The action that an earlier life of this agent was at, or 0 */
+static size_t
+present_part(const Job *job)
+{
+	for (size_t i = 0; i < job->nparts; i++)
+		if (job->parts[i].state < PART_SUCCEEDED)
+			return i;
+	return 0;
+}
+
+static bool
+part_resumes(const Job *job, size_t i)
+{
+	const ActionEntry *entry = action_find(param_string(json_array_get(job->actions, i), "action", ""));
+
+	return entry && (entry->flags & ACTION_RESUMABLE);
+}
+
+static void
+fail_part(Job *job, size_t i)
+{
+	JobError   *error = &job->parts[i].error;
+
+	if (i < job->nparts)
+		job->parts[i].state = PART_FAILED;
+	job_clear_error(error);
+	snprintf(error->code, sizeof(error->code), "%s", STATE_SYSTEM_ERROR);
+	error->message = xstrdup("agent was restarted");
+	job_copy_error(&job->error, error);
+}
+
+/*
+ * The lock is held.  What was going back goes on going back; what may not be resumed by itself has failed, and what was
+ * done before it is undone.
+ */
 static void
 resume_or_fail(Job *job, const AgentConfig *config)
 {
+	JobPart    *failed = job_failed_part(job);
+	size_t		i = present_part(job);
 	json_t	   *record;
 
-	if (action_flags_of(job->actions) & ACTION_RESUMABLE)
+	if (failed)
+		job_copy_error(&job->error, &failed->error);
+	else if (job->nparts == 0 || !part_resumes(job, i))
+		fail_part(job, i);
+	if (!job_failed_part(job) || has_undo(job))
 	{
 		log_info("job %s/%s is resumed", job->run, job->step);
 		job->resumed = true;
@@ -245,9 +413,6 @@ resume_or_fail(Job *job, const AgentConfig *config)
 		return;
 	}
 	job->state = JOB_FAILED;
-	job_clear_error(job);
-	snprintf(job->error.code, sizeof(job->error.code), "%s", STATE_SYSTEM_ERROR);
-	job->error.message = xstrdup("agent was restarted");
 	record = jobview_record(job);
 	journal_write(config->state_dir, job->run, job->step, record, true);
 	json_decref(record);

@@ -62,6 +62,16 @@ instance_choose(ActionContext *ctx, int flags, json_t *params)
 	return 0;
 }
 
+/* Without it the undo of what was done on a named instance would be done on the main one. */
+void
+instance_inherit(json_t *params, json_t *from)
+{
+	json_t	   *named = json_object_get(from, "instance");
+
+	if (params && named && !json_object_get(params, "instance"))
+		json_object_set(params, "instance", named);
+}
+
 /*
  * The epoch counts moves of the node's own role. A named instance that follows or retires says nothing of it, and a
  * token of that epoch would be called "promoted" from then on. What needs no server does not depend on one.

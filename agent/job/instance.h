@@ -15,6 +15,12 @@
  */
 extern int	instance_choose(ActionContext *ctx, int flags, json_t *params);
 
+/*
+ * The undo of an action works on the action's instance, unless its own params name one: those of `from` are taken over.
+ * Either may be NULL.
+ */
+extern void instance_inherit(json_t *params, json_t *from);
+
 /* Does the action's success prove that the primary has moved? */
 extern bool instance_raises_epoch(const ActionContext *ctx, int flags);
 

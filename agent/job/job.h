@@ -25,6 +25,27 @@ typedef struct JobError
 	char	   *hint;
 } JobError;
 
+/* How far one action of a job is. */
+typedef enum PartState
+{
+	PART_PENDING,
+	PART_RUNNING,
+	PART_SUCCEEDED,
+	PART_FAILED,				/* or cancelled; what it did is undone, if it has an undo */
+	PART_UNDONE,
+	PART_NOT_UNDONE				/* its undo failed */
+} PartState;
+
+typedef struct JobPart
+{
+	PartState	state;
+	double		began_ms;		/* CLOCK_REALTIME; 0: not yet */
+	double		took_ms;
+	json_t	   *result;			/* NULL: none; does not change once it is in */
+	JobError	error;			/* why it failed */
+	JobError	undo_error;
+} JobPart;
+
 /*
  * All fields but those marked are guarded by jobs_lock; the thread of the job changes
  * them, those of the HTTP front read them.  A job is never freed while it runs or while
@@ -36,18 +57,19 @@ typedef struct Job
 	int			waiters;
 	pthread_cond_t changed;
 
-	char		run[PINGPONG_KEY_MAX + 1];	/* these six: set once */
+	char		run[PINGPONG_KEY_MAX + 1];	/* these seven: set once */
 	char		step[PINGPONG_KEY_MAX + 1];
 	int64_t		epoch;
 	double		received_ms;	/* CLOCK_REALTIME */
 	double		started_ms;		/* CLOCK_MONOTONIC */
-	json_t	   *actions;
+	json_t	   *actions;		/* as they were ordered */
+	size_t		nparts;
 
+	JobPart    *parts;			/* one an action */
 	JobState	state;
 	bool		cancel;
 	bool		resumed;
 	double		elapsed_ms;		/* of an ended job */
-	json_t	   *results;		/* its elements do not change once they are in */
 	char	   *progress;
 	double		percent;		/* < 0: not known */
 	JobError	error;
@@ -57,9 +79,13 @@ typedef struct Job
 
 extern pthread_mutex_t jobs_lock;
 
-/* A job that has not begun; it is in no table yet. */
-extern Job *job_new(const char *run, const char *step);
+/* A job that has not begun; it is in no table yet.  Keeps a copy of `actions`, which may be anything. */
+extern Job *job_new(const char *run, const char *step, json_t *actions);
 extern void job_free(Job *job);
-extern void job_clear_error(Job *job);
+extern void job_clear_error(JobError *error);
+extern void job_copy_error(JobError *to, const JobError *from);
+
+/* The first part that failed; NULL: none has, so the job goes forward. */
+extern JobPart *job_failed_part(Job *job);
 
 #endif							/* PINGPONG_AGENT_JOB_JOB_H */

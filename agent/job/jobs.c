@@ -27,7 +27,9 @@ actions_known(json_t *actions, char *error, size_t error_size)
 
 	json_array_foreach(actions, i, action)
 	{
-		if (action_find(protocol_text(action, "action")))
+		json_t	   *undo = json_object_get(action, "undo");
+
+		if (action_find(protocol_text(action, "action")) && (!undo || action_find(protocol_text(undo, "action"))))
 			continue;
 		snprintf(error, error_size, "action %zu is not known to this agent", i + 1);
 		return false;
@@ -63,11 +65,10 @@ wait_for_end(Job *job, int64_t wait_ms)
 static Job *
 create_job(const JobOrder *order)
 {
-	Job		   *job = job_new(order->run, order->step);
+	Job		   *job = job_new(order->run, order->step, order->actions);
 
 	job->epoch = order->epoch;
 	job->received_ms = clock_realtime_ms();
-	job->actions = json_deep_copy(order->actions);
 	job_insert(job);
 	job_begin(job);
 	return job;

@@ -73,6 +73,59 @@ error_json(const JobError *error)
 					 "detail", text_or_null(error->detail), "hint", text_or_null(error->hint));
 }
 
+static const char *const part_states[] = {
+	[PART_PENDING] = "pending",
+	[PART_RUNNING] = "running",
+	[PART_SUCCEEDED] = "succeeded",
+	[PART_FAILED] = "failed",
+	[PART_UNDONE] = "undone",
+	[PART_NOT_UNDONE] = "not undone",
+};
+
+/* What became of one action; an action that tries another way has an error only for the time being. */
+static json_t *
+part_json(const Job *job, size_t i)
+{
+	const JobPart *part = &job->parts[i];
+	json_t	   *ordered = json_array_get(job->actions, i);
+	json_t	   *view = json_object();
+
+	json_object_set_new(view, "action", json_string(param_string(ordered, "action", "")));
+	json_object_set_new(view, "state", json_string(part_states[part->state]));
+	if (part->began_ms > 0)
+		json_object_set_new(view, "began_ms", json_real(part->began_ms));
+	if (part->state > PART_RUNNING)
+		json_object_set_new(view, "took_ms", json_real(part->took_ms));
+	if (part->result)
+		json_object_set(view, "result", part->result);
+	if (part->state >= PART_FAILED)
+		json_object_set_new(view, "error", error_json(&part->error));
+	if (part->state == PART_NOT_UNDONE)
+		json_object_set_new(view, "undo_error", error_json(&part->undo_error));
+	return view;
+}
+
+static json_t *
+parts_json(const Job *job)
+{
+	json_t	   *views = json_array();
+
+	for (size_t i = 0; i < job->nparts; i++)
+		json_array_append_new(views, part_json(job, i));
+	return views;
+}
+
+static json_t *
+results_json(const Job *job)
+{
+	json_t	   *results = json_array();
+
+	for (size_t i = 0; i < job->nparts; i++)
+		if (job->parts[i].result)
+			json_array_append(results, job->parts[i].result);
+	return results;
+}
+
 json_t *
 jobview_json(const Job *job, bool with_output)
 {
@@ -88,7 +141,8 @@ jobview_json(const Job *job, bool with_output)
 	json_object_set_new(view, "elapsed_ms", json_real(elapsed));
 	json_object_set_new(view, "progress", json_pack("{s:o, s:o}", "text", text_or_null(job->progress),
 													"percent", job->percent < 0 ? json_null() : json_real(job->percent)));
-	json_object_set_new(view, "results", json_copy(job->results));
+	json_object_set_new(view, "actions", parts_json(job));
+	json_object_set_new(view, "results", results_json(job));
 	if (job->cancel)
 		json_object_set_new(view, "cancel", json_true());
 	if (with_output)
@@ -104,7 +158,7 @@ jobview_record(const Job *job)
 	json_t	   *record = jobview_json(job, true);
 
 	json_object_set_new(record, "error", error_json(&job->error));
-	json_object_set(record, "actions", job->actions);
+	json_object_set(record, "order", job->actions);
 	return record;
 }
 
@@ -123,24 +177,56 @@ restore_error(JobError *error, json_t *value)
 	error->hint = hint ? xstrdup(hint) : NULL;
 }
 
+static void
+restore_part(JobPart *part, json_t *view)
+{
+	const char *state = param_string(view, "state", "");
+
+	for (PartState i = PART_PENDING; i <= PART_NOT_UNDONE; i++)
+		if (strcmp(state, part_states[i]) == 0)
+			part->state = i;
+	part->began_ms = json_number_value(json_object_get(view, "began_ms"));
+	part->took_ms = json_number_value(json_object_get(view, "took_ms"));
+	if (json_is_object(json_object_get(view, "result")))
+		part->result = json_deep_copy(json_object_get(view, "result"));
+	restore_error(&part->error, json_object_get(view, "error"));
+	restore_error(&part->undo_error, json_object_get(view, "undo_error"));
+}
+
+/* Of a record that an agent without parts has written: an action that has a result was done. */
+static void
+restore_results(Job *job, json_t *results)
+{
+	for (size_t i = 0; i < job->nparts && i < json_array_size(results); i++)
+	{
+		job->parts[i].state = PART_SUCCEEDED;
+		job->parts[i].result = json_deep_copy(json_array_get(results, i));
+	}
+}
+
+json_t *
+jobview_order(json_t *record)
+{
+	json_t	   *order = json_object_get(record, "order");
+
+	return order ? order : json_object_get(record, "actions");
+}
+
 void
 jobview_restore(Job *job, json_t *record)
 {
 	const char *state = param_string(record, "state", "");
 	const char *output = param_string(record, "output", "");
 	const char *progress = param_string(json_object_get(record, "progress"), "text", NULL);
-	json_t	   *results = json_object_get(record, "results");
 
 	job->epoch = param_int(record, "epoch", 0);
 	job->received_ms = json_number_value(json_object_get(record, "received_ms"));
 	job->elapsed_ms = json_number_value(json_object_get(record, "elapsed_ms"));
-	job->actions = json_deep_copy(json_object_get(record, "actions"));
 	job->cancel = param_bool(record, "cancel", false);
-	if (json_is_array(results))
-	{
-		json_decref(job->results);
-		job->results = json_deep_copy(results);
-	}
+	for (size_t i = 0; i < job->nparts && json_object_get(record, "order"); i++)
+		restore_part(&job->parts[i], json_array_get(json_object_get(record, "actions"), i));
+	if (!json_object_get(record, "order"))
+		restore_results(job, json_object_get(record, "results"));
 	for (JobState i = JOB_RUNNING; i <= JOB_CANCELLED; i++)
 		if (strcmp(state, state_names[i]) == 0)
 			job->state = i;

@@ -1,6 +1,6 @@
 /*
  * bouncercommit.c
- *		pgbouncer.commit, pgbouncer.release: the end of a pause, at the new place or where it was.
+ *		commit and release: the end of a pause, at the new place or where it was.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
  * bouncercommit.h
- *		pgbouncer.commit, pgbouncer.release: the end of a pause, at the new place or where it was.
+ *		commit and release: the end of a pause, at the new place or where it was.
  */
 #ifndef PINGPONG_AGENT_ROUTE_BOUNCERCOMMIT_H
 #define PINGPONG_AGENT_ROUTE_BOUNCERCOMMIT_H

@@ -1,6 +1,6 @@
 /*
  * bouncerpause.c
- *		pgbouncer.pause.
+ *		hold: PAUSE.
  *
  * PAUSE is answered when the last transaction (transaction pooling) or client (session
  * pooling) has gone, so it has a connection of its own, whose answers nobody counts on:

@@ -1,6 +1,6 @@
 /*
  * bouncerpause.h
- *		pgbouncer.pause.
+ *		hold: PAUSE.
  */
 #ifndef PINGPONG_AGENT_ROUTE_BOUNCERPAUSE_H
 #define PINGPONG_AGENT_ROUTE_BOUNCERPAUSE_H

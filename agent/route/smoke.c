@@ -1,6 +1,6 @@
 /*
  * smoke.c
- *		pgbouncer.smoke: a statement through the pooler, as a client of the site would send it.
+ *		smoke: a statement through the pooler, as a client of the site would send it.
  *
  * The statement is the route's, so that it is a row; who sends it and where to is the agent's configuration, where
  * secrets belong.  It must give one row whose first column is true.

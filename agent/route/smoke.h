@@ -1,6 +1,6 @@
 /*
  * smoke.h
- *		pgbouncer.smoke: a statement through the pooler, as a client of the site would send it.
+ *		smoke: a statement through the pooler, as a client of the site would send it.
  */
 #ifndef PINGPONG_AGENT_ROUTE_SMOKE_H
 #define PINGPONG_AGENT_ROUTE_SMOKE_H

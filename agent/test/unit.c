@@ -531,31 +531,79 @@ test_config_bad(void)
 
 /* ---- jobs as JSON ---- */
 
+static Job *
+job_of(const char *actions)
+{
+	json_t	   *list = json_loads(actions, 0, NULL);
+	Job		   *job = job_new("1", "2", list);
+
+	json_decref(list);
+	job->epoch = 3;
+	return job;
+}
+
 static void
 test_job_view(void)
 {
-	Job			job = {.epoch = 3, .percent = -1, .results = json_array(), .actions = json_array()};
+	Job		   *job = job_of("[]");
 	char		chunk[1000];
 	json_t	   *view;
 	const char *output;
 
-	strcpy(job.run, "1");
-	strcpy(job.step, "2");
 	for (int i = 0; i < 20; i++)
 	{
 		memset(chunk, 'a' + i, sizeof(chunk));
-		jobview_output_add(&job, chunk, sizeof(chunk));
+		jobview_output_add(job, chunk, sizeof(chunk));
 	}
-	jobview_output_add(&job, "\001\377end", 5);
-	view = jobview_record(&job);
+	jobview_output_add(job, "\001\377end", 5);
+	view = jobview_record(job);
 	output = param_string(view, "output", "");
 	ok(strlen(output) == PINGPONG_OUTPUT_MAX && strcmp(output + PINGPONG_OUTPUT_MAX - 5, "?\?end") == 0,
 	   "a job keeps the last 16 kB of its output, printable");
 	ok(json_is_null(json_object_get(view, "error")) && param_int(view, "epoch", 0) == 3, "a job as JSON");
 	json_decref(view);
-	json_decref(job.results);
-	json_decref(job.actions);
-	free(job.output);
+	job_free(job);
+}
+
+/* What is written is read again: a job that was going back goes on going back. */
+static void
+test_job_record(void)
+{
+	Job		   *job = job_of("[{\"action\": \"a\", \"params\": {\"x\": 1}}, {\"action\": \"b\"}, {\"action\": \"c\"}]");
+	Job		   *again;
+	json_t	   *record;
+
+	job->parts[0].state = PART_SUCCEEDED;
+	job->parts[0].result = json_pack("{s:i}", "made", 1);
+	job->parts[1].state = PART_FAILED;
+	job->parts[1].error.message = xstrdup("it broke");
+	strcpy(job->parts[1].error.code, "58030");
+	record = jobview_record(job);
+	again = job_new("1", "2", jobview_order(record));
+	jobview_restore(again, record);
+	ok(again->nparts == 3 && again->parts[0].state == PART_SUCCEEDED && again->parts[1].state == PART_FAILED &&
+	   again->parts[2].state == PART_PENDING, "the states of actions are read as they were written");
+	ok(param_int(again->parts[0].result, "made", 0) == 1 && param_int(json_object_get(json_array_get(again->actions, 0), "params"), "x", 0) == 1,
+	   "so are results and parameters");
+	ok(job_failed_part(again) == &again->parts[1] && strcmp(again->parts[1].error.message, "it broke") == 0, "and the error");
+	json_decref(record);
+	job_free(job);
+	job_free(again);
+}
+
+/* Of an agent that knew only results. */
+static void
+test_old_record(void)
+{
+	json_t	   *record = json_loads("{\"state\": \"running\", \"actions\": [{\"action\": \"a\"}, {\"action\": \"b\"}], "
+								   "\"results\": [{\"made\": 1}]}", 0, NULL);
+	Job		   *job = job_new("1", "2", jobview_order(record));
+
+	jobview_restore(job, record);
+	ok(job->nparts == 2 && job->parts[0].state == PART_SUCCEEDED && job->parts[1].state == PART_PENDING,
+	   "the record of an older agent: what has a result was done");
+	json_decref(record);
+	job_free(job);
 }
 
 static void
@@ -563,22 +611,20 @@ test_restore_garbage(void)
 {
 	static const char *const records[] = {
 		"{}", "{\"state\":7,\"results\":{},\"output\":[]}", "{\"error\":\"x\",\"progress\":3,\"epoch\":\"y\"}",
-		"{\"state\":\"failed\",\"error\":{\"message\":\"m\",\"code\":\"1234567\"}}"
+		"{\"state\":\"failed\",\"error\":{\"message\":\"m\",\"code\":\"1234567\"}}",
+		"{\"order\":[1, {}],\"actions\":{}}", "{\"order\":[{}],\"actions\":[{\"state\":3,\"result\":[],\"error\":[]}]}"
 	};
 
 	for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
 	{
-		Job			job = {.results = json_array()};
 		json_t	   *record = json_loads(records[i], 0, NULL);
+		Job		   *job = job_new("1", "2", jobview_order(record));
 
-		jobview_restore(&job, record);
-		ok(json_is_array(job.results) && strlen(job.error.code) <= 5, "a damaged journal is read without harm");
+		jobview_restore(job, record);
+		ok(strlen(job->error.code) <= 5 && (job->nparts == 0 || job->parts[0].state == PART_PENDING),
+		   "a damaged journal is read without harm");
 		json_decref(record);
-		json_decref(job.results);
-		json_decref(job.actions);
-		free(job.error.message);
-		free(job.progress);
-		free(job.output);
+		job_free(job);
 	}
 }
 
@@ -608,6 +654,8 @@ main(void)
 	test_config_bad();
 	test_instances(directory);
 	test_job_view();
+	test_job_record();
+	test_old_record();
 	test_restore_garbage();
 	test_protocol();
 	test_transitions();

@@ -13,7 +13,7 @@
 #include "worker/job.h"
 #include "worker/mailbox.h"
 
-#define PAUSE_PATIENCE_MS	250 /* a transaction that takes longer is long */
+#define HOLD_PATIENCE_MS	250 /* a transaction that takes longer is long */
 
 /*
  * The processes of clients whose transaction has lasted for so long. Without
@@ -45,7 +45,7 @@ route_params(RunRoute *route)
 {
 	json_error_t err;
 
-	return json_pack("{s:s, s:o, s:s*}", "endpoint", route->endpoint, "databases", json_loads(route->databases, 0, &err),
+	return json_pack("{s:s, s:s, s:o, s:s*}", "driver", route->driver, "endpoint", route->endpoint, "databases", json_loads(route->databases, 0, &err),
 					 "smoke", route->smoke);
 }
 
@@ -106,7 +106,7 @@ place_job(Run *run, Step *step, const char *action)
 static ActionResult
 prepare_route_begin(Run *run, Step *step)
 {
-	return place_job(run, step, ACTION_PGBOUNCER_PREPARE);
+	return place_job(run, step, ACTION_ROUTE_PREPARE);
 }
 
 /* A site's own statement through the route. */
@@ -120,7 +120,27 @@ smoke_begin(Run *run, Step *step)
 		strlcpy(step->message, "the route has none", sizeof(step->message));
 		return ACTION_DONE;
 	}
-	return route_job(run, step, ACTION_PGBOUNCER_SMOKE, NULL);
+	return route_job(run, step, ACTION_ROUTE_SMOKE, NULL);
+}
+
+/* The databases whose clients the router can hold, as a list in JSON text. What is not told of is held by it. */
+static char *
+held_by_router(json_t *result)
+{
+	json_t	   *held = json_array();
+	const char *name;
+	json_t	   *database;
+	char	   *text;
+	char	   *copy;
+
+	json_object_foreach(json_object_get(result, "databases"), name, database)
+		if (strcmp(protocol_text(database, "held_by"), "gate") != 0)
+			json_array_append_new(held, json_string(name));
+	text = json_dumps(held, JSON_COMPACT);
+	copy = text ? pstrdup(text) : NULL;
+	free(text);
+	json_decref(held);
+	return copy;
 }
 
 static ActionResult
@@ -130,62 +150,62 @@ prepare_route_advance(Run *run, Step *step)
 	RunRoute   *route = run_route(run, step->node);
 
 	if (result == ACTION_DONE && route)
-	{
-		json_t	   *modes = json_object_get(protocol_result(step->call->body, 0), "pool_mode");
-		char	   *text = modes ? json_dumps(modes, JSON_COMPACT) : NULL;
-
-		route->pool_modes = text ? pstrdup(text) : NULL;
-		free(text);
-	}
+		route->held = held_by_router(protocol_result(step->call->body, 0));
 	return result;
 }
 
+/* Those of the route that are held by the router: what prepare said. Unknown: all. A new reference. */
+static json_t *
+databases_to_hold(RunRoute *route)
+{
+	json_error_t err;
+	json_t	   *databases = json_loads(route->databases, 0, &err);
+	json_t	   *held = route->held ? json_loads(route->held, 0, &err) : NULL;
+	json_t	   *those = json_new();
+	json_t	   *name;
+	size_t		i;
+
+	if (held == NULL)
+	{
+		json_decref(those);
+		return databases;
+	}
+	json_array_foreach(held, i, name)
+		if (json_object_get(databases, json_string_value(name)))
+			json_object_set(those, json_string_value(name), json_object_get(databases, json_string_value(name)));
+	json_decref(held);
+	json_decref(databases);
+	return those;
+}
+
 /*
- * PAUSE is for the databases in transaction pooling. In session pooling it
- * cannot return while a client is there, and it is a trap: a client that logs
- * in between RELOAD and RESUME makes PgBouncer begin a login at the new
- * primary, which the pause then breaks off, and that counts as a failed login
- * (server_login_retry). There the gate does the holding. A database that has
- * pools of both kinds is paused: that spares the clients in transaction
- * pooling an error, and the others are not waited for.
+ * pause: the router holds its clients, and returns when the transactions in flight are through. One that runs for long
+ * already, a report say, is not waited for: it is left to the gate, which stops it when it writes, and to the grace of
+ * readers. Nor is that of the caller, who may be behind the router. What a router cannot hold the gate does.
  *
- * PAUSE returns when the transactions in flight are through. One that runs for
- * long already, a report say, is not waited for: it is left to the gate, which
- * stops it when it writes, and to the grace of readers. Nor is that of the
- * caller, who may be behind the pooler.
- *
- * The pooler ends the pause by itself should nobody else do it.
+ * The router ends it by itself should nobody else do it.
  */
 static ActionResult
 pause_begin(Run *run, Step *step)
 {
 	RunRoute   *route = run_route(run, step->node);
-	json_error_t err;
 	json_t	   *databases;
-	json_t	   *modes;
-	json_t	   *mode;
 	json_t	   *ignore;
-	const char *name;
 
 	if (route == NULL)
 		return step_fail(step, "42704", "route \"%s\" does not exist", step->node);
-	databases = json_loads(route->databases, 0, &err);
-	modes = route->pool_modes ? json_loads(route->pool_modes, 0, &err) : NULL;
-	json_object_foreach(modes, name, mode)
-		if (json_is_string(mode) && strcmp(json_string_value(mode), "session") == 0)
-			json_object_del(databases, name);
-	json_decref(modes);
+	databases = databases_to_hold(route);
 	if (json_object_size(databases) == 0)
 	{
 		json_decref(databases);
-		strlcpy(step->message, "session pooling: the gate holds", sizeof(step->message));
+		strlcpy(step->message, "the router cannot hold its clients, the gate does", sizeof(step->message));
 		return ACTION_DONE;
 	}
-	ignore = long_transactions(PAUSE_PATIENCE_MS);
+	ignore = long_transactions(HOLD_PATIENCE_MS);
 	json_array_append_new(ignore, json_integer(mailbox_asker()));
-	return route_job(run, step, ACTION_PGBOUNCER_PAUSE,
+	return route_job(run, step, ACTION_ROUTE_HOLD,
 					 json_pack("{s:i, s:i, s:o, s:o}", "resume_after_ms", run_option_int(run, "max_blackout_ms", 10000) + 10000,
-							   "patience_ms", PAUSE_PATIENCE_MS, "ignore", ignore, "databases", databases));
+							   "patience_ms", HOLD_PATIENCE_MS, "ignore", ignore, "databases", databases));
 }
 
 static ActionResult
@@ -201,7 +221,7 @@ pause_advance(Run *run, Step *step)
 static ActionResult
 release_begin(Run *run, Step *step)
 {
-	return route_job(run, step, ACTION_PGBOUNCER_RELEASE, NULL);
+	return route_job(run, step, ACTION_ROUTE_RELEASE, NULL);
 }
 
 static ActionResult
@@ -214,7 +234,7 @@ repoint_begin(Run *run, Step *step)
 		strlcpy(step->message, "it leads to no node that is known; left as it is", sizeof(step->message));
 		return ACTION_DONE;
 	}
-	return place_job(run, step, ACTION_PGBOUNCER_COMMIT);
+	return place_job(run, step, ACTION_ROUTE_COMMIT);
 }
 
 static ActionResult
@@ -230,10 +250,10 @@ repoint_advance(Run *run, Step *step)
 }
 
 const Action route_actions[] = {
-	{"prepare_route", prepare_route_begin, prepare_route_advance, 0, ACTION_PGBOUNCER_PREPARE},
-	{"smoke", smoke_begin, job_advance, 0, ACTION_PGBOUNCER_SMOKE},
-	{"pause", pause_begin, pause_advance, 0, ACTION_PGBOUNCER_PAUSE},
-	{"release", release_begin, job_advance, 0, ACTION_PGBOUNCER_RELEASE},
-	{"repoint", repoint_begin, repoint_advance, ACTION_LEADS_ROUTE, ACTION_PGBOUNCER_COMMIT},
+	{"prepare_route", prepare_route_begin, prepare_route_advance, 0, ACTION_ROUTE_PREPARE},
+	{"smoke", smoke_begin, job_advance, 0, ACTION_ROUTE_SMOKE},
+	{"pause", pause_begin, pause_advance, 0, ACTION_ROUTE_HOLD},
+	{"release", release_begin, job_advance, 0, ACTION_ROUTE_RELEASE},
+	{"repoint", repoint_begin, repoint_advance, ACTION_LEADS_ROUTE, ACTION_ROUTE_COMMIT},
 	{NULL}
 };

@@ -1,20 +1,21 @@
 /*
- * pooler.c
- *		Facts about the poolers that we administer: what their consoles say, and their files.
+ * bouncerobserve.c
+ *		What a PgBouncer that we administer says of itself, and its file.
  *
  * Only looked at: the file is not touched and nothing is reloaded.  Whether RELOAD takes effect is proved by
- * pgbouncer.prepare, in front of each run; what came of that last time is told here.
+ * prepare, in front of each run; what came of that last time is told here.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/facts/pooler.h"
 #include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
 #include "agent/route/bouncerchain.h"
 #include "agent/route/bouncerfile.h"
 #include "agent/route/bouncerini.h"
+#include "agent/route/bouncerobserve.h"
 #include "agent/route/console.h"
 #include "agent/route/endpoint.h"
 
@@ -212,27 +213,21 @@ last_proof(const BouncerConfig *bouncer)
 	return proof;
 }
 
-static json_t *
-pooler(const BouncerConfig *bouncer)
+/* What it cannot say is an answer, too: the file is looked at in any case. */
+int
+action_pgbouncer_observe(ActionContext *ctx, json_t *params, json_t *result)
 {
+	const BouncerConfig *bouncer = config_bouncer(ctx->config, param_string(params, "endpoint", ""));
 	char		error[512] = "";
-	json_t	   *facts = json_pack("{s:s}", "endpoint", bouncer->name);
-	PGconn	   *conn = admin_connect(bouncer, error, sizeof(error));
+	PGconn	   *conn;
 
-	if (!conn || look_at_pooler(bouncer, conn, facts, error, sizeof(error)) < 0)
-		json_object_set_new(facts, "error", json_string(error));
+	if (!bouncer)
+		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no PgBouncer \"%s\" is configured", param_string(params, "endpoint", ""));
+	conn = admin_connect(bouncer, error, sizeof(error));
+	if (!conn || look_at_pooler(bouncer, conn, result, error, sizeof(error)) < 0)
+		json_object_set_new(result, "error", json_string(error));
 	PQfinish(conn);
-	json_object_set_new(facts, "file", file_facts(bouncer, facts));
-	json_object_set_new(facts, "proof", last_proof(bouncer));
-	return facts;
-}
-
-json_t *
-facts_routers(const AgentConfig *config)
-{
-	json_t	   *rows = json_array();
-
-	for (int i = 0; i < config->n_bouncers; i++)
-		json_array_append_new(rows, pooler(&config->bouncers[i]));
-	return rows;
+	json_object_set_new(result, "file", file_facts(bouncer, result));
+	json_object_set_new(result, "proof", last_proof(bouncer));
+	return 0;
 }

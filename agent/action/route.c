@@ -1,0 +1,70 @@
+/*
+ * route.c
+ *		route.*: what a run wants of a router, whichever it is.
+ */
+#include "agent/action/route.h"
+#include "agent/job/params.h"
+#include "agent/job/sqlstate.h"
+#include "agent/route/drivers.h"
+
+/* A worker of protocol 1 names none: it knew PgBouncer only.  NULL: the job has failed. */
+static const RouteDriver *
+driver_of(ActionContext *ctx, json_t *params)
+{
+	const char *name = param_string(params, "driver", pgbouncer_driver.name);
+	const RouteDriver *driver = driver_find(name);
+
+	if (!driver)
+		action_fail(ctx, STATE_UNDEFINED_OBJECT, "this agent has no route driver \"%s\"", name);
+	return driver;
+}
+
+int
+action_route_observe(ActionContext *ctx, json_t *params, json_t *result)
+{
+	const RouteDriver *driver = driver_of(ctx, params);
+
+	return !driver ? -1 : driver->observe ? driver->observe(ctx, params, result) : 0;
+}
+
+int
+action_route_prepare(ActionContext *ctx, json_t *params, json_t *result)
+{
+	const RouteDriver *driver = driver_of(ctx, params);
+
+	return !driver ? -1 : driver->prepare ? driver->prepare(ctx, params, result) : 0;
+}
+
+int
+action_route_hold(ActionContext *ctx, json_t *params, json_t *result)
+{
+	const RouteDriver *driver = driver_of(ctx, params);
+
+	return !driver ? -1 : driver->hold ? driver->hold(ctx, params, result) : 0;
+}
+
+int
+action_route_commit(ActionContext *ctx, json_t *params, json_t *result)
+{
+	const RouteDriver *driver = driver_of(ctx, params);
+
+	return !driver ? -1 : driver->commit(ctx, params, result);
+}
+
+int
+action_route_release(ActionContext *ctx, json_t *params, json_t *result)
+{
+	const RouteDriver *driver = driver_of(ctx, params);
+
+	return !driver ? -1 : driver->release ? driver->release(ctx, params, result) : 0;
+}
+
+int
+action_route_smoke(ActionContext *ctx, json_t *params, json_t *result)
+{
+	const RouteDriver *driver = driver_of(ctx, params);
+
+	if (driver && !driver->smoke)
+		return action_fail(ctx, "0A000", "the route driver \"%s\" has no smoke test", driver->name);
+	return driver ? driver->smoke(ctx, params, result) : -1;
+}

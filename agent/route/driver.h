@@ -1,0 +1,48 @@
+/*
+ * driver.h
+ *		What a router is to a run: the interface of route drivers.
+ *
+ * A driver is one file and one row in drivers.c.  The worker speaks of routes, endpoints
+ * and databases, and knows no router.  Every function but start, check and valid is that of
+ * an action (action.h): repeatable, and with the parameters "endpoint" and "databases"
+ * ({"name": "settings of a new line"}).  One that is NULL has nothing to do.
+ *
+ *		observe		where does each database point, and who is connected?  Changes nothing.
+ *					{"version", "databases": [{"name", "host", "port"}], ...}, or {"error"}
+ *		prepare		before writes stop: whatever stands against the move ends the run here.  Also
+ *					"host", "port": where it will point, "smoke": a statement that must give true.
+ *					{"databases": {"name": {"held_by": "router" or "gate"}}}
+ *		hold		clients wait, and their transactions end.  Also "resume_after_ms": it ends by
+ *					itself then, whoever dies; "patience_ms", "ignore": processes that are not waited
+ *					for.  {"complete": are all through?}
+ *		commit		the databases point to "host", "port", and whoever was held goes on there.  That
+ *					it is so was looked at.  Also without prepare and hold
+ *		release		whoever was held goes on where he was; what prepare has left goes away
+ *		smoke		the statement "smoke" through the router must give true
+ */
+#ifndef PINGPONG_AGENT_ROUTE_DRIVER_H
+#define PINGPONG_AGENT_ROUTE_DRIVER_H
+
+#include <stdbool.h>
+
+#include "agent/core/config.h"
+#include "agent/job/action.h"
+
+typedef struct RouteDriver
+{
+	const char *name;			/* in pingpong.route, and of its sections: [NAME.ENDPOINT] */
+	void		(*start) (void);	/* once, when the agent starts: what its former life has left */
+	bool		(*valid) (const ConfigSection *section, char *error, size_t error_size);	/* NULL: config.c knows it */
+	void		(*check) (const ConfigSection *section, CheckSay say);	/* for --check */
+	ActionFunction observe;
+	ActionFunction prepare;
+	ActionFunction hold;
+	ActionFunction commit;
+	ActionFunction release;
+	ActionFunction smoke;
+} RouteDriver;
+
+/* of their files */
+extern const RouteDriver pgbouncer_driver;
+
+#endif							/* PINGPONG_AGENT_ROUTE_DRIVER_H */
