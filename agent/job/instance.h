@@ -16,8 +16,8 @@
 extern int	instance_choose(ActionContext *ctx, int flags, json_t *params);
 
 /*
- * The undo of an action works on the action's instance, unless its own params name one: those of `from` are taken over.
- * Either may be NULL.
+ * The undo of an action works on the action's instance, unless its own params name one: that of `from`, the action's
+ * params, is taken over. Either may be NULL.
  */
 extern void instance_inherit(json_t *params, json_t *from);
 
