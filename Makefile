@@ -23,7 +23,8 @@ bench:
 else
 
 MODULE_big = pg_pingpong
-OBJS = pg_pingpong.o $(patsubst %.c,%.o,$(sort $(filter-out worker/test/%,$(wildcard gate/*.c worker/*.c worker/*/*.c common/*.c))))
+OBJS = pg_pingpong.o $(patsubst %.c,%.o,$(sort $(filter-out worker/test/%,\
+	$(wildcard gate/*.c worker/*.c worker/*/*.c common/*.c))))
 EXTENSION = pg_pingpong
 DATA = pg_pingpong--1.0.sql
 PGFILEDESC = "pg_pingpong - planned switchover in one statement"
@@ -33,9 +34,11 @@ REGRESS_OPTS = --temp-instance=./tmp_check --temp-config=./t/regress.conf --enco
 ISOLATION = $(sort $(patsubst specs/%.spec,%,$(wildcard specs/*.spec)))
 ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=./t/regress.conf
 
-PG_CPPFLAGS = -I$(srcdir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+PG_CPPFLAGS = -I$(srcdir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers
 SHLIB_LINK = -lcurl -ljansson -Wl,-Bsymbolic
-EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) worker/transition.agent.o worker/test/transitions.new pg_pingpong--1.0.sql tmp_check tmp_check_iso output_iso \
+EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) worker/transition.agent.o worker/test/transitions.new \
+	pg_pingpong--1.0.sql tmp_check tmp_check_iso output_iso \
 	agent/test/unit bench/writers bench/hand_tight ci/.built-for
 
 override with_llvm = no

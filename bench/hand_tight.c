@@ -126,7 +126,8 @@ main(int argc, char **argv)
 	snprintf(sql, sizeof(sql), "PAUSE %s", argv[5]);
 	ask(pooler, sql);
 	t[1] = now_ms();
-	snprintf(sql, sizeof(sql), "SELECT pg_last_wal_replay_lsn() >= '%s'", ask(primary, "SELECT pg_current_wal_lsn()"));
+	snprintf(sql, sizeof(sql), "SELECT pg_last_wal_replay_lsn() >= '%s'",
+			 ask(primary, "SELECT pg_current_wal_lsn()"));
 	poll_until(target, sql, "t");
 	t[2] = now_ms();
 	ask(target, "SELECT pg_promote(false)");

@@ -213,7 +213,8 @@ tally_print(Tally *t, bool with_watch)
 	printf("{\"name\":");
 	print_json_string(t->name);
 	printf(",\"length_ms\":%.1f,\"acked\":%ld,\"errors\":%ld,\"ambiguous\":%ld,\"disconnects\":%ld,"
-		   "\"disconnects_max\":%ld,\"connect_failures\":%ld,\"gap_ms\":%.2f,\"gap_begin_ms\":%.2f,\"gap_end_ms\":%.2f",
+		   "\"disconnects_max\":%ld,\"connect_failures\":%ld,"
+		   "\"gap_ms\":%.2f,\"gap_begin_ms\":%.2f,\"gap_end_ms\":%.2f",
 		   now - t->begin_ms, t->acked, t->errors, t->ambiguous, sum, most, t->connect_failures,
 		   open.gap_ms, open.gap_begin_ms, open.gap_end_ms);
 	if (with_watch && watch.streaming_ms > 0)
@@ -729,7 +730,8 @@ make_table(void)
 		die("%s", PQerrorMessage(conn));
 	PQsetNoticeReceiver(conn, ignore_notice, NULL);
 	/* two writers at the same moment: IF NOT EXISTS alone lets the second one fail */
-	r = PQexec(conn, "SELECT pg_advisory_xact_lock(1886413166); CREATE TABLE IF NOT EXISTS ledger (writer int, seq bigint, run text, "
+	r = PQexec(conn, "SELECT pg_advisory_xact_lock(1886413166); "
+			   "CREATE TABLE IF NOT EXISTS ledger (writer int, seq bigint, run text, "
 			   "at timestamptz DEFAULT clock_timestamp(), PRIMARY KEY (run, writer, seq))");
 	if (PQresultStatus(r) != PGRES_COMMAND_OK)
 		die("%s", PQerrorMessage(conn));

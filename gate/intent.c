@@ -19,7 +19,7 @@
 #include "gate/state.h"
 #include "pg_compat.h"
 
-#define OUR_SCHEMA			"pingpong"
+static const char *const our_schemas[] = {"pingpong", "pingpong_check", "pingpong_internal"};
 
 bool		gate_empties_at_commit = false;
 
@@ -227,7 +227,10 @@ is_ours(Oid function)
 {
 	char	   *schema = get_namespace_name(get_func_namespace(function));
 
-	return schema != NULL && strcmp(schema, OUR_SCHEMA) == 0;
+	for (int i = 0; schema != NULL && i < lengthof(our_schemas); i++)
+		if (strcmp(schema, our_schemas[i]) == 0)
+			return true;
+	return false;
 }
 
 Intent

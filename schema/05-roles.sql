@@ -7,4 +7,4 @@ BEGIN
     END IF;
 END
 $$;
-GRANT USAGE ON SCHEMA pingpong TO pingpong_operator, pg_monitor;
+GRANT USAGE ON SCHEMA pingpong, pingpong_check, pingpong_internal TO pingpong_operator, pg_monitor;

@@ -21,18 +21,18 @@ GRANT EXECUTE ON FUNCTION pingpong.resume(text) TO pingpong_operator;
 COMMENT ON FUNCTION pingpong.resume(text) IS
     'open the write gate, whoever closed it; a seal is removed by a superuser only';
 
-CREATE FUNCTION pingpong.gate_status(OUT state text, OUT since timestamptz, OUT owner integer,
-                                     OUT owner_name text, OUT reason text, OUT held integer,
-                                     OUT deadline timestamptz, OUT seal_lsn pg_lsn, OUT run text,
-                                     OUT epoch bigint, OUT target text)
+CREATE FUNCTION pingpong_internal.gate_status(OUT state text, OUT since timestamptz, OUT owner integer,
+                                              OUT owner_name text, OUT reason text, OUT held integer,
+                                              OUT deadline timestamptz, OUT seal_lsn pg_lsn, OUT run text,
+                                              OUT epoch bigint, OUT target text)
 AS 'MODULE_PATHNAME', 'pingpong_gate_status' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
-REVOKE ALL ON FUNCTION pingpong.gate_status() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION pingpong.gate_status() TO pingpong_operator, pg_monitor;
-COMMENT ON FUNCTION pingpong.gate_status() IS 'the row of the view pingpong.gate';
+REVOKE ALL ON FUNCTION pingpong_internal.gate_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pingpong_internal.gate_status() TO pingpong_operator, pg_monitor;
+COMMENT ON FUNCTION pingpong_internal.gate_status() IS 'the row of the view pingpong.gate';
 
 CREATE VIEW pingpong.gate AS
     SELECT state, since, owner, owner_name, reason, held, deadline, seal_lsn, run, epoch, target
-    FROM pingpong.gate_status();
+    FROM pingpong_internal.gate_status();
 REVOKE ALL ON pingpong.gate FROM PUBLIC;
 GRANT SELECT ON pingpong.gate TO pingpong_operator, pg_monitor;
 COMMENT ON VIEW pingpong.gate IS 'the write gate of this server: its state, who closed it, how many statements it holds';
@@ -57,13 +57,13 @@ GRANT EXECUTE ON FUNCTION pingpong.wait_lag_zero(text, interval, pg_lsn) TO ping
 COMMENT ON FUNCTION pingpong.wait_lag_zero(text, interval, pg_lsn) IS
     'wait until a standby (null: each that is connected) has replayed the seal LSN, or what is flushed now';
 
-CREATE FUNCTION pingpong.check_database() RETURNS void
+CREATE FUNCTION pingpong_internal.check_database() RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_check_database' LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
-GRANT EXECUTE ON FUNCTION pingpong.check_database() TO pg_monitor;
-COMMENT ON FUNCTION pingpong.check_database() IS
-    'internal: raises an error (55000) unless the module is loaded and this is the database of pingpong.database';
+GRANT EXECUTE ON FUNCTION pingpong_internal.check_database() TO pg_monitor;
+COMMENT ON FUNCTION pingpong_internal.check_database() IS
+    'raises an error (55000) unless the module is loaded and this is the database of pingpong.database';
 
-CREATE FUNCTION pingpong.check_installation() RETURNS void
+CREATE FUNCTION pingpong_internal.check_installation() RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_check_installation' LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
-COMMENT ON FUNCTION pingpong.check_installation() IS
+COMMENT ON FUNCTION pingpong_internal.check_installation() IS
     'warns if the module is not loaded, or if this is not the database of pingpong.database; CREATE EXTENSION, add_node() and their like call it';

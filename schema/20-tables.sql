@@ -28,11 +28,21 @@ COMMENT ON COLUMN pingpong.node.slot IS 'physical slot that this node uses on th
 COMMENT ON COLUMN pingpong.node.upstream IS 'the standby that this node streams from; null: it follows the primary';
 COMMENT ON COLUMN pingpong.node.away_since IS 'since when it is let go on purpose: nobody waits for it; pingpong.rebuild() takes it back';
 
+CREATE TABLE pingpong.route_driver
+(
+    name    text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,30}$'),
+    comment text NOT NULL
+);
+COMMENT ON TABLE pingpong.route_driver IS 'what a route may be made of; an agent that does not know a driver is found by preflight';
+INSERT INTO pingpong.route_driver (name, comment)
+VALUES
+    ('pgbouncer', 'PgBouncer, by its console and an included file; [pgbouncer.ENDPOINT] in the agent''s configuration');
+
 CREATE TABLE pingpong.route
 (
     name      text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,40}$'),
     kind      text NOT NULL CHECK (kind IN ('rw', 'ro')),
-    driver    text NOT NULL CHECK (driver IN ('pgbouncer')),
+    driver    text NOT NULL REFERENCES pingpong.route_driver (name),
     router    text NOT NULL REFERENCES pingpong.node (name),
     endpoint  text NOT NULL CHECK (endpoint ~ '^[A-Za-z0-9_.-]{1,60}$'),
     databases jsonb NOT NULL CHECK (jsonb_typeof(databases) = 'object' AND databases <> '{}'),

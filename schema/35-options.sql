@@ -1,6 +1,6 @@
 -- The options of a run: what may be given, of which type and within which limits. One table, so that a site's own checks
 -- may have options too, and one function that refuses everything else before anything is asked or touched. A request is
--- checked where it enters (pingpong.request()), so nobody gets past it.
+-- checked where it enters (pingpong_internal.request()), so nobody gets past it.
 
 CREATE TABLE pingpong.run_option
 (
@@ -50,7 +50,7 @@ VALUES
 SELECT pg_extension_config_dump('pingpong.run_option', 'WHERE NOT builtin');
 
 -- What a value of the option must be, in words.
-CREATE FUNCTION pingpong.option_wanted(o pingpong.run_option) RETURNS text
+CREATE FUNCTION pingpong_internal.option_wanted(o pingpong.run_option) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
         WHEN o.type = 'boolean' THEN 'true or false'
@@ -64,7 +64,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
                          '"' || o.allowed[cardinality(o.allowed)] || '"') END
 $$;
 
-CREATE FUNCTION pingpong.option_fits(o pingpong.run_option, value jsonb) RETURNS boolean
+CREATE FUNCTION pingpong_internal.option_fits(o pingpong.run_option, value jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(CASE o.type
         WHEN 'boolean' THEN jsonb_typeof(value) = 'boolean'
@@ -80,7 +80,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Whether the runbook promotes only behind a seal, and can be undone until then.
-CREATE FUNCTION pingpong.runbook_seals(runbook text) RETURNS boolean
+CREATE FUNCTION pingpong_internal.runbook_seals(runbook text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT count(*) = 5 AND bool_and(first > coalesce(before, -1))
     FROM (SELECT min(s.ordinal), lag(max(s.ordinal)) OVER (ORDER BY a.place)
@@ -95,11 +95,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                          AND (s.action IN ('open', 'unseal', 'burn')         -- as undo only
                               OR s.node <> CASE WHEN s.action IN ('hold', 'seal') THEN 'source' ELSE 'target' END OR s.worker <> 'source'))
 $$;
-COMMENT ON FUNCTION pingpong.runbook_seals(text) IS 'internal: whether a runbook that promotes does it behind a seal only';
+COMMENT ON FUNCTION pingpong_internal.runbook_seals(text) IS
+    'whether a runbook that promotes does it behind a seal only';
 
 -- Refuses (22023, 42704; 42501 for a risk) what is no option of such a run, or has not the right type, or is out of its limits.
 -- kind: switchover (also for its preflight), run or facts.
-CREATE FUNCTION pingpong.validate_options(kind text, options jsonb) RETURNS void
+CREATE FUNCTION pingpong_internal.validate_options(kind text, options jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -107,50 +108,51 @@ DECLARE
     given   record;
 BEGIN
     IF options IS NULL OR jsonb_typeof(options) <> 'object' THEN
-        PERFORM pingpong.fail('22023', 'the options must be a JSON object', NULL, 'For instance: {"allow_unlogged": true}.');
+        PERFORM pingpong_internal.fail('22023', 'the options must be a JSON object', NULL, 'For instance: {"allow_unlogged": true}.');
     END IF;
     FOR given IN SELECT key, value FROM jsonb_each(options) LOOP
         SELECT * INTO o FROM pingpong.run_option r WHERE r.name = given.key AND kind = ANY (r.kinds);
         IF NOT FOUND THEN
-            PERFORM pingpong.fail('22023', format('unknown option "%s"', given.key), NULL,
+            PERFORM pingpong_internal.fail('22023', format('unknown option "%s"', given.key), NULL,
                                   'Known options: ' || coalesce((SELECT string_agg(r.name, ', ' ORDER BY r.name) FROM pingpong.run_option r
                                                                  WHERE kind = ANY (r.kinds) AND r.argument IS NULL), 'none') || '.');
         END IF;
-        IF NOT pingpong.option_fits(o, given.value) THEN
-            PERFORM pingpong.fail('22023', format('"%s" must be %s', coalesce(o.argument, o.name), pingpong.option_wanted(o)),
-                                  format('It is %s.', left(given.value::text, 100)));
+        IF NOT pingpong_internal.option_fits(o, given.value) THEN
+            PERFORM pingpong_internal.fail('22023', format('"%s" must be %s', coalesce(o.argument, o.name), pingpong_internal.option_wanted(o)),
+                                           format('It is %s.', left(given.value::text, 100)));
         END IF;
     END LOOP;
     IF options ? 'runbook' AND NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = options ->> 'runbook') THEN
-        PERFORM pingpong.fail('42704', format('runbook "%s" does not exist', options ->> 'runbook'));
+        PERFORM pingpong_internal.fail('42704', format('runbook "%s" does not exist', options ->> 'runbook'));
     END IF;
     IF kind IN ('switchover', 'run')
        AND (kind = 'switchover') <> EXISTS (SELECT FROM pingpong.runbook_step s
                                             WHERE s.runbook = coalesce(options ->> 'runbook', 'switchover') AND s.mark = 'no_return') THEN
-        PERFORM pingpong.fail('22023', format('runbook "%s" cannot be used for this', coalesce(options ->> 'runbook', 'switchover')),
-                              'Only a runbook with the action "promote" is a switchover.');
+        PERFORM pingpong_internal.fail('22023', format('runbook "%s" cannot be used for this', coalesce(options ->> 'runbook', 'switchover')),
+                                       'Only a runbook with the action "promote" is a switchover.');
     END IF;
-    IF kind = 'switchover' AND NOT coalesce(pingpong.runbook_seals(coalesce(options ->> 'runbook', 'switchover')), false) THEN
-        PERFORM pingpong.fail('22023', format('runbook "%s" would promote a node beside an open primary', coalesce(options ->> 'runbook', 'switchover')),
+    IF kind = 'switchover' AND NOT coalesce(pingpong_internal.runbook_seals(coalesce(options ->> 'runbook', 'switchover')), false) THEN
+        PERFORM pingpong_internal.fail('22023', format('runbook "%s" would promote a node beside an open primary', coalesce(options ->> 'runbook', 'switchover')),
                               'It needs the steps arm, hold, seal, lag_zero and promote in this order, each with the worker, node, undo, on_failure and mark that it has in the runbook "switchover", and without a guard.',
                               'Copy the runbook "switchover" with pingpong.copy_runbook(), and add to it.');
     END IF;
     IF kind = 'switchover' THEN
-        PERFORM pingpong.validate_behind_promote(coalesce(options ->> 'runbook', 'switchover'));
+        PERFORM pingpong_internal.validate_behind_promote(coalesce(options ->> 'runbook', 'switchover'));
     END IF;
     IF options ? 'risk' THEN
-        PERFORM pingpong.validate_risk(options ->> 'risk');
+        PERFORM pingpong_internal.validate_risk(options ->> 'risk');
     END IF;
     IF (options ->> 'readers_grace_ms')::bigint >= extract(epoch FROM current_setting('pingpong.rejoin_timeout', true)::interval) * 1000 THEN
-        PERFORM pingpong.fail('22023', format('"readers_grace" must be shorter than "pingpong.rejoin_timeout" (%s)', current_setting('pingpong.rejoin_timeout')),
+        PERFORM pingpong_internal.fail('22023', format('"readers_grace" must be shorter than "pingpong.rejoin_timeout" (%s)', current_setting('pingpong.rejoin_timeout')),
                               'The old primary would not be back before the run gives it up.', 'Give a shorter grace, or raise the setting on both nodes.');
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pingpong.validate_options(text, jsonb) IS 'internal: refuses options that are unknown, of a wrong type or out of their limits';
+COMMENT ON FUNCTION pingpong_internal.validate_options(text, jsonb) IS
+    'refuses options that are unknown, of a wrong type or out of their limits';
 
 -- From the promotion on nothing is undone. 'undo' is the column's default: who left it out must say what is meant.
-CREATE FUNCTION pingpong.validate_behind_promote(runbook text) RETURNS void
+CREATE FUNCTION pingpong_internal.validate_behind_promote(runbook text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -160,43 +162,45 @@ BEGIN
     WHERE p.runbook = runbook AND p.mark = 'no_return' AND b.mark IS DISTINCT FROM 'no_return' AND b.on_failure = 'undo'
     ORDER BY b.ordinal, b.action, b.node LIMIT 1;
     IF FOUND THEN
-        PERFORM pingpong.fail('22023', format('step %s (ordinal %s) of runbook "%s" cannot be undone', s.action, s.ordinal, runbook),
+        PERFORM pingpong_internal.fail('22023', format('step %s (ordinal %s) of runbook "%s" cannot be undone', s.action, s.ordinal, runbook),
                               'It is not made before the promotion, from which on a run only goes forward; its on_failure is "undo".',
                               'Set its on_failure to "continue" or "retry".');
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pingpong.validate_behind_promote(text) IS 'internal: refuses (22023) a runbook with a step behind the promotion whose failure is to be undone';
+COMMENT ON FUNCTION pingpong_internal.validate_behind_promote(text) IS
+    'refuses (22023) a runbook with a step behind the promotion whose failure is to be undone';
 
 -- What a rebuild may destroy is for superusers to risk, in these words.
-CREATE FUNCTION pingpong.validate_risk(risk text) RETURNS void
+CREATE FUNCTION pingpong_internal.validate_risk(risk text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
-        PERFORM pingpong.fail('42501', 'must be superuser to risk what a node has written');
+        PERFORM pingpong_internal.fail('42501', 'must be superuser to risk what a node has written');
     END IF;
     IF risk IS DISTINCT FROM 'its own writes are lost' THEN
-        PERFORM pingpong.fail('22023', '"risk" does not say what is risked', NULL,
+        PERFORM pingpong_internal.fail('22023', '"risk" does not say what is risked', NULL,
                               'If what the node wrote itself may be lost, say it: risk => ''its own writes are lost''.');
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pingpong.validate_risk(text) IS 'internal: refuses a risk that is not said in its words (22023), or by a superuser (42501)';
+COMMENT ON FUNCTION pingpong_internal.validate_risk(text) IS
+    'refuses a risk that is not said in its words (22023), or by a superuser (42501)';
 
 -- A request as a whole, before the worker has it; gives the options as it is to read them.
-CREATE FUNCTION pingpong.validate_request(kind text, target text, options text) RETURNS text
+CREATE FUNCTION pingpong_internal.validate_request(kind text, target text, options text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     o       jsonb := options;
 BEGIN
     IF kind NOT IN ('switchover', 'run', 'facts') THEN
-        PERFORM pingpong.fail('22023', format('unknown request "%s"', kind));
+        PERFORM pingpong_internal.fail('22023', format('unknown request "%s"', kind));
     END IF;
     -- nothing can be stored here, and another server may be the primary
-    IF EXISTS (SELECT FROM pingpong.gate_status() g WHERE g.state = 'sealed') THEN
-        PERFORM pingpong.fail('55000', 'this server is sealed', 'It takes no writes: a run moves the primary away, or pingpong.seal() was called.',
+    IF EXISTS (SELECT FROM pingpong_internal.gate_status() g WHERE g.state = 'sealed') THEN
+        PERFORM pingpong_internal.fail('55000', 'this server is sealed', 'It takes no writes: a run moves the primary away, or pingpong.seal() was called.',
                               coalesce((SELECT format('The primary is "%s": host %s, port %s.', p.name, p.host, p.port) FROM pingpong.where_is_primary() p WHERE p.name IS NOT NULL),
                                        'See pingpong.gate and pingpong.progress.'));
     END IF;
@@ -204,20 +208,21 @@ BEGIN
     IF kind = 'run' AND EXISTS (SELECT FROM pingpong.runbook_step s
                                 WHERE s.runbook = o ->> 'runbook' AND s.action = 'repoint' AND s.node = 'rw_routes') THEN
         IF target IS DISTINCT FROM pingpong.node_name() THEN
-            PERFORM pingpong.fail('22023', format('the routes cannot be led to "%s"', target), NULL,
+            PERFORM pingpong_internal.fail('22023', format('the routes cannot be led to "%s"', target), NULL,
                                   format('Routes are led to the primary, "%s"; pingpong.switchover() moves it.', pingpong.node_name()));
         END IF;
     ELSE
-        PERFORM pingpong.check_node(target, CASE kind WHEN 'facts' THEN 'preflight' WHEN 'run' THEN coalesce(o ->> 'runbook', 'run') ELSE kind END);
+        PERFORM pingpong_internal.check_node(target, CASE kind WHEN 'facts' THEN 'preflight' WHEN 'run' THEN coalesce(o ->> 'runbook', 'run') ELSE kind END);
     END IF;
-    PERFORM pingpong.validate_options(kind, o);
+    PERFORM pingpong_internal.validate_options(kind, o);
     RETURN o::text;
 END
 $$;
-COMMENT ON FUNCTION pingpong.validate_request(text, text, text) IS 'internal: refuses a request that must not reach the worker';
+COMMENT ON FUNCTION pingpong_internal.validate_request(text, text, text) IS
+    'refuses a request that must not reach the worker';
 
 -- ms of an interval argument, or an error that names it
-CREATE FUNCTION pingpong.option_ms(value interval, argument text) RETURNS bigint
+CREATE FUNCTION pingpong_internal.option_ms(value interval, argument text) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -226,10 +231,11 @@ DECLARE
 BEGIN
     SELECT * INTO STRICT o FROM pingpong.run_option r WHERE r.name = argument || '_ms';
     IF ms IS NULL OR ms NOT BETWEEN o.least AND o.most THEN
-        PERFORM pingpong.fail('22023', format('"%s" must be between %s and %s seconds', argument,
+        PERFORM pingpong_internal.fail('22023', format('"%s" must be between %s and %s seconds', argument,
                                               trim_scale(o.least / 1000), trim_scale(o.most / 1000)));
     END IF;
     RETURN ms;
 END
 $$;
-COMMENT ON FUNCTION pingpong.option_ms(interval, text) IS 'internal: an interval argument in ms, or an error (22023) when it is out of its limits';
+COMMENT ON FUNCTION pingpong_internal.option_ms(interval, text) IS
+    'an interval argument in ms, or an error (22023) when it is out of its limits';

@@ -1,23 +1,25 @@
 -- Registering nodes and routes; runs.
 
-CREATE FUNCTION pingpong.request(kind text, target text, options text,
-                                 OUT run bigint, OUT state text, OUT blackout_ms double precision,
-                                 OUT seal_lsn pg_lsn, OUT new_primary text)
+CREATE FUNCTION pingpong_internal.request(kind text, target text, options text,
+                                          OUT run bigint, OUT state text, OUT blackout_ms double precision,
+                                          OUT seal_lsn pg_lsn, OUT new_primary text)
 AS 'MODULE_PATHNAME', 'pingpong_request' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION pingpong.request(text, text, text) IS 'internal: hands a request to the worker and waits for its answer';
+COMMENT ON FUNCTION pingpong_internal.request(text, text, text) IS
+    'hands a request to the worker and waits for its answer';
 
-CREATE FUNCTION pingpong.fail(sqlstate text, message text, detail text DEFAULT NULL, hint text DEFAULT NULL) RETURNS void
+CREATE FUNCTION pingpong_internal.fail(sqlstate text, message text, detail text DEFAULT NULL, hint text DEFAULT NULL) RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_fail' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION pingpong.fail(text, text, text, text) IS 'internal: raises an error';
+COMMENT ON FUNCTION pingpong_internal.fail(text, text, text, text) IS 'raises an error';
 
-CREATE FUNCTION pingpong.probe(run text DEFAULT NULL, version text DEFAULT NULL) RETURNS text
+CREATE FUNCTION pingpong_internal.probe(run text DEFAULT NULL, version text DEFAULT NULL) RETURNS text
 AS 'MODULE_PATHNAME', 'pingpong_probe' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION pingpong.probe(text, text) IS
+COMMENT ON FUNCTION pingpong_internal.probe(text, text) IS
     'for the agent: what stands against this server''s worker taking a run over after a promotion; null: nothing. On a standby too';
 
-CREATE FUNCTION pingpong.wake(ms integer) RETURNS void
+CREATE FUNCTION pingpong_internal.wake(ms integer) RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_wake' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION pingpong.wake(integer) IS 'for the agent: the worker of this standby looks for a promotion every 2 ms, for ms milliseconds';
+COMMENT ON FUNCTION pingpong_internal.wake(integer) IS
+    'for the agent: the worker of this standby looks for a promotion every 2 ms, for ms milliseconds';
 
 CREATE FUNCTION pingpong.cancel(run bigint) RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_cancel' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
@@ -32,41 +34,42 @@ CREATE FUNCTION pingpong.worker_pid() RETURNS integer
 AS 'MODULE_PATHNAME', 'pingpong_worker_status' LANGUAGE C STRICT STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION pingpong.worker_pid() IS 'process id of the background worker; null when none is running';
 
-CREATE FUNCTION pingpong.progress_rows(OUT run bigint, OUT run_state text, OUT ordinal integer, OUT action text,
-                                       OUT node text, OUT state text, OUT started_at timestamptz,
-                                       OUT duration_ms double precision, OUT attempt integer, OUT message text,
-                                       OUT sentence text) RETURNS SETOF record
+CREATE FUNCTION pingpong_internal.progress_rows(OUT run bigint, OUT run_state text, OUT ordinal integer,
+                                                OUT action text, OUT node text, OUT state text,
+                                                OUT started_at timestamptz, OUT duration_ms double precision,
+                                                OUT attempt integer, OUT message text, OUT sentence text)
+    RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pingpong_progress' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 
 -- Refuses what cannot be a target, before anything is asked of anybody.
-CREATE FUNCTION pingpong.check_node(wanted text, purpose text) RETURNS void
+CREATE FUNCTION pingpong_internal.check_node(wanted text, purpose text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     n pingpong.node;
 BEGIN
-    PERFORM pingpong.check_database();
+    PERFORM pingpong_internal.check_database();
     IF pg_is_in_recovery() THEN
-        PERFORM pingpong.fail('55000', 'this server is a standby', format('A %s is begun on the primary.', purpose), coalesce((SELECT format('Ask "%s": host %s, port %s.', p.name, p.host, p.port) FROM pingpong.where_is_primary() AS p WHERE p.name <> pingpong.node_name()),
+        PERFORM pingpong_internal.fail('55000', 'this server is a standby', format('A %s is begun on the primary.', purpose), coalesce((SELECT format('Ask "%s": host %s, port %s.', p.name, p.host, p.port) FROM pingpong.where_is_primary() AS p WHERE p.name <> pingpong.node_name()),
                             (SELECT format('This standby streams from host %s, port %s.', sender_host, sender_port)
                              FROM pg_stat_wal_receiver WHERE sender_host IS NOT NULL), 'Ask the primary.'));
     END IF;
     IF wanted IS NULL THEN
-        PERFORM pingpong.fail('22004', 'the node must not be null');
+        PERFORM pingpong_internal.fail('22004', 'the node must not be null');
     END IF;
     SELECT * INTO n FROM pingpong.node WHERE name = wanted;
     IF NOT FOUND THEN
-        PERFORM pingpong.fail('42704', format('node "%s" does not exist', wanted), NULL, coalesce('Known nodes: ' || (SELECT string_agg(name, ', ' ORDER BY name) FROM pingpong.node WHERE kind = 'postgres') || '.',
+        PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', wanted), NULL, coalesce('Known nodes: ' || (SELECT string_agg(name, ', ' ORDER BY name) FROM pingpong.node WHERE kind = 'postgres') || '.',
                             'Register nodes with pingpong.add_node().'));
     END IF;
     IF n.kind <> 'postgres' THEN
-        PERFORM pingpong.fail('22023', format('node "%s" is a router, not a PostgreSQL server', wanted));
+        PERFORM pingpong_internal.fail('22023', format('node "%s" is a router, not a PostgreSQL server', wanted));
     END IF;
     IF wanted = pingpong.node_name() THEN
-        PERFORM pingpong.fail('22023', format('node "%s" is the primary already', wanted));
+        PERFORM pingpong_internal.fail('22023', format('node "%s" is the primary already', wanted));
     END IF;
     IF NOT EXISTS (SELECT FROM pingpong.node WHERE name = pingpong.node_name()) THEN
-        PERFORM pingpong.fail('55000', 'this server is not registered', format('Its name is "%s" (pingpong.node_name, or else cluster_name).', pingpong.node_name()), 'Register it with pingpong.add_node(), or set pingpong.node_name to its registered name.');
+        PERFORM pingpong_internal.fail('55000', 'this server is not registered', format('Its name is "%s" (pingpong.node_name, or else cluster_name).', pingpong.node_name()), 'Register it with pingpong.add_node(), or set pingpong.node_name to its registered name.');
     END IF;
 END
 $$;
@@ -82,20 +85,20 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     twice   text;
 BEGIN
-    PERFORM pingpong.check_node(target, 'switchover');
-    PERFORM pingpong.validate_options('switchover', options);
+    PERFORM pingpong_internal.check_node(target, 'switchover');
+    PERFORM pingpong_internal.validate_options('switchover', options);
     SELECT o.argument INTO twice FROM pingpong.run_option o WHERE options ? o.name AND o.argument IS NOT NULL ORDER BY o.name LIMIT 1;
     IF FOUND THEN
-        PERFORM pingpong.fail('22023', format('"%s" is a parameter of switchover(), not one of its options', twice), NULL,
-                              format('For instance: pingpong.switchover(%L, %s => ...).', target, twice));
+        PERFORM pingpong_internal.fail('22023', format('"%s" is a parameter of switchover(), not one of its options', twice), NULL,
+                                       format('For instance: pingpong.switchover(%L, %s => ...).', target, twice));
     END IF;
     SELECT r.run, r.state, r.blackout_ms, r.seal_lsn, r.new_primary
     INTO switchover.run, switchover.state, switchover.blackout_ms, switchover.seal_lsn, switchover.new_primary
-    FROM pingpong.request('switchover', target, (options || jsonb_build_object(
-        'grace_ms', pingpong.option_ms(grace, 'grace'),
-        'max_blackout_ms', pingpong.option_ms(max_blackout, 'max_blackout'),
+    FROM pingpong_internal.request('switchover', target, (options || jsonb_build_object(
+        'grace_ms', pingpong_internal.option_ms(grace, 'grace'),
+        'max_blackout_ms', pingpong_internal.option_ms(max_blackout, 'max_blackout'),
         'on_grace_end', on_grace_end,
-        'readers_grace_ms', pingpong.option_ms(readers_grace, 'readers_grace'),
+        'readers_grace_ms', pingpong_internal.option_ms(readers_grace, 'readers_grace'),
         'synchronous', synchronous,
         'old_primary', old_primary))::text) AS r;
 END
@@ -108,9 +111,9 @@ CREATE FUNCTION pingpong.rebuild(node text, method text DEFAULT 'auto', risk tex
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    PERFORM pingpong.check_node(node, 'rebuild');
+    PERFORM pingpong_internal.check_node(node, 'rebuild');
     SELECT r.run, r.state INTO rebuild.run, rebuild.state
-    FROM pingpong.request('run', node, (jsonb_build_object('runbook', 'rebuild', 'method', method)
+    FROM pingpong_internal.request('run', node, (jsonb_build_object('runbook', 'rebuild', 'method', method)
                                         || CASE WHEN risk IS NULL THEN '{}' ELSE jsonb_build_object('risk', risk) END)::text) AS r;
 END
 $$;
@@ -121,7 +124,7 @@ CREATE FUNCTION pingpong.repoint(OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     SELECT r.run, r.state INTO repoint.run, repoint.state
-    FROM pingpong.request('run', pingpong.node_name(), jsonb_build_object('runbook', 'repoint')::text) AS r;
+    FROM pingpong_internal.request('run', pingpong.node_name(), jsonb_build_object('runbook', 'repoint')::text) AS r;
 END
 $$;
 COMMENT ON FUNCTION pingpong.repoint() IS 'lead all RW routes to this primary (again), after a run could not';
@@ -133,15 +136,15 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN
     -- the answers of the agents are read from a table, and an older snapshot would show older ones
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
-        PERFORM pingpong.fail('25001', 'preflight cannot be made in this transaction',
+        PERFORM pingpong_internal.fail('25001', 'preflight cannot be made in this transaction',
                               format('Its isolation level is "%s": it would show what the agents told before it began.', current_setting('transaction_isolation')),
                               'Call it in READ COMMITTED, for instance behind BEGIN ISOLATION LEVEL READ COMMITTED.');
     END IF;
-    PERFORM pingpong.check_node(target, 'preflight');
-    PERFORM pingpong.validate_options('switchover', options);
-    PERFORM FROM pingpong.request('facts', target, '{}');
+    PERFORM pingpong_internal.check_node(target, 'preflight');
+    PERFORM pingpong_internal.validate_options('switchover', options);
+    PERFORM FROM pingpong_internal.request('facts', target, '{}');
     RETURN QUERY SELECT c.number, c.name, c.node, c.status, c.detail, c.hint
-                 FROM pingpong.preflight_checks(target, options) AS c
+                 FROM pingpong_check.preflight_checks(target, options) AS c
                  ORDER BY array_position(ARRAY['fail', 'warn', 'info', 'ok'], c.status), c.number, c.node;
 END
 $$;
@@ -153,40 +156,41 @@ CREATE FUNCTION pingpong.add_node(name text, host text, port integer, agent_url 
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    PERFORM pingpong.check_installation();
+    PERFORM pingpong_internal.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
-        PERFORM pingpong.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')), NULL, 'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
+        PERFORM pingpong_internal.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')), NULL, 'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
     END IF;
     IF host IS NULL OR host !~ '^[A-Za-z0-9_.:/-]+$' OR port IS NULL OR port NOT BETWEEN 1 AND 65535 THEN
-        PERFORM pingpong.fail('22023', format('node "%s" needs a host and a port between 1 and 65535', name));
+        PERFORM pingpong_internal.fail('22023',
+                                       format('node "%s" needs a host and a port between 1 and 65535', name));
     END IF;
-    PERFORM pingpong.check_url(agent_url);
+    PERFORM pingpong_internal.check_url(agent_url);
     LOCK TABLE pingpong.node IN SHARE ROW EXCLUSIVE MODE;       -- the upstream must not go meanwhile
     IF upstream IS NOT NULL AND NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = upstream AND n.kind = 'postgres') THEN
-        PERFORM pingpong.fail('42704', format('node "%s" does not exist', upstream), NULL, 'Register the upstream first.');
+        PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', upstream), NULL, 'Register the upstream first.');
     END IF;
     IF coalesce(slot, 'pingpong_' || name) !~ '^[a-z0-9_]{1,63}$' THEN
-        PERFORM pingpong.fail('22023', format('invalid slot name "%s"', slot));
+        PERFORM pingpong_internal.fail('22023', format('invalid slot name "%s"', slot));
     END IF;
     IF EXISTS (SELECT FROM pingpong.node n WHERE n.slot = coalesce(add_node.slot, 'pingpong_' || add_node.name) AND n.name <> add_node.name) THEN
-        PERFORM pingpong.fail('42710', format('another node has the slot "%s" already', coalesce(slot, 'pingpong_' || name)));
+        PERFORM pingpong_internal.fail('42710', format('another node has the slot "%s" already', coalesce(slot, 'pingpong_' || name)));
     END IF;
     INSERT INTO pingpong.node AS n (name, kind, host, port, agent_url, slot, upstream)
     VALUES (add_node.name, 'postgres', add_node.host, add_node.port, add_node.agent_url,
             coalesce(add_node.slot, 'pingpong_' || add_node.name), add_node.upstream);
 EXCEPTION WHEN unique_violation THEN
-    PERFORM pingpong.fail('42710', format('node "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_node().');
+    PERFORM pingpong_internal.fail('42710', format('node "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_node().');
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_node(text, text, integer, text, text, text) IS
     'register a PostgreSQL server and the agent beside it; slot: physical slot that it uses on its upstream';
 
-CREATE FUNCTION pingpong.check_url(url text) RETURNS void
+CREATE FUNCTION pingpong_internal.check_url(url text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     IF url IS NULL OR (url !~ '^https://[^/@ ]+$' AND url !~ E'^http://(127\\.[0-9.]+|localhost|\\[::1\\]):[0-9]+$' AND url !~ '^unix:/[^ ]+$') THEN
-        PERFORM pingpong.fail('22023', format('invalid address of an agent "%s"', coalesce(regexp_replace(url, '//[^/]*@', '//...@'), 'NULL')), NULL, 'Use https://HOST:PORT, http://127.0.0.1:PORT (loopback only) or unix:/PATH.');
+        PERFORM pingpong_internal.fail('22023', format('invalid address of an agent "%s"', coalesce(regexp_replace(url, '//[^/]*@', '//...@'), 'NULL')), NULL, 'Use https://HOST:PORT, http://127.0.0.1:PORT (loopback only) or unix:/PATH.');
     END IF;
 END
 $$;
@@ -195,15 +199,15 @@ CREATE FUNCTION pingpong.add_router(name text, agent_url text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    PERFORM pingpong.check_installation();
+    PERFORM pingpong_internal.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
-        PERFORM pingpong.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')), NULL,
+        PERFORM pingpong_internal.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')), NULL,
                               'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
     END IF;
-    PERFORM pingpong.check_url(agent_url);
+    PERFORM pingpong_internal.check_url(agent_url);
     INSERT INTO pingpong.node AS n (name, kind, agent_url) VALUES (add_router.name, 'router', add_router.agent_url);
 EXCEPTION WHEN unique_violation THEN
-    PERFORM pingpong.fail('42710', format('node "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_node().');
+    PERFORM pingpong_internal.fail('42710', format('node "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_node().');
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_router(text, text) IS 'register an agent beside a router (PgBouncer)';
@@ -218,10 +222,10 @@ BEGIN
     END IF;
     DELETE FROM pingpong.node n WHERE n.name = drop_node.name;
     IF NOT FOUND THEN
-        PERFORM pingpong.fail('42704', format('node "%s" does not exist', coalesce(name, 'NULL')));
+        PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', coalesce(name, 'NULL')));
     END IF;
 EXCEPTION WHEN foreign_key_violation THEN
-    PERFORM pingpong.fail('2BP01', format('node "%s" is still used', name),
+    PERFORM pingpong_internal.fail('2BP01', format('node "%s" is still used', name),
                           (SELECT string_agg(format('%s "%s"', what, user_), ', ' ORDER BY what DESC, user_)
                            FROM (SELECT 'route', r.name FROM pingpong.route r WHERE drop_node.name IN (r.router, r.node)
                                  UNION ALL
@@ -236,62 +240,63 @@ CREATE FUNCTION pingpong.add_route(name text, kind text, driver text, router tex
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    PERFORM pingpong.check_installation();
+    PERFORM pingpong_internal.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
-        PERFORM pingpong.fail('22023', format('invalid route name "%s"', coalesce(name, 'NULL')), NULL,
+        PERFORM pingpong_internal.fail('22023', format('invalid route name "%s"', coalesce(name, 'NULL')), NULL,
                               'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
     END IF;
     IF kind IS NULL OR kind NOT IN ('rw', 'ro') THEN
-        PERFORM pingpong.fail('22023', 'the kind of a route must be "rw" or "ro"');
+        PERFORM pingpong_internal.fail('22023', 'the kind of a route must be "rw" or "ro"');
     END IF;
-    IF driver IS DISTINCT FROM 'pgbouncer' THEN
-        PERFORM pingpong.fail('22023', format('unknown driver "%s"', coalesce(driver, 'NULL')), NULL, 'The driver is "pgbouncer".');
+    IF NOT EXISTS (SELECT FROM pingpong.route_driver d WHERE d.name = add_route.driver) THEN
+        PERFORM pingpong_internal.fail('22023', format('unknown driver "%s"', coalesce(driver, 'NULL')), NULL,
+            (SELECT format('Known drivers: %s.', string_agg(d.name, ', ' ORDER BY d.name)) FROM pingpong.route_driver d));
     END IF;
     IF NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = add_route.router) THEN
-        PERFORM pingpong.fail('42704', format('node "%s" does not exist', coalesce(router, 'NULL')), NULL, 'Register it with pingpong.add_router().');
+        PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', coalesce(router, 'NULL')), NULL, 'Register it with pingpong.add_router().');
     END IF;
     IF databases IS NULL OR jsonb_typeof(databases) <> 'object' OR databases = '{}'
        OR EXISTS (SELECT FROM jsonb_each(databases) AS d WHERE jsonb_typeof(d.value) <> 'string' OR d.value::text ~ E'\\\\[nr]' OR d.key !~ '^[A-Za-z0-9_.-]{1,63}$')
     THEN
-        PERFORM pingpong.fail('22023', 'the databases of a route must be an object of names, each with a string', NULL, 'For instance: {"app": "", "app_ro": "dbname=app"}.');
+        PERFORM pingpong_internal.fail('22023', 'the databases of a route must be an object of names, each with a string', NULL, 'For instance: {"app": "", "app_ro": "dbname=app"}.');
     END IF;
     -- the agent takes so many in one order, and an order of 64 kB
     IF (SELECT count(*) FROM jsonb_object_keys(databases)) > 500 OR octet_length(databases::text) > 48000 THEN
-        PERFORM pingpong.fail('54000', 'a route has at most 500 databases, in at most 48000 bytes',
+        PERFORM pingpong_internal.fail('54000', 'a route has at most 500 databases, in at most 48000 bytes',
             format('This one has %s, in %s bytes.', (SELECT count(*) FROM jsonb_object_keys(databases)), octet_length(databases::text)),
             'Make several routes of them.');
     END IF;
     IF databases ? 'pgbouncer' THEN
-        PERFORM pingpong.fail('22023', 'the database "pgbouncer" is the pooler''s console');
+        PERFORM pingpong_internal.fail('22023', 'the database "pgbouncer" is the pooler''s console');
     END IF;
     IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d WHERE d.value ~ '[[:cntrl:]"]') THEN
-        PERFORM pingpong.fail('22023', 'no double quotes, tabs or other control characters in connection settings', NULL, 'PgBouncer separates settings by blanks, and quotes values in single quotes.');
+        PERFORM pingpong_internal.fail('22023', 'no double quotes, tabs or other control characters in connection settings', NULL, 'PgBouncer separates settings by blanks, and quotes values in single quotes.');
     END IF;
     IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d WHERE d.value ~* E'(^|\\s)(host|port)\\s*=') THEN
-        PERFORM pingpong.fail('22023', 'host and port of a route are set by runs', NULL, 'Leave them out of the connection settings.');
+        PERFORM pingpong_internal.fail('22023', 'host and port of a route are set by runs', NULL, 'Leave them out of the connection settings.');
     END IF;
     IF databases::text ~* 'password' THEN
-        PERFORM pingpong.fail('22023', 'no passwords in routes', NULL, 'PgBouncer takes them from its auth_file or auth_query.');
+        PERFORM pingpong_internal.fail('22023', 'no passwords in routes', NULL, 'PgBouncer takes them from its auth_file or auth_query.');
     END IF;
     IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d
                WHERE d.value !~ ('^ *((dbname|pool_size|min_pool_size|reserve_pool|pool_mode|max_db_connections|client_encoding|datestyle|timezone|application_name)'
                                  ' *= *(''([^'']|'''')*''|[^'' ]+)( +|$))*$')) THEN
-        PERFORM pingpong.fail('22023', 'these connection settings may not stand in a route', NULL,
+        PERFORM pingpong_internal.fail('22023', 'these connection settings may not stand in a route', NULL,
             'Allowed are dbname, pool_size, min_pool_size, reserve_pool, pool_mode, max_db_connections, client_encoding, datestyle, timezone, application_name.');
     END IF;
     IF EXISTS (SELECT FROM pingpong.route r, jsonb_object_keys(r.databases) AS old, jsonb_object_keys(add_route.databases) AS new
                WHERE r.router = add_route.router AND r.endpoint = add_route.endpoint AND old = new) THEN
-        PERFORM pingpong.fail('42710', 'another route has one of these databases already');
+        PERFORM pingpong_internal.fail('42710', 'another route has one of these databases already');
     END IF;
     INSERT INTO pingpong.route AS r (name, kind, driver, router, endpoint, databases, smoke)
     VALUES (add_route.name, add_route.kind, add_route.driver, add_route.router, add_route.endpoint, add_route.databases, nullif(btrim(add_route.smoke), ''));
 EXCEPTION
     WHEN unique_violation THEN
-        PERFORM pingpong.fail('42710', format('route "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_route().');
+        PERFORM pingpong_internal.fail('42710', format('route "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_route().');
     WHEN check_violation THEN
-        PERFORM pingpong.fail('22023', format('invalid endpoint "%s"', coalesce(endpoint, 'NULL')));
+        PERFORM pingpong_internal.fail('22023', format('invalid endpoint "%s"', coalesce(endpoint, 'NULL')));
     WHEN not_null_violation THEN
-        PERFORM pingpong.fail('22004', 'the endpoint must not be null');
+        PERFORM pingpong_internal.fail('22004', 'the endpoint must not be null');
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_route(text, text, text, text, text, jsonb, text) IS
@@ -303,7 +308,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM pingpong.route r WHERE r.name = drop_route.name;
     IF NOT FOUND THEN
-        PERFORM pingpong.fail('42704', format('route "%s" does not exist', coalesce(name, 'NULL')));
+        PERFORM pingpong_internal.fail('42704', format('route "%s" does not exist', coalesce(name, 'NULL')));
     END IF;
 END
 $$;

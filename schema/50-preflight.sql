@@ -17,7 +17,8 @@ CREATE TABLE pingpong.preflight_check
     builtin boolean NOT NULL DEFAULT false,
     comment text NOT NULL
 );
-COMMENT ON TABLE pingpong.preflight_check IS 'the checks of preflight; each is the function pingpong.check_NAME(target text, options jsonb)';
+COMMENT ON TABLE pingpong.preflight_check IS
+    'the checks of preflight; each is the function pingpong_check.check_NAME(target text, options jsonb)';
 
 INSERT INTO pingpong.preflight_check (number, name, topic, builtin, comment)
 VALUES
@@ -84,32 +85,32 @@ VALUES
     (72, 'seal_enforced',             'safety',    true, 'no server would start without pg_pingpong, which enforces the seal');
 
 -- One finding of a check. preflight_checks() adds number and name.
-CREATE TYPE pingpong.finding AS (node text, status text, detail text, hint text);
+CREATE TYPE pingpong_check.finding AS (node text, status text, detail text, hint text);
 
 -- All nodes with their facts; facts and pg are null where there are none.
-CREATE VIEW pingpong.preflight_answer AS
+CREATE VIEW pingpong_check.preflight_answer AS
 SELECT n.name, n.kind, n.host, n.port, n.slot, n.upstream, n.away_since, n.name = pingpong.node_name() AS is_source,
        f.at, coalesce(f.ok, false) AS ok, f.error,
        CASE WHEN f.ok THEN f.facts END AS facts,
        CASE WHEN f.ok AND jsonb_typeof(f.facts -> 'postgres') = 'object' THEN f.facts -> 'postgres' END AS pg
 FROM pingpong.node n LEFT JOIN pingpong.node_fact f ON f.node = n.name;
-COMMENT ON VIEW pingpong.preflight_answer IS 'nodes with what their agents last told';
+COMMENT ON VIEW pingpong_check.preflight_answer IS 'nodes with what their agents last told';
 
 -- Those that a move counts on: without the nodes that were let go on purpose.
-CREATE VIEW pingpong.preflight_node AS
-SELECT * FROM pingpong.preflight_answer WHERE away_since IS NULL OR is_source;
-COMMENT ON VIEW pingpong.preflight_node IS 'nodes that a move counts on, with what their agents last told';
+CREATE VIEW pingpong_check.preflight_node AS
+SELECT * FROM pingpong_check.preflight_answer WHERE away_since IS NULL OR is_source;
+COMMENT ON VIEW pingpong_check.preflight_node IS 'nodes that a move counts on, with what their agents last told';
 
 -- Connections that agents tried for real, with the node that is registered there.
-CREATE VIEW pingpong.preflight_connection AS
+CREATE VIEW pingpong_check.preflight_connection AS
 SELECT n.name AS by_node, t.name AS node, x ->> 'kind' AS kind, (x ->> 'ok')::boolean AS ok, btrim(x ->> 'error', E' \n') AS error, x AS answer
-FROM pingpong.preflight_answer n
+FROM pingpong_check.preflight_answer n
      CROSS JOIN LATERAL jsonb_array_elements(n.facts -> 'connect') x
      JOIN pingpong.node t ON t.host = x ->> 'host' AND t.port::text = x ->> 'port';
-COMMENT ON VIEW pingpong.preflight_connection IS 'connections that agents tried for real, with the node that is registered at that address';
+COMMENT ON VIEW pingpong_check.preflight_connection IS 'connections that agents tried for real, with the node that is registered at that address';
 
 -- Receivers of WAL, with the node each belongs to: by application_name or by the slot that it holds.
-CREATE VIEW pingpong.preflight_sender AS
+CREATE VIEW pingpong_check.preflight_sender AS
 SELECT r.pid, r.usename, r.application_name, r.client_addr, r.state, r.replay_lsn, r.replay_lag, r.sync_state,
        s.slot_name, s.slot_type, n.name AS node
 FROM pg_catalog.pg_stat_replication r
@@ -118,11 +119,11 @@ FROM pg_catalog.pg_stat_replication r
                         WHERE n.kind = 'postgres' AND (n.slot = s.slot_name OR n.name = lower(r.application_name))
                         ORDER BY n.slot IS NOT DISTINCT FROM s.slot_name DESC LIMIT 1) n ON true
 WHERE r.application_name <> 'pingpong-agent';       -- an agent that only tries whether it could
-COMMENT ON VIEW pingpong.preflight_sender IS 'receivers of WAL with the node each belongs to';
+COMMENT ON VIEW pingpong_check.preflight_sender IS 'receivers of WAL with the node each belongs to';
 
 -- Why something of a node is not known; the part is a path in its facts.
-CREATE FUNCTION pingpong.why_unknown(node text, VARIADIC part text[]) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.why_unknown(node text, VARIADIC part text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT 'not checked: ' || coalesce(
         (SELECT CASE WHEN f.at IS NULL THEN format('the agent of node "%s" was never asked', $1)
                      WHEN NOT f.ok THEN format('the agent of node "%s" did not answer (%s)', $1, coalesce(f.error, 'no reason given'))
@@ -136,9 +137,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
 $$;
 
 -- The verdict of a check: fine, not fine (`bad` tells how bad), or, where the question has no answer, a warning.
-CREATE FUNCTION pingpong.finding(node text, fine boolean, bad text, detail text, hint text, VARIADIC part text[])
-RETURNS pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.finding(node text, fine boolean, bad text, detail text, hint text,
+                                       VARIADIC part text[])
+RETURNS pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT CASE
         WHEN fine THEN ROW(node, 'ok', detail, NULL)::finding
         WHEN NOT fine THEN ROW(node, bad, detail, hint)::finding
@@ -147,35 +149,38 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
 $$;
 
 -- The same for what a move cannot do without: not to know it is as bad as to know that it is wrong.
-CREATE FUNCTION pingpong.required(node text, fine boolean, bad text, detail text, hint text, VARIADIC part text[])
-RETURNS pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.required(node text, fine boolean, bad text, detail text, hint text,
+                                        VARIADIC part text[])
+RETURNS pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT CASE WHEN fine IS NOT NULL THEN finding(node, fine, bad, detail, hint, VARIADIC part)
                 ELSE ROW(node, bad, why_unknown(node, VARIADIC part), 'Make its agent answer, then repeat preflight.')::finding END
 $$;
 
 -- What the next start of a node takes for a setting: the files, and what is given on the command line.
-CREATE FUNCTION pingpong.next_setting(facts jsonb, name text) RETURNS text
+CREATE FUNCTION pingpong_check.next_setting(facts jsonb, name text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT facts #>> ARRAY['postgres', 'next', $2]
 $$;
 
 -- A number of milliseconds among the options.
-CREATE FUNCTION pingpong.preflight_ms(options jsonb, name text, otherwise double precision) RETURNS double precision
+CREATE FUNCTION pingpong_check.preflight_ms(options jsonb, name text, otherwise double precision)
+RETURNS double precision
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce((options ->> name)::double precision, otherwise)
 $$;
 
 -- The timeline that this primary writes (pg_control_checkpoint() shows it only after the next checkpoint).
-CREATE FUNCTION pingpong.written_timeline() RETURNS integer
+CREATE FUNCTION pingpong_internal.written_timeline() RETURNS integer
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
 $$;
 
 -- What to say of a node that is no standby. A higher timeline is the newer one, whichever server it is; equal ones tell
 -- nothing.
-CREATE FUNCTION pingpong.second_primary(node text, standby boolean, theirs integer, OUT detail text, OUT hint text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.second_primary(node text, standby boolean, theirs integer,
+                                              OUT detail text, OUT hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT CASE WHEN standby THEN 'in recovery'
                 ELSE format('not in recovery: a second primary, on timeline %s; this server is on timeline %s', coalesce(theirs::text, 'unknown'), ours) END,
            CASE WHEN theirs > ours
@@ -185,12 +190,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                             ' writes of its own: see then what they are.', $1)
                 ELSE 'Which of the two is the newer cannot be told from that. Let no client write on either, and find out which one has the data that counts,'
                      ' before anything is rebuilt.' END
-    FROM (SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE written_timeline() END) o (ours)
+    FROM (SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pingpong_internal.written_timeline() END) o (ours)
 $$;
 
 -- With track_activities off a session shows neither its state nor the age of its transaction.
-CREATE FUNCTION pingpong.unseen_sessions() RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.unseen_sessions() RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT ROW(node_name(), 'warn', format('not checked for %s of %s sessions: track_activities is off for them', count(*) FILTER (WHERE state = 'disabled'), count(*)),
                'Set track_activities = on, or make sure by hand.')::finding
     FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -201,8 +206,8 @@ $$;
 -- Identity and topology
 --
 
-CREATE FUNCTION pingpong.check_roles(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_roles(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(coalesce(node_name(), '(here)'), NOT pg_is_in_recovery(), 'fail',
                    CASE WHEN pg_is_in_recovery() THEN 'this server is a standby' ELSE 'this server is the primary' END,
                    'Run preflight on the primary.', 'postgres')
@@ -227,7 +232,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     UNION ALL
     SELECT finding(node_name(), false, 'fail', 'this server is sealed: it takes no writes',
                    'It waits for the verdict of its run, see pingpong.gate and pingpong.progress.', 'postgres')
-    FROM gate_status() g WHERE g.state = 'sealed'
+    FROM pingpong_internal.gate_status() g WHERE g.state = 'sealed'
     UNION ALL
     -- another primary: which of the two is the older, the timelines tell, and nothing is advised that would lose the newer
     SELECT CASE WHEN n.name = $1 THEN required(n.name, standby, 'fail', detail, hint, 'postgres')
@@ -244,8 +249,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'postgres' AND n.away_since IS NOT NULL AND NOT n.is_source AND n.pg ? 'in_recovery' AND NOT pg_is_in_recovery()
 $$;
 
-CREATE FUNCTION pingpong.check_same_system_identifier(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_same_system_identifier(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT CASE WHEN n.name = $1 THEN required(n.name, same, 'fail', detail, hint, 'postgres')
                 ELSE finding(n.name, same, 'fail', detail, hint, 'postgres') END
     FROM preflight_node n, pg_control_system() c,
@@ -254,13 +260,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
-CREATE FUNCTION pingpong.check_same_timeline(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_same_timeline(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT CASE WHEN n.name = $1 THEN required(n.name, theirs = ours, 'fail', detail, hint, 'postgres', 'wal_receiver')
                 ELSE finding(n.name, theirs = ours, 'warn', detail, hint, 'postgres', 'wal_receiver') END
     FROM preflight_node n,
          LATERAL (SELECT CASE WHEN n.pg #>> '{wal_receiver,status}' = 'none' THEN 0 ELSE (n.pg #>> '{wal_receiver,received_tli}')::integer END,
-                         written_timeline(), (n.pg ->> 'wal_timeline')::integer) t (theirs, ours, has),
+                         pingpong_internal.written_timeline(), (n.pg ->> 'wal_timeline')::integer)
+                         t (theirs, ours, has),
          LATERAL (SELECT CASE WHEN theirs = 0 THEN format('it receives nothing, and has timeline %s; this primary writes timeline %s', coalesce(has::text, 'unknown'), ours)
                               ELSE format('receives timeline %s, this primary writes timeline %s', theirs, ours) END,
                          CASE WHEN greatest(theirs, has) > ours
@@ -270,8 +277,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
-CREATE FUNCTION pingpong.check_target_streaming(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_target_streaming(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- as this primary sees it: by its slot, or else by its name
     SELECT finding($1, coalesce(s.state = 'streaming', false), 'fail',
                    CASE WHEN n.name IS NULL THEN format('there is no PostgreSQL node "%s"', $1)
@@ -298,8 +305,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.name = $1 AND n.kind = 'postgres' AND NOT n.is_source
 $$;
 
-CREATE FUNCTION pingpong.check_same_major_version(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_same_major_version(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(n.name, theirs / 10000 = ours / 10000 AND (n.name <> $1 OR theirs >= ours),
                    CASE WHEN theirs / 10000 = ours / 10000 THEN 'warn' ELSE 'fail' END,
                    format('%s.%s there, %s.%s here', theirs / 10000, theirs % 10000, ours / 10000, ours % 10000),
@@ -310,8 +318,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
-CREATE FUNCTION pingpong.check_same_build(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_same_build(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH ours AS (SELECT to_jsonb(i) - 'data_page_checksum_version' AS init FROM pg_control_init() i)
     SELECT finding(n.name, theirs = init, 'fail',
                    CASE WHEN theirs = init THEN format('blocks of %s, WAL segments of %s bytes', init ->> 'database_block_size', init ->> 'bytes_per_wal_segment')
@@ -336,8 +344,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
-CREATE FUNCTION pingpong.check_unique_names(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_unique_names(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH senders AS (
         SELECT lower(application_name) AS name, count(*) AS times FROM pg_stat_replication
         WHERE state IN ('streaming', 'catchup', 'startup') GROUP BY 1 HAVING count(*) > 1
@@ -352,7 +360,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
         SELECT own_name, string_agg(name, ', ' ORDER BY name) AS nodes FROM own WHERE own_name <> '' GROUP BY 1 HAVING count(*) > 1
     )
     SELECT finding(node_name(), false,
-                   CASE WHEN name = ANY ((sync_standbys(current_setting('synchronous_standby_names'))).names) THEN 'fail' ELSE 'warn' END,
+                   CASE WHEN name = ANY ((pingpong_internal.sync_standbys(current_setting('synchronous_standby_names'))).names) THEN 'fail' ELSE 'warn' END,
                    format('%s standbys call themselves "%s"', times, name),
                    'Give each its own application_name in primary_conninfo (or cluster_name).', 'postgres')
     FROM senders
@@ -369,14 +377,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE NOT EXISTS (SELECT FROM senders) AND NOT EXISTS (SELECT FROM shared)
 $$;
 
-CREATE FUNCTION pingpong.check_standby_names(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_standby_names(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH s AS (
         SELECT s.node, s.application_name AS app, s.slot_name, n.slot, n.name = $1 AS is_target,
                lower(s.application_name) = ANY (here.names) AS named_here, s.node = ANY (here.names) AS node_named_here,
-               (SELECT lower(s.application_name) = ANY ((sync_standbys(t.pg #>> '{settings,synchronous_standby_names}')).names) FROM preflight_node t WHERE t.name = $1) AS named_there
+               (SELECT lower(s.application_name) = ANY ((pingpong_internal.sync_standbys(t.pg #>> '{settings,synchronous_standby_names}')).names) FROM preflight_node t WHERE t.name = $1) AS named_there
         FROM preflight_sender s JOIN node n ON n.name = s.node,
-             LATERAL sync_standbys(current_setting('synchronous_standby_names')) here
+             LATERAL pingpong_internal.sync_standbys(current_setting('synchronous_standby_names')) here
         WHERE s.state <> 'backup'
     )
     SELECT ROW(node, CASE WHEN named_there OR named_here <> node_named_here THEN 'warn' ELSE 'info' END,
@@ -402,8 +410,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM s WHERE lower(app) = node AND slot_name = slot
 $$;
 
-CREATE FUNCTION pingpong.check_standbys_can_follow(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_standbys_can_follow(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- recovery_target_timeline counts on the source too: it will be a standby
     SELECT finding(n.name, latest = 'latest', CASE WHEN n.is_source THEN 'fail' ELSE 'warn' END,
                    format('recovery_target_timeline is "%s"%s', latest,
@@ -430,8 +439,8 @@ $$;
 -- Hosts and agents
 --
 
-CREATE FUNCTION pingpong.check_clock_skew(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_clock_skew(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(n.name, abs(skew) <= 500, 'warn',
                    format('its clock is %s ms %s (travelling time included)', round(abs(skew)), CASE WHEN skew > 0 THEN 'ahead' ELSE 'behind' END),
                    'Let NTP set the clocks of all hosts; deadlines of tokens and journal times depend on them.', 'host', 'clock_ms')
@@ -439,8 +448,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
          LATERAL (SELECT (n.facts #>> '{host,clock_ms}')::numeric - extract(epoch FROM n.at) * 1000) s (skew)
 $$;
 
-CREATE FUNCTION pingpong.check_agent_reachable(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_agent_reachable(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- nodes that the run needs: source, target, routers; another standby is only left behind
     WITH asked AS (
         SELECT n.*, CASE WHEN n.is_source OR n.name = $1 OR EXISTS (SELECT FROM route r WHERE r.router = n.name)
@@ -507,8 +516,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE a.ok
 $$;
 
-CREATE FUNCTION pingpong.check_no_other_ha_manager(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_no_other_ha_manager(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH found AS (
         SELECT n.name, m ->> 'name' AS manager, format('%s runs there (pid %s)', m ->> 'name', m ->> 'pid') AS detail
         FROM preflight_node n, jsonb_array_elements(n.facts #> '{ha_managers,rows}') m
@@ -534,8 +544,8 @@ $$;
 -- Lag, replay, apply
 --
 
-CREATE FUNCTION pingpong.check_replay_lag(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_replay_lag(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- 20 MB/s is what replay on one core of a modest machine does; the option replay_mb_per_s says better
     SELECT CASE WHEN bytes IS NULL THEN ROW($1, 'warn', 'not checked: the target does not stream from here', 'See target_streaming.')::finding ELSE
            finding($1, ms <= 1000 AND waits <= 1000,
@@ -550,16 +560,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
          LATERAL (SELECT bytes / (coalesce(($2 ->> 'replay_mb_per_s')::numeric, 20) * 1048.576), preflight_ms($2, 'max_blackout_ms', 10000)::numeric) e (ms, budget)
 $$;
 
-CREATE FUNCTION pingpong.check_replay_not_paused(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_replay_not_paused(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(n.name, n.pg ->> 'replay_pause_state' = 'not paused', CASE WHEN n.name = $1 THEN 'fail' ELSE 'warn' END,
                    format('replay: %s', n.pg ->> 'replay_pause_state'),
                    'Run pg_wal_replay_resume() there; if a setting was lowered below the primary''s, raise it and restart that server.', 'postgres')
     FROM preflight_node n WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
-CREATE FUNCTION pingpong.check_no_apply_delay(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_no_apply_delay(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- what the files say counts too: a run reloads them
     SELECT finding($1, delay = '0' AND coming ~ '^[ 0.]+[a-z]*$', 'fail',
                    format('recovery_min_apply_delay is %s', delay) || CASE WHEN delay = '0' AND coming !~ '^[ 0.]+[a-z]*$' THEN format(', and %s after a reload', coming) ELSE '' END,
@@ -568,8 +579,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.name = $1
 $$;
 
-CREATE FUNCTION pingpong.check_standby_queries(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_standby_queries(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding($1, CASE WHEN q IS NOT NULL THEN n_long = 0 END, 'warn',
                    CASE WHEN n_long = 0 THEN 'no query on the target runs for more than 5 s'
                         ELSE format('%s quer%s on the target for up to %s s (pids %s); max_standby_streaming_delay is %s, conflicts so far %s', n_long,
@@ -587,8 +598,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
 $$;
 
 -- Two looks, a tenth of a second apart.
-CREATE FUNCTION pingpong.check_replay_keeps_up(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_replay_keeps_up(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
 DECLARE
     before_at  timestamptz := clock_timestamp();
     before_lsn pg_lsn := pg_current_wal_lsn();
@@ -615,8 +626,9 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION pingpong.check_recovery_settings(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_recovery_settings(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH names (name) AS (VALUES ('recovery_target'), ('recovery_target_lsn'), ('recovery_target_name'), ('recovery_target_time'), ('recovery_target_xid'))
     SELECT finding(n.name, bool_and(value = ''), 'warn',
                    coalesce(string_agg(format('%s = %s', name_, value), ', ') FILTER (WHERE value <> ''), 'no recovery target is set'),
@@ -635,7 +647,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
 $$;
 
 -- What synchronous_standby_names asks for: how many, of which names ('*' stands for any).
-CREATE FUNCTION pingpong.sync_standbys(setting text, OUT needed integer, OUT names text[])
+CREATE FUNCTION pingpong_internal.sync_standbys(setting text, OUT needed integer, OUT names text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN btrim(setting) = '' THEN 0 ELSE coalesce(m[1]::integer, 1) END,
            ARRAY(SELECT lower(coalesce(replace(x[1], '""', '"'), x[2]))
@@ -643,8 +655,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM (SELECT regexp_match(setting, E'^\\s*(?:(?:first|any)\\s+)?(\\d+)\\s*\\((.*)\\)\\s*$', 'i')) r (m)
 $$;
 
-CREATE FUNCTION pingpong.check_sync_satisfiable(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_sync_satisfiable(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- After the move the standbys are all nodes but the target; the source counts, as it comes back.
     SELECT finding($1, CASE WHEN theirs IS NOT NULL THEN have >= needed AND (theirs <> '' OR ours = '') END,
                    CASE WHEN have < needed THEN 'fail' ELSE 'warn' END,
@@ -654,7 +666,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    'Set synchronous_standby_names on the target so that it names the nodes that will be its standbys.', 'postgres', 'settings')
     FROM preflight_node n,
          LATERAL (SELECT n.pg #>> '{settings,synchronous_standby_names}', current_setting('synchronous_standby_names')) s (theirs, ours),
-         LATERAL sync_standbys(theirs) w,
+         LATERAL pingpong_internal.sync_standbys(theirs) w,
          LATERAL (SELECT count(*) FROM node m WHERE m.kind = 'postgres' AND m.name <> $1 AND m.away_since IS NULL AND (m.name = ANY (w.names) OR '*' = ANY (w.names))) h (have)
     WHERE n.name = $1
     UNION ALL
@@ -662,12 +674,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT finding(node_name(), have >= needed, 'fail',
                    CASE needed WHEN 0 THEN 'no synchronous standby is asked for here' ELSE format('%s synchronous standbys asked for here, %s there', needed, have) END,
                    'Bring the synchronous standbys back or relax synchronous_standby_names first.', 'postgres')
-    FROM sync_standbys(current_setting('synchronous_standby_names')) w,
+    FROM pingpong_internal.sync_standbys(current_setting('synchronous_standby_names')) w,
          LATERAL (SELECT count(*) FROM pg_stat_replication r WHERE r.sync_state IN ('sync', 'quorum') AND r.state = 'streaming') h (have)
 $$;
 
-CREATE FUNCTION pingpong.check_no_commit_waits(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_no_commit_waits(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- under load some backend always waits for a moment; one that waits for seconds hangs
     SELECT finding(node_name(), count(*) = 0, 'fail',
                    CASE count(*) WHEN 0 THEN 'none' ELSE format('%s backends have waited for a synchronous standby for up to %s s (pids %s)', count(*),

@@ -3,8 +3,9 @@
 -- What stands in the way of the gate, and what the move ends
 --
 
-CREATE FUNCTION pingpong.check_long_transactions(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_long_transactions(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, coalesce($2 ->> 'on_long_transactions', 'warn'),
                    CASE count(*) WHEN 0 THEN format('no transaction is older than the grace of %s ms', preflight_ms($2, 'grace_ms', 5000))
                         ELSE format('%s older than the grace of %s ms, %s of them have written (oldest %s s; pids %s)', count(*), preflight_ms($2, 'grace_ms', 5000),
@@ -22,8 +23,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM (SELECT preflight_ms($2, 'grace_ms', 5000), preflight_ms($2, 'max_blackout_ms', 10000)) m (grace, blackout) WHERE grace >= blackout
 $$;
 
-CREATE FUNCTION pingpong.check_idle_in_transaction(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_idle_in_transaction(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, coalesce($2 ->> 'on_idle_in_transaction', 'warn'),
                    CASE count(*) WHEN 0 THEN 'none for more than a second'
                         ELSE format('%s sessions for up to %s s, %s of them have written (pids %s)', count(*),
@@ -35,8 +37,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT unseen_sessions()
 $$;
 
-CREATE FUNCTION pingpong.check_prepared_transactions(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_prepared_transactions(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, 'warn',
                    CASE count(*) WHEN 0 THEN 'none' ELSE format('%s, the oldest since %s s: %s', count(*),
                         round(max(extract(epoch FROM clock_timestamp() - prepared))), string_agg(quote_literal(gid), ', ')) END,
@@ -44,8 +47,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM pg_prepared_xacts
 $$;
 
-CREATE FUNCTION pingpong.check_maintenance_running(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_maintenance_running(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, 'warn',
                    coalesce(string_agg(format('%s (pid %s)', what, p.pid), ', '), 'none'),
                    'It is cancelled at the end of the grace; let it end first.', 'postgres')
@@ -59,8 +63,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT unseen_sessions()
 $$;
 
-CREATE FUNCTION pingpong.check_no_base_backup(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_no_base_backup(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, 'fail',
                    CASE count(*) WHEN 0 THEN 'none here' ELSE format('%s running here (%s)', count(*), string_agg(phase, ', ')) END,
                    'Wait for it, or end it: the move would spoil it.', 'postgres')
@@ -71,8 +75,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM preflight_node p, LATERAL (SELECT (p.pg #>> '{base_backups,count}')::integer) b (n) WHERE p.name = $1
 $$;
 
-CREATE FUNCTION pingpong.check_listeners(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_listeners(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), listeners + locks = 0, 'info',
                    CASE WHEN listeners + locks = 0 THEN 'none' ELSE format('%s sessions whose last statement was LISTEN, %s advisory locks', listeners, locks) END,
                    'They end with their sessions; clients must listen and lock anew after they reconnect.', 'postgres')
@@ -80,8 +84,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                  (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid())) c (listeners, locks)
 $$;
 
-CREATE FUNCTION pingpong.check_temporary_tables(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_temporary_tables(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, 'info',
                    CASE count(*) WHEN 0 THEN 'none in this database' ELSE format('%s in this database', count(*)) END,
                    'They end with their sessions.', 'postgres')
@@ -89,7 +93,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
 $$;
 
 -- Unlogged relations of all databases: each has a file of its own, the init fork.
-CREATE FUNCTION pingpong.unlogged_files() RETURNS TABLE (database oid, files bigint)
+CREATE FUNCTION pingpong_check.unlogged_files() RETURNS TABLE (database oid, files bigint)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT d.oid, count(*)
     FROM pg_database d, LATERAL (
@@ -104,8 +108,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     GROUP BY d.oid
 $$;
 
-CREATE FUNCTION pingpong.check_no_unlogged_relations(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_no_unlogged_relations(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, CASE WHEN ($2 ->> 'allow_unlogged')::boolean THEN 'warn' ELSE 'fail' END,
                    coalesce(string_agg(format('%s files in database "%s"%s', u.files, d.datname,
                             CASE WHEN d.datname = current_database()
@@ -115,8 +120,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM unlogged_files() u JOIN pg_database d ON d.oid = u.database
 $$;
 
-CREATE FUNCTION pingpong.check_subscriptions(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_subscriptions(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, 'info',
                    CASE count(*) WHEN 0 THEN 'none' ELSE format('%s: %s', count(*), string_agg(subname, ', ')) END,
                    'They go on from the new primary; make sure that it reaches the publishers.', 'postgres')
@@ -127,8 +132,8 @@ $$;
 -- What the stop of the old primary and the archive cost
 --
 
-CREATE FUNCTION pingpong.check_checkpoint_cost(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_checkpoint_cost(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), bytes < 1073741824, 'warn',
                    format('%s of WAL since the last checkpoint began, shared_buffers %s', pg_size_pretty(bytes), current_setting('shared_buffers')),
                    'Run CHECKPOINT beforehand; the run does it too, and takes that much longer before it begins.', 'postgres')
@@ -140,8 +145,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.name = $1
 $$;
 
-CREATE FUNCTION pingpong.check_archiver(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_archiver(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
 DECLARE
     a       record;
     waiting bigint;
@@ -163,8 +168,8 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION pingpong.check_other_walsenders(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_other_walsenders(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(node_name(), count(*) = 0, 'warn',
                    coalesce(string_agg(format('"%s" from %s (%s, %s, pid %s)', s.application_name, coalesce(s.client_addr::text, 'this host'), s.state,
                                               coalesce(s.slot_type, 'no slot'), s.pid), '; '), 'none'),
@@ -176,8 +181,9 @@ $$;
 -- What the new primary must be able to bear
 --
 
-CREATE FUNCTION pingpong.check_hot_standby_settings(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_hot_standby_settings(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- The source becomes a standby of the target, so both must be equal; the other standbys at least as large as either.
     SELECT finding(n.name,
                    bool_and(CASE WHEN n.name = $1 THEN theirs = ours ELSE theirs >= greatest(ours, targets) END),
@@ -206,7 +212,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
 $$;
 
 -- Settings that belong to a node and not to the cluster.
-CREATE FUNCTION pingpong.is_node_setting(name text) RETURNS boolean
+CREATE FUNCTION pingpong_check.is_node_setting(name text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     -- those of pingpong.* that must agree: how long a run waits, and that it does not stop for a developer
     SELECT (name ~ E'^(ssl_.*_(file|dir)|log_.*|logging_collector|syslog_.*|debug_.*|recovery_.*|pingpong\\..*|unix_socket_.*|cron\\.host)$'
@@ -221,8 +227,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
             shared_preload_libraries,search_path,statement_timeout}'::text[])    -- many have a check of their own; the last two the agent sets for itself
 $$;
 
-CREATE FUNCTION pingpong.check_setting_drift(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_setting_drift(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- here: boot values too, so that a setting changed only on the target is compared with what counts here
     SELECT finding($1, CASE WHEN theirs IS NOT NULL THEN count(s.name) FILTER (WHERE differs) = 0 END, 'warn',
                    coalesce(string_agg(format('%s: %s there, %s here', s.name, coalesce(there, 'default'), s.setting), '; ' ORDER BY s.name) FILTER (WHERE differs),
@@ -239,8 +245,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     GROUP BY theirs
 $$;
 
-CREATE FUNCTION pingpong.check_pending_restart(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_pending_restart(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- an address that changes with the restart is one at which nobody looks for it
     SELECT finding(node_name(), count(*) = 0, CASE WHEN bool_or(name IN ('port', 'unix_socket_directories', 'listen_addresses')) THEN 'fail' ELSE 'warn' END,
                    coalesce(string_agg(name, ', '), 'none'), 'The move restarts the old primary, and they take effect then: restart it before, or take them back.', 'postgres')
@@ -251,8 +257,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM preflight_node n, LATERAL (SELECT n.pg #> '{pending_restart,rows}') r (p) WHERE n.name = $1
 $$;
 
-CREATE FUNCTION pingpong.check_configuration_files(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_configuration_files(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- a setting that waits for a restart has an "error" too, and its own check
     SELECT finding(node_name(), count(*) = 0, 'fail', coalesce(string_agg(e, '; '), 'no errors'),
                    'Correct the file; the old primary would not start with it.', 'postgres')
@@ -267,8 +274,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
-CREATE FUNCTION pingpong.check_preload_libraries(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_preload_libraries(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH t AS (
         SELECT n.*, n.pg #>> '{settings,shared_preload_libraries}' AS theirs,
                ARRAY(SELECT btrim(x, E' "') FROM regexp_split_to_table(n.pg #>> '{settings,shared_preload_libraries}', ',') x WHERE btrim(x) <> '') AS there,
@@ -296,7 +304,7 @@ $$;
 
 -- What preflight lets the agent of a node try: the connections that will be needed when the target is the primary, and
 -- those that tell which server is really at an address.
-CREATE FUNCTION pingpong.facts_params(node text, target text) RETURNS jsonb
+CREATE FUNCTION pingpong_internal.facts_params(node text, target text) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT jsonb_build_object('connect', coalesce(jsonb_agg(jsonb_build_object('host', c.host, 'port', c.port, 'kind', c.kind)), '[]'))
     FROM node n, node t, node s,
@@ -309,10 +317,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
          ) c (host, port, kind)
     WHERE n.name = $1 AND t.name = $2 AND t.kind = 'postgres' AND s.name = node_name() AND s.name <> t.name
 $$;
-COMMENT ON FUNCTION pingpong.facts_params(text, text) IS 'parameters of the action "facts" for a node, when a move to the target is considered';
+COMMENT ON FUNCTION pingpong_internal.facts_params(text, text) IS
+    'parameters of the action "facts" for a node, when a move to the target is considered';
 
-CREATE FUNCTION pingpong.check_replication_login(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_replication_login(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(n.name, c.ok AND c.answer ->> 'system_identifier' = s.system_identifier::text,
                    CASE WHEN n.is_source THEN 'fail' ELSE 'warn' END,
                    CASE WHEN NOT c.ok THEN format('its replication login at %s:%s fails: %s', t.host, t.port, c.error)
@@ -325,8 +335,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE t.name = $1 AND n.kind = 'postgres' AND n.name <> $1 AND (n.is_source OR n.upstream IS NULL)
 $$;
 
-CREATE FUNCTION pingpong.check_rewind_login(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_rewind_login(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- without it an old primary that wrote past the fork gets a base backup
     SELECT finding(n.name, c.ok, CASE WHEN n.is_source AND $2 ->> 'method' = 'rewind' THEN 'fail' ELSE 'warn' END,
                    CASE WHEN c.ok THEN format('pg_rewind can log in at %s:%s', t.host, t.port)
@@ -338,8 +348,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE t.name = $1 AND n.kind = 'postgres' AND n.name <> $1 AND (n.is_source OR n.upstream IS NULL)
 $$;
 
-CREATE FUNCTION pingpong.check_layout(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_layout(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- an old primary without WAL past the fork needs neither
     SELECT finding(n.name, CASE WHEN jsonb_typeof(n.facts #> '{service,layout_problem}') IN ('null', 'string') THEN n.facts #>> '{service,layout_problem}' IS NULL END,
                    CASE WHEN $2 ->> 'method' IN ('rewind', 'basebackup') THEN 'fail' ELSE 'warn' END,
@@ -349,15 +359,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
 $$;
 
 -- A rule of pg_hba.conf without what is about replication; null where nothing is left.
-CREATE FUNCTION pingpong.hba_rule(type text, database jsonb, user_name jsonb, address text, netmask text, auth_method text) RETURNS jsonb
+CREATE FUNCTION pingpong_check.hba_rule(type text, database jsonb, user_name jsonb, address text, netmask text, auth_method text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN database <> '["replication"]'
                 THEN jsonb_build_object('type', type, 'database', database - 'replication', 'user_name', user_name, 'address', address,
                                         'netmask', netmask, 'auth_method', auth_method) END
 $$;
 
-CREATE FUNCTION pingpong.check_same_hba_rules(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_same_hba_rules(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- a rule of the target for this host's own replication has the other address, so replication is left to replication_login;
     -- of the others the first that matches counts, so their order does too, and one that refuses
     WITH ours AS (
@@ -390,8 +400,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.name = $1
 $$;
 
-CREATE FUNCTION pingpong.check_connections(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_connections(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- the agent of the target and a run need some; the sessions that are there stay, those that are here come
     SELECT finding($1, there + here <= allowed - reserved AND there + 8 <= allowed, CASE WHEN there + 8 > allowed THEN 'fail' ELSE 'warn' END,
                    format('max_connections %s there, %s sessions there, %s here, %s reserved for superusers', allowed, there, here, reserved),
@@ -405,8 +415,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.name = $1
 $$;
 
-CREATE FUNCTION pingpong.check_target_reachable(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_target_reachable(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- the target, and where read-only routes will lead: this server
     SELECT finding(n.name, c.ok, CASE WHEN t.name = $1 THEN 'fail' ELSE 'warn' END,
                    CASE WHEN c.ok THEN format('reaches %s:%s', t.host, t.port) ELSE format('does not reach %s:%s: %s', t.host, t.port, c.error) END,
@@ -417,8 +427,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'router'
 $$;
 
-CREATE FUNCTION pingpong.check_replication_role(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_replication_role(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- the roles that standbys use now; a standby needs one connection, a base backup two, a rewind one
     WITH used AS (SELECT DISTINCT s.usename FROM preflight_sender s WHERE s.node IS NOT NULL),
          needed AS (SELECT count(*) - 1 + 3 AS connections FROM node WHERE kind = 'postgres' AND away_since IS NULL)
@@ -437,8 +447,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE NOT EXISTS (SELECT FROM used)
 $$;
 
-CREATE FUNCTION pingpong.check_senders_and_slots(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_senders_and_slots(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH t AS (
         SELECT (n.pg #>> '{settings,max_wal_senders}')::integer AS senders, (n.pg #>> '{settings,max_replication_slots}')::integer AS slots,
                jsonb_array_length(n.pg #> '{replication,rows}') AS busy, jsonb_array_length(n.pg #> '{slots,rows}') AS taken,
@@ -458,8 +469,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM t
 $$;
 
-CREATE FUNCTION pingpong.check_disk_space(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_disk_space(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- WAL of the time that a rebuild takes (option rebuild_hours), twice; the rate is that since the statistics were
     -- reset, over an hour at least, so that a bulk load just now does not count as the usual rate
     WITH rate AS (
@@ -478,8 +489,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.name = $1 OR n.is_source
 $$;
 
-CREATE FUNCTION pingpong.check_rewind_possible(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_rewind_possible(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(n.name, (checksums > 0 OR hints = 'on') AND full_page = 'on' AND level IN ('replica', 'logical'),
                    CASE WHEN level NOT IN ('replica', 'logical') THEN 'fail' ELSE 'warn' END,
                    format('wal_level %s, checksums %s, wal_log_hints %s, full_page_writes %s', level, CASE WHEN checksums > 0 THEN 'on' ELSE 'off' END, hints, full_page),

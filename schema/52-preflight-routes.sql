@@ -3,8 +3,8 @@
 -- Slots
 --
 
-CREATE FUNCTION pingpong.check_slots_healthy(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_slots_healthy(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(coalesce(n.name, node_name()), coalesce(s.wal_status IN ('reserved', 'extended'), s.restart_lsn IS NULL),
                    CASE WHEN n.name = $1 THEN 'fail' ELSE 'warn' END,
                    format('slot "%s": %s, %s, keeps %s of WAL%s', s.slot_name, CASE WHEN s.active THEN 'active' ELSE 'inactive' END, coalesce(s.wal_status, 'no WAL reserved'),
@@ -23,8 +23,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.name = $1
 $$;
 
-CREATE FUNCTION pingpong.check_inactive_slots(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_inactive_slots(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- inactive_since exists from 17 on
     WITH here AS (
         SELECT node_name() AS node, to_jsonb(s) AS s FROM pg_replication_slots s WHERE NOT s.active AND NOT s.temporary
@@ -42,8 +42,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'postgres' AND NOT EXISTS (SELECT FROM idle i WHERE i.node = n.name AND i.s ->> 'restart_lsn' IS NOT NULL)
 $$;
 
-CREATE FUNCTION pingpong.check_logical_slots(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_logical_slots(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- 17 and newer: synced by the server; before, pg_failover_slots leaves an inactive copy on the standby
     WITH here AS (SELECT s.slot_name, s.plugin FROM pg_replication_slots s WHERE s.slot_type = 'logical' AND NOT s.temporary)
     SELECT finding($1,
@@ -77,24 +77,29 @@ VALUES
 
 -- Each pooler that an agent administers, whether a route leads through it or not. (by_name: with hundreds of databases
 -- they are looked up, not searched)
-CREATE VIEW pingpong.preflight_pooler AS
-SELECT p.name AS router, e.e ->> 'endpoint' AS endpoint, e.e AS facts,
+CREATE VIEW pingpong_check.preflight_pooler AS
+SELECT p.name AS router, e.e ->> 'endpoint' AS endpoint, coalesce(e.e ->> 'driver', 'pgbouncer') AS driver, e.e AS facts,
        (SELECT jsonb_object_agg(d ->> 'name', d) FROM jsonb_array_elements(e.e -> 'databases') d WHERE d ->> 'name' IS NOT NULL) AS by_name,
-       (SELECT bool_or(r.kind = 'rw') FROM pingpong.route r WHERE r.router = p.name AND r.endpoint = e.e ->> 'endpoint') AS rw
-FROM pingpong.preflight_node p CROSS JOIN LATERAL jsonb_array_elements(p.facts -> 'routers') e (e);
-COMMENT ON VIEW pingpong.preflight_pooler IS 'poolers as their agents saw them; rw: null without a route, else whether a rw route leads through it';
+       (SELECT bool_or(r.kind = 'rw') FROM pingpong.route r
+        WHERE r.router = p.name AND r.endpoint = e.e ->> 'endpoint' AND r.driver = coalesce(e.e ->> 'driver', 'pgbouncer')) AS rw
+FROM pingpong_check.preflight_node p CROSS JOIN LATERAL jsonb_array_elements(p.facts -> 'routers') e (e);
+COMMENT ON VIEW pingpong_check.preflight_pooler IS 'routers as their agents saw them; rw: null without a route, else whether a rw route leads through it';
+
+-- What only PgBouncer has.
+CREATE VIEW pingpong_check.preflight_bouncer AS SELECT * FROM pingpong_check.preflight_pooler WHERE driver = 'pgbouncer';
+COMMENT ON VIEW pingpong_check.preflight_bouncer IS 'the routers that are PgBouncers';
 
 -- Each route with what its router's agent saw; db is null where the pooler does not know the database. A route that no
 -- run has set yet: rw belongs to this primary, ro to whatever node it points to.
-CREATE VIEW pingpong.preflight_route AS
+CREATE VIEW pingpong_check.preflight_route AS
 WITH pooler AS MATERIALIZED (
-    SELECT router, endpoint, by_name, facts #>> '{config,pool_mode}' AS pool_mode, facts ->> 'error' AS error, facts -> 'star' AS star
-    FROM pingpong.preflight_pooler
+    SELECT router, endpoint, driver, by_name, facts #>> '{config,pool_mode}' AS pool_mode, facts ->> 'error' AS error, facts -> 'star' AS star
+    FROM pingpong_check.preflight_pooler
 ), seen AS MATERIALIZED (
     SELECT r.name, r.kind, r.router, r.endpoint, r.node AS led, d.database, d.settings, p.router IS NOT NULL AS known, p.error, p.star,
            p.pool_mode, p.by_name -> d.database AS db
     FROM pingpong.route r CROSS JOIN LATERAL jsonb_each_text(r.databases) d (database, settings)
-         LEFT JOIN pooler p ON p.router = r.router AND p.endpoint = r.endpoint
+         LEFT JOIN pooler p ON p.router = r.router AND p.endpoint = r.endpoint AND p.driver = r.driver
 )
 SELECT s.name, s.kind, s.router, s.endpoint, n.name AS node, s.database, s.settings, n.host, n.port, s.known, s.error, s.star, s.db,
        coalesce(s.db ->> 'pool_mode', s.pool_mode) AS pool_mode
@@ -105,21 +110,21 @@ FROM seen s
                                    WHEN s.kind = 'rw' THEN m.name = pingpong.node_name()
                                    ELSE m.host = s.db ->> 'host' AND m.port::text = s.db ->> 'port' END
                         ORDER BY m.name LIMIT 1) n ON true;
-COMMENT ON VIEW pingpong.preflight_route IS 'routes and their databases with what the agent of the router saw';
+COMMENT ON VIEW pingpong_check.preflight_route IS 'routes and their databases with what the agent of the router saw';
 
-CREATE FUNCTION pingpong.check_routes_observed(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_routes_observed(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- the pooler answers
     SELECT finding(r.router, e ->> 'error' IS NULL AND e ->> 'version' IS NOT NULL, 'fail',
                    CASE WHEN e ->> 'error' IS NULL THEN format('endpoint "%s": %s', r.endpoint, e ->> 'version')
                         ELSE format('endpoint "%s" does not answer: %s', r.endpoint, btrim(e ->> 'error', E' \n')) END,
-                   'Look at [pgbouncer] in the agent''s configuration: it needs an admin user of the pooler.', 'routers')
+                   format('Look at [%s.%s] in the agent''s configuration; for PgBouncer, it needs an admin user of the pooler.', coalesce(e ->> 'driver', 'pgbouncer'), r.endpoint), 'routers')
     FROM preflight_pooler r, LATERAL (SELECT r.facts) x (e) WHERE r.rw IS NOT NULL
     UNION ALL
     -- or there is no answer because the agent is silent (a warn: agent_reachable fails) or does not know it (a fail)
     SELECT finding(r.router, CASE WHEN p.facts IS NOT NULL THEN false END, 'fail', format('the agent knows no endpoint "%s"', r.endpoint),
-                   format('Add [pgbouncer.%s] to its configuration, or correct the route.', r.endpoint), 'routers')
-    FROM (SELECT DISTINCT router, endpoint FROM preflight_route WHERE NOT known) r JOIN preflight_node p ON p.name = r.router
+                   format('Add [%s.%s] to its configuration, or correct the route.', r.driver, r.endpoint), 'routers')
+    FROM (SELECT DISTINCT v.router, v.endpoint, o.driver FROM preflight_route v JOIN route o ON o.name = v.name WHERE NOT v.known) r JOIN preflight_node p ON p.name = r.router
     UNION ALL
     -- it points where the table says; a database that only "*" serves is not shown while nobody uses it
     SELECT finding(r.router, coalesce(db ->> 'port' = r.port::text AND db ->> 'host' = r.host, false),
@@ -150,14 +155,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE NOT EXISTS (SELECT FROM route WHERE kind = 'rw')
 $$;
 
-CREATE FUNCTION pingpong.check_pooler_file(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_pooler_file(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- it can be replaced
     SELECT finding(p.router, (f ->> 'writable')::boolean, 'fail',
                    format('endpoint "%s": %s can %sbe replaced%s', p.endpoint, f ->> 'path',
                           CASE WHEN (f ->> 'writable')::boolean THEN '' ELSE 'not ' END, coalesce(' (' || (f ->> 'error') || ')', '')),
                    'The agent''s user needs to own this file and to write to its folder.', 'routers', 'file')
-    FROM preflight_pooler p, LATERAL (SELECT p.facts -> 'file') x (f) WHERE p.rw IS NOT NULL
+    FROM preflight_bouncer p, LATERAL (SELECT p.facts -> 'file') x (f) WHERE p.rw IS NOT NULL
     UNION ALL
     -- it is one that the pooler reads: what can be seen, and what was proved last; a run proves it before its blackout
     SELECT finding(p.router, CASE WHEN p.facts -> 'config' IS NOT NULL THEN
@@ -171,14 +176,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                                WHEN (f ->> 'included')::boolean THEN format('%s includes the file', p.facts #>> '{config,conffile}')
                                ELSE coalesce(f ->> 'trouble', 'it cannot be seen from here what the pooler reads') END),
                    'A run proves it before its blackout and would end there: mend the pooler''s configuration, RELOAD, look into its log.', 'routers', 'config')
-    FROM preflight_pooler p, LATERAL (SELECT p.facts -> 'file') x (f) WHERE p.rw IS NOT NULL
+    FROM preflight_bouncer p, LATERAL (SELECT p.facts -> 'file') x (f) WHERE p.rw IS NOT NULL
     UNION ALL
     -- its lines count
     SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM route r WHERE r.router = p.router AND r.endpoint = p.endpoint
                                                       AND r.databases ? w.key) THEN 'fail' ELSE 'warn' END,
                    format('endpoint "%s": %s has a line for database "%s" too, which counts instead of that in the file', p.endpoint, w.value, w.key),
                    'A database must have one line.', 'routers', 'file')
-    FROM preflight_pooler p, jsonb_each_text(p.facts #> '{file,shadowed}') w WHERE p.rw IS NOT NULL
+    FROM preflight_bouncer p, jsonb_each_text(p.facts #> '{file,shadowed}') w WHERE p.rw IS NOT NULL
     UNION ALL
     -- what the next RELOAD will change besides
     SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM route r WHERE r.router = p.router AND r.endpoint = p.endpoint AND r.kind = 'rw'
@@ -186,16 +191,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
                    format('endpoint "%s": the file leads database "%s" to %s:%s, the pooler does not', p.endpoint, w ->> 'name',
                           coalesce(nullif(w ->> 'host', ''), 'its socket'), w ->> 'port'),
                    'A run reloads the pooler, which moves this database: correct the file, or RELOAD now.', 'routers', 'file')
-    FROM preflight_pooler p, jsonb_array_elements(p.facts #> '{file,pending}') w WHERE p.rw IS NOT NULL
+    FROM preflight_bouncer p, jsonb_array_elements(p.facts #> '{file,pending}') w WHERE p.rw IS NOT NULL
     UNION ALL
     SELECT finding(r.router, NULL, 'warn', NULL, NULL, 'routers')
-    FROM (SELECT DISTINCT router FROM route) r WHERE NOT EXISTS (SELECT FROM preflight_pooler p WHERE p.router = r.router)
+    FROM (SELECT DISTINCT router FROM route WHERE driver = 'pgbouncer') r WHERE NOT EXISTS (SELECT FROM preflight_bouncer p WHERE p.router = r.router)
     UNION ALL
-    SELECT ROW(node_name(), 'ok', 'there is no route', NULL)::finding WHERE NOT EXISTS (SELECT FROM route)
+    SELECT ROW(node_name(), 'ok', 'there is no route through a PgBouncer', NULL)::finding WHERE NOT EXISTS (SELECT FROM route WHERE driver = 'pgbouncer')
 $$;
 
-CREATE FUNCTION pingpong.check_pooler_databases(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_pooler_databases(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH here AS (
         SELECT n.host, n.port FROM node n WHERE n.name = node_name()
     ), led AS (
@@ -231,11 +236,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE NOT EXISTS (SELECT FROM preflight_pooler) AND NOT EXISTS (SELECT FROM node WHERE kind = 'router')
 $$;
 
-CREATE FUNCTION pingpong.check_pooler_long_reads(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_pooler_long_reads(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH reads AS (
         SELECT p.router, p.endpoint, s ->> 'database' AS database, a.pid, a.usename, a.application_name, clock_timestamp() - a.xact_start AS age
-        FROM preflight_pooler p, jsonb_array_elements(p.facts -> 'servers') s JOIN pg_stat_activity a ON a.pid = (s ->> 'pid')::integer
+        FROM preflight_bouncer p, jsonb_array_elements(p.facts -> 'servers') s JOIN pg_stat_activity a ON a.pid = (s ->> 'pid')::integer
         WHERE (s ->> 'linked')::boolean AND a.usename = s ->> 'user' AND a.backend_xid IS NULL AND a.pid <> pg_backend_pid()
           AND a.xact_start < clock_timestamp() - interval '1 s'
           AND EXISTS (SELECT FROM jsonb_array_elements(p.facts -> 'databases') d
@@ -248,21 +254,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM reads r
     UNION ALL
     SELECT finding(p.router, CASE WHEN p.facts -> 'servers' IS NOT NULL THEN true END, 'warn', format('endpoint "%s": none', p.endpoint), NULL, 'routers')
-    FROM preflight_pooler p WHERE NOT EXISTS (SELECT FROM reads r WHERE r.router = p.router AND r.endpoint = p.endpoint)
+    FROM preflight_bouncer p WHERE NOT EXISTS (SELECT FROM reads r WHERE r.router = p.router AND r.endpoint = p.endpoint)
     UNION ALL
     SELECT finding(n.name, NULL, 'warn', NULL, NULL, 'routers') FROM preflight_node n WHERE n.kind = 'router' AND n.facts IS NULL
     UNION ALL
     SELECT ROW(node_name(), 'ok', 'there is no pooler', NULL)::finding
-    WHERE NOT EXISTS (SELECT FROM preflight_pooler) AND NOT EXISTS (SELECT FROM node WHERE kind = 'router')
+    WHERE NOT EXISTS (SELECT FROM preflight_bouncer) AND NOT EXISTS (SELECT FROM node WHERE kind = 'router')
 $$;
 
-CREATE FUNCTION pingpong.check_pooler_settings(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_pooler_settings(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- a client that is held must not be thrown out before the blackout may end
     SELECT finding(r.router, seconds = 0 OR seconds * 1000 > preflight_ms($2, 'max_blackout_ms', 10000), 'fail',
                    format('endpoint "%s": %s = %s s, the blackout may last %s ms', r.endpoint, setting, seconds, preflight_ms($2, 'max_blackout_ms', 10000)),
                    format('Raise %s above the blackout, or lower max_blackout.', setting), 'routers', 'config')
-    FROM (SELECT router, endpoint, facts -> 'config' AS config FROM preflight_pooler WHERE rw) r,
+    FROM (SELECT router, endpoint, facts -> 'config' AS config FROM preflight_bouncer WHERE rw) r,
          unnest(ARRAY['query_wait_timeout', 'query_timeout']) setting,
          LATERAL (SELECT (r.config ->> setting)::numeric) s (seconds)
     WHERE r.config IS NOT NULL
@@ -279,7 +285,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     -- a user's own pool mode
     SELECT ROW(r.router, 'info', format('database "%s": user "%s" is in session pooling, the database is not', r.database, o ->> 'user'),
                'The clients of this user are not waited for: each sees one disconnect after the seal.')::finding
-    FROM preflight_pooler p CROSS JOIN LATERAL jsonb_array_elements(p.facts -> 'pools') o
+    FROM preflight_bouncer p CROSS JOIN LATERAL jsonb_array_elements(p.facts -> 'pools') o
          JOIN preflight_route r ON r.router = p.router AND r.endpoint = p.endpoint AND r.database = o ->> 'database'
     WHERE r.kind = 'rw' AND o ->> 'pool_mode' = 'session' AND r.pool_mode <> 'session'
     UNION ALL
@@ -290,20 +296,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     FROM (SELECT p.router, p.endpoint, (p.facts #>> '{config,max_client_conn}')::integer AS allowed,
                  (SELECT coalesce(sum((o ->> 'cl_active')::integer + (o ->> 'cl_waiting')::integer), 0) FROM jsonb_array_elements(p.facts -> 'pools') o) AS clients,
                  (SELECT count(*) FROM route x WHERE x.kind = 'rw' AND x.router = p.router AND x.endpoint = p.endpoint) AS routes
-          FROM preflight_pooler p WHERE p.rw AND p.facts -> 'config' IS NOT NULL) r
+          FROM preflight_bouncer p WHERE p.rw AND p.facts -> 'config' IS NOT NULL) r
     UNION ALL
     SELECT ROW(r.router, 'warn', format('endpoint "%s": so_reuseport is on, several PgBouncers may share its port', r.endpoint),
                'Each is an endpoint of its own, with a route of its own and an "admin" that leads to its own unix socket: else only one of them is moved.')::finding
-    FROM preflight_pooler r WHERE r.rw IS NOT NULL AND r.facts #>> '{config,so_reuseport}' = '1'
+    FROM preflight_bouncer r WHERE r.rw IS NOT NULL AND r.facts #>> '{config,so_reuseport}' = '1'
     UNION ALL
     SELECT finding(r.router, ttl <= 15, 'warn', format('endpoint "%s": dns_max_ttl = %s s, and the target is known by the name "%s"', r.endpoint, ttl, t.host),
                    'Register nodes by address, or lower dns_max_ttl.', 'routers', 'config')
-    FROM (SELECT router, endpoint, facts -> 'config' AS config FROM preflight_pooler WHERE rw IS NOT NULL AND facts -> 'config' IS NOT NULL) r
+    FROM (SELECT router, endpoint, facts -> 'config' AS config FROM preflight_bouncer WHERE rw IS NOT NULL AND facts -> 'config' IS NOT NULL) r
          JOIN node t ON t.name = $1 AND t.host !~ '^([0-9.]+|.*:.*|/.*)$',
          LATERAL (SELECT (r.config ->> 'dns_max_ttl')::numeric) s (ttl)
     UNION ALL
     SELECT CASE WHEN p.error IS NULL THEN finding(p.router, NULL, 'warn', NULL, NULL, 'routers')
                 ELSE ROW(p.router, 'warn', format('not checked: endpoint "%s" does not answer', p.endpoint), 'See routes_observed.')::finding END
     FROM (SELECT DISTINCT r.router, r.endpoint, p.facts ->> 'error' AS error
-          FROM route r LEFT JOIN preflight_pooler p ON p.router = r.router AND p.endpoint = r.endpoint WHERE p.facts -> 'config' IS NULL) p
+          FROM route r LEFT JOIN preflight_bouncer p ON p.router = r.router AND p.endpoint = r.endpoint
+          WHERE r.driver = 'pgbouncer' AND p.facts -> 'config' IS NULL) p
 $$;

@@ -2,8 +2,8 @@
 -- promotion. The facts "next" are what the configuration files (and the command line) say now, "effective" what counts
 -- for sessions now; both are told by the agent of each node, of the source too.
 
-CREATE FUNCTION pingpong.check_restore_command(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_restore_command(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- a promotion asks it some five times, one after the other: for the next segment, and for the next timelines
     SELECT finding(n.name, CASE WHEN r -> 'set' = 'false' THEN true WHEN status IS NOT NULL THEN status BETWEEN 0 AND 125 AND ms <= 200 END,
                    CASE WHEN status > 125 OR (n.name = $1 AND (status < 0 OR 5 * ms > preflight_ms($2, 'max_blackout_ms', 10000))) THEN 'fail' ELSE 'warn' END,
@@ -20,8 +20,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE n.kind = 'postgres' AND (n.name = $1 OR n.is_source)
 $$;
 
-CREATE FUNCTION pingpong.check_relaxed_settings(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_relaxed_settings(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT ROW(r.node, 'warn', format('%s of "%s" is relaxed since %s (run %s)', r.name, r.node, r.since::timestamptz(0), r.run),
                format('It becomes %s when a standby streams that satisfies it; until then commits there wait for none.',
                       CASE WHEN r.wanted IS NULL THEN 'what the files say' ELSE quote_literal(r.wanted) END))::finding
@@ -30,8 +30,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     SELECT finding(node_name(), true, 'warn', 'none', NULL, 'postgres') WHERE NOT EXISTS (SELECT FROM relaxed r WHERE r.node IN ($1, node_name()))
 $$;
 
-CREATE FUNCTION pingpong.check_hot_standby(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_hot_standby(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- a primary runs with either value; what counts is its next start, which is one as a standby
     SELECT finding(n.name, coming = 'on' AND (n.is_source OR now = 'on'), 'fail',
                    CASE WHEN coming = 'on' AND (n.is_source OR now = 'on') THEN 'hot_standby is on' ELSE format('hot_standby is %s now, and %s from the next start on', now, coming) END,
@@ -43,14 +43,14 @@ $$;
 
 -- What the server of a node gives to new sessions: as another node's agent found it in a walsender of that server, where nothing
 -- was set for the session; or else as its own agent tells.
-CREATE FUNCTION pingpong.session_default(node text, name text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.session_default(node text, name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT coalesce((SELECT c.answer ->> $2 FROM preflight_connection c WHERE c.node = $1 AND c.kind = 'replication' AND c.ok AND c.answer ? $2 LIMIT 1),
                     (SELECT n.pg #>> ARRAY['effective', $2] FROM preflight_answer n WHERE n.name = $1))
 $$;
 
-CREATE FUNCTION pingpong.check_session_defaults(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_session_defaults(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- clients come with their own defaults: those of the server, of the database, of their role
     SELECT finding(CASE WHEN theirs IS NULL OR here IS NOT NULL THEN $1 ELSE coalesce(s.name, $1) END, there = 'off' AND here = 'off', CASE WHEN here = 'off' THEN 'fail' ELSE 'warn' END,
                    CASE WHEN there = 'off' AND here = 'off' THEN 'sessions may write by default'
@@ -78,8 +78,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
     WHERE c ~* '^default_transaction_read_only=(on|tr?u?e?|ye?s?|1)$' OR (c ~* '^default_transaction_isolation=' AND c !~* '=read (un)?committed$')
 $$;
 
-CREATE FUNCTION pingpong.check_command_line(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_command_line(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- with pg_ctl the agent gives the server what it was started with; with the other means it is started as it always was
     SELECT finding(n.name, given = '[]' OR kept, 'info',
                    CASE WHEN given = '[]' THEN 'none' ELSE format(CASE WHEN kept THEN 'kept by the agent: %s' ELSE 'given on its command line: %s' END, names) END,
@@ -98,8 +98,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
 $$;
 
 -- Who goes on after the promotion: the worker of the target has to find the run in its database.
-CREATE FUNCTION pingpong.check_target_worker(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_target_worker(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT required($1, CASE WHEN jsonb_typeof(p) = 'object' THEN problem IS NULL END, 'fail',
                     coalesce(problem, format('worker %s is attached to "%s", version %s', p ->> 'worker_pid', p ->> 'worker_database', p ->> 'version')),
                     hint, 'postgres', 'pingpong')
@@ -133,8 +133,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
 $$;
 
 -- A seal is enforced by the module: a sealed server that starts without it is open.
-CREATE FUNCTION pingpong.check_seal_enforced(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_seal_enforced(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(n.name, 'pg_pingpong' = ANY (libraries), 'fail',
                    CASE WHEN 'pg_pingpong' = ANY (libraries) THEN 'the next start loads pg_pingpong' ELSE format('the next start loads "%s", without pg_pingpong', coming) END,
                    'Its seal would not be enforced after a restart: put pg_pingpong into shared_preload_libraries where it is set last (SELECT * FROM pg_file_settings).',

@@ -2,14 +2,16 @@
 
 CREATE VIEW pingpong.progress AS
     SELECT run, run_state, ordinal, action, node, state, started_at, duration_ms, attempt, message, sentence
-    FROM pingpong.progress_rows();
+    FROM pingpong_internal.progress_rows();
 COMMENT ON VIEW pingpong.progress IS 'the present or last run that this server''s worker knows of, step by step, from shared memory';
 
 -- With the rights of its owner: members of pingpong_operator may not read pg_stat_replication, and have to see this.
-CREATE FUNCTION pingpong.standby_rows(OUT name text, OUT host text, OUT port integer, OUT state text, OUT sync_state text,
-                                      OUT sent_lsn pg_lsn, OUT replay_lsn pg_lsn, OUT behind_bytes numeric, OUT replay_lag interval,
-                                      OUT slot_name text, OUT slot_active boolean, OUT wal_status text, OUT slot_retains_bytes numeric,
-                                      OUT application_name text, OUT away_since timestamptz) RETURNS SETOF record
+CREATE FUNCTION pingpong_internal.standby_rows(OUT name text, OUT host text, OUT port integer, OUT state text,
+                                               OUT sync_state text, OUT sent_lsn pg_lsn, OUT replay_lsn pg_lsn,
+                                               OUT behind_bytes numeric, OUT replay_lag interval, OUT slot_name text,
+                                               OUT slot_active boolean, OUT wal_status text,
+                                               OUT slot_retains_bytes numeric, OUT application_name text,
+                                               OUT away_since timestamptz) RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT n.name, n.host, n.port, s.state, r.sync_state, r.sent_lsn, r.replay_lsn,
            CASE WHEN r.replay_lsn IS NOT NULL THEN greatest(here.lsn - r.replay_lsn, 0) END,
@@ -17,18 +19,19 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN sl.restart_lsn IS NOT NULL THEN greatest(here.lsn - sl.restart_lsn, 0) END, s.application_name, n.away_since
     FROM pingpong.node n
          CROSS JOIN LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END) here (lsn)
-         LEFT JOIN LATERAL (SELECT * FROM pingpong.preflight_sender p WHERE p.node = n.name AND p.state <> 'backup'
+         LEFT JOIN LATERAL (SELECT * FROM pingpong_check.preflight_sender p
+                            WHERE p.node = n.name AND p.state <> 'backup'
                             ORDER BY p.state = 'streaming' DESC LIMIT 1) s ON true
          LEFT JOIN pg_stat_replication r ON r.pid = s.pid
          LEFT JOIN pg_replication_slots sl ON sl.slot_name = CASE WHEN s.pid IS NULL THEN n.slot ELSE s.slot_name END
     WHERE n.kind = 'postgres' AND n.name <> pingpong.node_name()
 $$;
-COMMENT ON FUNCTION pingpong.standby_rows() IS 'the rows of the view pingpong.standby';
+COMMENT ON FUNCTION pingpong_internal.standby_rows() IS 'the rows of the view pingpong.standby';
 
 CREATE VIEW pingpong.standby AS
     SELECT name, host, port, state, sync_state, sent_lsn, replay_lsn, behind_bytes, replay_lag, slot_name, slot_active, wal_status,
            slot_retains_bytes, application_name, away_since
-    FROM pingpong.standby_rows();
+    FROM pingpong_internal.standby_rows();
 COMMENT ON VIEW pingpong.standby IS 'the registered nodes as this server sees them, by slot or by name: streaming state, lag and slot in bytes';
 COMMENT ON COLUMN pingpong.standby.state IS 'as in pg_stat_replication; null: it does not stream from this server';
 COMMENT ON COLUMN pingpong.standby.behind_bytes IS 'what this server has and the node has not replayed';
@@ -45,10 +48,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WHERE n.name = CASE
         WHEN NOT pg_is_in_recovery() THEN
             (SELECT CASE WHEN g.state <> 'sealed' THEN pingpong.node_name()
-                         WHEN EXISTS (SELECT FROM pingpong.progress_rows() p JOIN pingpong.run r ON r.id = p.run
+                         WHEN EXISTS (SELECT FROM pingpong_internal.progress_rows() p
+                                           JOIN pingpong.run r ON r.id = p.run
                                            JOIN pingpong.runbook_step s USING (runbook, ordinal, action)
                                       WHERE r.key = g.run AND s.mark = 'no_return' AND p.state = 'succeeded') THEN g.target END
-             FROM pingpong.gate_status() g)
+             FROM pingpong_internal.gate_status() g)
         ELSE coalesce((SELECT p.name FROM pingpong.node self, pingpong.node p, pg_stat_wal_receiver w
                        WHERE self.name = pingpong.node_name() AND self.upstream IS NULL
                          AND w.status = 'streaming' AND p.host = w.sender_host AND p.port = w.sender_port
@@ -60,7 +64,7 @@ COMMENT ON FUNCTION pingpong.where_is_primary() IS
     'the node that is the primary, as this server knows it; nulls: it does not know (a sealed server, until the promotion is confirmed)';
 
 -- Whether a step's guard is true for the run. Guards are SQL that only superusers can write.
-CREATE FUNCTION pingpong.guard_holds(guard text, run pingpong.run) RETURNS boolean
+CREATE FUNCTION pingpong_internal.guard_holds(guard text, run pingpong.run) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -73,7 +77,8 @@ BEGIN
     RETURN coalesce(holds, false);
 END
 $$;
-COMMENT ON FUNCTION pingpong.guard_holds(text, pingpong.run) IS 'internal: whether a step of a runbook is made in that run';
+COMMENT ON FUNCTION pingpong_internal.guard_holds(text, pingpong.run) IS
+    'whether a step of a runbook is made in that run';
 
 CREATE FUNCTION pingpong.plan(target text, runbook text DEFAULT 'switchover', options jsonb DEFAULT '{}')
     RETURNS TABLE (ordinal integer, action text, node text, estimate_ms double precision, impact text, undo text,
@@ -84,10 +89,10 @@ DECLARE
     imagined pingpong.run;
 BEGIN
     IF NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = plan.runbook) THEN
-        PERFORM pingpong.fail('42704', format('runbook "%s" does not exist', runbook));
+        PERFORM pingpong_internal.fail('42704', format('runbook "%s" does not exist', runbook));
     END IF;
-    PERFORM pingpong.check_node(target, runbook);
-    imagined := pingpong.imagined_run(target, runbook, options);
+    PERFORM pingpong_internal.check_node(target, runbook);
+    imagined := pingpong_internal.imagined_run(target, runbook, options);
     RETURN QUERY
     SELECT s.ordinal, s.action, s.node,
            (SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms)::numeric, 1)::float8 FROM
@@ -96,7 +101,7 @@ BEGIN
                 ORDER BY st.run DESC LIMIT 20) AS h),
            s.impact, CASE WHEN s.ordinal < coalesce(min(s.ordinal) FILTER (WHERE s.mark = 'no_return') OVER (), s.ordinal + 1) THEN s.undo END,
            s.mark IS NOT DISTINCT FROM 'no_return', s.comment
-    FROM pingpong.run_steps(imagined) s
+    FROM pingpong_internal.run_steps(imagined) s
     WHERE s.holds
     ORDER BY s.ordinal, s.action, s.node;
 END
@@ -113,7 +118,7 @@ DECLARE
 BEGIN
     SELECT * INTO r FROM pingpong.run x WHERE x.id = coalesce(report.run, (SELECT max(id) FROM pingpong.run));
     IF NOT FOUND THEN
-        PERFORM pingpong.fail('42704', format('run %s does not exist', coalesce(run::text, '(none yet)')));
+        PERFORM pingpong_internal.fail('42704', format('run %s does not exist', coalesce(run::text, '(none yet)')));
     END IF;
     t := format(E'%s of run %s: %s -> %s, %s\n', initcap(r.runbook), r.id, coalesce(r.source, '?'), r.target, r.state)
       || format(E'  asked for by %s at %s\n', r.requested_by, to_char(r.started_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ'))

@@ -1,7 +1,7 @@
 -- What the worker asks when it makes a run: the places of a row of a runbook, and what can be restored.
 
 -- The nodes or routes at which a step is made. Raises 22023 for a place that is none.
-CREATE FUNCTION pingpong.step_places(step pingpong.runbook_step, source text, target text) RETURNS SETOF text
+CREATE FUNCTION pingpong_internal.step_places(step pingpong.runbook_step, source text, target text) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
@@ -19,33 +19,37 @@ BEGIN
         WHEN 'source_routes' THEN
             RETURN QUERY SELECT r.name FROM pingpong.route r WHERE r.kind = 'ro' AND r.node = source;
         WHEN 'relaxed' THEN
-            RETURN QUERY SELECT d.node FROM pingpong.relaxed_due() d WHERE d.name = step.params ->> 'setting';
+            RETURN QUERY SELECT d.node FROM pingpong_internal.relaxed_due() d
+                         WHERE d.name = step.params ->> 'setting';
         ELSE
-            PERFORM pingpong.fail('22023', format('runbook "%s" names an unknown place "%s"', step.runbook, step.node));
+            PERFORM pingpong_internal.fail('22023', format('runbook "%s" names an unknown place "%s"', step.runbook, step.node));
     END CASE;
 END
 $$;
-COMMENT ON FUNCTION pingpong.step_places(pingpong.runbook_step, text, text) IS 'internal: the nodes or routes at which a step of a runbook is made';
+COMMENT ON FUNCTION pingpong_internal.step_places(pingpong.runbook_step, text, text) IS
+    'the nodes or routes at which a step of a runbook is made';
 
 -- The steps of a run, made or imagined: a row for each node or route of a row of its runbook. `holds`: its guard is true.
 -- Both the worker and plan() expand a runbook by this.
-CREATE FUNCTION pingpong.run_steps(r pingpong.run)
+CREATE FUNCTION pingpong_internal.run_steps(r pingpong.run)
     RETURNS TABLE (ordinal integer, action text, node text, worker text, impact text, undo text, timeout_ms bigint, on_failure text,
                    params jsonb, requires text, mark text, fix text, job text, holds boolean, agent text, comment text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.ordinal, s.action, p.name, s.worker, s.impact, s.undo,
            (extract(epoch FROM coalesce(s.timeout, current_setting('pingpong.rejoin_timeout')::interval)) * 1000)::bigint,
-           s.on_failure, s.params, s.requires, s.mark, format(s.fix, p.name), s.job, pingpong.guard_holds(s.guard, r),
+           s.on_failure, s.params, s.requires, s.mark, format(s.fix, p.name), s.job,
+           pingpong_internal.guard_holds(s.guard, r),
            CASE WHEN s.node IN ('rw_routes', 'ro_routes', 'source_routes') THEN (SELECT o.router FROM pingpong.route o WHERE o.name = p.name) ELSE p.name END,
            s.comment
-    FROM pingpong.runbook_step s CROSS JOIN LATERAL pingpong.step_places(s, r.source, r.target) p (name)
+    FROM pingpong.runbook_step s CROSS JOIN LATERAL pingpong_internal.step_places(s, r.source, r.target) p (name)
     WHERE s.runbook = r.runbook
     ORDER BY s.ordinal, s.action, s.node, p.name
 $$;
-COMMENT ON FUNCTION pingpong.run_steps(pingpong.run) IS 'internal: the steps of a run, a row for each node or route of a row of its runbook';
+COMMENT ON FUNCTION pingpong_internal.run_steps(pingpong.run) IS
+    'the steps of a run, a row for each node or route of a row of its runbook';
 
 -- A run as it would be from here; nothing is stored.
-CREATE FUNCTION pingpong.imagined_run(target text, runbook text, options jsonb) RETURNS pingpong.run
+CREATE FUNCTION pingpong_internal.imagined_run(target text, runbook text, options jsonb) RETURNS pingpong.run
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -59,19 +63,22 @@ BEGIN
     RETURN imagined;
 END
 $$;
-COMMENT ON FUNCTION pingpong.imagined_run(text, text, jsonb) IS 'internal: a run as it would be from here';
+COMMENT ON FUNCTION pingpong_internal.imagined_run(text, text, jsonb) IS 'a run as it would be from here';
 
-CREATE FUNCTION pingpong.run_actions() RETURNS TABLE (action text, orders text[])
+CREATE FUNCTION pingpong_internal.run_actions() RETURNS TABLE (action text, orders text[])
 AS 'MODULE_PATHNAME', 'pingpong_run_actions' LANGUAGE C STRICT STABLE PARALLEL SAFE;
-COMMENT ON FUNCTION pingpong.run_actions() IS 'internal: the actions of this module, and what each may order from an agent';
+COMMENT ON FUNCTION pingpong_internal.run_actions() IS
+    'the actions of this module, and what each may order from an agent';
 
 -- An order that an agent does not know is found here, and not when writes stand still.
-CREATE FUNCTION pingpong.check_agent_actions(target text, options jsonb) RETURNS SETOF pingpong.finding
-LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+CREATE FUNCTION pingpong_check.check_agent_actions(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH wanted (agent, action) AS MATERIALIZED (
         SELECT DISTINCT s.agent, w.action
-        FROM run_steps(imagined_run(target, coalesce(options ->> 'runbook', 'switchover'), options)) s,
-             LATERAL (VALUES (s.action), (s.undo)) a (name) JOIN run_actions() o ON o.action = a.name,
+        FROM pingpong_internal.imagined_run(target, coalesce(options ->> 'runbook', 'switchover'), options) r,
+             LATERAL pingpong_internal.run_steps(r) s,
+             LATERAL (VALUES (s.action), (s.undo)) a (name)
+                     JOIN pingpong_internal.run_actions() o ON o.action = a.name,
              LATERAL unnest(o.orders) w (action)
         WHERE s.holds)
     SELECT finding(n.name, told AND missing IS NULL, 'fail',
@@ -95,18 +102,19 @@ DECLARE
     n   bigint;
 BEGIN
     IF copy IS NULL OR copy !~ '^[a-z][a-z0-9_]{0,40}$' THEN
-        PERFORM pingpong.fail('22023', format('invalid name of a runbook "%s"', coalesce(copy, 'NULL')), NULL,
+        PERFORM pingpong_internal.fail('22023',
+                              format('invalid name of a runbook "%s"', coalesce(copy, 'NULL')), NULL,
                               'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
     END IF;
     IF EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = copy) THEN
-        PERFORM pingpong.fail('42710', format('runbook "%s" exists already', copy), NULL,
+        PERFORM pingpong_internal.fail('42710', format('runbook "%s" exists already', copy), NULL,
                               format('Drop it first with DELETE FROM pingpong.runbook_step WHERE runbook = %L.', copy));
     END IF;
     INSERT INTO pingpong.runbook_step
     SELECT (jsonb_populate_record(s, jsonb_build_object('runbook', copy))).* FROM pingpong.runbook_step s WHERE s.runbook = original;
     GET DIAGNOSTICS n = ROW_COUNT;
     IF n = 0 THEN
-        PERFORM pingpong.fail('42704', format('runbook "%s" does not exist', coalesce(original, 'NULL')));
+        PERFORM pingpong_internal.fail('42704', format('runbook "%s" does not exist', coalesce(original, 'NULL')));
     END IF;
     RETURN n;
 END
@@ -114,22 +122,23 @@ $$;
 COMMENT ON FUNCTION pingpong.copy_runbook(text, text) IS 'make a runbook of the site from another one; gives the number of its steps. Superusers only';
 
 -- Whether commits that waited for these names would find enough of them streaming now.
-CREATE FUNCTION pingpong.sync_satisfiable(setting text) RETURNS boolean
+CREATE FUNCTION pingpong_internal.sync_satisfiable(setting text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT count(DISTINCT r.pid) >= w.needed
-    FROM pingpong.sync_standbys(setting) w
+    FROM pingpong_internal.sync_standbys(setting) w
          LEFT JOIN pg_stat_replication r ON r.state = 'streaming' AND (lower(r.application_name) = ANY (w.names) OR '*' = ANY (w.names))
     GROUP BY w.needed
 $$;
-COMMENT ON FUNCTION pingpong.sync_satisfiable(text) IS 'internal: whether enough of the named standbys stream from this server';
+COMMENT ON FUNCTION pingpong_internal.sync_satisfiable(text) IS
+    'whether enough of the named standbys stream from this server';
 
 -- What was relaxed and can be restored now: on this server at once, but for names that nobody would answer to; on another
 -- one when it is there.
-CREATE FUNCTION pingpong.relaxed_due() RETURNS SETOF pingpong.relaxed
+CREATE FUNCTION pingpong_internal.relaxed_due() RETURNS SETOF pingpong.relaxed
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT x.* FROM pingpong.relaxed x
-    WHERE CASE WHEN x.node <> pingpong.node_name() THEN EXISTS (SELECT FROM pingpong.standby_rows() s WHERE s.name = x.node AND s.state = 'streaming')
-               WHEN x.name = 'synchronous_standby_names' THEN pingpong.sync_satisfiable(x.wanted)
+    WHERE CASE WHEN x.node <> pingpong.node_name() THEN EXISTS (SELECT FROM pingpong_internal.standby_rows() s WHERE s.name = x.node AND s.state = 'streaming')
+               WHEN x.name = 'synchronous_standby_names' THEN pingpong_internal.sync_satisfiable(x.wanted)
                ELSE true END
 $$;
-COMMENT ON FUNCTION pingpong.relaxed_due() IS 'internal: the settings that the idle worker can restore now';
+COMMENT ON FUNCTION pingpong_internal.relaxed_due() IS 'the settings that the idle worker can restore now';

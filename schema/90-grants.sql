@@ -4,7 +4,9 @@ DO $$
 DECLARE
     f record;
 BEGIN
-    FOR f IN SELECT p.oid::regprocedure AS signature, p.proname FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'pingpong'::pg_catalog.regnamespace
+    FOR f IN SELECT p.oid::regprocedure AS signature, p.proname
+             FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+             WHERE n.nspname IN ('pingpong', 'pingpong_check', 'pingpong_internal')
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
         IF f.proname NOT IN ('seal', 'wake', 'probe', 'add_node', 'add_router', 'drop_node', 'add_route', 'drop_route', 'copy_runbook') THEN
@@ -17,8 +19,8 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON ALL TABLES IN SCHEMA pingpong FROM PUBLIC;
-GRANT SELECT ON ALL TABLES IN SCHEMA pingpong TO pg_monitor, pingpong_operator;
+REVOKE ALL ON ALL TABLES IN SCHEMA pingpong, pingpong_check FROM PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA pingpong, pingpong_check TO pg_monitor, pingpong_operator;
 
 -- pg_dump reads what survives a dump, and the owner of the database may dump it.
 DO $$

@@ -1,2 +1,2 @@
 -- A warning, not an error: a dump must be restorable into any server and any database.
-SELECT pingpong.check_installation();
+SELECT pingpong_internal.check_installation();

@@ -29,7 +29,7 @@ SELECT pingpong.add_node('regress', '10.0.0.1', 5432, 'https://10.0.0.1:7070');
 
 -- what there is
 SELECT name, type, array_to_string(kinds, '+'), argument, least, most, array_to_string(allowed, ','), otherwise FROM pingpong.run_option ORDER BY name COLLATE "C";
-SELECT name || ' has a default that it would not take' FROM pingpong.run_option o WHERE otherwise IS NOT NULL AND NOT pingpong.option_fits(o, otherwise);
+SELECT name || ' has a default that it would not take' FROM pingpong.run_option o WHERE otherwise IS NOT NULL AND NOT pingpong_internal.option_fits(o, otherwise);
 SELECT name || ' says nothing' FROM pingpong.run_option WHERE btrim(comment) = '' OR NOT builtin;
 
 -- unknown names
@@ -62,7 +62,7 @@ DECLARE
 BEGIN
     PERFORM pingpong.copy_runbook('switchover', 'site');
     EXECUTE change;
-    said := pg_temp.try($q$SELECT pingpong.validate_options('switchover', '{"runbook": "site"}')$q$);
+    said := pg_temp.try($q$SELECT pingpong_internal.validate_options('switchover', '{"runbook": "site"}')$q$);
     DELETE FROM pingpong.runbook_step WHERE runbook = 'site';
     RETURN said;
 END
@@ -107,7 +107,7 @@ SELECT a, pg_temp.arguments(a) FROM unnest(ARRAY['grace => ''-1 s''', 'grace => 
     'max_blackout => ''0''', 'max_blackout => ''0.0001 s''', 'max_blackout => ''-1 s''', 'max_blackout => NULL', 'max_blackout => ''30 min 1 ms''', 'max_blackout => ''59 min 31 s''',
     'readers_grace => ''2 hours''', 'readers_grace => NULL', 'readers_grace => ''10 min''',
     'on_grace_end => ''kill''', 'on_grace_end => NULL', 'synchronous => ''maybe''', 'synchronous => NULL', 'old_primary => ''burn''', 'old_primary => NULL']) AS a;
-SELECT pingpong.option_ms('0', 'grace'), pingpong.option_ms('1.5 s', 'grace'), pingpong.option_ms('30 min', 'max_blackout');
+SELECT pingpong_internal.option_ms('0', 'grace'), pingpong_internal.option_ms('1.5 s', 'grace'), pingpong_internal.option_ms('30 min', 'max_blackout');
 
 -- rebuild, and what it may destroy
 SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', 'magic')$$);
@@ -119,7 +119,7 @@ SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', risk => 'its own writes a
 SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', risk => 'whatever')$$);
 
 -- who asks the worker directly gets no further
-SELECT pg_temp.try(format('SELECT pingpong.request(%L, %L, %L)', kind, target, options)) FROM (VALUES
+SELECT pg_temp.try(format('SELECT pingpong_internal.request(%L, %L, %L)', kind, target, options)) FROM (VALUES
     ('switchover', 'dallas', '{"allow_unlogged": "never"}'), ('switchover', 'dallas', '{"run": 1}'), ('switchover', 'dallas', '{"max_blackout_ms": 3570001}'),
     ('switchover', 'dallas', '{"grace_ms": 5000.0}'), ('switchover', 'dallas', '{"on_grace_end": "never"}'), ('switchover', 'dallas', '{'), ('switchover', 'dallas', '[]'),
     ('switchover', 'regress', '{}'), ('switchover', 'nowhere', '{}'), ('facts', 'nowhere', '{}'), ('facts', 'dallas', '{"allow_unlogged": true}'),
@@ -135,21 +135,21 @@ SELECT pg_temp.options('{"max_jobs": 2, "regions": ["east", "north"]}');
 SELECT pg_temp.options('{"max_jobs": 2.5}');
 SELECT pg_temp.options('{"max_jobs": 6}');
 SELECT pg_temp.options('{"max_job": 5}');
-SELECT pingpong.validate_options('switchover', '{"max_jobs": 2, "regions": ["east", "west"], "ha_managers": ["patroni"], "replay_mb_per_s": 0.5, "allow_unlogged": true, "method": "rewind"}');
+SELECT pingpong_internal.validate_options('switchover', '{"max_jobs": 2, "regions": ["east", "west"], "ha_managers": ["patroni"], "replay_mb_per_s": 0.5, "allow_unlogged": true, "method": "rewind"}');
 SELECT pg_temp.try($$INSERT INTO pingpong.run_option (name, type, comment) VALUES ('one_of_none', 'word', 'nothing fits')$$);
 DELETE FROM pingpong.run_option WHERE NOT builtin;
 
 -- a check that cannot be made, or says what nobody knows, is a fail; the others go on
-CREATE FUNCTION pingpong.check_site_error(target text, options jsonb) RETURNS SETOF pingpong.finding LANGUAGE sql AS $$
-    SELECT ROW('x', (1 / 0)::text, 'x', 'x')::pingpong.finding $$;
-CREATE FUNCTION pingpong.check_site_shouts(target text, options jsonb) RETURNS SETOF pingpong.finding LANGUAGE sql AS $$
-    SELECT ROW('x', 'FAIL', 'a word of its own', 'x')::pingpong.finding UNION ALL SELECT ROW('x', NULL, 'no word', 'x')::pingpong.finding $$;
+CREATE FUNCTION pingpong_check.check_site_error(target text, options jsonb) RETURNS SETOF pingpong_check.finding LANGUAGE sql AS $$
+    SELECT ROW('x', (1 / 0)::text, 'x', 'x')::pingpong_check.finding $$;
+CREATE FUNCTION pingpong_check.check_site_shouts(target text, options jsonb) RETURNS SETOF pingpong_check.finding LANGUAGE sql AS $$
+    SELECT ROW('x', 'FAIL', 'a word of its own', 'x')::pingpong_check.finding UNION ALL SELECT ROW('x', NULL, 'no word', 'x')::pingpong_check.finding $$;
 INSERT INTO pingpong.preflight_check (number, name, topic, comment)
 VALUES (101, 'site_error', 'site', 'x'), (102, 'site_shouts', 'site', 'x'), (103, 'site_missing', 'site', 'x');
-SELECT name, node, status, detail, hint FROM pingpong.preflight_checks('dallas') WHERE number > 100 ORDER BY number, detail COLLATE "C" DESC;
-SELECT count(DISTINCT name) > 40 AS others FROM pingpong.preflight_checks('dallas') WHERE number < 100;
+SELECT name, node, status, detail, hint FROM pingpong_check.preflight_checks('dallas') WHERE number > 100 ORDER BY number, detail COLLATE "C" DESC;
+SELECT count(DISTINCT name) > 40 AS others FROM pingpong_check.preflight_checks('dallas') WHERE number < 100;
 DELETE FROM pingpong.preflight_check WHERE NOT builtin;
-DROP FUNCTION pingpong.check_site_error, pingpong.check_site_shouts;
+DROP FUNCTION pingpong_check.check_site_error, pingpong_check.check_site_shouts;
 
 -- facts are read from a table: no snapshot from before they came
 BEGIN ISOLATION LEVEL REPEATABLE READ;

@@ -13,44 +13,54 @@ SELECT p.oid::regprocedure AS function,
        has_function_privilege('pp_nobody', p.oid, 'EXECUTE') AS public,
        has_function_privilege('pp_monitor', p.oid, 'EXECUTE') AS monitor,
        has_function_privilege('pp_operator', p.oid, 'EXECUTE') AS operator
-FROM pg_proc p WHERE p.pronamespace = 'pingpong'::regnamespace AND p.proname NOT LIKE 'check\_%'
+FROM pg_proc p WHERE p.pronamespace::regnamespace::text LIKE 'pingpong%'
+  AND NOT (p.pronamespace = 'pingpong_check'::regnamespace AND p.proname LIKE 'check\_%')
 ORDER BY p.oid::regprocedure::text COLLATE "C";
 -- the checks of preflight, of which there are many
 SELECT has_function_privilege('pp_nobody', p.oid, 'EXECUTE') AS public,
+       has_function_privilege('pp_monitor', p.oid, 'EXECUTE') AS monitor,
        has_function_privilege('pp_operator', p.oid, 'EXECUTE') AS operator, count(*) > 1 AS checks
-FROM pg_proc p WHERE p.pronamespace = 'pingpong'::regnamespace AND p.proname LIKE 'check\_%'
-GROUP BY 1, 2;
+FROM pg_proc p WHERE p.pronamespace = 'pingpong_check'::regnamespace AND p.proname LIKE 'check\_%'
+GROUP BY 1, 2, 3;
 -- tables and views
-SELECT c.relname, c.relkind,
+SELECT c.oid::regclass AS relation, c.relkind,
        (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS x
         WHERE has_table_privilege('pp_nobody', c.oid, x)) AS public,
        (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS x
         WHERE has_table_privilege('pp_monitor', c.oid, x)) AS monitor,
        (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS x
         WHERE has_table_privilege('pp_operator', c.oid, x)) AS operator
-FROM pg_class c WHERE c.relnamespace = 'pingpong'::regnamespace AND c.relkind IN ('r', 'v', 'S', 'm', 'p', 'f') ORDER BY c.relname COLLATE "C";
+FROM pg_class c WHERE c.relnamespace::regnamespace::text LIKE 'pingpong%'
+  AND c.relkind IN ('r', 'v', 'S', 'm', 'p', 'f') ORDER BY c.oid::regclass::text COLLATE "C";
 -- the owner of the database may dump it, no more
 SELECT string_agg(c.relname, ' ' ORDER BY c.relname COLLATE "C") FILTER (WHERE has_table_privilege('pg_database_owner', c.oid, 'SELECT')) AS database_owner_reads,
        bool_or(has_table_privilege('pg_database_owner', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) AS writes,
-       (SELECT bool_or(has_function_privilege('pg_database_owner', p.oid, 'EXECUTE')) FROM pg_proc p WHERE p.pronamespace = 'pingpong'::regnamespace) AS executes
-FROM pg_class c WHERE c.relnamespace = 'pingpong'::regnamespace AND c.relkind IN ('r', 'v', 'S', 'm', 'p', 'f');
-SELECT has_schema_privilege('pp_nobody', 'pingpong', 'USAGE') AS public_usage,
-       has_schema_privilege('pp_operator', 'pingpong', 'CREATE') AS operator_create;
+       (SELECT bool_or(has_function_privilege('pg_database_owner', p.oid, 'EXECUTE')) FROM pg_proc p
+        WHERE p.pronamespace::regnamespace::text LIKE 'pingpong%') AS executes
+FROM pg_class c WHERE c.relnamespace::regnamespace::text LIKE 'pingpong%'
+  AND c.relkind IN ('r', 'v', 'S', 'm', 'p', 'f');
+-- the schemas; none but a superuser puts anything there
+SELECT n.nspname,
+       (SELECT string_agg(r, ' ') FROM unnest(ARRAY['pp_nobody', 'pp_monitor', 'pp_operator', 'pg_database_owner']) AS r
+        WHERE has_schema_privilege(r, n.oid, 'USAGE')) AS usage,
+       (SELECT string_agg(r, ' ') FROM unnest(ARRAY['pp_nobody', 'pp_monitor', 'pp_operator', 'pg_database_owner']) AS r
+        WHERE has_schema_privilege(r, n.oid, 'CREATE')) AS creates
+FROM pg_namespace n WHERE n.nspname LIKE 'pingpong%' ORDER BY n.nspname COLLATE "C";
 
 -- whoever may run a function with the rights of its owner runs it in a fixed search_path, and so do all the others
 SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-WHERE p.pronamespace = 'pingpong'::regnamespace AND l.lanname IN ('sql', 'plpgsql')
-  AND NOT coalesce(p.proconfig::text ~ 'search_path=pg_catalog,( pingpong,)? pg_temp', false) ORDER BY 1;
-SELECT p.oid::regprocedure AS security_definer FROM pg_proc p WHERE p.pronamespace = 'pingpong'::regnamespace AND p.prosecdef ORDER BY 1;
+WHERE p.pronamespace::regnamespace::text LIKE 'pingpong%' AND l.lanname IN ('sql', 'plpgsql')
+  AND NOT coalesce(p.proconfig::text ~ 'search_path=pg_catalog,( pingpong,( pingpong_check,)?)? pg_temp', false) ORDER BY 1;
+SELECT p.oid::regprocedure AS security_definer FROM pg_proc p
+WHERE p.pronamespace::regnamespace::text LIKE 'pingpong%' AND p.prosecdef
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 
 -- everything that a user may call says what it is for
 SELECT p.oid::regprocedure AS without_comment FROM pg_proc p
-WHERE p.pronamespace = 'pingpong'::regnamespace AND has_function_privilege('pp_operator', p.oid, 'EXECUTE')
-  AND p.proname IN ('switchover', 'rebuild', 'preflight', 'plan', 'report', 'add_node', 'add_router', 'add_route', 'drop_node',
-                    'drop_route', 'quiesce', 'resume', 'seal', 'wait_lag_zero', 'where_is_primary', 'node_name', 'worker_pid')
-  AND obj_description(p.oid, 'pg_proc') IS NULL;
+WHERE p.pronamespace = 'pingpong'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL;
 SELECT c.relname AS without_comment FROM pg_class c
-WHERE c.relnamespace = 'pingpong'::regnamespace AND c.relkind IN ('r', 'v') AND obj_description(c.oid, 'pg_class') IS NULL;
+WHERE c.relnamespace::regnamespace::text LIKE 'pingpong%' AND c.relkind IN ('r', 'v')
+  AND obj_description(c.oid, 'pg_class') IS NULL;
 
 -- and so it is
 SET ROLE pp_nobody;
@@ -67,6 +77,12 @@ SELECT count(*) >= 0 AS readable FROM pingpong.run;
 SELECT count(*) >= 0 AS readable FROM pingpong.progress;
 SELECT count(*) >= 0 AS readable FROM pingpong.standby;
 SELECT count(*) FROM pingpong.where_is_primary();
+SELECT count(*) FROM pingpong.gate;
+SELECT count(*) >= 0 AS readable FROM pingpong_check.preflight_answer;
+SELECT pingpong.plan('nowhere');
+SELECT pingpong.report(0);
+SELECT pingpong_check.preflight_checks('dallas');
+SELECT pingpong_internal.request('facts', 'dallas', '{}');
 SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, 'https://10.0.0.1:7070');
 SELECT pingpong.switchover('dallas');
 SELECT pingpong.preflight('dallas');
@@ -76,7 +92,11 @@ RESET ROLE;
 SET ROLE pp_operator;
 SELECT pingpong.add_node('dallas', '10.0.0.2', 5432, 'https://10.0.0.2:7070');
 SELECT pingpong.switchover('nowhere');
-SELECT pingpong.wake(1);
+SELECT pingpong.plan('nowhere');
+SELECT count(*) > 0 AS checked FROM pingpong_check.preflight_checks('nowhere');
+CREATE FUNCTION pingpong_check.check_mine(target text, options jsonb) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION pingpong_internal.mine() RETURNS boolean LANGUAGE sql AS 'SELECT true';
+SELECT pingpong_internal.wake(1);
 SELECT pingpong.seal();
 DELETE FROM pingpong.run;
 UPDATE pingpong.cluster SET epoch = 0;

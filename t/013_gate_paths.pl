@@ -1,4 +1,5 @@
-# Ways to a commit record, or to an effect outside of the server, that do not look like a write: none leads behind the seal.
+# Ways to a commit record, or to an effect outside of the server, that do not look like a write: none leads behind the
+# seal.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -7,9 +8,11 @@ use Test::More;
 
 my $p = PostgreSQL::Test::Cluster->new('chicago');
 $p->init(allows_streaming => 'logical');
-$p->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_pingpong'\nmax_prepared_transactions = 5\nautovacuum = off\n");
+$p->append_conf('postgresql.conf',
+	"shared_preload_libraries = 'pg_pingpong'\nmax_prepared_transactions = 5\nautovacuum = off\n");
 $p->start;
-$p->safe_psql('postgres', 'CREATE EXTENSION pg_pingpong; CREATE TABLE t (a int); CREATE PUBLICATION p FOR TABLE t; CREATE DATABASE other');
+$p->safe_psql('postgres',
+	'CREATE EXTENSION pg_pingpong; CREATE TABLE t (a int); CREATE PUBLICATION p FOR TABLE t; CREATE DATABASE other');
 $p->safe_psql('other', 'CREATE TABLE t (a int)');
 
 # What the transactions' records say from a position on.
@@ -20,7 +23,12 @@ sub records_from
 	return join ', ', $wal =~ /desc: (\w+)/g;
 }
 
-sub seal { return ($p->safe_psql('postgres', "SELECT pingpong.quiesce(grace => '20s'); SELECT pingpong.seal()") =~ /(\S+)\s*\z/)[0] }
+sub seal
+{
+	return ($p->safe_psql('postgres',
+		"SELECT pingpong.quiesce(grace => '20s'); SELECT pingpong.seal()") =~ /(\S+)\s*\z/)[0];
+}
+
 sub unseal { return $p->safe_psql('postgres', 'SELECT pingpong.resume()') }
 
 # Reading a temporary table that is emptied at commit takes an XID behind the callbacks of the commit.
@@ -42,7 +50,8 @@ unlike(records_from($lsn), qr/COMMIT/, 'no commit of a temporary table behind th
 # A session that ends drops its temporary tables.
 my $from = -s $p->logfile;
 $plain->quit;
-$p->poll_query_until('postgres', "SELECT count(*) = 3 FROM pg_stat_activity WHERE backend_type = 'client backend'") or die 'it does not end';
+$p->poll_query_until('postgres', "SELECT count(*) = 3 FROM pg_stat_activity WHERE backend_type = 'client backend'")
+	or die 'it does not end';
 unlike(records_from($lsn), qr/COMMIT/, 'no commit by a session that ends');
 unlike(slurp_file($p->logfile, $from), qr/FATAL/, 'and no noise about it');
 is($p->safe_psql('postgres', 'SELECT state FROM pingpong.gate'), 'sealed', 'still sealed');

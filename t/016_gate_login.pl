@@ -1,4 +1,5 @@
-# Sessions that log in while the server is sealed: read-only for libpq, and as if nothing had been when the seal is lifted.
+# Sessions that log in while the server is sealed: read-only for libpq, and as if nothing had been when the seal is
+# lifted.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -7,12 +8,16 @@ use Test::More;
 
 my $p = PostgreSQL::Test::Cluster->new('chicago');
 $p->init(allows_streaming => 1);
-$p->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_pingpong'\nautovacuum = off\nmax_connections = 50\n");
+$p->append_conf('postgresql.conf',
+	"shared_preload_libraries = 'pg_pingpong'\nautovacuum = off\nmax_connections = 50\n");
 $p->start;
-$p->safe_psql('postgres', q{CREATE EXTENSION pg_pingpong; CREATE TABLE t (a text); GRANT ALL ON t TO PUBLIC; CREATE SEQUENCE s; GRANT ALL ON s TO PUBLIC;
-	CREATE ROLE plain LOGIN; CREATE ROLE reader LOGIN; ALTER ROLE reader SET default_transaction_read_only = on; CREATE ROLE writer LOGIN;
+$p->safe_psql('postgres', q{CREATE EXTENSION pg_pingpong; CREATE TABLE t (a text); GRANT ALL ON t TO PUBLIC;
+	CREATE SEQUENCE s; GRANT ALL ON s TO PUBLIC;
+	CREATE ROLE plain LOGIN; CREATE ROLE reader LOGIN; ALTER ROLE reader SET default_transaction_read_only = on;
+	CREATE ROLE writer LOGIN;
 	ALTER ROLE writer IN DATABASE postgres SET default_transaction_read_only = off; CREATE DATABASE archive;});
-$p->safe_psql('archive', q{CREATE TABLE t (a text); GRANT ALL ON t TO PUBLIC; ALTER DATABASE archive SET default_transaction_read_only = on});
+$p->safe_psql('archive', q{CREATE TABLE t (a text); GRANT ALL ON t TO PUBLIC;
+	ALTER DATABASE archive SET default_transaction_read_only = on});
 
 sub login
 {
@@ -20,7 +25,14 @@ sub login
 	local $ENV{PGOPTIONS} = $option{options} // '';
 	return $p->background_psql($option{db} // 'postgres', on_error_stop => 0, extra_params => ['-U', $user]);
 }
-sub ask { my ($s, $q) = @_; $s->{stderr} = ''; my $out = $s->query($q); return $s->{stderr} =~ /(ERROR: .*)/ ? $1 : $out; }
+
+sub ask
+{
+	my ($s, $q) = @_;
+	$s->{stderr} = '';
+	my $out = $s->query($q);
+	return $s->{stderr} =~ /(ERROR: .*)/ ? $1 : $out;
+}
 
 # Sends without waiting; gone on when the mark comes back.
 sub send_held
@@ -59,36 +71,49 @@ send_held($s{serial}, 7, "INSERT INTO t VALUES ('serial')");
 $sealer->query_safe('SELECT pingpong.resume()');
 
 is(went_on($s{$_}), 'done', "$_: what was held goes on") for qw(held block savepoint sequence temp);
-like(went_on($s{said}), qr/ERROR:  cannot execute INSERT in a read-only transaction/, 'said: a transaction that the client called read-only stays so');
-like(went_on($s{serial}), qr/ERROR:  cannot execute INSERT in a read-only transaction/, 'serial: so does a serializable one that has read');
+like(went_on($s{said}), qr/ERROR:  cannot execute INSERT in a read-only transaction/,
+	'said: a transaction that the client called read-only stays so');
+like(went_on($s{serial}), qr/ERROR:  cannot execute INSERT in a read-only transaction/,
+	'serial: so does a serializable one that has read');
 ask($s{$_}, 'ROLLBACK') for qw(said serial);
-is(ask($s{savepoint}, "INSERT INTO t VALUES ('savepoint 2'); COMMIT; SHOW default_transaction_read_only"), 'off', 'savepoint: over a rollback');
+is(ask($s{savepoint}, "INSERT INTO t VALUES ('savepoint 2'); COMMIT; SHOW default_transaction_read_only"), 'off',
+	'savepoint: over a rollback');
 is(ask($s{block}, 'COMMIT; SHOW default_transaction_read_only'), 'off', 'block: committed');
 ask($s{temp}, 'COMMIT');
-is(ask($s{begun}, "INSERT INTO t VALUES ('begun'); COMMIT; SHOW default_transaction_read_only"), 'off', 'begun: a transaction that began while sealed writes');
+is(ask($s{begun}, "INSERT INTO t VALUES ('begun'); COMMIT; SHOW default_transaction_read_only"), 'off',
+	'begun: a transaction that began while sealed writes');
 
 # A first transaction that fails must not leave the session read-only.
 like(ask($s{fails}, 'SELECT 1/0'), qr/division/, 'fails');
-is(ask($s{fails}, "INSERT INTO t VALUES ('fails'); SHOW default_transaction_read_only"), 'off', 'fails: and then writes');
+is(ask($s{fails}, "INSERT INTO t VALUES ('fails'); SHOW default_transaction_read_only"), 'off',
+	'fails: and then writes');
 
-my %default = (plain => 'off', writer => 'off', option => 'off', reader => 'on', archive => 'on', set_on => 'on', set_off => 'off', held => 'off', said => 'off', serial => 'off', sequence => 'off', temp => 'off');
+my %default = (plain => 'off', writer => 'off', option => 'off', reader => 'on', archive => 'on', set_on => 'on',
+	set_off => 'off', held => 'off', said => 'off', serial => 'off', sequence => 'off', temp => 'off');
 for my $who (sort keys %default)
 {
 	ask($s{$who}, 'SELECT 1');
-	is(ask($s{$who}, 'SHOW default_transaction_read_only'), $default{$who}, "$who: the default is $default{$who} again");
+	is(ask($s{$who}, 'SHOW default_transaction_read_only'), $default{$who},
+		"$who: the default is $default{$who} again");
 	my $said = ask($s{$who}, "INSERT INTO t VALUES ('$who')");
-	$default{$who} eq 'on' ? like($said, qr/read-only transaction/, "$who: and counts") : is($said, '', "$who: and counts");
+	$default{$who} eq 'on' ? like($said, qr/read-only transaction/, "$who: and counts")
+		: is($said, '', "$who: and counts");
 }
-is(ask($s{$_}, 'RESET default_transaction_read_only; SHOW default_transaction_read_only'), 'off', "$_: reset to its own") for qw(set_on set_off plain writer option);
-is(ask($s{reader}, 'SET default_transaction_read_only = off; RESET ALL; SHOW default_transaction_read_only'), 'on', 'reader: reset to its own');
+is(ask($s{$_}, 'RESET default_transaction_read_only; SHOW default_transaction_read_only'), 'off',
+	"$_: reset to its own") for qw(set_on set_off plain writer option);
+is(ask($s{reader}, 'SET default_transaction_read_only = off; RESET ALL; SHOW default_transaction_read_only'), 'on',
+	'reader: reset to its own');
 is($p->safe_psql('postgres', q{SELECT string_agg(a, ' ' ORDER BY a) FROM t}),
-	'begun block fails held held option plain said savepoint 2 sequence serial set_off temp writer', 'what was written');
+	'begun block fails held held option plain said savepoint 2 sequence serial set_off temp writer',
+	'what was written');
 
 # As libpq sees it.
 for my $who (qw(reader plain))
 {
-	my ($rc) = $p->psql('postgres', 'SELECT 1', connstr => $p->connstr('postgres') . " user=$who target_session_attrs=read-write");
-	$who eq 'plain' ? is($rc, 0, "$who: target_session_attrs=read-write is served again") : isnt($rc, 0, "$who: its own setting is still seen by target_session_attrs");
+	my ($rc) = $p->psql('postgres', 'SELECT 1',
+		connstr => $p->connstr('postgres') . " user=$who target_session_attrs=read-write");
+	$who eq 'plain' ? is($rc, 0, "$who: target_session_attrs=read-write is served again")
+		: isnt($rc, 0, "$who: its own setting is still seen by target_session_attrs");
 }
 $_->quit for values %s;
 $sealer->quit;

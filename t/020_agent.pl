@@ -83,7 +83,12 @@ sub must
 	return $output;
 }
 
-sub dsn { my ($node, $dbname) = @_; return "host=$dir/run port=$port{$node} user=postgres dbname=" . ($dbname // 'postgres'); }
+sub dsn
+{
+	my ($node, $dbname) = @_;
+	return "host=$dir/run port=$port{$node} user=postgres dbname=" . ($dbname // 'postgres');
+}
+
 sub sql { my ($node, $text) = @_; return scalar run("$bin/psql", '-XAtq', '-d', dsn($node), '-c', $text); }
 
 # Waits for a fact, and tells the last value it saw.
@@ -139,7 +144,8 @@ sub request
 	my ($name, $method, $path, %with) = @_;
 	my $http = HTTP::Tiny->new(timeout => 60);
 	my %headers = ('Content-Type' => 'application/json');
-	$headers{Authorization} = 'Bearer ' . ($with{token} // $token) unless exists $with{token} && !defined $with{token};
+	$headers{Authorization} = 'Bearer ' . ($with{token} // $token)
+		unless exists $with{token} && !defined $with{token};
 	my $answer = $http->request($method, "http://127.0.0.1:$agent_port{$name}$path",
 		{ headers => \%headers, defined $with{content} ? (content => $with{content}) : () });
 	my $json = eval { decode_json($answer->{content}) };
@@ -159,7 +165,8 @@ sub act
 {
 	my ($name, $run, $epoch, $action, $params, %more) = @_;
 	my ($status, $job) = post($name, run => "$run", step => $more{step} // ('s' . ++$step), epoch => $epoch,
-		actions => [ { action => $action, params => $params // {} } ], exists $more{wait_ms} ? (wait_ms => $more{wait_ms}) : ());
+		actions => [ { action => $action, params => $params // {} } ],
+		exists $more{wait_ms} ? (wait_ms => $more{wait_ms}) : ());
 	diag("$action: $status " . ($job->{error}{message} // '')) if $status != 200;
 	return $job;
 }
@@ -240,7 +247,8 @@ CONF
 sub streams
 {
 	my ($from, $name) = @_;
-	return sql($from, "SELECT count(*) FROM pg_stat_replication WHERE application_name = '$name' AND state = 'streaming'") eq '1';
+	return sql($from,
+		"SELECT count(*) FROM pg_stat_replication WHERE application_name = '$name' AND state = 'streaming'") eq '1';
 }
 
 # ---- who may ask, and what ----
@@ -251,7 +259,8 @@ sub test_front
 	is($status, 200, 'ping');
 	is("$json->{agent} $json->{node} $json->{version}", 'pingpong-agent chicago 1.0', 'ping tells who answers');
 
-	for my $wrong ([ undef, 'no token' ], [ '', 'an empty token' ], [ 'x', 'a wrong token' ], [ $token . 'x', 'a longer token' ])
+	for my $wrong ([ undef, 'no token' ], [ '', 'an empty token' ], [ 'x', 'a wrong token' ],
+		[ $token . 'x', 'a longer token' ])
 	{
 		($status, $json) = request('chicago', 'GET', '/v1/ping', token => $wrong->[0]);
 		is("$status $json->{error}{code}", '401 28000', $wrong->[1]);
@@ -295,7 +304,8 @@ sub test_bad_requests
 	is($status, 413, '413: more than 64 kB');
 	my $chunks = 3;
 	my $answer = HTTP::Tiny->new(timeout => 20)->request('POST', "http://127.0.0.1:$agent_port{chicago}/v1/jobs",
-		{ headers => { Authorization => "Bearer $token" }, content => sub { return $chunks-- > 0 ? 'x' x 40000 : undef } });
+		{ headers => { Authorization => "Bearer $token" },
+			content => sub { return $chunks-- > 0 ? 'x' x 40000 : undef } });
 	is($answer->{status}, 413, '413: more than 64 kB in chunks');
 	is((get('chicago', '/v1/ping'))[0], 200, 'the agent still answers');
 }
@@ -307,8 +317,10 @@ sub test_garbage_on_port
 	srand 7;
 	for my $round (1 .. 60)
 	{
-		my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $agent_port{chicago}, Timeout => 5) or next;
-		my $text = $round % 3 == 0 ? "POST /v1/jobs HTTP/1.1\r\nAuthorization: Bearer $token\r\nContent-Length: 99\r\n\r\n{"
+		my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $agent_port{chicago}, Timeout => 5)
+			or next;
+		my $text = $round % 3 == 0
+			? "POST /v1/jobs HTTP/1.1\r\nAuthorization: Bearer $token\r\nContent-Length: 99\r\n\r\n{"
 			: $round % 3 == 1 ? join('', map { chr int rand 256 } 1 .. 500)
 			: 'GET /' . 'x' x 100 . " HTTP/1.1\r\nA: " . "\0" x 10;
 		$socket->syswrite($text);
@@ -348,7 +360,8 @@ sub test_originals
 	sql('chicago', 'SELECT pg_reload_conf()');
 	wait_for('reload', sub { sql('chicago', 'SHOW wal_writer_delay') eq '400ms' });
 	$restore->('200ms', 'restored behind the back of a person');
-	is(sql('chicago', q{SELECT setting FROM pg_file_settings WHERE name = 'wal_writer_delay'}), '400ms', 'what they have set stays');
+	is(sql('chicago', q{SELECT setting FROM pg_file_settings WHERE name = 'wal_writer_delay'}), '400ms',
+		'what they have set stays');
 	is(done($setting->(value => '10s'), 'changed by the next run')->{previous}, '400ms', 'that is the original now');
 	$restore->('200ms', 'restored');
 	is(sql('chicago', 'SHOW wal_writer_delay'), '400ms', 'and comes back');
@@ -364,10 +377,12 @@ sub test_jobs
 	my $again = act('chicago', 'jobs', 0, 'hook', { name => 'greet' }, step => 'one');
 	is($again->{received_ms}, $first->{received_ms}, 'posting a key again gives the job as it is');
 	is(act('chicago', 'jobs', 0, 'hook', { name => 'rm' })->{error}{code}, '42704', 'an unknown hook');
-	is(act('chicago', 'jobs', 0, 'pg.query', { sql => 'DROP TABLE x' })->{error}{code}, '22023', 'there is no action for SQL of others');
+	is(act('chicago', 'jobs', 0, 'pg.query', { sql => 'DROP TABLE x' })->{error}{code}, '22023',
+		'there is no action for SQL of others');
 	is(act('chicago', 'jobs', 0, 'pg.setting', { name => 'fsync', value => 'off' })->{error}{code}, '42501',
 		'a setting that is not in the list');
-	is(done(act('chicago', 'jobs', 0, 'pg.setting', { name => 'wal_init_zero', value => 'off' }), 'a setting')->{previous},
+	is(done(act('chicago', 'jobs', 0, 'pg.setting', { name => 'wal_init_zero', value => 'off' }),
+			'a setting')->{previous},
 		'on', 'its previous value');
 	wait_for('reload', sub { sql('chicago', 'SHOW wal_init_zero') eq 'off' });
 	done(act('chicago', 'jobs', 0, 'pg.setting', { name => 'wal_init_zero', value => undef }), 'and its reset');
@@ -375,13 +390,16 @@ sub test_jobs
 	is(sql('chicago', 'SHOW wal_init_zero'), 'on', 'is seen by the server');
 	test_originals();
 
-	my $unnoted = act('chicago', 'spoilt', 0, 'hook', { name => 'spoil', args => ["$dir/chicago/state/jobs/spoilt"] });
-	is("$unnoted->{state} $unnoted->{error}{code}", 'failed 58030', 'a job whose end cannot be written has not succeeded');
+	my $unnoted = act('chicago', 'spoilt', 0, 'hook',
+		{ name => 'spoil', args => ["$dir/chicago/state/jobs/spoilt"] });
+	is("$unnoted->{state} $unnoted->{error}{code}", 'failed 58030',
+		'a job whose end cannot be written has not succeeded');
 	like($unnoted->{error}{message}, qr/^the job was done, but its end could not be written: /, 'and says so');
 	unlink "$dir/chicago/state/jobs/spoilt" or die;
 
 	my $start = time;
-	is(act('chicago', 'jobs', 0, 'hook', { name => 'nap' }, step => 'nap', wait_ms => 100)->{state}, 'running', 'a long job');
+	is(act('chicago', 'jobs', 0, 'hook', { name => 'nap' }, step => 'nap', wait_ms => 100)->{state}, 'running',
+		'a long job');
 	cmp_ok(time - $start, '>=', 0.1, 'is waited for');
 	request('chicago', 'POST', '/v1/jobs/jobs/nap/cancel');
 	my (undef, $job) = get('chicago', '/v1/jobs/jobs/nap?wait_ms=5000');
@@ -394,11 +412,14 @@ sub test_jobs
 sub test_slots
 {
 	my $slots = [qw(pingpong_dallas pingpong_old)];
-	is_deeply(done(act('chicago', 'slots', 0, 'slot.ensure', { slots => $slots }), 'slots are made')->{created}, $slots, 'both');
-	is_deeply(done(act('chicago', 'slots', 0, 'slot.ensure', { slots => $slots }), 'and found')->{created}, [], 'the second time');
+	is_deeply(done(act('chicago', 'slots', 0, 'slot.ensure', { slots => $slots }), 'slots are made')->{created},
+		$slots, 'both');
+	is_deeply(done(act('chicago', 'slots', 0, 'slot.ensure', { slots => $slots }), 'and found')->{created}, [],
+		'the second time');
 	is_deeply(done(act('chicago', 'slots', 0, 'slot.drop', { slots => [qw(pingpong_old none)] }), 'drop')->{dropped},
 		['pingpong_old'], 'drops what is there');
-	is_deeply(done(act('chicago', 'slots', 0, 'slot.drop', { slots => [qw(pingpong_dallas pingpong_old)] }), 'drop')->{dropped},
+	is_deeply(done(act('chicago', 'slots', 0, 'slot.drop', { slots => [qw(pingpong_dallas pingpong_old)] }),
+			'drop')->{dropped},
 		['pingpong_dallas'], 'and only that');
 	is(act('chicago', 'slots', 0, 'slot.ensure', { slots => ["x'; DROP"] })->{error}{code}, '22023', 'a bad name');
 }
@@ -410,11 +431,13 @@ sub test_restart
 	act('chicago', 'crash', 0, 'hook', { name => 'nap' }, step => 'nap', wait_ms => 0);
 	my $done = act('chicago', 'crash', 0, 'hook', { name => 'greet' }, step => 'done');
 	stop_agent('chicago', 'KILL');
-	ok(wait_for('end of the child', sub { (run('pgrep', '-u', $>, '-f', '^/bin/sleep 60$'))[0] }), 'a child ends with its agent');
+	ok(wait_for('end of the child', sub { (run('pgrep', '-u', $>, '-f', '^/bin/sleep 60$'))[0] }),
+		'a child ends with its agent');
 	start_agent('chicago');
 	my (undef, $job) = get('chicago', '/v1/jobs/crash/nap');
 	is("$job->{state}: $job->{error}{message}", 'failed: agent was restarted', 'a job that cannot be resumed');
-	is(act('chicago', 'crash', 0, 'hook', { name => 'nap' }, step => 'done')->{output}, "hello\n", 'a job that had ended is known');
+	is(act('chicago', 'crash', 0, 'hook', { name => 'nap' }, step => 'done')->{output}, "hello\n",
+		'a job that had ended is known');
 
 	write_file("$dir/chicago/state/jobs/crash/damaged.json", '{"run":');
 	act('chicago', 'crash', 0, 'hook', { name => 'nap' }, step => 'nap2', wait_ms => 0);
@@ -433,14 +456,16 @@ sub test_restart
 
 	mkdir "$dir/spoilt";
 	write_file("$dir/spoilt/epoch", "?\n");
-	write_file("$dir/spoilt.ini", "[agent]\nnode = x\nlisten = unix:$dir/run/spoilt.sock\nstate_dir = $dir/spoilt\ntoken_file = $dir/token\n");
+	write_file("$dir/spoilt.ini",
+		"[agent]\nnode = x\nlisten = unix:$dir/run/spoilt.sock\nstate_dir = $dir/spoilt\ntoken_file = $dir/token\n");
 	($rc, $output) = run('timeout', 5, $agent_binary, '--config', "$dir/spoilt.ini");
 	is($rc, 1, 'an agent whose epoch cannot be read does not start');
 	like($output, qr/could not read ".*epoch"/, 'and says so');
 
 	write_file("$dir/token", "another-token-$$\n", 0600);
 	kill 'HUP', $agent_pid{chicago};
-	ok(wait_for('reload', sub { (request('chicago', 'GET', '/v1/ping', token => "another-token-$$"))[0] == 200 }), 'SIGHUP reads the token again');
+	ok(wait_for('reload', sub { (request('chicago', 'GET', '/v1/ping', token => "another-token-$$"))[0] == 200 }),
+		'SIGHUP reads the token again');
 	write_file("$dir/token", "$token\n", 0600);
 	kill 'HUP', $agent_pid{chicago};
 	wait_for('reload', sub { (get('chicago', '/v1/ping'))[0] == 200 });
@@ -468,7 +493,8 @@ sub with_agent
 	write_file("$dir/listen.ini", "[agent]\nnode = x\nlisten = $listen\nstate_dir = $state\n$more");
 	unlink "$dir/listen.log";		# the words of an earlier one
 	my $pid = spawn("$dir/listen.log", $agent_binary, '--config', "$dir/listen.ini");
-	wait_for('start', sub { read_file("$dir/listen.log") =~ /listens on \Q$listen\E/ }, 30) or diag(read_file("$dir/listen.log"));
+	wait_for('start', sub { read_file("$dir/listen.log") =~ /listens on \Q$listen\E/ }, 30)
+		or diag(read_file("$dir/listen.log"));
 	$code->();
 	kill 'TERM', $pid;
 	waitpid $pid, 0;
@@ -481,7 +507,8 @@ sub test_listen
 {
 	my ($rc, $output);
 	my $with_token = "token_file = $dir/token\n";
-	write_file("$dir/plain.ini", "[agent]\nnode = x\nlisten = 0.0.0.0:$agent_port{router}\nstate_dir = $dir/s\n$with_token");
+	write_file("$dir/plain.ini",
+		"[agent]\nnode = x\nlisten = 0.0.0.0:$agent_port{router}\nstate_dir = $dir/s\n$with_token");
 	($rc, $output) = run('timeout', 5, $agent_binary, '--config', "$dir/plain.ini");
 	is($rc, 1, 'plain HTTP for everyone is refused');
 	like($output, qr/needs TLS/, 'and says what is needed');
@@ -489,24 +516,31 @@ sub test_listen
 	{
 		skip 'no curl or openssl', 1 if (run('curl', '--version'))[0] || (run('openssl', 'version'))[0];
 		with_agent("unix:$dir/run/agent.sock", $with_token, sub {
-			is(curl('--unix-socket', "$dir/run/agent.sock", '-H', "Authorization: Bearer $token", 'http://x/v1/ping'), 200, 'a unix socket');
+			is(curl('--unix-socket', "$dir/run/agent.sock", '-H', "Authorization: Bearer $token", 'http://x/v1/ping'),
+				200, 'a unix socket');
 			is(sprintf('%o', (stat "$dir/run/agent.sock")[2] & 07777), '660', 'not for everyone');
 		});
 		ok(!-e "$dir/run/agent.sock", 'the socket goes with the agent');
-		must('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', 2, '-subj', '/CN=localhost', '-addext',
-			'subjectAltName=DNS:localhost', '-keyout', "$dir/$_.key", '-out', "$dir/$_.crt") for qw(server client stranger);
+		must('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', 2, '-subj', '/CN=localhost',
+			'-addext',
+			'subjectAltName=DNS:localhost', '-keyout', "$dir/$_.key", '-out', "$dir/$_.crt")
+			for qw(server client stranger);
 		my $tls = "tls_cert = $dir/server.crt\ntls_key = $dir/server.key\ntls_client_ca = $dir/client.crt\n";
 		my @url = ('--cacert', "$dir/server.crt", "https://localhost:$agent_port{router}/v1/ping");
 		with_agent("0.0.0.0:$agent_port{router}", $tls . $with_token, sub {
 			is(curl('-4', '-H', "Authorization: Bearer $token", @url), 200, 'TLS with a token');
 			is(curl('-4', @url), 401, 'TLS with nothing');
-			is(curl('-4', '--cert', "$dir/client.crt", '--key', "$dir/client.key", @url), 200, 'TLS with a certificate of our CA');
-			isnt(curl('-4', '--cert', "$dir/stranger.crt", '--key', "$dir/stranger.key", @url), 200, 'TLS with a certificate of others');
-			isnt(curl('-4', '-H', "Authorization: Bearer $token", "http://localhost:$agent_port{router}/v1/ping"), 200, 'no plain HTTP there');
+			is(curl('-4', '--cert', "$dir/client.crt", '--key', "$dir/client.key", @url), 200,
+				'TLS with a certificate of our CA');
+			isnt(curl('-4', '--cert', "$dir/stranger.crt", '--key', "$dir/stranger.key", @url), 200,
+				'TLS with a certificate of others');
+			isnt(curl('-4', '-H', "Authorization: Bearer $token", "http://localhost:$agent_port{router}/v1/ping"),
+				200, 'no plain HTTP there');
 		});
 		with_agent("0.0.0.0:$agent_port{router}", $tls, sub {
 			is(curl('-4', '-H', "Authorization: Bearer $token", @url), 401, 'certificates only: a token is nothing');
-			is(curl('-4', '--cert', "$dir/client.crt", '--key', "$dir/client.key", @url), 200, 'certificates only: a certificate');
+			is(curl('-4', '--cert', "$dir/client.crt", '--key', "$dir/client.key", @url), 200,
+				'certificates only: a certificate');
 		});
 	}
 }
@@ -520,11 +554,15 @@ sub test_token
 {
 	my %seal = (seal_lsn => seal_lsn('chicago'));
 	my $job = act('dallas', 'never', 1, 'pg.promote', \%seal);
-	like("$job->{state} $job->{error}{message}", qr/^failed .*refused: no promote token of this run/, 'without a token nothing is promoted');
-	is(done(act('dallas', 'never', 1, 'token.burn'), 'a run that was never heard of')->{verdict}, 'unknown', 'is not said to be burned');
-	done(act('dallas', 'burnt', 1, 'token.arm', { ttl_ms => 60000, system_identifier => system_identifier() }), 'arm');
+	like("$job->{state} $job->{error}{message}", qr/^failed .*refused: no promote token of this run/,
+		'without a token nothing is promoted');
+	is(done(act('dallas', 'never', 1, 'token.burn'), 'a run that was never heard of')->{verdict}, 'unknown',
+		'is not said to be burned');
+	done(act('dallas', 'burnt', 1, 'token.arm', { ttl_ms => 60000, system_identifier => system_identifier() }),
+		'arm');
 	is(done(act('dallas', 'burnt', 1, 'token.burn'), 'burn')->{verdict}, 'burned', 'the verdict');
-	like(act('dallas', 'burnt', 1, 'pg.promote', \%seal)->{error}{message}, qr/refused: .* burned/, 'a burned token promotes nothing');
+	like(act('dallas', 'burnt', 1, 'pg.promote', \%seal)->{error}{message}, qr/refused: .* burned/,
+		'a burned token promotes nothing');
 	is(act('dallas', 'burnt', 1, 'token.arm', {})->{error}{code}, '55000', 'and cannot be armed again');
 
 	done(act('dallas', 'late', 1, 'token.arm', { ttl_ms => 20 }), 'arm for 20 ms');
@@ -533,10 +571,12 @@ sub test_token
 	like($job->{error}{message}, qr/expired/, 'an expired token promotes nothing');
 	is(done(act('dallas', 'late', 1, 'token.burn'), 'burn')->{verdict}, 'burned', 'and is burned');
 
-	is(act('dallas', 'other', 1, 'token.arm', { system_identifier => '1' })->{error}{code}, '55000', 'a token for another cluster is not armed');
+	is(act('dallas', 'other', 1, 'token.arm', { system_identifier => '1' })->{error}{code}, '55000',
+		'a token for another cluster is not armed');
 	is(act('chicago', 'primary', 1, 'token.arm')->{error}{code}, '55000', 'nor one for a primary');
 	done(act('dallas', 'ahead', 1, 'token.arm', {}), 'arm');
-	like(act('dallas', 'ahead', 1, 'pg.promote', { seal_lsn => 'FF/0' })->{error}{message}, qr/not replayed/, 'not replayed so far');
+	like(act('dallas', 'ahead', 1, 'pg.promote', { seal_lsn => 'FF/0' })->{error}{message}, qr/not replayed/,
+		'not replayed so far');
 	done(act('dallas', 'epoch', 1, 'token.arm', {}), 'arm for epoch 1');
 	like(act('dallas', 'epoch', 2, 'pg.promote', \%seal)->{error}{message}, qr/another epoch/, 'another epoch');
 	is(sql('dallas', 'SELECT pg_is_in_recovery()'), 't', 'after all of that dallas is a standby');
@@ -545,7 +585,8 @@ sub test_token
 	done(act('dallas', 'killed', 1, 'token.arm', {}), 'arm');
 	stop_agent('dallas', 'KILL');
 	start_agent('dallas');
-	is(done(act('dallas', 'killed', 1, 'token.burn'), 'a token outlives its agent')->{verdict}, 'burned', 'and can be burned');
+	is(done(act('dallas', 'killed', 1, 'token.burn'), 'a token outlives its agent')->{verdict}, 'burned',
+		'and can be burned');
 }
 
 # What a node has of its own, and the other one has not: with folders in folders.
@@ -570,7 +611,8 @@ sub move
 	my $seal = seal_lsn($from);
 	wait_for('replay', sub { sql($to, "SELECT pg_last_wal_replay_lsn() >= '$seal'") eq 't' });
 	my $sent = time * 1000;
-	my $result = done(act($to, $run, $epoch, 'pg.promote', { seal_lsn => $seal, timeline => { hold_ms => 3 } }), "$run: promote");
+	my $result = done(act($to, $run, $epoch, 'pg.promote', { seal_lsn => $seal, timeline => { hold_ms => 3 } }),
+		"$run: promote");
 	note(sprintf '%s: promoted after %.1f ms', $run, $result->{promoted_ms} - $sent);
 	is("$result->{verdict} $result->{timeline}{hold_ms}", 'promoted 3', "$run: the verdict");
 	is(done(act($to, $run, $epoch, 'token.burn'), "$run: too late to burn")->{verdict}, 'promoted', "$run: says so");
@@ -582,9 +624,11 @@ sub rejoin
 	my ($from, $to, $run, $epoch, %more) = @_;
 	my $sent = time * 1000;
 	my $job = act($from, $run, $epoch, 'pg.rejoin',
-		{ host => '127.0.0.1', port => $port{$to}, slot => "pingpong_$from", name => $from, risk => 'its own writes are lost', %more });
+		{ host => '127.0.0.1', port => $port{$to}, slot => "pingpong_$from", name => $from,
+			risk => 'its own writes are lost', %more });
 	my $result = done($job, "$run: $from is back");
-	note(sprintf '%s: streams after %.0f ms by %s', $run, $result->{streaming_ms} - $sent, $result->{method}) if $result->{streaming_ms};
+	note(sprintf '%s: streams after %.0f ms by %s', $run, $result->{streaming_ms} - $sent, $result->{method})
+		if $result->{streaming_ms};
 	ok(streams($to, $from), "$run: and streams from $to");
 	is(sql($from, 'SELECT pg_is_in_recovery()'), 't', "$run: as a standby");
 	is(read_file("$dir/$from/data/node.id"), "$from\n", "$run: with its own files");
@@ -604,13 +648,15 @@ sub test_words
 	must("$bin/pg_ctl", '-D', "$dir/$from/data", '-m', 'fast', '-w', 'stop');
 	write_file($conf, $text . "archive_mode = on\nwal_level = minimal\nmax_wal_senders = 0\n");
 	my $job = act($from, 'words', $epoch, 'pg.rejoin', $order);
-	like($job->{error}{message}, qr/ended while it started: FATAL: .*WAL archival cannot be enabled/, 'a setting keeps the server from starting');
+	like($job->{error}{message}, qr/ended while it started: FATAL: .*WAL archival cannot be enabled/,
+		'a setting keeps the server from starting');
 	is_deeply($job->{results}[0]{tried}, ['direct'], 'intact data are not made anew for that');
 
 	write_file($conf, $text . "logging_collector = on\n");
 	write_file("$dir/$from/data/backup_label", "no label\n");
 	my $result = rejoin($from, $to, 'words', $epoch);
-	is_deeply($result->{tried}, [qw(direct basebackup)], 'spoilt data are told in the collected log, and a copy helps');
+	is_deeply($result->{tried}, [qw(direct basebackup)],
+		'spoilt data are told in the collected log, and a copy helps');
 	like($result->{fallbacks}[0], qr/ended while it started: FATAL: .*backup_label/, 'with the words of that log');
 	write_file($conf, $text);
 }
@@ -618,22 +664,28 @@ sub test_words
 sub test_moves
 {
 	my $job = act('chicago', 'refused', 1, 'pg.rejoin', { host => '127.0.0.1', port => $port{dallas} });
-	is("$job->{state} $job->{error}{code} $job->{error}{message}", 'failed 55000 node "chicago" runs as a primary and is not sealed', 'an open primary is not stopped');
+	is("$job->{state} $job->{error}{code} $job->{error}{message}",
+		'failed 55000 node "chicago" runs as a primary and is not sealed', 'an open primary is not stopped');
 	is(act('chicago', 'refused', 1, 'pg.rejoin', { host => 'x y', port => 1 })->{error}{code}, '22023', 'a bad host');
 
 	move('chicago', 'dallas', 'm1', 1);
-	is(rejoin('chicago', 'dallas', 'm1', 1)->{method}, 'direct', 'm1: without a record past the fork it starts at once');
+	is(rejoin('chicago', 'dallas', 'm1', 1)->{method}, 'direct',
+		'm1: without a record past the fork it starts at once');
 	my ($status, $json) = post('dallas', run => 'old', step => 'x', epoch => 0, actions => [ { action => 'note' } ]);
 	is("$status $json->{error}{code}", '409 55000', 'an older epoch is refused by dallas');
-	is((post('chicago', run => 'old', step => 'x', epoch => 0, actions => [ { action => 'note' } ]))[0], 409, 'and by chicago');
-	is((post('chicago', run => 'old', step => 'q', epoch => 0, actions => [ { action => 'facts' } ]))[0], 200, 'a question is answered whatever the epoch');
-	is((post('chicago', run => 'old', step => 'qx', epoch => 0, actions => [ { action => 'facts' }, { action => 'note' } ]))[0], 409, 'but not together with an order');
+	is((post('chicago', run => 'old', step => 'x', epoch => 0, actions => [ { action => 'note' } ]))[0], 409,
+		'and by chicago');
+	is((post('chicago', run => 'old', step => 'q', epoch => 0, actions => [ { action => 'facts' } ]))[0], 200,
+		'a question is answered whatever the epoch');
+	is((post('chicago', run => 'old', step => 'qx', epoch => 0,
+		actions => [ { action => 'facts' }, { action => 'note' } ]))[0], 409, 'but not together with an order');
 	is((rejoin('chicago', 'dallas', 'm1b', 1))->{method}, 'none', 'm1: a second rejoin finds it done');
 
 	my $epoch_file = "$dir/chicago/state/epoch";
 	rename $epoch_file, "$epoch_file.away" or die;
 	mkdir $epoch_file or die;
-	$job = act('chicago', 'm1c', 2, 'pg.rejoin', { host => '127.0.0.1', port => $port{dallas}, slot => 'pingpong_chicago', name => 'chicago' });
+	$job = act('chicago', 'm1c', 2, 'pg.rejoin',
+		{ host => '127.0.0.1', port => $port{dallas}, slot => 'pingpong_chicago', name => 'chicago' });
 	is("$job->{state} $job->{error}{code}", 'failed 58030', 'm1: an epoch that cannot be written is not proved');
 	like($job->{error}{message}, qr/its epoch could not be written: /, 'm1: and the job says so');
 	rmdir $epoch_file or die;
@@ -648,7 +700,8 @@ sub test_moves
 	sql('dallas', 'CREATE TABLE lost AS SELECT generate_series(1, 10000) i');
 	make_own($_) for qw(chicago dallas);
 	is_deeply(rejoin('dallas', 'chicago', 'm2', 2)->{tried}, ['rewind'], 'm2: a diverged server is rewound');
-	is(own_files('dallas'), join(' ', @{ $own{dallas} }), 'm2: with the files of its own, and none that only the other has');
+	is(own_files('dallas'), join(' ', @{ $own{dallas} }),
+		'm2: with the files of its own, and none that only the other has');
 	is(sql('dallas', "SELECT to_regclass('lost') IS NULL"), 't', 'm2: what it wrote past the fork is gone');
 
 	move('chicago', 'dallas', 'm3', 3);
@@ -656,11 +709,14 @@ sub test_moves
 	is(rejoin('chicago', 'dallas', 'm3', 3, method => 'basebackup')->{method}, 'basebackup', 'm3: by a base backup');
 	chmod 0, "$dir/chicago/data/conf.d/x.conf" or die;
 	my $postmaster = read_file("$dir/chicago/data/postmaster.pid");
-	$job = act('chicago', 'm3b', 3, 'pg.rejoin', { host => '127.0.0.1', port => $port{dallas}, slot => 'pingpong_chicago', name => 'chicago', method => 'basebackup' });
-	like("$job->{error}{code} $job->{error}{message}", qr{^55000 the node's own file ".*conf\.d/x\.conf" cannot be saved: }, 'm3: what cannot be saved is refused');
+	$job = act('chicago', 'm3b', 3, 'pg.rejoin', { host => '127.0.0.1', port => $port{dallas},
+		slot => 'pingpong_chicago', name => 'chicago', method => 'basebackup' });
+	like("$job->{error}{code} $job->{error}{message}",
+		qr{^55000 the node's own file ".*conf\.d/x\.conf" cannot be saved: }, 'm3: what cannot be saved is refused');
 	is(read_file("$dir/chicago/data/postmaster.pid"), $postmaster, 'm3: while the server runs');
 	chmod 0600, "$dir/chicago/data/conf.d/x.conf" or die;
-	is(own_files('chicago'), join(' ', @{ $own{chicago} }), 'm3: with the files of its own, and none that only the other has');
+	is(own_files('chicago'), join(' ', @{ $own{chicago} }),
+		'm3: with the files of its own, and none that only the other has');
 
 	stop_agent('chicago', 'KILL');
 	start_agent('chicago');
@@ -683,8 +739,10 @@ sub test_rejoin_killed
 	{
 		my $run = "k$epoch";
 		move($from, $to, $run, $epoch);
-		sql($from, 'CREATE TABLE IF NOT EXISTS lost (i int); INSERT INTO lost SELECT generate_series(1, 10000)') if $delay > 0.03;
-		my $params = { host => '127.0.0.1', port => $port{$to}, slot => "pingpong_$from", name => $from, risk => 'its own writes are lost' };
+		sql($from, 'CREATE TABLE IF NOT EXISTS lost (i int); INSERT INTO lost SELECT generate_series(1, 10000)')
+			if $delay > 0.03;
+		my $params = { host => '127.0.0.1', port => $port{$to}, slot => "pingpong_$from", name => $from,
+			risk => 'its own writes are lost' };
 		act($from, $run, $epoch, 'pg.rejoin', $params, step => 'rejoin', wait_ms => 0);
 		sleep $delay;
 		stop_agent($from, 'KILL');
@@ -693,7 +751,8 @@ sub test_rejoin_killed
 		done($job, "killed after $delay s: goes on");
 		ok(streams($to, $from), "killed after $delay s: streams");
 		is(sql($from, 'SHOW port'), $port{$from}, "killed after $delay s: with its own settings");
-		is(join(' ', glob("$dir/$from/data.pingpong* $dir/$from/data/pingpong.*")), '', "killed after $delay s: nothing is left behind");
+		is(join(' ', glob("$dir/$from/data.pingpong* $dir/$from/data/pingpong.*")), '',
+			"killed after $delay s: nothing is left behind");
 		($from, $to, $epoch) = ($to, $from, $epoch + 1);
 	}
 	return ($from, $to, $epoch);
@@ -728,11 +787,13 @@ sub test_follow
 	my ($primary, $standby, $epoch) = @_;
 	sql($primary, "SELECT pg_create_physical_replication_slot('other', true)");
 	done(act($standby, 'follow', $epoch, 'pg.follow',
-		{ host => 'localhost', port => $port{$primary}, slot => 'other', name => 'renamed' }), 'a standby follows by reload');
+		{ host => 'localhost', port => $port{$primary}, slot => 'other', name => 'renamed' }),
+		'a standby follows by reload');
 	ok(streams($primary, 'renamed'), 'under its new name');
 	is(act($primary, 'follow', $epoch, 'pg.follow', { host => 'localhost', port => $port{$standby} })->{error}{code},
 		'55000', 'a primary follows nobody');
-	is(act($standby, 'follow', $epoch, 'pg.follow', { host => '127.0.0.1', port => 1, timeout_ms => 300 })->{error}{code},
+	is(act($standby, 'follow', $epoch, 'pg.follow',
+			{ host => '127.0.0.1', port => 1, timeout_ms => 300 })->{error}{code},
 		'08006', 'nobody there');
 	done(act($standby, 'follow', $epoch, 'pg.follow',
 		{ host => '127.0.0.1', port => $port{$primary}, slot => "pingpong_$standby", name => $standby }), 'and back');
@@ -758,7 +819,8 @@ pidfile = $dir/router/pgbouncer.pid
 %include $dir/router/databases.ini
 INI
 	$pooler_pid{main} = spawn("$dir/router/pgbouncer.out", $pgbouncer, "$dir/router/pgbouncer.ini");
-	wait_for('PgBouncer', sub { (run("$bin/psql", '-XAtq', '-d', "host=127.0.0.1 port=$bouncer_port user=postgres dbname=app", '-c', 'SELECT 1'))[0] == 0 });
+	wait_for('PgBouncer', sub { (run("$bin/psql", '-XAtq', '-d',
+		"host=127.0.0.1 port=$bouncer_port user=postgres dbname=app", '-c', 'SELECT 1'))[0] == 0 });
 }
 
 sub stop_pgbouncer
@@ -779,7 +841,8 @@ sub through_pooler
 sub paused
 {
 	my ($database) = (@_, 'app');
-	my $databases = run("$bin/psql", '-XAtq', '-d', "host=127.0.0.1 port=$bouncer_port user=postgres dbname=pgbouncer", '-c', 'SHOW DATABASES');
+	my $databases = run("$bin/psql", '-XAtq', '-d',
+		"host=127.0.0.1 port=$bouncer_port user=postgres dbname=pgbouncer", '-c', 'SHOW DATABASES');
 	my ($line) = grep { /^$database\|/ } split /\n/, $databases;
 	return (split /\|/, $line // '')[-2] // 'unknown';
 }
@@ -807,21 +870,27 @@ sub test_pgbouncer
 	start_pgbouncer($mode);
 	my $seen = done(act('router', $run, $epoch, 'pgbouncer.prepare', \%app), "$mode: prepare");
 	is("$seen->{pool_mode}{app} $seen->{file_writable} $seen->{file_matches}", "$mode 1 1", "$mode: what it finds");
-	is(act('router', $run, $epoch, 'pgbouncer.prepare', { endpoint => 'main', databases => { none => '' } })->{error}{code},
+	is(act('router', $run, $epoch, 'pgbouncer.prepare',
+			{ endpoint => 'main', databases => { none => '' } })->{error}{code},
 		'3D000', "$mode: an unknown database");
-	is(act('router', $run, $epoch, 'pgbouncer.prepare', { endpoint => 'x', databases => { app => '' } })->{error}{code},
+	is(act('router', $run, $epoch, 'pgbouncer.prepare',
+			{ endpoint => 'x', databases => { app => '' } })->{error}{code},
 		'42704', "$mode: an unknown pooler");
 
 	# a session that stays: in session mode PAUSE cannot return
-	my $pid = open(my $session, '|-', "$bin/psql", '-XAtqo', '/dev/null', '-d', "host=127.0.0.1 port=$bouncer_port user=postgres dbname=app") // die;
+	my $pid = open(my $session, '|-', "$bin/psql", '-XAtqo', '/dev/null', '-d',
+		"host=127.0.0.1 port=$bouncer_port user=postgres dbname=app") // die;
 	$session->autoflush(1);
 	print $session "SELECT 1;\n";
 	sleep 0.2;
-	my $pause = act('router', $run, $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 20000 }, step => 'pause', wait_ms => 500);
-	is($pause->{state}, $mode eq 'session' ? 'running' : 'succeeded', "$mode: PAUSE " . ($mode eq 'session' ? 'waits' : 'returns'));
+	my $pause = act('router', $run, $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 20000 }, step => 'pause',
+		wait_ms => 500);
+	is($pause->{state}, $mode eq 'session' ? 'running' : 'succeeded',
+		"$mode: PAUSE " . ($mode eq 'session' ? 'waits' : 'returns'));
 	is(paused(), '1', "$mode: paused");
 	my $start = time * 1000;
-	my $commit = done(act('router', $run, $epoch, 'pgbouncer.commit', { %app, host => '127.0.0.1', port => $port{$standby} }), "$mode: commit");
+	my $commit = done(act('router', $run, $epoch, 'pgbouncer.commit',
+		{ %app, host => '127.0.0.1', port => $port{$standby} }), "$mode: commit");
 	note(sprintf '%s: commit took %.1f ms', $mode, $commit->{resumed_ms} - $start);
 	(undef, $pause) = get('router', "/v1/jobs/$run/pause?wait_ms=2000");
 	is($pause->{state}, 'succeeded', "$mode: the commit ends the pause");
@@ -829,18 +898,22 @@ sub test_pgbouncer
 	is(through_pooler('SELECT pg_is_in_recovery()'), 't', "$mode: clients are at the new place");
 	my $file = read_file("$dir/router/databases.ini");
 	like($file, qr/^app = host=127.0.0.1 port=$port{$standby} dbname=postgres$/m, "$mode: the file says so");
-	like($file, qr/^other = host=127.0.0.1 port=$port{$primary} dbname=template1$/m, "$mode: and keeps other databases");
+	like($file, qr/^other = host=127.0.0.1 port=$port{$primary} dbname=template1$/m,
+		"$mode: and keeps other databases");
 	close $session;
 
-	my $late = done(act('router', $run, $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 20000 }, step => 'p2', wait_ms => 500),
+	my $late = done(act('router', $run, $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 20000 }, step => 'p2',
+			wait_ms => 500),
 		"$mode: a pause that comes after the commit");
 	ok($late->{note} && paused() eq '0', "$mode: does not pause");
 	$run .= '-back';
-	done(act('router', $run, $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 20000 }, step => 'p2', wait_ms => 500), "$mode: a pause");
+	done(act('router', $run, $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 20000 }, step => 'p2',
+		wait_ms => 500), "$mode: a pause");
 	is(paused(), '1', "$mode: paused again");
 	done(act('router', $run, $epoch, 'pgbouncer.release', \%app), "$mode: and its release");
 	is(paused(), '0', "$mode: resumed");
-	done(act('router', $run, $epoch, 'pgbouncer.commit', { %app, host => '127.0.0.1', port => $port{$primary} }), "$mode: back");
+	done(act('router', $run, $epoch, 'pgbouncer.commit', { %app, host => '127.0.0.1', port => $port{$primary} }),
+		"$mode: back");
 	is(through_pooler('SELECT pg_is_in_recovery()'), 'f', "$mode: clients are back");
 	stop_pgbouncer('INT');
 }
@@ -849,11 +922,13 @@ sub test_pause_ends
 {
 	my ($primary, $epoch) = @_;
 	start_pgbouncer('transaction');
-	done(act('router', 'end', $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 300 }, step => 'p1'), 'a pause for 300 ms');
+	done(act('router', 'end', $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 300 }, step => 'p1'),
+		'a pause for 300 ms');
 	is(paused(), '1', 'paused');
 	ok(wait_for('resume', sub { paused() eq '0' }, 10), 'a pause ends by itself');
 
-	done(act('router', 'end', $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 800 }, step => 'p2'), 'a pause for 800 ms');
+	done(act('router', 'end', $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 800 }, step => 'p2'),
+		'a pause for 800 ms');
 	stop_agent('router', 'KILL');
 	sleep 1;
 	is(paused(), '1', 'without its agent it stays paused');
@@ -862,33 +937,41 @@ sub test_pause_ends
 	is(join(' ', glob("$dir/router/state/pause/*")), '', 'and forgets the pause');
 
 	my %other = (endpoint => 'main', databases => { other => 'dbname=template1' });
-	done(act('router', 'two', $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 3000 }, step => 'p1'), 'one route of a run');
-	done(act('router', 'two', $epoch, 'pgbouncer.pause', { %other, resume_after_ms => 3000 }, step => 'p2'), 'and a second one');
+	done(act('router', 'two', $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 3000 }, step => 'p1'),
+		'one route of a run');
+	done(act('router', 'two', $epoch, 'pgbouncer.pause', { %other, resume_after_ms => 3000 }, step => 'p2'),
+		'and a second one');
 	is(paused() . paused('other'), '11', 'both are paused');
 	done(act('router', 'two', $epoch, 'pgbouncer.release', \%app), 'the first is released');
 	is(paused() . paused('other'), '01', 'the second stays paused');
 	ok(wait_for('resume', sub { paused('other') eq '0' }, 10), 'and keeps its end');
 
 	# (a disk that takes no mark: the next run's pause does not begin, and the guard of the one before stays)
-	done(act('router', 'three', $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 1500 }, step => 'p1'), 'a run that stays away');
+	done(act('router', 'three', $epoch, 'pgbouncer.pause', { %app, resume_after_ms => 1500 }, step => 'p1'),
+		'a run that stays away');
 	rename "$dir/router/state/pause", "$dir/router/state/pause.away" or die;
 	write_file("$dir/router/state/pause", '');
-	is(act('router', 'four', $epoch, 'pgbouncer.pause', { %other, resume_after_ms => 60000 }, step => 'p1')->{error}{code}, '58030',
+	is(act('router', 'four', $epoch, 'pgbouncer.pause', { %other, resume_after_ms => 60000 },
+			step => 'p1')->{error}{code}, '58030',
 		'a pause that cannot be noted');
 	is(paused('other'), '0', 'is none');
 	ok(wait_for('resume', sub { paused() eq '0' }, 10), 'the pause of before ends all the same');
 	unlink "$dir/router/state/pause" or die;
 	rename "$dir/router/state/pause.away", "$dir/router/state/pause" or die;
-	is(act('router', 'two', $epoch, 'pgbouncer.prepare', { endpoint => 'main', databases => { app => 'host=elsewhere' } })->{error}{code},
+	is(act('router', 'two', $epoch, 'pgbouncer.prepare',
+			{ endpoint => 'main', databases => { app => 'host=elsewhere' } })->{error}{code},
 		'22023', 'a route that leads elsewhere');
 
 	done(act('router', 'end', $epoch, 'pgbouncer.prepare', \%app), 'connections are open');
 	stop_pgbouncer('KILL');
-	is(act('router', 'end', $epoch, 'pgbouncer.commit', { %app, host => '127.0.0.1', port => $port{$primary}, timeout_ms => 300 })->{state},
+	is(act('router', 'end', $epoch, 'pgbouncer.commit',
+			{ %app, host => '127.0.0.1', port => $port{$primary}, timeout_ms => 300 })->{state},
 		'failed', 'a commit without PgBouncer fails');
 	start_pgbouncer('transaction');
-	done(act('router', 'end', $epoch, 'pgbouncer.commit', { %app, host => '127.0.0.1', port => $port{$primary} }), 'and works when it is back');
-	is(act('router', 'end', $epoch, 'pgbouncer.commit', { %app, host => "x\nauth_type=trust", port => 1 })->{error}{code},
+	done(act('router', 'end', $epoch, 'pgbouncer.commit', { %app, host => '127.0.0.1', port => $port{$primary} }),
+		'and works when it is back');
+	is(act('router', 'end', $epoch, 'pgbouncer.commit',
+			{ %app, host => "x\nauth_type=trust", port => 1 })->{error}{code},
 		'22023', 'a host that would break out of its line');
 	is(act('router', 'end', $epoch, 'pg.checkpoint')->{error}{code}, '55000', 'a router has no PostgreSQL');
 }
@@ -899,7 +982,8 @@ END
 	kill 'KILL', values %agent_pid, values %pooler_pid;
 	for my $name (keys %port)
 	{
-		system("$bin/pg_ctl -D '$dir/$name/data' -m immediate stop >/dev/null 2>&1") if defined $dir && -f "$dir/$name/data/postmaster.pid";
+		system("$bin/pg_ctl -D '$dir/$name/data' -m immediate stop >/dev/null 2>&1")
+			if defined $dir && -f "$dir/$name/data/postmaster.pid";
 	}
 	$? = $status;
 }

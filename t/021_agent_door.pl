@@ -68,7 +68,8 @@ sub wait_for
 sub start_agent
 {
 	my ($name, $listen, $more) = @_;
-	write_file("$dir/$name.ini", "[agent]\nnode = x\nlisten = $listen\nstate_dir = $dir/$name.state\ntoken_file = $dir/token\n$more");
+	write_file("$dir/$name.ini",
+		"[agent]\nnode = x\nlisten = $listen\nstate_dir = $dir/$name.state\ntoken_file = $dir/token\n$more");
 	my $pid = fork // die "fork: $!";
 	if ($pid == 0)
 	{
@@ -105,7 +106,11 @@ sub read_until
 	return $text;
 }
 
-sub request_text { my ($path, $key) = @_; return "GET $path HTTP/1.1\r\nHost: x\r\n" . (defined $key ? "Authorization: Bearer $key\r\n" : '') . "\r\n"; }
+sub request_text
+{
+	my ($path, $key) = @_;
+	return "GET $path HTTP/1.1\r\nHost: x\r\n" . (defined $key ? "Authorization: Bearer $key\r\n" : '') . "\r\n";
+}
 
 # On a new connection; the ms it took, undef when it was not answered.
 sub ping
@@ -114,7 +119,8 @@ sub ping
 	my $begin = time;
 	if ($name eq 'tls')
 	{
-		my $said = `curl -s -m 20 --cacert $dir/server.crt -o /dev/null -w '%{http_code} %{time_total}' -H 'Authorization: Bearer $token' https://localhost:$port{tls}/v1/ping`;
+		my $curl = "curl -s -m 20 --cacert $dir/server.crt -o /dev/null -w '%{http_code} %{time_total}'";
+		my $said = `$curl -H 'Authorization: Bearer $token' https://localhost:$port{tls}/v1/ping`;
 		return $said =~ /^200 ([\d.]+)/ ? $1 * 1000 : undef;
 	}
 	my $socket = open_socket($name) or return undef;
@@ -127,7 +133,12 @@ sub start_program { my $begin = time; system('/bin/true'); return (time - $begin
 
 sub median { my @sorted = sort { $a <=> $b } @_; return $sorted[@sorted / 2]; }
 
-sub be_quiet { my ($name) = @_; ping($name) for 1 .. 5; return median(map { ping($name) // die "no ping: " . read_file("$dir/$name.log") } 1 .. PINGS); }
+sub be_quiet
+{
+	my ($name) = @_;
+	ping($name) for 1 .. 5;
+	return median(map { ping($name) // die "no ping: " . read_file("$dir/$name.log") } 1 .. PINGS);
+}
 
 sub answers_quickly
 {
@@ -146,7 +157,8 @@ sub answers_quickly
 	is(scalar @answered, scalar @took, "$name, $what: each ping is answered");
 	my $median = @answered ? median(@answered) : 1e9;
 	cmp_ok($median, '<', SLOWER * ($quiet{$name} + median(@starts)), "$name, $what: as quickly as that may be");
-	note(sprintf '%s, %s: quiet %.2f ms, now %.2f ms, at most %.2f ms; a program starts in %.2f ms', $name, $what, $quiet{$name},
+	note(sprintf '%s, %s: quiet %.2f ms, now %.2f ms, at most %.2f ms; a program starts in %.2f ms', $name, $what,
+		$quiet{$name},
 		$median, @answered ? (sort { $b <=> $a } @answered)[0] : -1, median(@starts));
 }
 
@@ -294,7 +306,8 @@ sub test_slow
 {
 	my ($name) = @_;
 	my @slow = half_open($name, 'GET /', 80);
-	my @body = half_open($name, "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $token\r\nContent-Length: 60000\r\n\r\n", 5);
+	my @body = half_open($name,
+		"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $token\r\nContent-Length: 60000\r\n\r\n", 5);
 	is(scalar(grep { is_open($_) } @body), 5, "$name, slow bodies: are read");
 	my $tick = sub { is_open($_) and syswrite $_, 'x' for @slow, @body; };
 	$tick->();
@@ -302,7 +315,11 @@ sub test_slow
 	for (['heads', \@slow], ['bodies', \@body])
 	{
 		my ($what, $sockets) = @$_;
-		ok(wait_for("slow $what to be closed", sub { $tick->(); sleep 0.1; !grep { is_open($_) } @$sockets }, 120), "$name, slow $what: are closed in the end");
+		ok(wait_for("slow $what to be closed", sub {
+			$tick->();
+			sleep 0.1;
+			!grep { is_open($_) } @$sockets;
+		}, 120), "$name, slow $what: are closed in the end");
 	}
 	answers_quickly($name, 'after slow ones');
 }
@@ -310,12 +327,14 @@ sub test_slow
 # Bytes that a real client sends first, caught by a listener.
 sub client_hello
 {
-	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port_base + 2, Listen => 1, ReuseAddr => 1) or die "listen: $!";
+	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port_base + 2, Listen => 1,
+		ReuseAddr => 1) or die "listen: $!";
 	my $pid = fork // die;
 	if ($pid == 0)
 	{
 		open STDERR, '>', '/dev/null';
-		exec 'curl', '-s', '-m', 10, '-o', '/dev/null', '-k', 'https://localhost:' . ($port_base + 2) . '/' or POSIX::_exit(127);
+		exec 'curl', '-s', '-m', 10, '-o', '/dev/null', '-k', 'https://localhost:' . ($port_base + 2) . '/'
+			or POSIX::_exit(127);
 	}
 	my $socket = $listener->accept;
 	my $text = read_until($socket, qr/^.{100}/s, 10);
@@ -327,7 +346,8 @@ sub client_hello
 sub test_tls
 {
 	my $hello = client_hello();
-	for (['no handshake', ''], ['half a greeting', substr $hello, 0, 40], ['a greeting and no more', $hello], ['plain HTTP', request_text('/v1/ping', $token)])
+	for (['no handshake', ''], ['half a greeting', substr $hello, 0, 40], ['a greeting and no more', $hello],
+		['plain HTTP', request_text('/v1/ping', $token)])
 	{
 		my ($what, $text) = @$_;
 		my @open = half_open('tls', $text, STRANGERS);
@@ -345,22 +365,27 @@ sub test_tls
 sub test_known_stay
 {
 	my ($name) = @_;
-	my $job = encode_json({ run => 'door', step => "nap-$name", epoch => 0, wait_ms => 0, actions => [ { action => 'hook', params => { name => 'nap' } } ] });
+	my $job = encode_json({ run => 'door', step => "nap-$name", epoch => 0, wait_ms => 0,
+		actions => [ { action => 'hook', params => { name => 'nap' } } ] });
 	my @kept = map {
 		my $socket = open_socket($name);
 		syswrite $socket, request_text('/v1/ping', $token);
 		read_until($socket, qr/\}/, 20);
 		$socket
 	} 1 .. 10;
-	syswrite $kept[0], "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $token\r\nContent-Length: " . length($job) . "\r\n\r\n$job";
+	syswrite $kept[0], "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $token\r\nContent-Length: "
+		. length($job) . "\r\n\r\n$job";
 	like(read_until($kept[0], qr/\}\s*\z/, 20), qr/"running"/, "$name: a job");
 	syswrite $_, request_text("/v1/jobs/door/nap-$name?wait_ms=60000", $token) for @kept[1 .. 5];
 	my @open = half_open($name, '', STRANGERS);
 	answers_quickly($name, 'strangers besides long polls');
 	syswrite $_, request_text('/v1/ping', $token) for @kept[6 .. 9];
-	is(scalar(grep { read_until($_, qr/\}/, 20) =~ /200 OK/ } @kept[6 .. 9]), 4, "$name: connections between two requests are kept");
-	syswrite $kept[0], "POST /v1/jobs/door/nap-$name/cancel HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $token\r\nContent-Length: 0\r\n\r\n";
-	is(scalar(grep { read_until($_, qr/\}\s*\z/, 60) =~ /"cancelled"/ } @kept[1 .. 5]), 5, "$name: long polls get their answer");
+	is(scalar(grep { read_until($_, qr/\}/, 20) =~ /200 OK/ } @kept[6 .. 9]), 4,
+		"$name: connections between two requests are kept");
+	syswrite $kept[0], "POST /v1/jobs/door/nap-$name/cancel HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $token\r\n"
+		. "Content-Length: 0\r\n\r\n";
+	is(scalar(grep { read_until($_, qr/\}\s*\z/, 60) =~ /"cancelled"/ } @kept[1 .. 5]), 5,
+		"$name: long polls get their answer");
 }
 
 # Attack after attack, the second time costs no more than the first.
@@ -373,14 +398,16 @@ sub test_growth
 			half_open($name, $text, STRANGERS) for 1 .. 3;
 		}
 		ping($name);			# behind all of them in the queue
-		ok(wait_for('connections to end', sub { descriptors($name) <= $descriptors{$name} }), "$name: all connections end")
+		ok(wait_for('connections to end', sub { descriptors($name) <= $descriptors{$name} }),
+				"$name: all connections end")
 			or diag(descriptors($name) . " descriptors instead of $descriptors{$name}");
 	};
 	$round->();
 	my $memory = resident($name);
 	$round->() for 1 .. 3;
 	cmp_ok(threads($name), '<', 6, "$name: and their threads");
-	cmp_ok(resident($name), '<', $memory * 1.5, "$name: no memory grows") or diag("$memory kB, then " . resident($name));
+	cmp_ok(resident($name), '<', $memory * 1.5, "$name: no memory grows")
+		or diag("$memory kB, then " . resident($name));
 	note("$name: $memory kB after one round, " . resident($name) . ' kB after three more');
 	unlike(read_file("$dir/$name.log"), qr/\Q$token\E/, "$name: the log has no token");
 	cmp_ok(scalar(() = read_file("$dir/$name.log") =~ /\n/g), '<', 300, "$name: the log stays short");
@@ -403,7 +430,8 @@ start_agent('unix', "unix:$unix", $hooks);
 my $tls = system('curl --version >/dev/null 2>&1 && openssl version >/dev/null 2>&1') == 0;
 if ($tls)
 {
-	system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost " .
+	system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
+		. "-addext subjectAltName=DNS:localhost " .
 		"-keyout $dir/server.key -out $dir/server.crt 2>/dev/null") == 0 or die 'openssl';
 	start_agent('tls', "127.0.0.1:$port{tls}", "tls_cert = $dir/server.crt\ntls_key = $dir/server.key\n$hooks");
 }

@@ -50,9 +50,11 @@ sub shell { my ($command) = @_; my $out = `$command 2>&1`; die "$command: $out" 
 sub certificate
 {
 	my ($name, $days, @ext) = @_;
-	shell("openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=$name -keyout $dir/$name.key -out $dir/$name.csr");
+	shell("openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=$name "
+		. "-keyout $dir/$name.key -out $dir/$name.csr");
 	write_file("$dir/$name.ext", join "\n", 'subjectAltName=DNS:localhost', @ext, '');
-	shell("openssl x509 -req -in $dir/$name.csr -CA $dir/ca.crt -CAkey $dir/ca.key -CAcreateserial -days $days -extfile $dir/$name.ext -out $dir/$name.crt");
+	shell("openssl x509 -req -in $dir/$name.csr -CA $dir/ca.crt -CAkey $dir/ca.key -CAcreateserial -days $days "
+		. "-extfile $dir/$name.ext -out $dir/$name.crt");
 }
 
 my %good;
@@ -108,7 +110,8 @@ END
 {
 	my $status = $?;
 	kill 'KILL', $agent if $agent;
-	system("$bin/pg_ctl -D '$dir/data' -m immediate stop >/dev/null 2>&1") if defined $dir && -f "$dir/data/postmaster.pid";
+	system("$bin/pg_ctl -D '$dir/data' -m immediate stop >/dev/null 2>&1")
+		if defined $dir && -f "$dir/data/postmaster.pid";
 	$? = $status;
 }
 
@@ -118,7 +121,8 @@ sub set_up
 	write_file("$dir/token", "secret-token-of-this-test\n");
 	write_file("$dir/pass", "# comment\n*:*:*:other:secret\nlocal\\:host:*:replication:replicator:secret\n");
 	write_file("$dir/hooks/hook", "#!/bin/sh\n", 0700);
-	shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 400 -subj /CN=ca -keyout $dir/ca.key -out $dir/ca.crt");
+	shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 400 -subj /CN=ca "
+		. "-keyout $dir/ca.key -out $dir/ca.crt");
 	certificate('server', 400, 'extendedKeyUsage=serverAuth');
 	certificate('client', 400, 'extendedKeyUsage=clientAuth');
 	certificate('plain', 400);
@@ -130,9 +134,11 @@ sub set_up
 	shell("$bin/pg_ctl -D $dir/data -l $dir/logs/pg -w start >/dev/null");
 	%good = (
 		'agent.node' => 'dallas', 'agent.listen' => "127.0.0.1:$agent_port", 'agent.state_dir' => "$dir/state",
-		'agent.token_file' => "$dir/token", 'agent.tls_cert' => "$dir/server.crt", 'agent.tls_key' => "$dir/server.key",
+		'agent.token_file' => "$dir/token", 'agent.tls_cert' => "$dir/server.crt",
+		'agent.tls_key' => "$dir/server.key",
 		'agent.tls_client_ca' => "$dir/ca.crt", 'agent.tls_client_names' => 'client',
-		'postgresql.data' => "$dir/data", 'postgresql.bin' => $bin, 'postgresql.socket' => "$dir/run", 'postgresql.port' => $port,
+		'postgresql.data' => "$dir/data", 'postgresql.bin' => $bin, 'postgresql.socket' => "$dir/run",
+		'postgresql.port' => $port,
 		'postgresql.log' => "$dir/logs/pg", 'postgresql.replication' => "user=replicator passfile=$dir/pass",
 		'postgresql.rewind' => "user=other passfile=$dir/pass sslrootcert=$dir/ca.crt dbname=postgres");
 	$hooks = "greet = $dir/hooks/hook hello\n";
@@ -153,41 +159,57 @@ sub test_good
 
 sub test_files
 {
-	with_mode(0000, "$dir/server.key", sub { says('FAIL', 'tls_key .*Permission denied', 'a key that cannot be read') });
-	with_mode(0644, "$dir/server.key", sub { says('FAIL', 'tls_key .*readable by others', 'a key that others read') });
-	says('FAIL', 'tls_key .*not the key of the certificate', 'the key of another certificate', 'agent.tls_key' => "$dir/client.key");
+	with_mode(0000, "$dir/server.key",
+		sub { says('FAIL', 'tls_key .*Permission denied', 'a key that cannot be read') });
+	with_mode(0644, "$dir/server.key",
+		sub { says('FAIL', 'tls_key .*readable by others', 'a key that others read') });
+	says('FAIL', 'tls_key .*not the key of the certificate', 'the key of another certificate',
+		'agent.tls_key' => "$dir/client.key");
 	with_mode(0000, "$dir/server.crt", sub {
 		my ($rc, $out) = check();
 		like($out, qr/^FAIL tls_cert .*Permission denied/m, 'a certificate that cannot be read');
 		is($rc, 1, 'and it fails');
 	});
-	says('FAIL', 'tls_cert .*has expired', 'an expired certificate', map { ("agent.tls_$_->[0]" => "$dir/late.$_->[1]") } ['cert', 'crt'], ['key', 'key']);
-	says('warn', 'tls_cert .*expires in [45] days', 'a certificate that expires soon', map { ("agent.tls_$_->[0]" => "$dir/soon.$_->[1]") } ['cert', 'crt'], ['key', 'key']);
-	says('FAIL', 'tls_cert .*not for a server', "a client's certificate", map { ("agent.tls_$_->[0]" => "$dir/client.$_->[1]") } ['cert', 'crt'], ['key', 'key']);
+	says('FAIL', 'tls_cert .*has expired', 'an expired certificate',
+		map { ("agent.tls_$_->[0]" => "$dir/late.$_->[1]") } ['cert', 'crt'], ['key', 'key']);
+	says('warn', 'tls_cert .*expires in [45] days', 'a certificate that expires soon',
+		map { ("agent.tls_$_->[0]" => "$dir/soon.$_->[1]") } ['cert', 'crt'], ['key', 'key']);
+	says('FAIL', 'tls_cert .*not for a server', "a client's certificate",
+		map { ("agent.tls_$_->[0]" => "$dir/client.$_->[1]") } ['cert', 'crt'], ['key', 'key']);
 	says('warn', 'tls_client_names is not set', 'no names', 'agent.tls_client_names' => undef);
 	says('warn', 'does not say that it is for a server', 'a certificate without a usage',
-		'agent.tls_client_names' => undef, map { ("agent.tls_$_->[0]" => "$dir/plain.$_->[1]") } ['cert', 'crt'], ['key', 'key']);
+		'agent.tls_client_names' => undef, map { ("agent.tls_$_->[0]" => "$dir/plain.$_->[1]") } ['cert', 'crt'],
+		['key', 'key']);
 	says('FAIL', 'tls_client_ca .*No such file', 'no CA', 'agent.tls_client_ca' => "$dir/none");
-	says('FAIL', 'tls_client_ca .*holds no certificate', 'a CA file without one', 'agent.tls_client_ca' => "$dir/ca.key");
+	says('FAIL', 'tls_client_ca .*holds no certificate', 'a CA file without one',
+		'agent.tls_client_ca' => "$dir/ca.key");
 	with_mode(0000, "$dir/ca.crt", sub { says('FAIL', 'tls_client_ca .*Permission denied', 'a CA that cannot be read',
 		'postgresql.rewind' => 'user=other dbname=postgres') });
-	with_mode(0000, "$dir/token", sub { says('FAIL', 'configuration .*token file .*Permission denied', 'a token that cannot be read') });
-	with_mode(0640, "$dir/token", sub { says('FAIL', 'configuration .*token file .*0600', 'a token that others read') });
+	with_mode(0000, "$dir/token",
+		sub { says('FAIL', 'configuration .*token file .*Permission denied', 'a token that cannot be read') });
+	with_mode(0640, "$dir/token",
+		sub { says('FAIL', 'configuration .*token file .*0600', 'a token that others read') });
 }
 
 sub test_connection_strings
 {
-	says('FAIL', 'passfile .*No such file', 'no password file', 'postgresql.replication' => "user=replicator passfile=$dir/none");
-	with_mode(0644, "$dir/pass", sub { says('FAIL', 'passfile .*0600', 'a password file that libpq ignores', 'postgresql.rewind' => 'dbname=postgres') });
-	with_mode(0000, "$dir/pass", sub { says('FAIL', 'passfile .*Permission denied', 'a password file that cannot be read',
+	says('FAIL', 'passfile .*No such file', 'no password file',
+		'postgresql.replication' => "user=replicator passfile=$dir/none");
+	with_mode(0644, "$dir/pass", sub { says('FAIL', 'passfile .*0600', 'a password file that libpq ignores',
 		'postgresql.rewind' => 'dbname=postgres') });
-	says('FAIL', 'passfile .*entry for user nobody', 'a password file without an entry', 'postgresql.replication' => "user=nobody passfile=$dir/pass");
-	says('FAIL', 'sslrootcert .*No such file', 'no certificate of a CA', 'postgresql.rewind' => "user=other sslrootcert=$dir/none dbname=postgres");
+	with_mode(0000, "$dir/pass",
+		sub { says('FAIL', 'passfile .*Permission denied', 'a password file that cannot be read',
+		'postgresql.rewind' => 'dbname=postgres') });
+	says('FAIL', 'passfile .*entry for user nobody', 'a password file without an entry',
+		'postgresql.replication' => "user=nobody passfile=$dir/pass");
+	says('FAIL', 'sslrootcert .*No such file', 'no certificate of a CA',
+		'postgresql.rewind' => "user=other sslrootcert=$dir/none dbname=postgres");
 }
 
 sub test_state
 {
-	with_mode(0500, "$dir/state", sub { says('FAIL', 'state_dir .*can be written: Permission denied', 'a state_dir that cannot be written') });
+	with_mode(0500, "$dir/state",
+		sub { says('FAIL', 'state_dir .*can be written: Permission denied', 'a state_dir that cannot be written') });
 	with_mode(0777, "$dir/state", sub { says('FAIL', 'state_dir .*owner alone', 'a state_dir that others write') });
 	says('FAIL', 'state_dir .*is a folder', 'a state_dir that is a file', 'agent.state_dir' => "$dir/token");
 	says('ok', 'state_dir .*can be made', 'a state_dir that will be made', 'agent.state_dir' => "$dir/new");
@@ -211,8 +233,10 @@ sub test_server
 	is($rc, 1, 'a wrong bin');
 	like($out, qr/^FAIL program $dir\/$_: /m, "names $_") for qw(pg_ctl pg_rewind postgres);
 	says('FAIL', 'log .*can be written', 'a log that cannot be written', 'postgresql.log' => '/proc/log');
-	says('FAIL', 'user nobody is a superuser|connection to PostgreSQL', 'a user that does not exist', 'postgresql.superuser' => 'nobody');
-	says('FAIL', 'control = pg_ctlcluster: there is no cluster 15/none', 'no cluster', 'postgresql.control' => 'pg_ctlcluster', 'postgresql.cluster' => '15/none')
+	says('FAIL', 'user nobody is a superuser|connection to PostgreSQL', 'a user that does not exist',
+		'postgresql.superuser' => 'nobody');
+	says('FAIL', 'control = pg_ctlcluster: there is no cluster 15/none', 'no cluster',
+			'postgresql.control' => 'pg_ctlcluster', 'postgresql.cluster' => '15/none')
 		if -x '/usr/bin/pg_ctlcluster';
 	says('warn', 'control = command: not proved', 'commands', 'postgresql.control' => 'command',
 		'postgresql.start_command' => '/bin/true', 'postgresql.stop_command' => '/bin/true');
@@ -221,13 +245,15 @@ sub test_server
 	SKIP:
 	{
 		skip 'systemd runs here, or is not installed', 1 if $systemd || !-x '/usr/bin/systemctl';
-		says('FAIL', 'control = systemctl: systemd does not run here', 'systemctl without systemd', 'postgresql.control' => 'systemctl', 'postgresql.unit' => 'x');
+		says('FAIL', 'control = systemctl: systemd does not run here', 'systemctl without systemd',
+			'postgresql.control' => 'systemctl', 'postgresql.unit' => 'x');
 	}
 }
 
 sub test_listen
 {
-	my $other = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $agent_port, Listen => 1, ReuseAddr => 1) or die "listen: $!";
+	my $other = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $agent_port, Listen => 1, ReuseAddr => 1)
+		or die "listen: $!";
 	says('FAIL', 'listen 127.0.0.1:\d+: Address already in use', 'an address that another program has');
 	close $other;
 	write_file("$dir/agent.ini", config());
@@ -243,14 +269,16 @@ sub test_listen
 	kill 'TERM', $agent;
 	waitpid $agent, 0;
 	undef $agent;
-	says('FAIL', 'listen 192.0.2.1:\d+: Cannot assign', 'an address of another host', 'agent.listen' => "192.0.2.1:$agent_port");
+	says('FAIL', 'listen 192.0.2.1:\d+: Cannot assign', 'an address of another host',
+		'agent.listen' => "192.0.2.1:$agent_port");
 }
 
 sub test_stopped
 {
 	shell("$bin/pg_ctl -D $dir/data -m immediate stop");
 	my ($rc, $out) = check();
-	like($out, qr/^warn control = pg_ctl: not proved .*does not run/m, 'a server that is down: its control is not proved');
+	like($out, qr/^warn control = pg_ctl: not proved .*does not run/m,
+		'a server that is down: its control is not proved');
 	like($out, qr/^FAIL connection/m, 'and it does not answer');
 	is($rc, 1, 'which is a failure');
 }

@@ -11,7 +11,8 @@ use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-plan skip_all => 'no curl or openssl' if system('curl --version >/dev/null 2>&1 && openssl version >/dev/null 2>&1') != 0;
+plan skip_all => 'no curl or openssl'
+	if system('curl --version >/dev/null 2>&1 && openssl version >/dev/null 2>&1') != 0;
 
 my $lab = Lab->up(fast => 1, poolers => 0);
 my $dir = $lab->dir . '/tls';
@@ -22,7 +23,14 @@ my $ini;
 my $pid;
 
 sub read_file { my ($path) = @_; open my $file, '<', $path or return ''; local $/; return <$file> // ''; }
-sub write_file { my ($path, $text) = @_; open my $file, '>', $path or die "$path: $!"; print $file $text; close $file; }
+
+sub write_file
+{
+	my ($path, $text) = @_;
+	open my $file, '>', $path or die "$path: $!";
+	print $file $text;
+	close $file;
+}
 
 sub shell { my ($command) = @_; my $out = `$command 2>&1`; die "$command: $out" if $?; return $out; }
 
@@ -32,12 +40,15 @@ sub certificate
 	my ($name, %option) = @_;
 	my $ca = $option{ca} // 'ca';
 	my $key = $option{key} // $name;
-	shell("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out $dir/$key.key") unless -e "$dir/$key.key";
+	shell("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out $dir/$key.key")
+		unless -e "$dir/$key.key";
 	shell("openssl req -new -key $dir/$key.key -subj '/CN=" . ($option{cn} // $name) . "' -out $dir/$name.csr");
 	write_file("$dir/$name.ext", join "\n", @{ $option{ext} // [] }, '');
 	my $days = $option{days} // 2;
-	shell($ca eq 'self' ? "openssl x509 -req -in $dir/$name.csr -signkey $dir/$key.key -days $days -extfile $dir/$name.ext -out $dir/$name.crt"
-		: "openssl x509 -req -in $dir/$name.csr -CA $dir/$ca.crt -CAkey $dir/$ca.key -CAcreateserial -days $days -extfile $dir/$name.ext -out $dir/$name.crt");
+	shell($ca eq 'self' ? "openssl x509 -req -in $dir/$name.csr -signkey $dir/$key.key -days $days "
+			. "-extfile $dir/$name.ext -out $dir/$name.crt"
+		: "openssl x509 -req -in $dir/$name.csr -CA $dir/$ca.crt -CAkey $dir/$ca.key -CAcreateserial -days $days "
+			. "-extfile $dir/$name.ext -out $dir/$name.crt");
 	return;
 }
 
@@ -52,9 +63,11 @@ sub start
 	{
 		open STDIN, '<', '/dev/null';
 		open STDERR, '>>', "$folder/tls.log";
-		exec +($> == 0 ? qw(setpriv --reuid postgres --regid postgres --init-groups) : ()), $agent, '--config', "$folder/tls.ini" or POSIX::_exit(127);
+		exec +($> == 0 ? qw(setpriv --reuid postgres --regid postgres --init-groups) : ()), $agent, '--config',
+			"$folder/tls.ini" or POSIX::_exit(127);
 	}
-	$lab->until_true('the agent to listen', sub { substr(read_file("$folder/tls.log"), $log // 0) =~ /listens on/ }, 60);
+	$lab->until_true('the agent to listen',
+		sub { substr(read_file("$folder/tls.log"), $log // 0) =~ /listens on/ }, 60);
 	return substr read_file("$folder/tls.log"), $log // 0;
 }
 
@@ -101,7 +114,8 @@ sub make_certificates
 	my $san = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
 	certificate('server', ext => [$san, 'extendedKeyUsage=serverAuth']);
 	certificate('server-any', cn => 'server', key => 'server', ext => [$san]);
-	certificate('server-both', cn => 'server', key => 'server', ext => [$san, 'extendedKeyUsage=serverAuth,clientAuth']);
+	certificate('server-both', cn => 'server', key => 'server',
+		ext => [$san, 'extendedKeyUsage=serverAuth,clientAuth']);
 	certificate('server-again', key => 'server', ext => ['extendedKeyUsage=clientAuth']);
 	certificate('server-elsewhere', ext => ['subjectAltName=DNS:elsewhere', 'extendedKeyUsage=serverAuth']);
 	certificate('server-late', cn => 'server', ext => [$san, 'extendedKeyUsage=serverAuth'], days => 0);
@@ -114,9 +128,12 @@ sub make_certificates
 	certificate('late', ext => ['extendedKeyUsage=clientAuth'], days => 0);
 	certificate('foreign', ca => 'other-ca', ext => ['extendedKeyUsage=clientAuth']);
 	certificate('alone', ca => 'self', ext => ['extendedKeyUsage=clientAuth']);
-	certificate('named', cn => 'ops', ext => ['subjectAltName=DNS:ctl.example.com,DNS:other', 'extendedKeyUsage=clientAuth']);
-	certificate('address', cn => 'x', ext => ['subjectAltName=email:ctl@example.com,IP:10.0.0.1', 'extendedKeyUsage=clientAuth']);
-	certificate('longer', cn => 'client.evil', ext => ['subjectAltName=DNS:ctl.example.com.evil,DNS:*.example.com', 'extendedKeyUsage=clientAuth']);
+	certificate('named', cn => 'ops',
+		ext => ['subjectAltName=DNS:ctl.example.com,DNS:other', 'extendedKeyUsage=clientAuth']);
+	certificate('address', cn => 'x',
+		ext => ['subjectAltName=email:ctl@example.com,IP:10.0.0.1', 'extendedKeyUsage=clientAuth']);
+	certificate('longer', cn => 'client.evil',
+		ext => ['subjectAltName=DNS:ctl.example.com.evil,DNS:*.example.com', 'extendedKeyUsage=clientAuth']);
 	write_file("$dir/token", "a-token-of-this-test\n");
 	write_file("$dir/wrong-token", "another-token-of-this-test\n");
 	shell("chmod 600 $dir/*.key $dir/*token");
@@ -131,7 +148,8 @@ sub test_clients
 {
 	my @tls = ("tls_cert = $dir/server.crt", "tls_key = $dir/server.key", "tls_client_ca = $dir/ca.crt");
 	my $log = start(@tls);
-	like($log, qr/may control this agent; "tls_client_names" names those/, 'without names, the log says who may control');
+	like($log, qr/may control this agent; "tls_client_names" names those/,
+		'without names, the log says who may control');
 	unlike($log, qr/like the agent's own/, 'the own certificate is for servers');
 	my ($status, $message) = ask();
 	is("$status $message", '401 no certificate', 'refused: nothing');
@@ -166,7 +184,8 @@ sub test_clients
 
 	start(@tls, "token_file = $dir/token");
 	is((ask("-H 'Authorization: Bearer a-token-of-this-test'"))[0], 200, 'a token will do as well');
-	is((ask("-H 'Authorization: Bearer a-token-of-this-test' --cert $dir/foreign.crt --key $dir/foreign.key"))[0], 200, 'whatever the certificate');
+	is((ask("-H 'Authorization: Bearer a-token-of-this-test' --cert $dir/foreign.crt --key $dir/foreign.key"))[0],
+		200, 'whatever the certificate');
 	($status, $message) = ask("-H 'Authorization: Bearer x' --cert $dir/foreign.crt --key $dir/foreign.key");
 	like("$status $message", qr/^401 no or wrong token, and the certificate is not of/, 'neither will do');
 }
@@ -174,7 +193,8 @@ sub test_clients
 # The certificate is renewed and the agent reads it again, without a restart.
 sub test_renewal
 {
-	my $shown = sub { return `echo | openssl s_client -connect 127.0.0.1:$port 2>/dev/null | openssl x509 -noout -serial`; };
+	my $shown =
+		sub { return `echo | openssl s_client -connect 127.0.0.1:$port 2>/dev/null | openssl x509 -noout -serial`; };
 	shell("cp $dir/server.crt $dir/renewed.crt; cp $dir/server.key $dir/renewed.key; chmod 600 $dir/renewed.key");
 	shell("chown postgres: $dir/renewed.*") if $> == 0;
 	start("tls_cert = $dir/renewed.crt", "tls_key = $dir/renewed.key", "token_file = $dir/token");
@@ -185,7 +205,8 @@ sub test_renewal
 	shell("cp $dir/other-server.crt $dir/renewed.crt");
 	kill 'HUP', $pid;
 	$lab->until_true('the agent to refuse', sub { substr(read_file("$folder/tls.log"), $log) =~ /reloaded/ });
-	like(substr(read_file("$folder/tls.log"), $log), qr/not reloaded: .*not the key of the certificate/, 'one that does not fit its key is refused');
+	like(substr(read_file("$folder/tls.log"), $log), qr/not reloaded: .*not the key of the certificate/,
+		'one that does not fit its key is refused');
 	is($shown->(), $serial, 'and the old one is still shown');
 	shell("cp $dir/other-server.key $dir/renewed.key");
 	kill 'HUP', $pid;
@@ -194,7 +215,8 @@ sub test_renewal
 	$log = -s "$folder/tls.log";
 	write_file("$folder/tls.ini", read_file("$folder/tls.ini") =~ s/^tls_.*\n//mgr);
 	kill 'HUP', $pid;
-	$lab->until_true('the agent to refuse', sub { substr(read_file("$folder/tls.log"), $log) =~ /not reloaded: TLS needs a restart/ });
+	$lab->until_true('the agent to refuse',
+		sub { substr(read_file("$folder/tls.log"), $log) =~ /not reloaded: TLS needs a restart/ });
 	pass('TLS cannot be switched off by a reload');
 }
 
@@ -205,7 +227,8 @@ my %setting = map { $_ => undef } qw(agent_ca_file agent_cert_file agent_key_fil
 sub set_worker
 {
 	my %wanted = ((map { $_ => undef } keys %setting), @_);
-	$lab->set('chicago', "pingpong.$_", $wanted{$_} // '') for grep { ($wanted{$_} // '') ne ($setting{$_} // 'unknown') } sort keys %wanted;
+	$lab->set('chicago', "pingpong.$_", $wanted{$_} // '')
+		for grep { ($wanted{$_} // '') ne ($setting{$_} // 'unknown') } sort keys %wanted;
 	%setting = %wanted;
 	return;
 }
@@ -213,13 +236,15 @@ sub set_worker
 sub said
 {
 	my ($pattern, $what, $url) = @_;
-	$lab->sql('chicago', "UPDATE pingpong.node SET agent_url = '" . ($url // "https://localhost:$port") . "' WHERE name = 'dallas'");
+	$lab->sql('chicago',
+		"UPDATE pingpong.node SET agent_url = '" . ($url // "https://localhost:$port") . "' WHERE name = 'dallas'");
 	my $error = '';
 	my $limit = time + 30;		# the worker reads its settings when it comes to it
 	until ($error =~ $pattern || time > $limit)
 	{
 		$lab->try_sql('chicago', "SELECT count(*) FROM pingpong.preflight('dallas')");
-		$error = $lab->sql('chicago', "SELECT coalesce(error, 'no error') FROM pingpong.node_fact WHERE node = 'dallas'");
+		$error = $lab->sql('chicago',
+			"SELECT coalesce(error, 'no error') FROM pingpong.node_fact WHERE node = 'dallas'");
 	}
 	like($error, $pattern, "the worker says: $what") or diag(read_file("$folder/tls.log") =~ /(.{0,500})\z/s);
 	unlike($error, qr/a-token-of|another-token|\n/, 'in one line, without a secret');
@@ -254,13 +279,15 @@ sub test_worker
 	start("tls_cert = $dir/server-late.crt", "tls_key = $dir/server-late.key", "token_file = $dir/token");
 	said(qr/^the agent's certificate has expired: /, 'expired');
 	start("tls_cert = $dir/client.crt", "tls_key = $dir/client.key", "token_file = $dir/token");
-	said(qr/^the agent's certificate is (not for a server|not accepted|for another name).*: /, "a client's certificate");
+	said(qr/^the agent's certificate is (not for a server|not accepted|for another name).*: /,
+		"a client's certificate");
 
 	start(@with_ca);
 	set_worker(%ca, agent_cert_file => "$dir/client.crt", agent_key_file => "$dir/client.key");
 	said(qr/^no error$/, 'nothing with a certificate');
 	set_worker(%ca, agent_cert_file => "$dir/other-server.crt", agent_key_file => "$dir/other-server.key");
-	said(qr/^the agent refuses our certificate \(401\): the certificate is not for client authentication$/, "a server's certificate as ours");
+	said(qr/^the agent refuses our certificate \(401\): the certificate is not for client authentication$/,
+		"a server's certificate as ours");
 	set_worker(%ca, agent_cert_file => "$dir/client.crt", agent_key_file => "$dir/other-server.key");
 	start(@with_ca);			# a connection that is there stays as good as it was
 	said(qr/^the certificate of "pingpong.agent_cert_file" or its key cannot be used: /, 'a key that does not fit');

@@ -1,5 +1,5 @@
-# Requests that no worker would send: whatever comes, the agent answers in JSON with an SQLSTATE, or not at all, and lives.
-# PINGPONG_SEED repeats a run, PINGPONG_ROUNDS makes it longer.
+# Requests that no worker would send: whatever comes, the agent answers in JSON with an SQLSTATE, or not at all, and
+# lives. PINGPONG_SEED repeats a run, PINGPONG_ROUNDS makes it longer.
 use strict;
 use warnings;
 
@@ -33,7 +33,15 @@ $SIG{PIPE} = 'IGNORE';
 srand $seed;
 note("PINGPONG_SEED=$seed");
 
-sub write_file { my ($path, $text) = @_; open my $file, '>', $path or die "$path: $!"; print $file $text; close $file; chmod 0600, $path; }
+sub write_file
+{
+	my ($path, $text) = @_;
+	open my $file, '>', $path or die "$path: $!";
+	print $file $text;
+	close $file;
+	chmod 0600, $path;
+}
+
 sub read_file { my ($path) = @_; open my $file, '<', $path or return ''; local $/; return <$file> // ''; }
 sub one_of { return $_[ rand @_ ]; }
 
@@ -90,7 +98,8 @@ sub talk
 sub request
 {
 	my ($method, $path, $body, @headers) = @_;
-	return talk(join("\r\n", "$method $path HTTP/1.1", 'Host: x', "Authorization: Bearer $token", 'Connection: close', @headers,
+	return talk(join("\r\n", "$method $path HTTP/1.1", 'Host: x', "Authorization: Bearer $token",
+		'Connection: close', @headers,
 		defined $body ? 'Content-Length: ' . length $body : (), '', '') . ($body // ''), 20);
 }
 
@@ -102,11 +111,13 @@ my %good = (
 	'pg.setting' => { name => 'wal_writer_delay', value => '10s', restore => JSON::PP::true },
 	'slot.ensure' => { slots => ['pingpong_a'] }, 'slot.drop' => { slots => ['pingpong_a'] },
 	'token.arm' => { ttl_ms => 60000, system_identifier => '1' }, 'token.burn' => {},
-	'pg.promote' => { seal_lsn => '0/1', timeout_ms => 100, timeline => { steps => [ { ordinal => 1 } ], hold_ms => 3 } },
+	'pg.promote' => { seal_lsn => '0/1', timeout_ms => 100,
+		timeline => { steps => [ { ordinal => 1 } ], hold_ms => 3 } },
 	'pg.follow' => { host => '127.0.0.1', port => 1, slot => 'a', name => 'x', timeout_ms => 100 },
 	'pgbouncer.prepare' => { endpoint => 'main', databases => { app => '' } },
 	'pgbouncer.pause' => { endpoint => 'main', databases => { app => '' }, resume_after_ms => 100 },
-	'pgbouncer.commit' => { endpoint => 'main', databases => { app => '' }, host => '127.0.0.1', port => 1, timeout_ms => 100 },
+	'pgbouncer.commit' => { endpoint => 'main', databases => { app => '' }, host => '127.0.0.1', port => 1,
+		timeout_ms => 100 },
 	'pgbouncer.release' => { endpoint => 'main', databases => { app => '' }, timeout_ms => 100 },
 	'hook' => { name => 'greet', args => ['a'] });
 
@@ -119,10 +130,12 @@ sub odd
 	return one_of(0, -1, 2**31, 9223372036854775807, -9223372036854775807, 65536) if $kind == 2;
 	return one_of(1e300, -0.5, 1e-300) if $kind == 3;
 	return one_of('x' x 101, 'x' x 20000, '1' x 400, '') if $kind == 4;
-	return one_of("\0a", "\n[pgbouncer]\nadmin_users=x", "'; DROP TABLE x; --", '%s%n%s', '../../etc/passwd', "\x{202e}\x{1f600}", '\\') if $kind == 5;
+	return one_of("\0a", "\n[pgbouncer]\nadmin_users=x", "'; DROP TABLE x; --", '%s%n%s', '../../etc/passwd',
+		"\x{202e}\x{1f600}", '\\') if $kind == 5;
 	return one_of('0/0', 'FFFFFFFF/FFFFFFFF', 'G/1', '127.0.0.1', 'main', 'app') if $kind == 6;
 	return [ map { odd($depth + 1) } 1 .. rand 4 ] if $kind == 7 && $depth < 4;
-	return { map { one_of(qw(host port slots databases name x), '') => odd($depth + 1) } 1 .. rand 4 } if $kind == 8 && $depth < 4;
+	return { map { one_of(qw(host port slots databases name x), '') => odd($depth + 1) } 1 .. rand 4 }
+		if $kind == 8 && $depth < 4;
 	return [ ('a') x 300 ] if $kind == 9;
 	return int rand 100000;
 }
@@ -140,14 +153,16 @@ sub spoil
 		return \%copy;
 	}
 	# one in it is spoilt, or all of it is there many times; not both, or it would grow without end
-	return rand() < 0.3 ? [ (@$value) x 40 ] : [ map { rand() < 0.5 ? spoil($_) : $_ } @$value ] if ref $value eq 'ARRAY' && @$value && @$value < 5;
+	return rand() < 0.3 ? [ (@$value) x 40 ] : [ map { rand() < 0.5 ? spoil($_) : $_ } @$value ]
+		if ref $value eq 'ARRAY' && @$value && @$value < 5;
 	return odd(0);
 }
 
 sub job
 {
 	my $action = one_of(sort keys %good);
-	my $job = { run => 'fuzz', step => 's' . ++$number, epoch => 0, wait_ms => one_of(0, 500), actions => [ { action => $action, params => spoil($good{$action}) } ] };
+	my $job = { run => 'fuzz', step => 's' . ++$number, epoch => 0, wait_ms => one_of(0, 500),
+		actions => [ { action => $action, params => spoil($good{$action}) } ] };
 	$job = spoil($job) if rand() < 0.3;
 	# that a long wait is long is not what is tested
 	$job->{wait_ms} = 1000 if ref $job eq 'HASH' && !ref $job->{wait_ms} && ($job->{wait_ms} // '') =~ /^\d{4,}$/;
@@ -158,24 +173,32 @@ sub job
 
 sub path
 {
-	my $path = one_of('/v1/jobs/', '/v1/ping', '/v1/jobs', '/v1/', '') . join '', map { one_of('%00', '%2e', '..', '/', 'a', '%ff', '?wait_ms=',
+	my $path = one_of('/v1/jobs/', '/v1/ping', '/v1/jobs', '/v1/', '') . join '',
+		map { one_of('%00', '%2e', '..', '/', 'a', '%ff', '?wait_ms=',
 		'99999999999999999999', '-1', '#', '%', "\x7f", '&&=', '*', '/cancel') } 1 .. rand 12;
-	return request(one_of(qw(GET POST PUT DELETE HEAD OPTIONS TRACE), 'x' x 300), $path || '/', one_of(undef, '', '{}'));
+	return request(one_of(qw(GET POST PUT DELETE HEAD OPTIONS TRACE), 'x' x 300), $path || '/',
+		one_of(undef, '', '{}'));
 }
 
 sub document
 {
-	return request('POST', '/v1/jobs', one_of('[' x 60000, '{"a":' x 10000, '"' . '\\u0000' x 9000 . '"', '1e99999', '-', '{"run":"a","run":"b"}',
-		"\xef\xbb\xbf{}", '{"run":"\\ud800"}', '{"epoch":' . '9' x 5000 . '}', 'nul', "\0" x 1000, '{"run":"' . "\xff\xfe" . '"}'));
+	return request('POST', '/v1/jobs',
+		one_of('[' x 60000, '{"a":' x 10000, '"' . '\\u0000' x 9000 . '"', '1e99999', '-', '{"run":"a","run":"b"}',
+		"\xef\xbb\xbf{}", '{"run":"\\ud800"}', '{"epoch":' . '9' x 5000 . '}', 'nul', "\0" x 1000,
+		'{"run":"' . "\xff\xfe" . '"}'));
 }
 
 sub header
 {
-	my $header = one_of('Content-Length: -1', 'Content-Length: 99999999999999999999', "Content-Length: 1\r\nContent-Length: 2",
-		'Transfer-Encoding: chunked', "Transfer-Encoding: chunked\r\nContent-Length: 3", 'Authorization:', 'Authorization: Basic x',
-		'Authorization: Bearer ' . 'x' x 8000, 'Expect: 100-continue', "X: \0\0", "Connection: upgrade\r\nUpgrade: websocket", ' folded', 'X: ' . 'a=b;' x 3000);
+	my $header = one_of('Content-Length: -1', 'Content-Length: 99999999999999999999',
+		"Content-Length: 1\r\nContent-Length: 2",
+		'Transfer-Encoding: chunked', "Transfer-Encoding: chunked\r\nContent-Length: 3", 'Authorization:',
+		'Authorization: Basic x',
+		'Authorization: Bearer ' . 'x' x 8000, 'Expect: 100-continue', "X: \0\0",
+		"Connection: upgrade\r\nUpgrade: websocket", ' folded', 'X: ' . 'a=b;' x 3000);
 	my $body = one_of('', "5\r\nhello\r\n0\r\n\r\n", "ffffffffffffffff\r\n", "-5\r\n", "0\r\n\r\n", '{"run":');
-	return talk("POST /v1/jobs HTTP/1." . one_of(0, 1, 2, 'x') . "\r\nHost: x\r\nAuthorization: Bearer $token\r\n$header\r\n\r\n$body", 0.3, 1);
+	return talk("POST /v1/jobs HTTP/1." . one_of(0, 1, 2, 'x')
+		. "\r\nHost: x\r\nAuthorization: Bearer $token\r\n$header\r\n\r\n$body", 0.3, 1);
 }
 
 sub noise { return talk(join('', map { chr int rand 256 } 1 .. rand 2000), 0.2, 1); }
@@ -190,9 +213,11 @@ sub fault
 	return if $body eq '' || $body =~ /<html>/;	# to a HEAD, and the library's own refusals of what is not HTTP
 	my $json = eval { decode_json($body) } // return "not JSON: $answer";
 	my $error = $json->{error};
-	return "status $status without an SQLSTATE: $body" if $status >= 400 && ($error->{code} // '') !~ /\A[0-9A-Z]{5}\z/;
+	return "status $status without an SQLSTATE: $body"
+		if $status >= 400 && ($error->{code} // '') !~ /\A[0-9A-Z]{5}\z/;
 	return "an internal error: $body" if $status >= 500 || ($error->{code} // '') eq 'XX000';
-	return "a failed job without an SQLSTATE: $body" if ($json->{state} // '') eq 'failed' && ($error->{code} // '') !~ /\A[0-9A-Z]{5}\z/;
+	return "a failed job without an SQLSTATE: $body"
+		if ($json->{state} // '') eq 'failed' && ($error->{code} // '') !~ /\A[0-9A-Z]{5}\z/;
 	return;
 }
 
@@ -204,7 +229,8 @@ END
 }
 
 start_agent();
-my @ways = (([ \&job, 'a job' ]) x 6, [ \&path, 'a path' ], [ \&document, 'a document' ], [ \&header, 'a header' ], [ \&noise, 'noise' ]);
+my @ways = (([ \&job, 'a job' ]) x 6, [ \&path, 'a path' ], [ \&document, 'a document' ], [ \&header, 'a header' ],
+	[ \&noise, 'noise' ]);
 my %faults;
 for my $round (1 .. $rounds)
 {
@@ -212,7 +238,8 @@ for my $round (1 .. $rounds)
 	my $fault = fault($way->());
 	push @{ $faults{$what} }, "round $round: " . substr $fault, 0, 500 if defined $fault;
 }
-is(scalar @{ $faults{$_} // [] }, 0, "$_: answered in JSON with an SQLSTATE, or not at all") or diag(join "\n", @{ $faults{$_} }[ 0 .. 2 ])
+is(scalar @{ $faults{$_} // [] }, 0, "$_: answered in JSON with an SQLSTATE, or not at all")
+	or diag(join "\n", @{ $faults{$_} }[ 0 .. 2 ])
 	for 'a job', 'a path', 'a document', 'a header', 'noise';
 note(join ', ', map { "$_: $seen{$_}" } sort keys %seen);
 cmp_ok($seen{$_} // 0, '>', 0, "some were answered with $_") for 200, 400, 404;

@@ -1,6 +1,6 @@
-# Jobs of several actions: each has its state, result and error; what was done is undone backwards when a later one fails, is
-# cancelled, or dies with the agent; and a job goes on and ends without anybody asking. No server is needed: the actions are
-# hooks, which write what they do into a file.
+# Jobs of several actions: each has its state, result and error; what was done is undone backwards when a later one
+# fails, is cancelled, or dies with the agent; and a job goes on and ends without anybody asking. No server is needed:
+# the actions are hooks, which write what they do into a file.
 use strict;
 use warnings;
 
@@ -86,8 +86,10 @@ END
 sub call
 {
 	my ($method, $path, $body) = @_;
-	my $answer = HTTP::Tiny->new(timeout => 30)->request($method, "http://127.0.0.1:$port$path", {
-		headers => { Authorization => 'Bearer a-token-of-this-test' }, defined $body ? (content => encode_json($body)) : () });
+	my %options = (headers => { Authorization => 'Bearer a-token-of-this-test' });
+
+	$options{content} = encode_json($body) if defined $body;
+	my $answer = HTTP::Tiny->new(timeout => 30)->request($method, "http://127.0.0.1:$port$path", \%options);
 
 	return ($answer->{status}, eval { decode_json($answer->{content}) });
 }
@@ -96,7 +98,8 @@ sub order
 {
 	my ($step, $wait_ms, @actions) = @_;
 
-	return (call('POST', '/v1/jobs', { run => 'r', step => $step, epoch => 1, wait_ms => $wait_ms, actions => \@actions }))[1];
+	return (call('POST', '/v1/jobs',
+		{ run => 'r', step => $step, epoch => 1, wait_ms => $wait_ms, actions => \@actions }))[1];
 }
 
 sub job
@@ -193,17 +196,20 @@ kill_agent();
 start_agent();
 wait_for('the undo', sub { written() eq 'one two undo-one' });
 $job = job('dies', 20000);
-is("$job->{state}: " . states($job), 'failed: undone failed', 'the agent dies: a hook is not run again, what was done before is undone');
+is("$job->{state}: " . states($job), 'failed: undone failed',
+	'the agent dies: a hook is not run again, what was done before is undone');
 is($job->{error}{message}, 'agent was restarted', 'the agent dies: the job says so');
 
 anew();
-order('dies-back', 0, with_undo(hook('one'), hook('undo-one')), with_undo(hook('two'), hook('undo-two', 'sleep')), hook('fail'));
+order('dies-back', 0, with_undo(hook('one'), hook('undo-one')), with_undo(hook('two'), hook('undo-two', 'sleep')),
+	hook('fail'));
 wait_for('the first undo', sub { written() eq 'one two undo-two' });
 kill_agent();
 start_agent();
 write_file("$dir/go", '');
 $job = job('dies-back', 20000);
-is("$job->{state}: " . states($job), 'failed: undone undone failed', 'the agent dies on the way back: it goes on going back');
+is("$job->{state}: " . states($job), 'failed: undone undone failed',
+	'the agent dies on the way back: it goes on going back');
 is(written(), 'one two undo-two undo-two undo-one', 'the agent dies on the way back: never forward again');
 
 # ---- what is refused ----

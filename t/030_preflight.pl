@@ -16,7 +16,8 @@ my $base = Ports::take($ENV{PINGPONG_TEST_PORT} // 17400);
 rmdir $dir;
 
 my @version = $ENV{PG} ? ('--pg-version', $ENV{PG}) : ();
-system($lab, 'up', '--dir', $dir, '--port-base', $base, '--fast', '--set', 'max_prepared_transactions=5', @version) == 0
+system($lab, 'up', '--dir', $dir, '--port-base', $base, '--fast', '--set', 'max_prepared_transactions=5',
+		@version) == 0
   or die 'the lab does not come up';
 
 my $main = $$;
@@ -33,7 +34,8 @@ my @as = $> == 0 ? ('setpriv', '--reuid', $env{LAB_USER}, '--clear-groups', '--r
 sub sql
 {
 	my ($node, @statements) = @_;
-	open my $out, '-|', @as, $psql, '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $env{"DSN_$node"}, map { ('-c', $_) } @statements
+	open my $out, '-|', @as, $psql, '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $env{"DSN_$node"},
+		map { ('-c', $_) } @statements
 	  or die "psql: $!";
 	local $/;
 	my $text = <$out> // '';
@@ -47,7 +49,8 @@ sub names
 {
 	my ($status, $target) = @_;
 	$target //= 'dallas';
-	return sql('chicago', "SELECT coalesce(string_agg(DISTINCT name, ' ' ORDER BY name), '') FROM pingpong.preflight('$target') WHERE status = '$status'");
+	return sql('chicago', "SELECT coalesce(string_agg(DISTINCT name, ' ' ORDER BY name), '')
+		FROM pingpong.preflight('$target') WHERE status = '$status'");
 }
 
 sub wait_for
@@ -65,24 +68,29 @@ sub set_on
 {
 	my ($node, $name, $value) = @_;
 	my $is = sql($node, "SHOW $name");
-	sql($node, defined $value ? "ALTER SYSTEM SET $name = '$value'" : "ALTER SYSTEM RESET $name", 'SELECT pg_reload_conf()');
+	sql($node, defined $value ? "ALTER SYSTEM SET $name = '$value'" : "ALTER SYSTEM RESET $name",
+		'SELECT pg_reload_conf()');
 	wait_for($node, "SELECT current_setting('$name') <> '$is'", "$name on $node");
 }
 
 # ---- healthy ----
 
 is(names('fail'), '', 'a healthy pair: nothing stops a switchover');
-is(sql('chicago', q{SELECT string_agg(DISTINCT number::text, ' ' ORDER BY number::text) FROM pingpong.preflight_checks('dallas')
+is(sql('chicago',
+	q{SELECT string_agg(DISTINCT number::text, ' ' ORDER BY number::text) FROM pingpong_check.preflight_checks('dallas')
 					WHERE number IN (1,5,20,45,71)}), '1 20 45 5 71', 'the checks are rows');
 is(sql('chicago', q{SELECT count(*) FROM pingpong.preflight_check c
-					WHERE NOT EXISTS (SELECT FROM pingpong.preflight_checks('dallas') p WHERE p.name = c.name)}), '0', 'each check says something');
-is(sql('chicago', q{SELECT count(*) FROM pingpong.preflight_checks('dallas') WHERE detail LIKE '%SQLSTATE%'}), '0', 'no check ends with an error');
+					WHERE NOT EXISTS (SELECT FROM pingpong_check.preflight_checks('dallas') p WHERE p.name = c.name)}), '0',
+					'each check says something');
+is(sql('chicago', q{SELECT count(*) FROM pingpong_check.preflight_checks('dallas') WHERE detail LIKE '%SQLSTATE%'}), '0',
+	'no check ends with an error');
 
 # ---- bad targets ----
 
 for my $bad ('chicago', 'pooler1', 'nowhere')
 {
-	is(sql('chicago', "SELECT string_agg(DISTINCT number || status, ' ') FROM pingpong.preflight_checks('$bad')  WHERE status <> 'ok' AND number = 2"),
+	is(sql('chicago', "SELECT string_agg(DISTINCT number || status, ' ')
+			FROM pingpong_check.preflight_checks('$bad')  WHERE status <> 'ok' AND number = 2"),
 		'2fail', "target $bad is refused");
 }
 
@@ -107,7 +115,8 @@ sql('chicago', q{ROLLBACK PREPARED 'preflight'});
 
 sql('chicago', 'CREATE UNLOGGED TABLE unlogged_table (i int PRIMARY KEY)');
 is(names('fail'), 'no_unlogged_relations', 'an unlogged table');
-is(sql('chicago', q{SELECT status FROM pingpong.preflight_checks('dallas', '{"allow_unlogged": true}') WHERE name = 'no_unlogged_relations'}),
+is(sql('chicago', q{SELECT status FROM pingpong_check.preflight_checks('dallas', '{"allow_unlogged": true}')
+		WHERE name = 'no_unlogged_relations'}),
 	'warn', 'an unlogged table, accepted');
 sql('chicago', 'DROP TABLE unlogged_table');
 
@@ -115,17 +124,22 @@ sql('chicago', q{SELECT pg_create_physical_replication_slot('orphan', true)});
 like(names('warn'), qr/\binactive_slots\b/, 'a slot that nobody uses');
 sql('chicago', q{SELECT pg_drop_replication_slot('orphan')});
 
-sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{postgres,settings,max_connections}', '"7"') WHERE node = 'dallas'});
-is(sql('chicago', q{SELECT status FROM pingpong.check_hot_standby_settings('dallas', '{}') WHERE node = 'dallas'}), 'fail', 'max_connections differs');
+sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{postgres,settings,max_connections}', '"7"')
+	WHERE node = 'dallas'});
+is(sql('chicago', q{SELECT status FROM pingpong_check.check_hot_standby_settings('dallas', '{}') WHERE node = 'dallas'}),
+	'fail', 'max_connections differs');
 
 # ---- what cannot be looked at is a warning that says why ----
 
 sql('chicago', q{UPDATE pingpong.node_fact SET ok = false, error = 'connection refused' WHERE node = 'dallas'});
-is(sql('chicago', q{SELECT status FROM pingpong.check_agent_reachable('dallas', '{}') WHERE node = 'dallas'}), 'fail', 'a silent agent');
-like(sql('chicago', q{SELECT status || ': ' || detail FROM pingpong.check_no_apply_delay('dallas', '{}')}),
-	qr/^warn: not checked: .*did not answer \(connection refused\)/, 'a check without facts is a warning with the reason');
+is(sql('chicago', q{SELECT status FROM pingpong_check.check_agent_reachable('dallas', '{}') WHERE node = 'dallas'}), 'fail',
+	'a silent agent');
+like(sql('chicago', q{SELECT status || ': ' || detail FROM pingpong_check.check_no_apply_delay('dallas', '{}')}),
+	qr/^warn: not checked: .*did not answer \(connection refused\)/,
+	'a check without facts is a warning with the reason');
 sql('chicago', q{INSERT INTO pingpong.preflight_check VALUES (101, 'of_the_site', 'site', false, 'has no function')});
-is(sql('chicago', q{SELECT status FROM pingpong.preflight_checks('dallas') WHERE name = 'of_the_site'}), 'fail', 'a broken check is a fail, and leaves the others alone');
+is(sql('chicago', q{SELECT status FROM pingpong_check.preflight_checks('dallas') WHERE name = 'of_the_site'}), 'fail',
+	'a broken check is a fail, and leaves the others alone');
 sql('chicago', q{DELETE FROM pingpong.preflight_check WHERE NOT builtin});
 
 # ---- and healthy again ----

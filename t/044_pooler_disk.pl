@@ -1,5 +1,5 @@
-# A full disk under the pooler's file: found while nothing has changed, and no matter once the next version is there. In a mount
-# namespace of its own, with a small tmpfs.
+# A full disk under the pooler's file: found while nothing has changed, and no matter once the next version is there.
+# In a mount namespace of its own, with a small tmpfs.
 use strict;
 use warnings;
 use File::Temp qw(tempdir);
@@ -52,7 +52,8 @@ for my $free (0, 1)		# the file has two pages
 	unlike($err, qr/NOTICE:  pause/, "$free pages free: before the blackout");
 	is(slurp($file), $text, "$free pages free: the file is as before");
 	is(beside(), 'ballast dbs.ini', "$free pages free: nothing is left beside it");
-	is($lab->sql($rw, 'SELECT inet_server_port()'), $lab->env('PORT_chicago'), "$free pages free: clients are where they were");
+	is($lab->sql($rw, 'SELECT inet_server_port()'), $lab->env('PORT_chicago'),
+		"$free pages free: clients are where they were");
 }
 
 # ---- full between the preparations and the commit ----
@@ -63,7 +64,8 @@ for my $i (1, 2)
 	unlink "$small/ballast";
 	$lab->set($from, 'pingpong.debug_pause_after', 'wal_align');
 	my $call = $lab->begin_sql($from, "SELECT run, state FROM pingpong.switchover('$to', max_blackout => '60 s')");
-	$lab->wait_for($from, q{SELECT count(*) = 1 FROM pingpong.progress WHERE run_state = 'running' AND action = 'wal_align' AND state = 'succeeded'}, 'the run to stand behind its preparations');
+	$lab->wait_for($from, q{SELECT count(*) = 1 FROM pingpong.progress WHERE run_state = 'running'
+		AND action = 'wal_align' AND state = 'succeeded'}, 'the run to stand behind its preparations');
 	is(beside(), 'dbs.ini .dbs.ini.pingpong-next', "full later, $i: the next version is there");
 	fill(0);
 	$lab->set($from, 'pingpong.debug_pause_after', undef);
@@ -72,11 +74,13 @@ for my $i (1, 2)
 	my ($run) = $out =~ /^(\d+)/ or die 'no run';
 	# the routes for reads have no preparation: theirs may fail, and the run says so
 	my ($state, $sentence) = $lab->settle($run);
-	like("$state $sentence", qr/^succeeded done(, but step repoint of "ro1" failed: .*No space left|$)/, "full later, $i: succeeded");
+	like("$state $sentence", qr/^succeeded done(, but step repoint of "ro1" failed: .*No space left|$)/,
+		"full later, $i: succeeded");
 	is($lab->sql($rw, 'SELECT inet_server_port()'), $lab->env("PORT_$to"), "full later, $i: the route leads to $to");
 	like(slurp($file), qr/^app = .* port=@{[$lab->env("PORT_$to")]}$/m, "full later, $i: as the file says");
 	is(beside(), 'ballast dbs.ini', "full later, $i: nothing is left beside it");
-	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
+	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication
+		WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
 	($from, $to) = ($to, $from);
 }
 done_testing();

@@ -1,5 +1,5 @@
-# The pooler's file: what is in it stays, but for where the routed lines lead; and nobody says "switched" of a pooler that
-# does not read it, or does not reload.
+# The pooler's file: what is in it stays, but for where the routed lines lead; and nobody says "switched" of a pooler
+# that does not read it, or does not reload.
 use strict;
 use warnings;
 use FindBin;
@@ -17,7 +17,16 @@ my $admin = $lab->env('ADMIN_DSN_1');
 my $rw = $lab->env('RW_DSN');
 
 sub slurp { my ($path) = @_; open my $fh, '<:raw', $path or die "$path: $!"; local $/; return scalar <$fh>; }
-sub spew { my ($path, $text) = @_; open my $fh, '>:raw', $path or die "$path: $!"; print $fh $text; close $fh or die "$path: $!"; return; }
+
+sub spew
+{
+	my ($path, $text) = @_;
+	open my $fh, '>:raw', $path or die "$path: $!";
+	print $fh $text;
+	close $fh or die "$path: $!";
+	return;
+}
+
 sub leads_to { return $lab->sql($_[0] // $rw, 'SELECT inet_server_port()'); }
 sub hidden { return join ' ', grep { !m{/\.\.?$} } glob "$_[0]/.*"; }
 sub console { return $lab->sql($admin, @_); }
@@ -26,7 +35,8 @@ sub console { return $lab->sql($admin, @_); }
 sub preflight
 {
 	my ($from, $to, $name) = @_;
-	return $lab->sql($from, "SELECT coalesce(string_agg(status || ': ' || detail, E'\n' ORDER BY status, detail), '') FROM pingpong.preflight('$to')
+	return $lab->sql($from, "SELECT coalesce(string_agg(status || ': ' || detail, E'\n' ORDER BY status, detail), '')
+		FROM pingpong.preflight('$to')
 		WHERE name = '$name' AND status IN ('fail', 'warn')");
 }
 
@@ -83,10 +93,12 @@ symlink 'real/dbs.ini', $backends or die;
 console('RELOAD');
 is(leads_to(), $port{chicago}, 'PgBouncer understands the file');
 
-like(preflight('chicago', 'dallas', 'pooler_databases'), qr/^warn: .*\*, Alias\.x-y lead to this primary and no route covers them$/m,
+like(preflight('chicago', 'dallas', 'pooler_databases'),
+	qr/^warn: .*\*, Alias\.x-y lead to this primary and no route covers them$/m,
 	'preflight names databases that no route covers, also by "*"');
 $lab->sql('chicago', q{SELECT pingpong.drop_route('rw1')},
-	q{SELECT pingpong.add_route('rw1', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "pool_size=99", "Alias.x-y": "dbname=app"}')});
+	q{SELECT pingpong.add_route('rw1', 'rw', 'pgbouncer', 'pooler1', 'main',
+		'{"app": "pool_size=99", "Alias.x-y": "dbname=app"}')});
 
 my @file = stat "$folder/real/dbs.ini";
 my ($from, $to) = qw(chicago dallas);
@@ -102,10 +114,12 @@ for my $i (1 .. 4)
 	}
 	is(slurp($backends), $expected, "flip $i: only the places of the routed lines have changed");
 	is(readlink $backends, 'real/dbs.ini', "flip $i: the link is still one");
-	is(join(' ', (stat "$folder/real/dbs.ini")[2, 4, 5]), join(' ', @file[2, 4, 5]), "flip $i: mode and owner as before");
+	is(join(' ', (stat "$folder/real/dbs.ini")[2, 4, 5]), join(' ', @file[2, 4, 5]),
+		"flip $i: mode and owner as before");
 	is(hidden("$folder/real"), '', "flip $i: nothing beside it");
 	unlike(console('SHOW DATABASES'), qr/^pingpong_probe/m, "flip $i: no probe is left in the pooler");
-	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
+	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication
+		WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
 	($from, $to) = ($to, $from);
 }
 like(preflight('chicago', 'dallas', 'pooler_file'), qr/^$/, 'preflight has nothing against it');
@@ -116,8 +130,10 @@ my $main = slurp($ini);
 spew("$folder/real/other.ini", $text);
 spew($ini, $main =~ s{^%include .*$}{%include $folder/real/other.ini}mr);
 console('RELOAD');
-like(preflight('chicago', 'dallas', 'pooler_file'), qr/^warn: .*does not include/m, 'preflight sees that the file is not included');
-refused('not included', qr/does not take over its file: a database that was written to ".*databases\.ini" did not appear/);
+like(preflight('chicago', 'dallas', 'pooler_file'), qr/^warn: .*does not include/m,
+	'preflight sees that the file is not included');
+refused('not included',
+	qr/does not take over its file: a database that was written to ".*databases\.ini" did not appear/);
 like(preflight('chicago', 'dallas', 'pooler_file'), qr/^warn: .*does not include/m, 'and says so still');
 spew($ini, $main);
 console('RELOAD');
@@ -127,15 +143,18 @@ console('RELOAD');
 spew($ini, "[databases]\nreporting = host=127.0.0.1 prt=1\n$main");
 refused('a mistake that only PgBouncer sees', qr/does not take over its file/);
 spew($ini, "[databases\n$main");
-like(preflight('chicago', 'dallas', 'pooler_file'), qr/^warn: .*cannot read ".*pgbouncer\.ini", line 1$/m, 'preflight names a line that cannot be read');
-refused('a line that cannot be read', qr/does not take over its file.*^DETAIL:  PgBouncer cannot read ".*pgbouncer\.ini", line 1$/ms);
+like(preflight('chicago', 'dallas', 'pooler_file'), qr/^warn: .*cannot read ".*pgbouncer\.ini", line 1$/m,
+	'preflight names a line that cannot be read');
+refused('a line that cannot be read',
+	qr/does not take over its file.*^DETAIL:  PgBouncer cannot read ".*pgbouncer\.ini", line 1$/ms);
 spew($ini, $main);
 console('RELOAD');
 
 # ---- an edit that nobody has loaded ----
 
 spew("$folder/real/dbs.ini", $text =~ s/^(app = .* port=)\d+$/$1$port{dallas}/mr);
-like(preflight('chicago', 'dallas', 'pooler_file'), qr/^fail: .*leads database "app" to 127\.0\.0\.1:$port{dallas}, the pooler does not/m,
+like(preflight('chicago', 'dallas', 'pooler_file'),
+	qr/^fail: .*leads database "app" to 127\.0\.0\.1:$port{dallas}, the pooler does not/m,
 	'preflight sees that a RELOAD would move clients');
 refused('an edit that is not loaded', qr/pooler_file .*leads database "app"/);
 spew("$folder/real/dbs.ini", $text);
@@ -144,7 +163,8 @@ spew("$folder/real/dbs.ini", $text);
 
 spew($ini, $main =~ s{^(%include .*)$}{$1\n[databases]\napp = host=127.0.0.1 port=$port{chicago}}mr);
 console('RELOAD');
-like(preflight('chicago', 'dallas', 'pooler_file'), qr/^fail: .*pgbouncer\.ini has a line for database "app" too/m, 'preflight sees a line that counts instead of ours');
+like(preflight('chicago', 'dallas', 'pooler_file'), qr/^fail: .*pgbouncer\.ini has a line for database "app" too/m,
+	'preflight sees a line that counts instead of ours');
 refused('another line', qr/pooler_file .*has a line for database "app" too/);
 spew($ini, $main);
 console('RELOAD');
@@ -154,13 +174,15 @@ console('RELOAD');
 $lab->sql('chicago', q{UPDATE pingpong.route SET databases = '{"app": "dbname=other"}' WHERE name = 'rw1'});
 refused('another dbname', qr/leads to the database "app", the route says "other"/);
 $lab->sql('chicago', q{UPDATE pingpong.route SET databases = '{"app": "", "nobody": ""}' WHERE name = 'rw1'});
-unlike(preflight('chicago', 'dallas', 'routes_observed'), qr/^fail/m, 'a database that only "*" serves may stand in a route');
+unlike(preflight('chicago', 'dallas', 'routes_observed'), qr/^fail/m,
+	'a database that only "*" serves may stand in a route');
 $lab->sql('chicago', q{UPDATE pingpong.route SET databases = '{"app": "", "Alias.x-y": ""}' WHERE name = 'rw1'});
 
 # ---- a folder that the agent may not write ----
 
 chmod 0550, "$folder/real";
-like(preflight('chicago', 'dallas', 'pooler_file'), qr/^fail: .*can not be replaced/m, 'preflight sees that the file cannot be replaced');
+like(preflight('chicago', 'dallas', 'pooler_file'), qr/^fail: .*can not be replaced/m,
+	'preflight sees that the file cannot be replaced');
 refused('a folder that is not writable', qr/pooler_file .*can not be replaced/);
 chmod 0750, "$folder/real";
 
@@ -171,7 +193,8 @@ for my $i (1 .. 2)
 {
 	$lab->set($from, 'pingpong.debug_pause_after', 'wal_align');
 	my $call = $lab->begin_sql($from, "SELECT run, state FROM pingpong.switchover('$to', max_blackout => '60 s')");
-	$lab->wait_for($from, q{SELECT count(*) = 1 FROM pingpong.progress WHERE run_state = 'running' AND action = 'wal_align' AND state = 'succeeded'}, 'the run to stand behind its preparations');
+	$lab->wait_for($from, q{SELECT count(*) = 1 FROM pingpong.progress WHERE run_state = 'running'
+		AND action = 'wal_align' AND state = 'succeeded'}, 'the run to stand behind its preparations');
 	spew("$folder/real/dbs.ini", slurp("$folder/real/dbs.ini") . "; edit $i\n");
 	$lab->set($from, 'pingpong.debug_pause_after', undef);
 	my ($out, $err) = $lab->finish($call, 60);
@@ -180,10 +203,12 @@ for my $i (1 .. 2)
 	is(leads_to(), $port{$to}, "edited meanwhile, $i: the route leads to $to");
 	like(slurp($backends), qr/^; edit $i$/m, "edited meanwhile, $i: the edit is there");
 	is(hidden("$folder/real"), '', "edited meanwhile, $i: nothing is left beside the file");
-	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
+	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication
+		WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
 	($from, $to) = ($to, $from);
 }
-is(slurp($backends), "$text; edit 1\n; edit 2\n", 'edited meanwhile: there and back, the file is as it was, with the edits');
+is(slurp($backends), "$text; edit 1\n; edit 2\n",
+	'edited meanwhile: there and back, the file is as it was, with the edits');
 spew("$folder/real/dbs.ini", $text);
 
 # ---- what an agent that died has left ----
@@ -199,17 +224,21 @@ is(hidden("$folder/real"), '', 'and beside it');
 # ---- RELOAD stops working between prepare and commit ----
 
 $lab->set('chicago', 'pingpong.debug_pause_after', 'wal_align');
-my $call = $lab->begin_sql('chicago', q{SELECT run, state, new_primary FROM pingpong.switchover('dallas', max_blackout => '60 s')});
-$lab->wait_for('chicago', q{SELECT count(*) = 1 FROM pingpong.progress WHERE run_state = 'running' AND action = 'wal_align' AND state = 'succeeded'}, 'the run to stand behind its preparations');
+my $call = $lab->begin_sql('chicago',
+	q{SELECT run, state, new_primary FROM pingpong.switchover('dallas', max_blackout => '60 s')});
+$lab->wait_for('chicago', q{SELECT count(*) = 1 FROM pingpong.progress WHERE run_state = 'running'
+	AND action = 'wal_align' AND state = 'succeeded'}, 'the run to stand behind its preparations');
 isnt(hidden("$folder/real"), '', 'the next version of the file is there before the blackout');
 spew($ini, "[databases]\nreporting = host=127.0.0.1 prt=1\n$main");
 $lab->set('chicago', 'pingpong.debug_pause_after', undef);
 $lab->wait_for('dallas', 'SELECT NOT pg_is_in_recovery()', 'dallas to be promoted');
-$lab->wait_for('dallas', q{SELECT count(*) = 1 FROM pingpong.progress WHERE action = 'repoint' AND node = 'rw1' AND state IN ('running', 'failed')}, 'the new primary to lead the route', 40);
+$lab->wait_for('dallas', q{SELECT count(*) = 1 FROM pingpong.progress WHERE action = 'repoint' AND node = 'rw1'
+	AND state IN ('running', 'failed')}, 'the new primary to lead the route', 40);
 ok($lab->running($call), 'nobody says "switched" while the pooler is at the old place');
 spew($ini, $main);
 my ($out, $err, $rc) = $lab->finish($call, 60);
-like($out, qr/^\d+\|switched\|dallas$/, 'when PgBouncer can load its configuration again, the run goes on') or diag($err);
+like($out, qr/^\d+\|switched\|dallas$/, 'when PgBouncer can load its configuration again, the run goes on')
+	or diag($err);
 my ($run) = $out =~ /^(\d+)/ or die 'no run';
 is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', 'and succeeds');
 is(leads_to(), $port{dallas}, 'with the route at dallas');

@@ -1,6 +1,6 @@
-# A target in trouble: its worker could not go on, it hangs, it loses power just behind the promotion, it crashes inside
-# of it and comes back on the old timeline, its agent has followed somebody else. The run ends by itself, tells the
-# truth, and there is one primary.
+# A target in trouble: its worker could not go on, it hangs, it loses power just behind the promotion, it crashes
+# inside of it and comes back on the old timeline, its agent has followed somebody else. The run ends by itself, tells
+# the truth, and there is one primary.
 use strict;
 use warnings;
 use FindBin;
@@ -15,18 +15,44 @@ $lab->wait_for($_, 'SELECT pingpong.worker_pid() IS NOT NULL', 'the worker') for
 my $load = $lab->writers(writers => 2, rate => 50);
 
 sub gate { my ($node) = @_; return ($lab->try_sql($node, 'SELECT state FROM pingpong.gate'))[0]; }
-sub streaming { my ($primary, $standby) = @_; return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$standby' AND state = 'streaming'", "$standby to stream", 60); }
+
+sub streaming
+{
+	my ($primary, $standby) = @_;
+	return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pg_stat_replication
+		WHERE application_name = '$standby' AND state = 'streaming'", "$standby to stream", 60);
+}
+
 sub pause_behind { my ($node, $action) = @_; return $lab->set($node, 'pingpong.debug_pause_after', $action); }
-sub last_run { my ($node) = @_; return $lab->sql($node, q{SELECT max(id) FROM pingpong.run WHERE runbook = 'switchover'}); }
-sub reached { my ($node, $action) = @_; return $lab->wait_for($node, "SELECT bool_or(state = 'succeeded') FROM pingpong.progress WHERE run_state = 'running' AND action = '$action'", $action); }
-sub begin { my ($from, $to, $options) = @_; return $lab->begin_sql($from, '\set VERBOSITY verbose', "SELECT * FROM pingpong.switchover('$to'" . ($options // '') . ')'); }
+
+sub last_run
+{
+	my ($node) = @_;
+	return $lab->sql($node, q{SELECT max(id) FROM pingpong.run WHERE runbook = 'switchover'});
+}
+
+sub reached
+{
+	my ($node, $action) = @_;
+	return $lab->wait_for($node, "SELECT bool_or(state = 'succeeded') FROM pingpong.progress
+		WHERE run_state = 'running' AND action = '$action'", $action);
+}
+
+sub begin
+{
+	my ($from, $to, $options) = @_;
+	return $lab->begin_sql($from, '\set VERBOSITY verbose',
+		"SELECT * FROM pingpong.switchover('$to'" . ($options // '') . ')');
+}
 
 # ---- its worker could not take the run over: known before writes stop ----
 
 chmod 0644, $lab->agent_dir('dallas') . '/token' or die;
 my ($out, $err) = $lab->try_sql('chicago', '\set VERBOSITY verbose', q{SELECT * FROM pingpong.switchover('dallas')});
-like($err, qr/^ERROR:  55000: .*preflight.*fail: target_worker \(dallas\): .*agent_token_file/ms, 'a token that its worker may not use: refused') or diag($err);
-is($lab->sql('chicago', 'SELECT count(*) FROM pingpong.step WHERE action IN (\'pause\', \'hold\') AND state <> \'pending\''), '0', 'a token that its worker may not use: writes were not stopped');
+like($err, qr/^ERROR:  55000: .*preflight.*fail: target_worker \(dallas\): .*agent_token_file/ms,
+	'a token that its worker may not use: refused') or diag($err);
+is($lab->sql('chicago', 'SELECT count(*) FROM pingpong.step WHERE action IN (\'pause\', \'hold\')
+	AND state <> \'pending\''), '0', 'a token that its worker may not use: writes were not stopped');
 chmod 0600, $lab->agent_dir('dallas') . '/token' or die;
 is(join(' ', $lab->primary), 'chicago', 'a token that its worker may not use: the primary stays');
 
@@ -47,7 +73,8 @@ sub postgres_of
 {
 	my ($node) = @_;
 	my $postmaster = $lab->pid('postgres', $node);
-	return ($postmaster, grep { text_of("/proc/$_/stat") =~ /^.*\) \S (\d+)/s && $1 == $postmaster } map { m{/proc/(\d+)$} ? $1 : () } glob '/proc/[0-9]*');
+	return ($postmaster, grep { text_of("/proc/$_/stat") =~ /^.*\) \S (\d+)/s && $1 == $postmaster }
+		map { m{/proc/(\d+)$} ? $1 : () } glob '/proc/[0-9]*');
 }
 
 pause_behind('chicago', 'lag_zero');
@@ -58,19 +85,23 @@ kill 'STOP', @frozen;
 pause_behind('chicago', undef);
 $lab->until_true('the caller to have an answer', sub { !$lab->running($job) }, 60);
 (undef, $err) = $lab->finish($job);
-like($err, qr/^ERROR: .*PostgreSQL does not answer/m, 'a target that hangs: the run ends while it still hangs') or diag($err);
+like($err, qr/^ERROR: .*PostgreSQL does not answer/m, 'a target that hangs: the run ends while it still hangs')
+	or diag($err);
 is(join(' ', $lab->primary), 'chicago', 'a target that hangs: the source is the primary again');
 kill 'CONT', @frozen;
 streaming('chicago', 'dallas');
-is($lab->sql('dallas', 'SELECT pg_is_in_recovery()'), 't', 'a target that hangs: nothing of the order is left when it goes on');
-is($lab->sql('chicago', q{SELECT state FROM pingpong.run WHERE runbook = 'switchover' ORDER BY id DESC LIMIT 1}), 'rolled_back', 'a target that hangs: rolled back');
+is($lab->sql('dallas', 'SELECT pg_is_in_recovery()'), 't',
+	'a target that hangs: nothing of the order is left when it goes on');
+is($lab->sql('chicago', q{SELECT state FROM pingpong.run WHERE runbook = 'switchover' ORDER BY id DESC LIMIT 1}),
+	'rolled_back', 'a target that hangs: rolled back');
 
 # ---- one backend hangs: the one that was to promote ----
 
 pause_behind('chicago', 'lag_zero');
 $job = begin('chicago', 'dallas');
 reached('chicago', 'lag_zero');
-@frozen = split "\n", $lab->sql('dallas', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'pingpong-agent'});
+@frozen = split "\n",
+	$lab->sql('dallas', q{SELECT pid FROM pg_stat_activity WHERE application_name = 'pingpong-agent'});
 ok(scalar @frozen, 'the agent has its connection open beforehand');
 kill 'STOP', @frozen;
 pause_behind('chicago', undef);
@@ -90,7 +121,8 @@ for my $lost ('gone', 'empty')
 	pause_behind($to, 'settle');	# its worker does not go on before the power fails
 	$job = begin($from, $to);
 	$lab->wait_for($to, 'SELECT NOT pg_is_in_recovery()', 'the promotion');
-	$lab->until_true('the token to say so', sub { grep { text_of($_) =~ /"state": ?"promot/ } glob $lab->state_dir($to) . '/token/*.json' });
+	$lab->until_true('the token to say so',
+		sub { grep { text_of($_) =~ /"state": ?"promot/ } glob $lab->state_dir($to) . '/token/*.json' });
 	$lab->kill9('agent', $to);
 	$lab->kill9('postgres', $to);
 	for my $record (glob $lab->state_dir($to) . '/jobs/*/70.promote.*.json')
@@ -108,7 +140,8 @@ for my $lost ('gone', 'empty')
 	pause_behind($from, undef) if $lab->sql($from, 'SHOW pingpong.debug_pause_after') ne '';
 	$lab->finish($job, 20);
 	is(join(' ', $lab->primary), $to, "a promotion whose record is $lost: one primary");
-	is($lab->sql($lab->env('RW_DSN'), 'SELECT NOT pg_is_in_recovery()'), 't', "a promotion whose record is $lost: the route leads to it");
+	is($lab->sql($lab->env('RW_DSN'), 'SELECT NOT pg_is_in_recovery()'), 't',
+		"a promotion whose record is $lost: the route leads to it");
 }
 
 # ---- it crashes inside the promotion and comes back on the old timeline ----
@@ -121,20 +154,25 @@ reached('dallas', 'lag_zero');
 my $startup = $lab->sql('chicago', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'});
 kill 'STOP', $startup;
 pause_behind('dallas', undef);
-$lab->until_true('the order', sub { grep { text_of($_) =~ /"state": ?"promoting"/ } glob $lab->state_dir('chicago') . '/token/*.json' });
+$lab->until_true('the order',
+	sub { grep { text_of($_) =~ /"state": ?"promoting"/ } glob $lab->state_dir('chicago') . '/token/*.json' });
 my $postmaster = $lab->pid('postgres', 'chicago');
 kill 'KILL', $postmaster, $startup;
 $lab->until_true('the server to end', sub { !-e "/proc/$postmaster/exe" || !readlink "/proc/$postmaster/exe" });
 unlink $lab->env('PGDATA_chicago') . '/standby.signal' or die;
 $lab->start_pg('chicago');
-is($lab->sql('chicago', $timeline), $before, 'a crash inside the promotion: it is on the timeline of the old primary');
+is($lab->sql('chicago', $timeline), $before,
+	'a crash inside the promotion: it is on the timeline of the old primary');
 ($state, $sentence) = $lab->settle(last_run('chicago'), 90);
 is($state, 'stuck', 'a crash inside the promotion: the run says that it needs somebody');
-like($sentence, qr/rejoin of "dallas" failed: .*on the old timeline.*base backup.*rebuild\('dallas'/s, 'a crash inside the promotion: and for what');
+like($sentence, qr/rejoin of "dallas" failed: .*on the old timeline.*base backup.*rebuild\('dallas'/s,
+	'a crash inside the promotion: and for what');
 is(join(' ', $lab->primary), 'chicago', 'a crash inside the promotion: one primary');
-is($lab->sql($lab->env('RW_DSN'), 'SELECT NOT pg_is_in_recovery()'), 't', 'a crash inside the promotion: clients write there');
+is($lab->sql($lab->env('RW_DSN'), 'SELECT NOT pg_is_in_recovery()'), 't',
+	'a crash inside the promotion: clients write there');
 $lab->sql('chicago', q{SELECT pingpong.rebuild('dallas')});
-is($lab->sql('chicago', q{SELECT detail->>'method' FROM pingpong.step WHERE action = 'rejoin' ORDER BY run DESC LIMIT 1}), 'basebackup', 'a crash inside the promotion: only a copy will do');
+is($lab->sql('chicago', q{SELECT detail->>'method' FROM pingpong.step WHERE action = 'rejoin'
+	ORDER BY run DESC LIMIT 1}), 'basebackup', 'a crash inside the promotion: only a copy will do');
 streaming('chicago', 'dallas');
 $lab->finish($job, 20);
 
@@ -150,10 +188,13 @@ close $fh or die;
 $lab->start_agent('dallas');
 pause_behind('chicago', undef);
 (undef, $err) = $lab->finish($job, 60);
-like($err, qr/^ERROR:  55000: The primary has moved on: the agent of "dallas" knows a newer epoch/m, 'a newer epoch: the caller is told') or diag($err);
+like($err, qr/^ERROR:  55000: The primary has moved on: the agent of "dallas" knows a newer epoch/m,
+	'a newer epoch: the caller is told') or diag($err);
 is(gate('chicago'), 'sealed', 'a newer epoch: the server stays sealed');
-like($lab->sql('chicago', 'SELECT max(run_state) || \' \' || max(sentence) FROM pingpong.progress'), qr/^stuck .*rebuild\('chicago'\)/, 'a newer epoch: the way out is in progress');
-like(($lab->try_sql('chicago', q{SELECT * FROM pingpong.switchover('dallas')}))[1], qr/ERROR/, 'a newer epoch: no other run is begun on a sealed server');
+like($lab->sql('chicago', 'SELECT max(run_state) || \' \' || max(sentence) FROM pingpong.progress'),
+	qr/^stuck .*rebuild\('chicago'\)/, 'a newer epoch: the way out is in progress');
+like(($lab->try_sql('chicago', q{SELECT * FROM pingpong.switchover('dallas')}))[1], qr/ERROR/,
+	'a newer epoch: no other run is begun on a sealed server');
 is($lab->sql('dallas', 'SELECT pg_is_in_recovery()'), 't', 'a newer epoch: the target was not promoted');
 $lab->sql('chicago', q{SELECT pingpong.resume(risk => 'two primaries are possible')});
 is(join(' ', $lab->primary), 'chicago', 'a newer epoch: a superuser may overrule');

@@ -3,8 +3,8 @@
 # how, and writes flow.
 #
 # This file has the steps up to lag zero; 051_crash_matrix_promoted.pl those from the promotion on.
-# A third of the cells, so chosen that each step and each process has its turn; all with PINGPONG_ALL (make check-all).
-# CELLS='seal / T agent' runs only the cells that match this pattern.
+# A third of the cells, so chosen that each step and each process has its turn; all with PINGPONG_ALL (make
+# check-all). CELLS='seal / T agent' runs only the cells that match this pattern.
 use strict;
 use warnings;
 use FindBin;
@@ -15,12 +15,14 @@ use Time::HiRes qw(sleep time);
 
 our $promoted;					# the second half is asked for
 
-# where the run is stopped: behind this step of P's worker, behind this step of T's; "promoting": the order is given and
-# cannot be obeyed yet
+# where the run is stopped: behind this step of P's worker, behind this step of T's; "promoting": the order is given
+# and cannot be obeyed yet
 my @stops = $promoted
-  ? (['promoting', 'lag_zero', ''], ['promote', 'promote', 'repoint'], ['repoint', 'repoint', 'repoint'], ['end_sessions', '', 'repoint'],
-	['settle', '', 'settle'], ['rejoin', '', 'rejoin'], ['tidy_slots', '', 'tidy_slots'], ['sync_restore', '', 'sync_restore'])
-  : map { [$_, $_, ''] } qw(checkpoint slots calm_wal fast_wal sync_relax prepare_route arm warm wal_align pause hold seal lag_zero);
+  ? (['promoting', 'lag_zero', ''], ['promote', 'promote', 'repoint'], ['repoint', 'repoint', 'repoint'],
+	['end_sessions', '', 'repoint'], ['settle', '', 'settle'], ['rejoin', '', 'rejoin'],
+	['tidy_slots', '', 'tidy_slots'], ['sync_restore', '', 'sync_restore'])
+  : map { [$_, $_, ''] }
+	qw(checkpoint slots calm_wal fast_wal sync_relax prepare_route arm warm wal_align pause hold seal lag_zero);
 my @victims = ('worker', 'P postgres', 'T postgres', 'P agent', 'T agent', 'PgBouncer');
 
 my ($lab, $load, %direct);
@@ -49,7 +51,8 @@ sub new_lab
 sub streaming
 {
 	my ($primary, $standby) = @_;
-	return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$standby' AND state = 'streaming'",
+	return $lab->wait_for($primary,
+		"SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$standby' AND state = 'streaming'",
 		"$standby to stream", 10);
 }
 
@@ -93,7 +96,8 @@ sub resume
 		$lab->until_true("$node to go on", sub {
 			my ($is, undef, $rc) = $lab->try_sql($node, 'SHOW pingpong.debug_pause_after');
 			return 1 if $rc == 0 && $is eq '';
-			$lab->try_sql($node, 'ALTER SYSTEM RESET pingpong.debug_pause_after', 'SELECT pg_reload_conf()') if $rc == 0;
+			$lab->try_sql($node, 'ALTER SYSTEM RESET pingpong.debug_pause_after', 'SELECT pg_reload_conf()')
+				if $rc == 0;
 			return $now && $rc != 0;
 		});
 	}
@@ -115,7 +119,8 @@ sub begin_run
 sub reached
 {
 	my ($node, $run, $action) = @_;
-	return $lab->wait_for($node, "SELECT bool_or(state = 'succeeded') FROM pingpong.progress WHERE run = $run AND action = '$action'", "$action to be done")
+	return $lab->wait_for($node, "SELECT bool_or(state = 'succeeded') FROM pingpong.progress
+			WHERE run = $run AND action = '$action'", "$action to be done")
 	  if $action;
 }
 
@@ -230,7 +235,8 @@ sub cell
 		resume();
 		one_at_most('after the restart', \@problems);
 		# the primary dies when all routes have had their last word
-		($outcome) = check_end($run, $name =~ /tidy_slots|sync_restore/ && $victim =~ /worker|T postgres/ ? $alone : $patience, \@problems);
+		($outcome) = check_end($run, $name =~ /tidy_slots|sync_restore/ && $victim =~ /worker|T postgres/ ? $alone
+			: $patience, \@problems);
 		$lab->finish($job, 20);
 		1;
 	};
@@ -239,7 +245,8 @@ sub cell
 	ok(!@problems, "$name / $victim") or diag(join "\n", @problems, $outcome);
 	my $seconds = time - $began;
 	my $healed = heal();
-	push @table, sprintf '%-26s %5.1f s  %s%s', "$name / $victim", $seconds, $outcome =~ s/\n/ /gr, $healed && " ($healed)";
+	push @table, sprintf '%-26s %5.1f s  %s%s', "$name / $victim", $seconds, $outcome =~ s/\n/ /gr,
+		$healed && " ($healed)";
 	note($table[-1]);
 	return;
 }
@@ -251,7 +258,8 @@ for my $i (0 .. $#stops)
 {
 	for my $j (0 .. $#victims)
 	{
-		cell($stops[$i], $victims[$j]) if ($whole || ($i + $j) % 3 == 0) && "$stops[$i][0] / $victims[$j]" =~ /$wanted/;
+		cell($stops[$i], $victims[$j])
+			if ($whole || ($i + $j) % 3 == 0) && "$stops[$i][0] / $victims[$j]" =~ /$wanted/;
 	}
 }
 note("$labs labs, $rebuilds rebuilds");

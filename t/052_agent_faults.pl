@@ -51,7 +51,13 @@ sub pass_on
 }
 
 # Until the other side has gone.
-sub say_nothing { my ($client) = @_; my $unused; 1 while IO::Select->new($client)->can_read(60) && sysread $client, $unused, 100; return; }
+sub say_nothing
+{
+	my ($client) = @_;
+	my $unused;
+	1 while IO::Select->new($client)->can_read(60) && sysread $client, $unused, 100;
+	return;
+}
 
 sub serve
 {
@@ -72,7 +78,8 @@ sub serve
 	sleep $late_s if $mode eq 'late';
 	my $answer = pass_on($request, $port);
 	return say_nothing($client) if $mode eq 'lost';
-	$answer = "HTTP/1.1 200 OK\r\nContent-Length: 18\r\nConnection: close\r\n\r\n{\"state\": succeede\0" if $mode eq 'garbage';
+	$answer = "HTTP/1.1 200 OK\r\nContent-Length: 18\r\nConnection: close\r\n\r\n{\"state\": succeede\0"
+		if $mode eq 'garbage';
 	$answer = substr $answer, 0, length($answer) - 20 if $mode eq 'half';
 	syswrite $client, $answer;
 	return;
@@ -83,7 +90,8 @@ sub proxy
 	my ($lab, $node, $port) = @_;
 	my ($to) = $lab->env("AGENT_$node") =~ /:(\d+)$/;
 	my $control = $lab->dir . "/fault.$node";
-	my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 50, ReuseAddr => 1) or die "listen: $!";
+	my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 50, ReuseAddr => 1)
+		or die "listen: $!";
 	my $pid = fork // die "fork: $!";
 	if ($pid == 0)
 	{
@@ -145,7 +153,8 @@ sub healthy
 {
 	my ($primary) = $lab->primary;
 	my ($standby) = grep { $_ ne $primary } $lab->nodes;
-	return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$standby' AND state = 'streaming'", "$standby to stream");
+	return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pg_stat_replication
+		WHERE application_name = '$standby' AND state = 'streaming'", "$standby to stream");
 }
 
 sub check_end
@@ -154,7 +163,8 @@ sub check_end
 	my @primary = $lab->primary;
 	push @$problems, 'writable at the end: ' . (join(' ', @primary) || 'none') if @primary != 1;
 	$load->mark('after');
-	eval { $lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }, 10) } or push @$problems, 'writes do not flow';
+	eval { $lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }, 10) }
+		or push @$problems, 'writes do not flow';
 	for my $writers ($load, values %direct)
 	{
 		my $found = $writers->verify($primary[0] // next);
@@ -207,7 +217,8 @@ sub cell
 		fault($t, $mode, $pattern{$step});
 		my $job = $lab->begin_sql($p, "SELECT * FROM pingpong.switchover('$t', max_blackout => '4s')");
 		my $run = 0;
-		$run = $lab->until_true('the run to begin', sub { ($lab->try_sql($p, "SELECT max(run) FROM pingpong.progress WHERE run > $before"))[0] }, 10)
+		$run = $lab->until_true('the run to begin',
+				sub { ($lab->try_sql($p, "SELECT max(run) FROM pingpong.progress WHERE run > $before"))[0] }, 10)
 		  if $step ne 'facts';
 		if ($step eq 'verdict')
 		{
@@ -263,12 +274,14 @@ if ('too late' =~ /$ENV{CELLS}/)
 		my $startup = $lab->sql($t, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'});
 		$lab->set($p, 'pingpong.debug_pause_after', 'lag_zero');
 		my $job = $lab->begin_sql($p, "SELECT * FROM pingpong.switchover('$t', max_blackout => '5s')");
-		$lab->wait_for($p, "SELECT bool_or(state = 'succeeded') FROM pingpong.progress WHERE run > $before AND action = 'lag_zero'", 'lag zero');
+		$lab->wait_for($p, "SELECT bool_or(state = 'succeeded') FROM pingpong.progress
+			WHERE run > $before AND action = 'lag_zero'", 'lag zero');
 		kill 'STOP', $startup;
 		$lab->set($p, 'pingpong.debug_pause_after', undef);
 		eval
 		{
-			$lab->wait_for($p, "SELECT bool_and(run_state = 'asking') FROM pingpong.progress WHERE run > $before", 'the question');
+			$lab->wait_for($p, "SELECT bool_and(run_state = 'asking') FROM pingpong.progress WHERE run > $before",
+				'the question');
 			$lab->until_true('the agent to give up', sub { promote_job($t) =~ /"state": *"failed"/ });
 			push @problems, "$p is " . gate($p) if gate($p) ne 'sealed';
 			push @problems, 'writable: ' . join ' ', $lab->primary if $lab->primary;

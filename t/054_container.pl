@@ -14,8 +14,22 @@ my $bin = $lab->env('PGBIN');
 my $data = $lab->env('PGDATA_dallas');
 my $box = $lab->dir . '/box';
 
-sub streaming { my ($primary, $standby) = @_; return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pingpong.standby WHERE name = '$standby' AND state = 'streaming'", "$standby to stream", 60); }
-sub text_of { my ($path) = @_; open my $fh, '<', $path or return ''; local $/ = undef; my $text = <$fh>; close $fh; return $text; }
+sub streaming
+{
+	my ($primary, $standby) = @_;
+	return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pingpong.standby
+		WHERE name = '$standby' AND state = 'streaming'", "$standby to stream", 60);
+}
+
+sub text_of
+{
+	my ($path) = @_;
+	open my $fh, '<', $path or return '';
+	local $/ = undef;
+	my $text = <$fh>;
+	close $fh;
+	return $text;
+}
 
 # start returns when the process is there, stop when it is gone: that of "unshare" is what the tool knows
 open my $fh, '>', $box or die;
@@ -59,7 +73,8 @@ move('chicago', 'dallas', '', 'there');
 move('dallas', 'chicago', '', 'back');
 like(text_of("$data/postmaster.pid"), qr/\A1\n/, 'back: it was started by the tool');
 move('chicago', 'dallas', '', 'there again');
-like(move('dallas', 'chicago', q{, options => '{"method": "rewind"}'}, 'by pg_rewind'), qr/^by rewind/, 'by pg_rewind: so it was');
+like(move('dallas', 'chicago', q{, options => '{"method": "rewind"}'}, 'by pg_rewind'), qr/^by rewind/,
+	'by pg_rewind: so it was');
 $lab->sql('chicago', q{SELECT pingpong.rebuild('dallas', 'basebackup')});
 streaming('chicago', 'dallas');
 like(text_of("$data/postmaster.pid"), qr/\A1\n/, 'by a base backup: it was started by the tool');
@@ -71,7 +86,8 @@ if ($ENV{PINGPONG_ALL})
 	my ($postmaster) = text_of("/proc/$outer/task/$outer/children") =~ /(\d+)/;
 	kill 'STOP', $postmaster;
 	my (undef, $err) = $lab->try_sql('chicago', q{SELECT pingpong.rebuild('dallas', 'basebackup')});
-	like($err, qr/timed out|still runs|does not answer/, 'one that hangs is not taken for one that is down') or diag($err);
+	like($err, qr/timed out|still runs|does not answer/, 'one that hangs is not taken for one that is down')
+		or diag($err);
 	ok(!-e "$data/pingpong.rejoin/old", 'and its directory is not exchanged');
 	kill 'CONT', $postmaster;
 	$lab->until_true('the stop that was ordered', sub { !-e "/proc/$outer" }, 60);

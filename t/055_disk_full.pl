@@ -1,5 +1,5 @@
-# A full disk under the agent's state folder, and under the data directory, at each write of a run: a clear error, all as it
-# was in time, nothing half written. In a mount namespace of its own, with small file systems in memory.
+# A full disk under the agent's state folder, and under the data directory, at each write of a run: a clear error, all
+# as it was in time, nothing half written. In a mount namespace of its own, with small file systems in memory.
 use strict;
 use warnings;
 use File::Temp qw(tempdir);
@@ -43,8 +43,19 @@ sub moved
 	return;
 }
 
-sub streaming { my ($primary, $standby) = @_; return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pingpong.standby WHERE name = '$standby' AND state = 'streaming'", "$standby to stream", 60); }
-sub last_run { my ($node) = @_; return $lab->sql($node, q{SELECT state || ' ' || coalesce(sentence, '') FROM pingpong.run WHERE runbook = 'switchover' ORDER BY id DESC LIMIT 1}); }
+sub streaming
+{
+	my ($primary, $standby) = @_;
+	return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pingpong.standby
+		WHERE name = '$standby' AND state = 'streaming'", "$standby to stream", 60);
+}
+
+sub last_run
+{
+	my ($node) = @_;
+	return $lab->sql($node, q{SELECT state || ' ' || coalesce(sentence, '') FROM pingpong.run
+		WHERE runbook = 'switchover' ORDER BY id DESC LIMIT 1});
+}
 
 # A run that stands still behind an action.
 sub run_behind
@@ -52,7 +63,8 @@ sub run_behind
 	my ($from, $to, $action, $options) = @_;
 	$lab->set($from, 'pingpong.debug_pause_after', $action);
 	my $job = $lab->begin_sql($from, "SELECT run, state FROM pingpong.switchover('$to'" . ($options // '') . ')');
-	$lab->wait_for($from, "SELECT bool_or(state = 'succeeded') FROM pingpong.progress WHERE run_state = 'running' AND action = '$action'", $action);
+	$lab->wait_for($from, "SELECT bool_or(state = 'succeeded') FROM pingpong.progress
+		WHERE run_state = 'running' AND action = '$action'", $action);
 	return $job;
 }
 
@@ -68,7 +80,8 @@ $lab->start_agent('dallas');
 fill($tiny);
 my (undef, $err, $rc) = $lab->try_sql('chicago', q{SELECT * FROM pingpong.switchover('dallas')});
 isnt($rc, 0, 'full before the token is armed: no switchover');
-like($err, qr/^ERROR:  .*(no room for the promote token|could not write|could not note).*No space left on device/m, 'full before the token is armed: the reason');
+like($err, qr/^ERROR:  .*(no room for the promote token|could not write|could not note).*No space left on device/m,
+	'full before the token is armed: the reason');
 unlike($err, qr/NOTICE:  (pause|hold|seal) /, 'full before the token is armed: before the blackout');
 like(last_run('chicago'), qr/^rolled_back /, 'full before the token is armed: rolled back');
 is(join(' ', $lab->primary), 'chicago', 'full before the token is armed: the primary stays');
@@ -77,10 +90,12 @@ empty($tiny);
 # (a token that cannot be burned would leave the source sealed)
 my $job = run_behind('chicago', 'dallas', 'lag_zero', q{, max_blackout => '60 s'});
 fill($tiny);
-$lab->sql('chicago', q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query ~ 'pingpong.switchover' AND pid <> pg_backend_pid()});
+$lab->sql('chicago', q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+	WHERE query ~ 'pingpong.switchover' AND pid <> pg_backend_pid()});
 (undef, $err) = $lab->finish($job, 60);
 like($err, qr/cancelled and rolled back/, 'full before the token is burned: the run is cancelled');
-is($lab->sql('chicago', 'SELECT state FROM pingpong.gate'), 'open', 'full before the token is burned: the source takes writes again');
+is($lab->sql('chicago', 'SELECT state FROM pingpong.gate'), 'open',
+	'full before the token is burned: the source takes writes again');
 empty($tiny);
 $lab->set('chicago', 'pingpong.debug_pause_after', undef);
 
@@ -90,7 +105,8 @@ $lab->set('chicago', 'pingpong.debug_pause_after', undef);
 (my $out, $err) = $lab->finish($job, 60);
 like($out, qr/^\d+\|switched$/, 'full before the promotion: switched all the same') or diag($err);
 my ($state, $sentence) = $lab->settle($out =~ /^(\d+)/, 120);
-like("$state $sentence", qr/^succeeded done(, but step slow_wal of "dallas" failed: .*No space left on device|$)/, 'full before the promotion: the run says what it could not do');
+like("$state $sentence", qr/^succeeded done(, but step slow_wal of "dallas" failed: .*No space left on device|$)/,
+	'full before the promotion: the run says what it could not do');
 streaming('dallas', 'chicago');
 empty($tiny);
 $lab->wait_for('dallas', 'SELECT count(*) = 0 FROM pingpong.relaxed', 'what was relaxed to be restored', 60);
@@ -121,7 +137,8 @@ is($lab->sql('chicago', 'SELECT state FROM pingpong.gate'), 'open', 'full before
 ok(!-e "$data/pingpong.seal" && !-e "$data/pingpong.seal.tmp", 'full before the seal: nothing is left of it');
 is(join(' ', $lab->primary), 'chicago', 'full before the seal: the primary stays');
 empty($disk);
-$lab->wait_for('chicago', q{SELECT count(*) = 0 FROM pingpong.run WHERE state = 'running'}, 'the journal to be written', 60);
+$lab->wait_for('chicago', q{SELECT count(*) = 0 FROM pingpong.run WHERE state = 'running'},
+	'the journal to be written', 60);
 like(last_run('chicago'), qr/^rolled_back /, 'full before the seal: rolled back');
 $load->mark('after');
 ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), 'full before the seal: writes flow');

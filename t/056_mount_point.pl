@@ -1,5 +1,5 @@
-# The data directory is a mount point: it can be neither renamed nor removed, and is rebuilt where it is. In a mount namespace
-# of its own.
+# The data directory is a mount point: it can be neither renamed nor removed, and is rebuilt where it is. In a mount
+# namespace of its own.
 use strict;
 use warnings;
 use FindBin;
@@ -12,9 +12,21 @@ my $lab = Lab->up(fast => 1, port => 25600);
 my $bin = $lab->env('PGBIN');
 my $data = $lab->env('PGDATA_dallas');
 
-sub streaming { my ($primary, $standby) = @_; return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pingpong.standby WHERE name = '$standby' AND state = 'streaming'", "$standby to stream", 60); }
+sub streaming
+{
+	my ($primary, $standby) = @_;
+	return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pingpong.standby
+		WHERE name = '$standby' AND state = 'streaming'", "$standby to stream", 60);
+}
+
 sub device { my ($path) = @_; return (stat $path)[0]; }
-sub is_mount_point { my ($what) = @_; isnt(device($data), device("$data/.."), "$what: it is a mount point still"); return; }
+
+sub is_mount_point
+{
+	my ($what) = @_;
+	isnt(device($data), device("$data/.."), "$what: it is a mount point still");
+	return;
+}
 
 my $load = $lab->writers(writers => 2, rate => 50);
 system("$bin/pg_ctl", '-D', $data, '-s', '-m', 'fast', '-w', 'stop') == 0 or die;
@@ -40,10 +52,12 @@ is_mount_point('a base backup');
 my ($out, $err) = $lab->try_sql('chicago', q{SELECT run FROM pingpong.switchover('dallas')});
 is(join(' ', ($lab->settle($out, 120))[0, 1]), 'succeeded done', 'there') or diag($err);
 streaming('dallas', 'chicago');
-($out, $err) = $lab->try_sql('dallas', q{SELECT run FROM pingpong.switchover('chicago', options => '{"method": "rewind"}')});
+($out, $err) = $lab->try_sql('dallas',
+	q{SELECT run FROM pingpong.switchover('chicago', options => '{"method": "rewind"}')});
 is(join(' ', ($lab->settle($out, 120))[0, 1]), 'succeeded done', 'and back') or diag($err);
 streaming('chicago', 'dallas');
-like($lab->sql('chicago', "SELECT message FROM pingpong.step WHERE run = $out AND action = 'rejoin'"), qr/^by rewind/, 'and back: by pg_rewind');
+like($lab->sql('chicago', "SELECT message FROM pingpong.step WHERE run = $out AND action = 'rejoin'"), qr/^by rewind/,
+	'and back: by pg_rewind');
 is_mount_point('pg_rewind');
 ok(!-e "$data/pingpong.rejoin", 'nothing is left of the work');
 
@@ -52,8 +66,10 @@ my $inside = "$data/inside";
 mkdir $inside or die;
 Mounts::tmpfs($inside, $options) or die "no tmpfs: $!";
 my $postmaster = $lab->pid('postgres', 'dallas');
-(undef, $err) = $lab->try_sql('chicago', '\set VERBOSITY verbose', q{SELECT pingpong.rebuild('dallas', 'basebackup')});
-like($err, qr/^ERROR:  55000: a base backup is not possible: "[^"]*\/inside" is a mount point/m, 'a mount point inside: refused');
+(undef, $err) = $lab->try_sql('chicago', '\set VERBOSITY verbose',
+	q{SELECT pingpong.rebuild('dallas', 'basebackup')});
+like($err, qr/^ERROR:  55000: a base backup is not possible: "[^"]*\/inside" is a mount point/m,
+	'a mount point inside: refused');
 is($lab->pid('postgres', 'dallas'), $postmaster, 'a mount point inside: the standby runs on');
 Mounts::umount($inside);
 rmdir $inside or die;

@@ -1,4 +1,5 @@
-# Dozens of switchovers in a row (fifty with PINGPONG_ALL) under load: nothing lost, nothing ambiguous, and nothing left over.
+# Dozens of switchovers in a row (fifty with PINGPONG_ALL) under load: nothing lost, nothing ambiguous, and nothing
+# left over.
 use strict;
 use warnings;
 use FindBin;
@@ -13,8 +14,20 @@ my $lab = Lab->up(fast => 1, port => 19100);
 my @nodes = $lab->nodes;
 my @agents = (@nodes, 'pooler1');
 
-sub status { my ($pid, $key) = @_; open my $fh, '<', "/proc/$pid/status" or return; my ($value) = map { /^$key:\s+(\d+)/ } <$fh>; return $value; }
-sub fds { my ($pid) = @_; opendir my $dir, "/proc/$pid/fd" or die "/proc/$pid/fd: $!"; return scalar grep { !/^\./ } readdir $dir; }
+sub status
+{
+	my ($pid, $key) = @_;
+	open my $fh, '<', "/proc/$pid/status" or return;
+	my ($value) = map { /^$key:\s+(\d+)/ } <$fh>;
+	return $value;
+}
+
+sub fds
+{
+	my ($pid) = @_;
+	opendir my $dir, "/proc/$pid/fd" or die "/proc/$pid/fd: $!";
+	return scalar grep { !/^\./ } readdir $dir;
+}
 
 # Names of files in PGDATA that do not belong there.
 sub strange_files
@@ -86,25 +99,34 @@ $lab->wait_for($standby, "SELECT count(*) >= $totals->{acked} FROM ledger", 'the
 
 # ---- nothing left over ----
 
-is($lab->sql($primary, q{SELECT string_agg(slot_name || ' ' || active, ', ') FROM pg_replication_slots}), "pingpong_$standby true", 'one slot on the primary');
+is($lab->sql($primary, q{SELECT string_agg(slot_name || ' ' || active, ', ') FROM pg_replication_slots}),
+	"pingpong_$standby true", 'one slot on the primary');
 is($lab->sql($standby, 'SELECT count(*) FROM pg_replication_slots'), '0', 'none on the standby');
 is($lab->sql($_, 'SELECT state FROM pingpong.gate'), 'open', "the gate of $_ is open") for @nodes;
 my @now = map { join ' ', strange_files($_) } @nodes;
 is($now[$_], $strange[$_], "no files left over on $nodes[$_]") for 0 .. $#nodes;
 cmp_ok($files{end}{$_}, '<=', 50 * 30, "the journal of the agent of $_ is bounded") for @agents;
 cmp_ok($fds{end}{$_}, '<=', $fds{begin}{$_} + 2, "file descriptors of $_ do not grow") for @agents, 'worker';
-cmp_ok($rss{end}{$_}, '<=', $rss{begin}{$_} + 3072, "memory of $_ does not grow by more than 3 MB") for @agents, 'worker';
-$lab->wait_for($primary, q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name ~ 'pingpong'
+cmp_ok($rss{end}{$_}, '<=', $rss{begin}{$_} + 3072, "memory of $_ does not grow by more than 3 MB")
+	for @agents, 'worker';
+$lab->wait_for($primary, q{SELECT count(*) = 0 FROM pg_stat_activity
+	WHERE backend_type = 'client backend' AND application_name ~ 'pingpong'
 	AND pid <> pg_backend_pid() AND state <> 'idle'}, 'sessions of the agents to be idle');
-cmp_ok($lab->sql($primary, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename = current_user}), '<=', 6,
+cmp_ok($lab->sql($primary, q{SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type = 'client backend' AND usename = current_user}), '<=', 6,
 	'sessions of the superuser do not pile up');
 is($lab->sql($primary, 'SELECT count(*) FROM pg_prepared_xacts'), '0', 'no prepared transactions');
-is($lab->sql($primary, q{SELECT coalesce(string_agg(DISTINCT name || ' = ' || setting, ', '), '') FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf' AND name !~ '^primary_|^recovery_target_timeline$'}), '',
+is($lab->sql($primary, q{SELECT coalesce(string_agg(DISTINCT name || ' = ' || setting, ', '), '')
+	FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf' AND name !~ '^primary_|^recovery_target_timeline$'}), '',
 	'no settings left in postgresql.auto.conf');
-is($lab->sql($standby, q{SELECT coalesce(string_agg(DISTINCT name || ' = ' || setting, ', '), '') FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf' AND name !~ '^primary_|^recovery_target_timeline$'}), '',
+is($lab->sql($standby, q{SELECT coalesce(string_agg(DISTINCT name || ' = ' || setting, ', '), '')
+	FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf' AND name !~ '^primary_|^recovery_target_timeline$'}), '',
 	'nor on the standby');
-is($lab->sql($primary, q{SELECT count(*) FROM pingpong.step WHERE state IN ('pending', 'running', 'failed')}), '0', 'the journal has no open ends');
-note 'memory (kB) at run 10 and at the end: ', join ', ', map { "$_ $rss{begin}{$_} $rss{end}{$_}" } @agents, 'worker';
-note 'blackout (ms): ', $lab->sql($primary, 'SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY blackout_ms)::numeric, 1) FROM pingpong.run');
+is($lab->sql($primary, q{SELECT count(*) FROM pingpong.step WHERE state IN ('pending', 'running', 'failed')}), '0',
+	'the journal has no open ends');
+note 'memory (kB) at run 10 and at the end: ', join ', ',
+	map { "$_ $rss{begin}{$_} $rss{end}{$_}" } @agents, 'worker';
+note 'blackout (ms): ', $lab->sql($primary,
+	'SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY blackout_ms)::numeric, 1) FROM pingpong.run');
 
 done_testing();

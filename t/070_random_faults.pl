@@ -1,6 +1,7 @@
-# Switchovers with a fault at a random moment on a random process or link: killed, stopped for a while, cut, frozen, its disk
-# full. After each all promises are checked: never two writable primaries, nothing acknowledged lost, nothing refused there,
-# nothing ambiguous where no server died, the run ends and says how, writes flow, and what it says to do mends it.
+# Switchovers with a fault at a random moment on a random process or link: killed, stopped for a while, cut, frozen,
+# its disk full. After each all promises are checked: never two writable primaries, nothing acknowledged lost, nothing
+# refused there, nothing ambiguous where no server died, the run ends and says how, writes flow, and what it says to
+# do mends it.
 #
 # PINGPONG_SEED repeats the order of the faults, PINGPONG_FAULTS is the number of switchovers in each pool mode.
 # ci: all
@@ -38,7 +39,12 @@ END { for my $folder (@small) { syscall($umount, $folder, 2); rmdir $folder; } }
 
 # ---- the pair, all of it behind links ----
 
-sub streaming { my ($primary, $standby) = @_; return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pingpong.standby WHERE name = '$standby' AND state = 'streaming'", "$standby to stream on $primary", 60); }
+sub streaming
+{
+	my ($primary, $standby) = @_;
+	return $lab->wait_for($primary, "SELECT count(*) = 1 FROM pingpong.standby
+		WHERE name = '$standby' AND state = 'streaming'", "$standby to stream on $primary", 60);
+}
 
 # The state folder of an agent, on a disk of its own.
 sub small_disk
@@ -46,7 +52,11 @@ sub small_disk
 	my ($name) = @_;
 	my $folder = tempdir('pingpong-small-XXXXXX', TMPDIR => 1, CLEANUP => 0);
 	my ($source, $type, $data) = ('none', 'tmpfs', 'size=2m,mode=0777');
-	if (!$ENV{PINGPONG_OWN_MOUNTS} || syscall($mount, $source, $folder, $type, 0, $data) != 0) { rmdir $folder; return; }
+	if (!$ENV{PINGPONG_OWN_MOUNTS} || syscall($mount, $source, $folder, $type, 0, $data) != 0)
+	{
+		rmdir $folder;
+		return;
+	}
 	push @small, $folder;
 	my $state = $lab->state_dir($name);
 	$lab->kill9('agent', $name);
@@ -63,7 +73,8 @@ sub new_lab
 	my ($mode) = @_;
 	if ($lab) { $_->end for values %link; $lab->down; }
 	(%link, %disk) = ();
-	$lab = Lab->up(fast => 1, pool_mode => $mode, poolers => 1, port => 28000, set => ['wal_retrieve_retry_interval=500ms', 'pingpong.rejoin_timeout=90s']);
+	$lab = Lab->up(fast => 1, pool_mode => $mode, poolers => 1, port => 28000,
+		set => ['wal_retrieve_retry_interval=500ms', 'pingpong.rejoin_timeout=90s']);
 	my $port = $lab->base + 62;
 	for my $name ($lab->nodes)
 	{
@@ -78,7 +89,8 @@ sub new_lab
 	}
 	$lab->sql('chicago', q{SELECT pingpong.drop_route('ro1')}, q{SELECT pingpong.repoint()});
 	small_disk($_) for $lab->nodes, 'pooler1';
-	$lab->set('dallas', 'primary_conninfo', $lab->sql('dallas', 'SHOW primary_conninfo') =~ s/port=\d+/"port=" . $link{'chicago postgres'}{port}/er);
+	$lab->set('dallas', 'primary_conninfo',
+		$lab->sql('dallas', 'SHOW primary_conninfo') =~ s/port=\d+/"port=" . $link{'chicago postgres'}{port}/er);
 	streaming('chicago', 'dallas');
 	$load = $lab->writers(rate => 60);
 	%direct = (chicago => $lab->writers(dsn => $lab->env('DSN_chicago'), writers => 1, rate => 20));
@@ -87,7 +99,8 @@ sub new_lab
 		my ($from, $to) = @$move;
 		my $began = time;
 		my ($out, $err) = $lab->try_sql($from, "SELECT run FROM pingpong.switchover('$to')");
-		is(join(' ', ($lab->settle($out, 120))[0, 1]), 'succeeded done', "$mode: $from to $to without a fault") or diag($err);
+		is(join(' ', ($lab->settle($out, 120))[0, 1]), 'succeeded done', "$mode: $from to $to without a fault")
+			or diag($err);
 		$span = time - $began;
 		streaming($to, $from);
 		$direct{$to} //= $lab->writers(dsn => $lab->env("DSN_$to"), writers => 1, rate => 20);
@@ -101,13 +114,20 @@ sub new_lab
 sub processes
 {
 	my ($p, $t) = @_;
-	my $of = sub { my ($node, $where) = @_; return ($lab->try_sql($node, "SELECT max(pid) FROM pg_stat_activity WHERE $where"))[0]; };
+	my $of = sub {
+		my ($node, $where) = @_;
+		return ($lab->try_sql($node, "SELECT max(pid) FROM pg_stat_activity WHERE $where"))[0];
+	};
 	my %pid = (
-		'P postgres' => $lab->pid('postgres', $p), 'T postgres' => $lab->pid('postgres', $t), 'P agent' => $lab->pid('agent', $p),
-		'T agent' => $lab->pid('agent', $t), 'pooler agent' => $lab->pid('agent', 'pooler1'), 'pgbouncer' => $lab->pid('pgbouncer', 1),
+		'P postgres' => $lab->pid('postgres', $p), 'T postgres' => $lab->pid('postgres', $t),
+		'P agent' => $lab->pid('agent', $p),
+		'T agent' => $lab->pid('agent', $t), 'pooler agent' => $lab->pid('agent', 'pooler1'),
+		'pgbouncer' => $lab->pid('pgbouncer', 1),
 		'P worker' => $lab->pid('worker', $p), 'T worker' => $lab->pid('worker', $t),
-		'walsender' => $of->($p, q{backend_type = 'walsender'}), 'walreceiver' => $of->($t, q{backend_type = 'walreceiver'}),
-		'startup' => $of->($t, q{backend_type = 'startup'}), 'P checkpointer' => $of->($p, q{backend_type = 'checkpointer'}),
+		'walsender' => $of->($p, q{backend_type = 'walsender'}),
+		'walreceiver' => $of->($t, q{backend_type = 'walreceiver'}),
+		'startup' => $of->($t, q{backend_type = 'startup'}),
+		'P checkpointer' => $of->($p, q{backend_type = 'checkpointer'}),
 		'P walwriter' => $of->($p, q{backend_type = 'walwriter'}));
 	return map { $_ => $pid{$_} } grep { $pid{$_} } keys %pid;
 }
@@ -130,19 +150,25 @@ sub random_fault
 {
 	my ($p, $t) = @_;
 	my %pid = processes($p, $t);
-	my %where = ("$p agent" => 'P agent', "$t agent" => 'T agent', "$p postgres" => 'P postgres', "$t postgres" => 'T postgres', 'pooler1 agent' => 'pooler agent');
+	my %where = ("$p agent" => 'P agent', "$t agent" => 'T agent', "$p postgres" => 'P postgres',
+		"$t postgres" => 'T postgres', 'pooler1 agent' => 'pooler agent');
 	my $kind = (qw(kill stop stop cut freeze), %disk ? 'full' : 'stop')[rand 6];
 	if ($kind eq 'kill')
 	{
-		my $who = (grep { !/startup|checkpointer|walwriter/ } sort keys %pid)[rand grep { !/startup|checkpointer|walwriter/ } keys %pid];
-		return {name => "kill $who", breaks => scalar($who !~ /agent/), make => sub { kill 'KILL', $pid{$who} }, end => sub { }};
+		my $who = (grep { !/startup|checkpointer|walwriter/ } sort keys %pid)
+			[rand grep { !/startup|checkpointer|walwriter/ } keys %pid];
+		return {name => "kill $who", breaks => scalar($who !~ /agent/), make => sub { kill 'KILL', $pid{$who} },
+			end => sub { }};
 	}
 	if ($kind eq 'stop')
 	{
 		my $who = (sort(keys %pid), 'T all')[rand(1 + keys %pid)];
 		my @pids;
 		return {name => "stop $who", breaks => 0,
-			make => sub { @pids = $who eq 'T all' ? all_of($pid{'T postgres'}) : $pid{$who}; kill 'STOP', @pids }, end => sub { kill 'CONT', @pids }};
+			make => sub {
+				@pids = $who eq 'T all' ? all_of($pid{'T postgres'}) : $pid{$who};
+				kill 'STOP', @pids;
+			}, end => sub { kill 'CONT', @pids }};
 	}
 	if ($kind eq 'full')
 	{
@@ -155,7 +181,8 @@ sub random_fault
 		}};
 	}
 	my $who = (sort keys %link)[rand keys %link];
-	return {name => "$kind link of $where{$who}", breaks => scalar($who =~ /postgres/), make => sub { $link{$who}->order($kind) }, end => sub { $link{$who}->order('heal') }};
+	return {name => "$kind link of $where{$who}", breaks => scalar($who =~ /postgres/),
+		make => sub { $link{$who}->order($kind) }, end => sub { $link{$who}->order('heal') }};
 }
 
 # ---- afterwards ----
@@ -192,7 +219,8 @@ sub ended
 	my ($run) = @_;
 	for my $node ($lab->primary)
 	{
-		my ($out, undef, $rc) = $lab->try_sql($node, "SELECT state || ' ' || coalesce(sentence, '') FROM pingpong.run WHERE id = $run");
+		my ($out, undef, $rc) = $lab->try_sql($node,
+			"SELECT state || ' ' || coalesce(sentence, '') FROM pingpong.run WHERE id = $run");
 		return $out if $rc == 0 && $out =~ /^(succeeded|rolled_back|stuck) /;
 		return 'refused' if $rc == 0 && $out eq '';
 	}
@@ -206,12 +234,14 @@ sub repair
 	my ($primary) = $lab->primary;
 	my ($standby) = grep { $_ ne $primary } $lab->nodes;
 	my $fine = eval { streaming($primary, $standby); 1 };
-	my ($stuck) = $lab->try_sql($primary, q{SELECT string_agg(sentence, '; ') FROM pingpong.run WHERE state = 'stuck'});
+	my ($stuck) = $lab->try_sql($primary,
+		q{SELECT string_agg(sentence, '; ') FROM pingpong.run WHERE state = 'stuck'});
 	my ($led) = $lab->try_sql($primary, qq{SELECT bool_and(node = '$primary') FROM pingpong.route});
 	return '' if $fine && $stuck eq '' && $led eq 't';
 	$repairs++;
 	my @done;
-	for my $statement (("SELECT pingpong.rebuild('$standby')") x (!$fine || $stuck =~ /rebuild/), ('SELECT pingpong.repoint()') x ($led ne 't' || $stuck =~ /repoint/))
+	for my $statement (("SELECT pingpong.rebuild('$standby')") x (!$fine || $stuck =~ /rebuild/),
+		('SELECT pingpong.repoint()') x ($led ne 't' || $stuck =~ /repoint/))
 	{
 		my (undef, $err, $rc) = $lab->try_sql($primary, $statement);
 		push @$problems, "$statement: $err" if $rc != 0;
@@ -228,7 +258,8 @@ sub check_rows
 	my ($fault, $problems) = @_;
 	my ($primary) = $lab->primary;
 	$load->mark('after');
-	eval { $lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }, 60); 1 } or push @$problems, 'writes do not flow';
+	eval { $lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }, 60); 1 }
+		or push @$problems, 'writes do not flow';
 	for my $writers ($load, values %direct)
 	{
 		my $found = $writers->verify($primary);
@@ -258,11 +289,16 @@ sub one_fault
 		sleep $moment;
 		$fault->{make}->();
 		my $until = time + $lasts;
-		do { one_at_most('while it lasts', \@problems) if $fault->{name} !~ /stop . postgres|stop T all/; sleep 0.05 } while time < $until;
+		do { one_at_most('while it lasts', \@problems) if $fault->{name} !~ /stop . postgres|stop T all/; sleep 0.05 }
+			while time < $until;
 		$fault->{end}->();
 		one_at_most('after it', \@problems);
 		start_what_died();
-		$lab->until_true('the run to end', sub { start_what_died(); one_at_most('on the way', \@problems); ($outcome = ended($run)) ne '' && !$lab->running($job) }, 240);
+		$lab->until_true('the run to end', sub {
+			start_what_died();
+			one_at_most('on the way', \@problems);
+			 ($outcome = ended($run)) ne '' && !$lab->running($job);
+		}, 240);
 		my (undef, $err) = $lab->finish($job, 5);
 		$outcome .= ': ' . ($err =~ /^ERROR:\s+(.*)/m)[0] if $outcome eq 'refused' && $err =~ /^ERROR:/m;
 		my $window = $load->end;
@@ -273,7 +309,8 @@ sub one_fault
 	};
 	push @problems, $@ if !$whole;
 	$fault->{end}->() if !$whole;
-	my $line = sprintf '%3d %-32s at %5.0f ms for %.1f s: %s%s (%.1f s)', $n, $fault->{name}, 1000 * $moment, $lasts, $outcome =~ s/\s+/ /gr, $mended && " -> $mended", time - $began;
+	my $line = sprintf '%3d %-32s at %5.0f ms for %.1f s: %s%s (%.1f s)', $n, $fault->{name}, 1000 * $moment, $lasts,
+		$outcome =~ s/\s+/ /gr, $mended && " -> $mended", time - $began;
 	ok(!@problems, "$mode $line") or diag(join "\n", @problems);
 	$seen{$fault->{name} =~ s/ .*//r}{$outcome =~ s/[ :].*//sr || 'none'}++;
 	if (!$whole) { diag('a new lab'); new_lab($mode); }
@@ -285,7 +322,8 @@ for my $mode (qw(transaction session))
 	new_lab($mode);
 	one_fault($_, $mode) for 1 .. $each;
 }
-note(join "\n", map { my $kind = $_; "$kind: " . join ', ', map { "$_ $seen{$kind}{$_}" } sort keys %{$seen{$kind}} } sort keys %seen);
+note(join "\n", map { my $kind = $_; "$kind: " . join ', ', map { "$_ $seen{$kind}{$_}" } sort keys %{$seen{$kind}} }
+	sort keys %seen);
 note("$repairs repairs");
 diag("seed $seed");
 done_testing();

@@ -49,11 +49,13 @@ sub up
 	for my $name (sort keys %option)
 	{
 		my $flag = '--' . $name =~ tr/_/-/r;
-		push @args, $name =~ /^(sync|cascade|no_checksums|fast)$/ ? ($option{$name} ? $flag : ()) : ($flag, $option{$name});
+		push @args, $name =~ /^(sync|cascade|no_checksums|fast)$/ ? ($option{$name} ? $flag : ())
+			: ($flag, $option{$name});
 	}
 	local $ENV{LAB_QUIET} = 1;
 	my $began = time;
-	system("$root/demo/lab", 'up', '--dir', $self->{dir}, '--port-base', $self->{base}, @args) == 0 or die 'the lab does not come up';
+	system("$root/demo/lab", 'up', '--dir', $self->{dir}, '--port-base', $self->{base}, @args) == 0
+		or die 'the lab does not come up';
 	$slow = max($slow, min(10, (time - $began) / LAB_SECONDS));
 	push @labs, $self;
 	$self->reload_env;
@@ -85,14 +87,19 @@ sub base { return $_[0]{base}; }
 # ---- SQL ----
 
 # A node's name, or a connection string.
-sub _dsn { my ($self, $node) = @_; return $node =~ /=/ ? $node : $self->{env}{"DSN_$node"} // die "no node \"$node\""; }
+sub _dsn
+{
+	my ($self, $node) = @_;
+	return $node =~ /=/ ? $node : $self->{env}{"DSN_$node"} // die "no node \"$node\"";
+}
 
 sub _spawn_psql
 {
 	my ($self, $node, @statements) = @_;
 	my $out = File::Temp->new;
 	my $err = File::Temp->new;
-	my @command = ("$self->{env}{PGBIN}/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $self->_dsn($node), map { ('-c', $_) } @statements);
+	my @command = ("$self->{env}{PGBIN}/psql", '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $self->_dsn($node),
+		map { ('-c', $_) } @statements);
 	my $pid = fork // die "fork: $!";
 	if ($pid == 0)
 	{
@@ -168,7 +175,8 @@ sub wait_for
 	{
 		my ($out, $err, $rc) = $self->try_sql($node, $query);
 		return 1 if $rc == 0 && $out eq 't';
-		die "waited too long for $what on $node; last seen: " . ($rc == 0 ? "\"$out\"" : $err) . "\n" if time > $limit;
+		die "waited too long for $what on $node; last seen: " . ($rc == 0 ? "\"$out\"" : $err) . "\n"
+			if time > $limit;
 		sleep 0.03;
 	}
 }
@@ -187,17 +195,19 @@ sub until_true
 	}
 }
 
-# A setting by ALTER SYSTEM, undef resets it; waits until the server has it. A server that a run is about to stop is asked
-# again when it is back.
+# A setting by ALTER SYSTEM, undef resets it; waits until the server has it. A server that a run is about to stop is
+# asked again when it is back.
 sub set
 {
 	my ($self, $node, $name, $value) = @_;
-	my $is_set = defined $value ? "current_setting('$name') = '$value'" : "(SELECT coalesce(sourcefile, '') !~ 'auto.conf' FROM pg_settings WHERE name = '$name')";
+	my $is_set = defined $value ? "current_setting('$name') = '$value'"
+		: "(SELECT coalesce(sourcefile, '') !~ 'auto.conf' FROM pg_settings WHERE name = '$name')";
 	my $last = '';
 	return 1 if eval
 	{
 		$self->until_true("setting $name", sub {
-			my ($out, $err, $rc) = $self->try_sql($node, defined $value ? "ALTER SYSTEM SET $name = '$value'" : "ALTER SYSTEM RESET $name", 'SELECT pg_reload_conf()');
+			my ($out, $err, $rc) = $self->try_sql($node, defined $value ? "ALTER SYSTEM SET $name = '$value'"
+				: "ALTER SYSTEM RESET $name", 'SELECT pg_reload_conf()');
 			$last = $err;
 			die $err if $rc != 0 && $err =~ /^ERROR/m;
 			return $rc == 0 && eval { $self->wait_for($node, "SELECT $is_set", "setting $name", 5) };
@@ -255,7 +265,12 @@ sub start_pgbouncer { my ($self, $k) = @_; return $self->_start('start-pgbouncer
 
 # ---- agents ----
 
-sub agent_dir { my ($self, $name) = @_; return $self->{dir} . '/' . ($name =~ /^pooler(\d+)$/ ? "pgbouncer$1" : $name); }
+sub agent_dir
+{
+	my ($self, $name) = @_;
+	return $self->{dir} . '/' . ($name =~ /^pooler(\d+)$/ ? "pgbouncer$1" : $name);
+}
+
 sub state_dir { my ($self, $name) = @_; return $self->agent_dir($name) . '/state'; }
 
 # A line "key = value" of the agent's configuration, in its last section; for the next start, or a reload.
@@ -279,7 +294,8 @@ sub agent
 	require HTTP::Tiny;
 	open my $fh, '<', $self->{env}{TOKEN_FILE} or die "token: $!";
 	chomp(my $token = <$fh>);
-	my $response = HTTP::Tiny->new(timeout => 90)->request($body ? 'POST' : 'GET', $self->{env}{"AGENT_$name"} . $path,
+	my $response = HTTP::Tiny->new(timeout => 90)->request($body ? 'POST' : 'GET',
+		$self->{env}{"AGENT_$name"} . $path,
 		{headers => {Authorization => "Bearer $token"}, $body ? (content => JSON::PP::encode_json($body)) : ()});
 	return ($response->{status}, eval { JSON::PP::decode_json($response->{content}) });
 }
@@ -288,7 +304,8 @@ sub agent
 sub act
 {
 	my ($self, $name, $run, $epoch, $action, $params, %more) = @_;
-	my ($status, $job) = $self->agent($name, '/v1/jobs', {run => "$run", step => $more{step} // 's' . ++$self->{acts}, epoch => $epoch + 0,
+	my ($status, $job) = $self->agent($name, '/v1/jobs',
+		{run => "$run", step => $more{step} // 's' . ++$self->{acts}, epoch => $epoch + 0,
 			wait_ms => $more{wait_ms} // 60000, actions => [{action => $action, params => $params // {}}]});
 	return $job;
 }
@@ -298,7 +315,8 @@ sub act
 sub _takes_writes
 {
 	my ($self, $node) = @_;
-	my ($out, undef, $rc) = $self->try_sql($node, "SELECT NOT pg_is_in_recovery() AND (SELECT state NOT IN ('sealing', 'sealed') FROM pingpong.gate)");
+	my ($out, undef, $rc) = $self->try_sql($node,
+		"SELECT NOT pg_is_in_recovery() AND (SELECT state NOT IN ('sealing', 'sealed') FROM pingpong.gate)");
 	return $rc == 0 && $out eq 't';
 }
 
@@ -322,7 +340,8 @@ sub settle
 	{
 		for my $node ($self->primary)
 		{
-			my ($out, $err, $rc) = $self->try_sql($node, "SELECT state, coalesce(sentence, '') FROM pingpong.run WHERE id = $run");
+			my ($out, $err, $rc) = $self->try_sql($node,
+				"SELECT state, coalesce(sentence, '') FROM pingpong.run WHERE id = $run");
 			$last = "$node: " . ($rc == 0 ? $out : $err);
 			return ($1, $2, $node) if $rc == 0 && $out =~ /^(succeeded|rolled_back|stuck)\|(.*)/s;
 		}
@@ -338,7 +357,8 @@ sub writers
 {
 	my ($self, %option) = @_;
 	my $program = "$root/bench/writers";
-	-x $program or system('make', '-s', '-C', $root, "PG_CONFIG=$self->{env}{PGBIN}/pg_config", 'bench/writers') == 0 or die 'bench/writers cannot be made';
+	-x $program or system('make', '-s', '-C', $root, "PG_CONFIG=$self->{env}{PGBIN}/pg_config", 'bench/writers') == 0
+		or die 'bench/writers cannot be made';
 	return Lab::Writers->_start($self, $program, %option);
 }
 
@@ -400,7 +420,8 @@ sub _start
 		open STDIN, '<&', $read_in;
 		open STDOUT, '>&', $write_out;
 		close $_ for $read_in, $write_in, $read_out, $write_out;
-		exec $program, '-n', $option{writers} // 4, '-r', $option{rate} // 100, $option{txn} ? '--txn' : (), $dsn or POSIX::_exit(127);
+		exec $program, '-n', $option{writers} // 4, '-r', $option{rate} // 100, $option{txn} ? '--txn' : (), $dsn
+			or POSIX::_exit(127);
 	}
 	close $_ for $read_in, $write_out;
 	$write_in->autoflush(1);

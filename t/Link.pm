@@ -53,7 +53,8 @@ sub _reset { my ($socket) = @_; setsockopt $socket, SOL_SOCKET, SO_LINGER, pack(
 sub _listen
 {
 	my ($port) = @_;
-	return IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 64, ReuseAddr => 1) || die "listen on $port: $!";
+	return IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 64, ReuseAddr => 1)
+		|| die "listen on $port: $!";
 }
 
 sub _forward
@@ -94,7 +95,12 @@ sub _forward
 				next if !$pair;
 				my $n = sysread $ready, my $data, 65536;
 				my $ok = $n;
-				for (my $at = 0; $ok && $at < $n;) { my $wrote = syswrite $pair->[1], $data, $n - $at, $at; $ok = $wrote; $at += $wrote // 0; }
+				for (my $at = 0; $ok && $at < $n;)
+				{
+					my $wrote = syswrite $pair->[1], $data, $n - $at, $at;
+					$ok = $wrote;
+					$at += $wrote // 0;
+				}
 				next if $ok;
 				my @both = @$pair;
 				delete $other{fileno $_} for @both;

@@ -23,7 +23,8 @@ sub import
 	my @unshare = $> == 0 ? qw(unshare --mount) : qw(unshare --user --map-current-user --mount --keep-caps);
 	Test::More::plan(skip_all => 'no mounts on this architecture') unless $mount;
 	return if $ENV{PINGPONG_OWN_MOUNTS};
-	Test::More::plan(skip_all => 'this machine has no mount namespaces for this user') if system("@unshare true 2>/dev/null") != 0;
+	Test::More::plan(skip_all => 'this machine has no mount namespaces for this user')
+		if system("@unshare true 2>/dev/null") != 0;
 	$ENV{PINGPONG_OWN_MOUNTS} = 1;
 	exec @unshare, $^X, abs_path($0) or die "unshare: $!";
 }

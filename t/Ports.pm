@@ -11,8 +11,9 @@ use IO::Socket::INET;
 my %held;
 my $main = $$;
 
-# The first base from there on with nothing on its 69 ports, below where outgoing connections take theirs. It is locked:
-# servers take their time until they listen. The locks lie in one folder for all tests, whatever their TMPDIR is.
+# The first base from there on with nothing on its 69 ports, below where outgoing connections take theirs. It is
+# locked: servers take their time until they listen. The locks lie in one folder for all tests, whatever their TMPDIR
+# is.
 sub take
 {
 	my ($base) = @_;
@@ -24,7 +25,8 @@ sub take
 		next if join(' ', (stat $lock)[0, 1]) ne join(' ', (stat $path)[0, 1]);
 		for my $port ($base + 1 .. $base + 69)
 		{
-			IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1, ReuseAddr => 1) or next BASE;
+			IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1, ReuseAddr => 1)
+				or next BASE;
 		}
 		$held{$path} = $lock;
 		return $base;

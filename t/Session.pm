@@ -29,7 +29,8 @@ sub open
 		open STDOUT, '>&', $write_out;
 		open STDERR, '>&', $write_out;
 		close $_ for $read_in, $write_in, $read_out, $write_out;
-		exec $lab->env('PGBIN') . '/psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-v', 'SHOW_CONTEXT=never', '-d', $dsn or POSIX::_exit(127);
+		exec $lab->env('PGBIN') . '/psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-v', 'SHOW_CONTEXT=never', '-d', $dsn
+			or POSIX::_exit(127);
 	}
 	close $_ for $read_in, $write_out;
 	$write_in->autoflush(1);

@@ -58,7 +58,7 @@ outcome_row(FunctionCallInfo fcinfo, const Outcome *o)
 }
 
 /*
- * Has the request checked, with the rights of who asks: pingpong.validate_request()
+ * Has the request checked, with the rights of who asks: pingpong_internal.validate_request()
  * raises what is wrong with it. Gives the options as the worker is to read them.
  */
 static char *
@@ -70,7 +70,7 @@ validated_options(Datum kind, Datum target, Datum options)
 	char	   *text;
 
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT pingpong.validate_request($1, $2, $3)", 3, types, values, NULL, true, 1) != SPI_OK_SELECT ||
+	if (SPI_execute_with_args("SELECT pingpong_internal.validate_request($1, $2, $3)", 3, types, values, NULL, true, 1) != SPI_OK_SELECT ||
 		SPI_processed != 1)
 		elog(ERROR, "the request could not be checked");
 	text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);

@@ -1,5 +1,5 @@
 /*
- * api_actions.c - pingpong.run_actions(): the actions of this module, and what each may order from an agent.
+ * api_actions.c - pingpong_internal.run_actions(): the actions of this module, and what each may order from an agent.
  */
 #include "postgres.h"
 

@@ -1,5 +1,6 @@
 /*
- * api_probe.c - pingpong.probe(run, version): puts the question to the worker (probe.c), and waits for its answer.
+ * api_probe.c - pingpong_internal.probe(run, version): puts the question to the worker (probe.c), and waits for its
+ * answer.
  */
 #include "postgres.h"
 

@@ -79,7 +79,7 @@ journal_find_routes(Run *run)
 	uint64		n;
 
 	db_begin();
-	n = db_exec("UPDATE pingpong.route r SET node = s.node FROM (SELECT name, pg_catalog.min(node) AS node FROM pingpong.preflight_route "
+	n = db_exec("UPDATE pingpong.route r SET node = s.node FROM (SELECT name, pg_catalog.min(node) AS node FROM pingpong_check.preflight_route "
 					 "GROUP BY name HAVING pg_catalog.count(*) = pg_catalog.count(node) AND pg_catalog.count(DISTINCT node) = 1) s "
 					 "WHERE r.name = s.name AND r.kind = 'ro' AND r.node IS NULL RETURNING r.name, r.node", 0);
 	for (uint64 i = 0; i < n; i++)
@@ -108,9 +108,9 @@ journal_create_run(Run *run)
 						errmsg("runbook \"%s\" cannot be used for this", run->runbook),
 						errdetail("Only a runbook with the action \"promote\" is a switchover.")));
 	db_exec("LOCK TABLE pingpong.run IN SHARE ROW EXCLUSIVE MODE", 0);
-	db_exec(run->moves ? "INSERT INTO pingpong.cluster (epoch) SELECT pingpong.adopted_epoch() + 1 "
+	db_exec(run->moves ? "INSERT INTO pingpong.cluster (epoch) SELECT pingpong_internal.adopted_epoch() + 1 "
 				 "ON CONFLICT (one) DO UPDATE SET epoch = EXCLUDED.epoch RETURNING epoch" :
-				 "SELECT pingpong.adopted_epoch()", 0);
+				 "SELECT pingpong_internal.adopted_epoch()", 0);
 	run->epoch = strtoll(db_text(0, 1), NULL, 10);
 	snprintf(epoch, sizeof(epoch), INT64_FORMAT, run->epoch);
 	db_exec("INSERT INTO pingpong.run (id, key, runbook, source, target, epoch, state, options, requested_by, preflight) "
@@ -275,7 +275,7 @@ journal_synchronous(void)
 	bool		satisfied;
 
 	db_begin();
-	satisfied = db_exec("SELECT WHERE pingpong.sync_satisfiable(pg_catalog.current_setting('synchronous_standby_names'))", 0) == 1;
+	satisfied = db_exec("SELECT WHERE pingpong_internal.sync_satisfiable(pg_catalog.current_setting('synchronous_standby_names'))", 0) == 1;
 	db_end();
 	return satisfied;
 }
@@ -287,7 +287,7 @@ journal_satisfiable(const char *names)
 	bool		satisfied;
 
 	db_begin();
-	satisfied = db_exec("SELECT WHERE pingpong.sync_satisfiable($1)", 1, names) == 1;
+	satisfied = db_exec("SELECT WHERE pingpong_internal.sync_satisfiable($1)", 1, names) == 1;
 	db_end();
 	return satisfied;
 }
@@ -300,7 +300,7 @@ journal_standby_names(void)
 	uint64		n;
 
 	db_begin();
-	n = db_exec("SELECT application_name, node FROM pingpong.preflight_sender WHERE node IS NOT NULL AND state <> 'backup'", 0);
+	n = db_exec("SELECT application_name, node FROM pingpong_check.preflight_sender WHERE node IS NOT NULL AND state <> 'backup'", 0);
 	for (uint64 i = 0; i < n; i++)
 		json_object_set_new(names, db_text(i, 1), json_string(db_text(i, 2)));
 	db_end();
@@ -384,7 +384,7 @@ journal_facts_params(const char *node, const char *target)
 	json_t	   *params = NULL;
 
 	db_begin();
-	if (db_exec("SELECT pingpong.facts_params($1, $2)", 2, node, target) == 1 && db_text(0, 1))
+	if (db_exec("SELECT pingpong_internal.facts_params($1, $2)", 2, node, target) == 1 && db_text(0, 1))
 		params = json_loads(db_text(0, 1), 0, &err);
 	db_end();
 	return params ? params : json_new();
@@ -417,7 +417,7 @@ journal_preflight(Run *run, Failure *failure)
 	db_begin();
 	db_exec("DELETE FROM pingpong.last_preflight", 0);
 	db_exec("INSERT INTO pingpong.last_preflight "
-				 "SELECT number, name, node, status, detail, hint FROM pingpong.preflight_checks($1, $2::pg_catalog.jsonb)",
+				 "SELECT number, name, node, status, detail, hint FROM pingpong_check.preflight_checks($1, $2::pg_catalog.jsonb)",
 				 2, run->target, options);
 	n = db_exec("SELECT name || coalesce(' (' || node || ')', '') || ': ' || detail || coalesce('. ' || hint, '') "
 					 "FROM pingpong.last_preflight WHERE status = 'fail' ORDER BY number, name, node", 0);

@@ -31,7 +31,7 @@ extern void mailbox_finish(void);
 /* Something that the asking backend shows as a NOTICE; cut to 255 bytes. */
 extern void mailbox_event(const char *fmt,...) pg_attribute_printf(1, 2);
 
-/* Whether a promotion was announced for soon (pingpong.wake). */
+/* Whether a promotion was announced for soon (pingpong_internal.wake). */
 extern bool mailbox_awake(void);
 
 /* The backend that waits for the present request; 0: none. */

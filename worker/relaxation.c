@@ -207,7 +207,7 @@ relaxation_due(void)
 
 	db_begin();
 	db_exec("DELETE FROM pingpong.relaxed WHERE node = pingpong.node_name() AND pg_catalog.current_setting(name) IS DISTINCT FROM value", 0);
-	due = db_exec("SELECT FROM pingpong.relaxed_due() LIMIT 1", 0) == 1;
+	due = db_exec("SELECT FROM pingpong_internal.relaxed_due() LIMIT 1", 0) == 1;
 	db_end();
 	return due;
 }

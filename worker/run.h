@@ -50,7 +50,8 @@ typedef enum ActionTrait
 {
 	ACTION_MAKES_STANDBY = 1 << 0,	/* when it is done its node is a standby of the primary */
 	ACTION_LEADS_ROUTE = 1 << 1,	/* when it is done its route points to another server */
-	ACTION_UNTIL_DONE = 1 << 2	/* as an undo it has no time limit: the run must not end before */
+	ACTION_UNTIL_DONE = 1 << 2, /* as an undo it has no time limit: the run must not end before */
+	ACTION_ONCE = 1 << 3		/* as an undo it is made once for its node, however many steps it undoes */
 } ActionTrait;
 
 /* What an action says when it is looked at. */

@@ -214,7 +214,7 @@ decide(ActionContext *ctx, PGconn **conn, json_t *params, TokenRule rule, Decide
 
 /*
  * The run goes on without this worker's help after the promotion, or not at all: so its worker is asked now whether
- * it could, by the way that it would go (pingpong.probe). It must also be awake when the baton comes.
+ * it could, by the way that it would go (pingpong_internal.probe). It must also be awake when the baton comes.
  */
 static int
 prove_baton(ActionContext *ctx, PGconn *conn, json_t *params, int64_t ttl_ms, json_t *result)
@@ -227,14 +227,14 @@ prove_baton(ActionContext *ctx, PGconn *conn, json_t *params, int64_t ttl_ms, js
 	PGresult   *res = NULL;
 	char	   *problem = NULL;
 
-	snprintf(wake, sizeof(wake), "SELECT pingpong.wake(%d)", (int) ttl_ms);
+	snprintf(wake, sizeof(wake), "SELECT pingpong_internal.wake(%d)", (int) ttl_ms);
 	if (there)
 		res = pg_query(there, error, sizeof(error), wake, 0, NULL);
 	json_object_set_new(result, "woken", json_boolean(res != NULL));
 	PQclear(res);
 	if (res)
 	{
-		res = pg_query(there, error, sizeof(error), "SELECT pingpong.probe($1, $2)", 2, values);
+		res = pg_query(there, error, sizeof(error), "SELECT pingpong_internal.probe($1, $2)", 2, values);
 		if (res)
 			problem = PQgetisnull(res, 0, 0) ? NULL : xstrdup(PQgetvalue(res, 0, 0));
 		else

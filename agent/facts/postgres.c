@@ -162,7 +162,7 @@ pingpong(const PgInstance *pg, PGconn *conn)
 		json_object_update(facts, extension);
 		if (json_is_string(json_object_get(extension, "extension")))
 		{
-			json_t	   *problem = ask(there, "SELECT to_jsonb(coalesce(CASE WHEN pg_is_in_recovery() THEN pingpong.probe() END, ''))");
+			json_t	   *problem = ask(there, "SELECT to_jsonb(coalesce(CASE WHEN pg_is_in_recovery() THEN pingpong_internal.probe() END, ''))");
 
 			json_object_set_new(facts, "gate", ask(there, "SELECT to_jsonb(state) FROM pingpong.gate"));
 			/* what stands against its worker going on after a promotion; "": nothing */

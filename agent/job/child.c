@@ -21,6 +21,7 @@
 
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
+#include "agent/core/files.h"
 #include "agent/job/child.h"
 #include "agent/job/sqlstate.h"
 
@@ -41,16 +42,15 @@ typedef struct Child
 
 /* In the child, after fork() of a process with threads: only async-signal-safe calls. */
 static void
-child_exec(char *const *argv, char *const *environment, const char *directory, int output, pid_t parent)
+child_exec(char *const *argv, char *const *environment, const char *directory, int input, int output, pid_t parent)
 {
 	sigset_t	none;
-	int			null = open("/dev/null", O_RDONLY);
 
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		_exit(127);				/* it died before the line above */
 	setpgid(0, 0);
-	dup2(null, STDIN_FILENO);
+	dup2(input, STDIN_FILENO);
 	dup2(output, STDOUT_FILENO);
 	dup2(output, STDERR_FILENO);
 	close_range(3, ~0U, 0);
@@ -95,23 +95,44 @@ open_output(bool server, int ends[2])
 	return ends[1] < 0 ? -1 : 0;
 }
 
+/* In a file, so that nobody waits for a program that does not read it. */
+static int
+open_input(const char *text)
+{
+	int			fd = text ? memfd_create("input", MFD_CLOEXEC) : open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && text && (file_write_all(fd, text, strlen(text)) < 0 || lseek(fd, 0, SEEK_SET) < 0))
+	{
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 static int
 child_start(Child *child, char *const *argv, const ChildOptions *options)
 {
 	pid_t		parent = getpid();
+	int			input = open_input(options->input);
 	char	   *password;
 	char	  **environment;
 	int			ends[2];
 
-	if (open_output(options->server, ends) < 0)
+	if (input < 0)
 		return -1;
+	if (open_output(options->server, ends) < 0)
+	{
+		close(input);
+		return -1;
+	}
 	password = options->password ? xasprintf("PGPASSWORD=%s", options->password) : NULL;
 	environment = child_environment(password);
 	child->pid = fork();
 	if (child->pid == 0)
-		child_exec(argv, environment, options->directory ? options->directory : "/", ends[1], parent);
+		child_exec(argv, environment, options->directory ? options->directory : "/", input, ends[1], parent);
 	free(environment);
 	free(password);
+	close(input);
 	close(ends[1]);
 	if (child->pid < 0)
 	{

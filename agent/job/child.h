@@ -13,6 +13,7 @@ typedef struct ChildOptions
 	bool		server;			/* it leaves a server behind, which must not hold our pipe: output to a file */
 	const char *password;		/* for libpq, by the environment; NULL: none */
 	const char *directory;		/* working directory; NULL: / */
+	const char *input;			/* what it reads from its standard input; NULL: nothing */
 	void		(*on_output) (void *argument, const char *data, size_t size);	/* besides the job's output */
 	void	   *argument;
 } ChildOptions;

@@ -2,7 +2,7 @@
  * driver.h
  *		What a router is to a run: the interface of route drivers.
  *
- * A driver is one file and one row in drivers.c.  The worker speaks of routes, endpoints
+ * A driver is one file and one word below.  The worker speaks of routes, endpoints
  * and databases, and knows no router.  Every function but start, check and valid is that of
  * an action (action.h): repeatable, and with the parameters "endpoint" and "databases"
  * ({"name": "settings of a new line"}).  One that is NULL has nothing to do.
@@ -42,7 +42,11 @@ typedef struct RouteDriver
 	ActionFunction smoke;
 } RouteDriver;
 
-/* of their files */
-extern const RouteDriver pgbouncer_driver;
+/* All of them, each of its file. */
+#define ROUTE_DRIVERS(driver) \
+	driver(pgbouncer_driver)
+
+#define DECLARE_DRIVER(name) extern const RouteDriver name;
+ROUTE_DRIVERS(DECLARE_DRIVER)
 
 #endif							/* PINGPONG_AGENT_ROUTE_DRIVER_H */

@@ -7,9 +7,9 @@
 #include "agent/core/alloc.h"
 #include "agent/route/drivers.h"
 
-static const RouteDriver *const drivers[] = {
-	&pgbouncer_driver,
-};
+#define ADDRESS_OF_DRIVER(name) &name,
+
+static const RouteDriver *const drivers[] = {ROUTE_DRIVERS(ADDRESS_OF_DRIVER)};
 
 #define DRIVERS ((int) (sizeof(drivers) / sizeof(drivers[0])))
 

@@ -53,7 +53,8 @@ verify_advance(Run *run, Step *step)
 
 	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(step->lsn));
 	db_begin();
-	missing = db_exec("SELECT s.name, s.state FROM pingpong.standby_rows() s JOIN pingpong.node n ON n.name = s.name "
+	missing = db_exec("SELECT s.name, s.state FROM pingpong_internal.standby_rows() s "
+						   "JOIN pingpong.node n ON n.name = s.name "
 						   "WHERE n.upstream IS NULL AND n.away_since IS NULL AND (s.state = 'streaming' AND s.replay_lsn >= $1::pg_catalog.pg_lsn) IS NOT TRUE "
 						   "ORDER BY s.name", 1, lsn);
 	for (uint64 i = 0; i < missing; i++)

@@ -11,6 +11,22 @@
 
 #define UNDO_MS			10000
 
+static bool
+is_undone_by(const Step *step, const Step *undo)
+{
+	return strcmp(step->undo, undo->name) == 0 && strcmp(step->node, undo->node) == 0 &&
+		(step->ordinal == undo->ordinal || (undo->action && (undo->action->traits & ACTION_ONCE)));
+}
+
+static bool
+is_added(const Step *step)
+{
+	for (int i = 0; i < run->nundo; i++)
+		if (is_undone_by(step, &run->undo[i]))
+			return true;
+	return false;
+}
+
 static void
 add_undo(Step *step)
 {
@@ -58,7 +74,8 @@ enter(const Rule *rule)
 	run->undo = palloc0(Max(run->nsteps, 1) * sizeof(Step));
 	INSTR_TIME_SET_CURRENT(run->undo_began);
 	for (int i = run->nsteps - 1; i >= 0; i--)
-		if (run->steps[i].undo[0] && run->steps[i].state != STEP_PENDING && run->steps[i].state != STEP_SKIPPED)
+		if (run->steps[i].undo[0] && run->steps[i].state != STEP_PENDING && run->steps[i].state != STEP_SKIPPED &&
+			!is_added(&run->steps[i]))
 			add_undo(&run->steps[i]);
 	for (int i = 0; i < run->nundo; i++)
 		if (run->undo[i].action && run->undo[i].action->advance == NULL)
@@ -76,8 +93,8 @@ mark_undone(void)
 {
 	for (int u = 0; u < run->nundo; u++)
 		for (int i = 0; i < run->nsteps; i++)
-			if (run->steps[i].ordinal == run->undo[u].ordinal && strcmp(run->steps[i].undo, run->undo[u].name) == 0 &&
-				strcmp(run->steps[i].node, run->undo[u].node) == 0 && run->undo[u].state == STEP_SUCCEEDED)
+			if (run->undo[u].state == STEP_SUCCEEDED && run->steps[i].state != STEP_PENDING &&
+				run->steps[i].state != STEP_SKIPPED && is_undone_by(&run->steps[i], &run->undo[u]))
 				run->steps[i].state = STEP_UNDONE;
 }
 

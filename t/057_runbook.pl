@@ -1,0 +1,126 @@
+# A runbook of the site: a copy of the built-in one with hooks before, inside and behind the blackout. plan(),
+# where_is_primary() and the runner go by what its rows say, not by its name. And a worker that dies while a job runs at
+# an agent: its successor goes on with that job, and begins no other one beside it.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Lab;
+use Test::More;
+
+my $lab = Lab->up(fast => 1, nodes => 3);
+my ($from, $to, $third) = ('chicago', 'dallas', (grep { !/^(chicago|dallas)$/ } $lab->nodes)[0]);
+my $written = $lab->dir . '/written';
+
+sub written
+{
+	open my $fh, '<', $written or return '';
+	local $/;
+	return join ' ', split /\n/, <$fh> // '';
+}
+
+sub streams
+{
+	my ($primary, $standby) = @_;
+
+	return $lab->wait_for($primary,
+		"SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = '$standby' AND state = 'streaming'",
+		"$standby to stream", 60);
+}
+
+# ---- hooks of the site ----
+
+my $script = $lab->dir . '/page';
+open my $fh, '>', $script or die $!;
+print $fh "#!/bin/sh\n[ \"\$1\" != fail ] || exit 3\necho \"\$@\" >>$written\n";
+close $fh;
+chmod 0755, $script;
+for my $name ($from, $to)
+{
+	open my $ini, '>>', $lab->agent_dir($name) . '/agent.ini' or die $!;
+	print $ini "\n[hooks]\npage = $script\n";
+	close $ini;
+	$lab->kill9('agent', $name);
+	$lab->start_agent($name);
+}
+
+is($lab->sql($from, q{SELECT pingpong.copy_runbook('switchover', 'site')}),
+	$lab->sql($from, q{SELECT count(*) FROM pingpong.runbook_step WHERE runbook = 'switchover'}), 'a copy has all steps');
+for my $hook (
+	[ 15, 'source', 'undo', 'before' ],
+	[ 45, 'source', 'undo', 'inside' ],
+	[ 88, 'target', 'continue', 'behind' ])
+{
+	my ($ordinal, $node, $on_failure, $word) = @$hook;
+
+	$lab->sql($from, qq{INSERT INTO pingpong.runbook_step
+		(runbook, ordinal, action, node, worker, on_failure, params, comment) VALUES
+		('site', $ordinal, 'hook', '$node', '$node', '$on_failure',
+		'{"name": "page", "args": ["$word"]}', 'the page of the site')});
+}
+
+my $load = $lab->writers(rate => 80);
+
+# There and back.
+for my $move (1, 2)
+{
+	unlink $written;
+	is($lab->sql($from, "SELECT string_agg(ordinal || ' ' || action, ', ' ORDER BY ordinal)
+		FROM pingpong.plan('$to', 'site') WHERE point_of_no_return"), '70 promote',
+		"move $move: the plan of the site's runbook knows the point of no return");
+	is($lab->sql($from, "SELECT count(*) FROM pingpong.plan('$to', 'site') WHERE action = 'hook'"), '3',
+		"move $move: and the hooks");
+	my ($out, $err) = $lab->try_sql($from,
+		qq{SELECT run, state FROM pingpong.switchover('$to', options => '{"runbook": "site"}')});
+	like($out, qr/^\d+\|switched$/, "move $move: switched") or diag($err);
+	my ($run) = $out =~ /^(\d+)/;
+	is($lab->sql($from, 'SELECT name FROM pingpong.where_is_primary()'), $to,
+		"move $move: the old primary knows the new one");
+	is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', "move $move: done");
+	is(written(), 'before inside behind', "move $move: each hook has run once, in its place");
+	is($lab->sql($to, 'SELECT name FROM pingpong.where_is_primary()'), $to, "move $move: so does the new one");
+	is($lab->sql($to, "SELECT runbook || ' ' || (blackout_ms > 0) FROM pingpong.run WHERE id = $run"), 'site true',
+		"move $move: measured");
+	streams($to, $_) for $from, $third;
+	($from, $to) = ($to, $from);
+}
+
+# ---- a hook that fails while writes stand still ----
+
+$lab->sql($from, q{UPDATE pingpong.runbook_step SET params = '{"name": "page", "args": ["fail"]}'
+	WHERE runbook = 'site' AND ordinal = 45});
+my ($out, $err) = $lab->try_sql($from,
+	qq{SELECT run, state FROM pingpong.switchover('$to', options => '{"runbook": "site"}')});
+like($err, qr/hook "page" ended with status 3/, 'a hook fails: the run says so');
+is($lab->sql($from, 'SELECT state FROM pingpong.run ORDER BY id DESC LIMIT 1'), 'rolled_back',
+	'a hook fails: all is undone');
+is(join(' ', $lab->primary), $from, 'a hook fails: the primary stays');
+$load->mark('undone');
+ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), 'a hook fails: writes flow');
+
+is($load->verify($from)->{lost}, 0, 'nothing acknowledged is lost');
+is($load->stop->{ambiguous}, 0, 'nothing is ambiguous');
+
+# ---- the worker dies while a standby is told to follow; with it, all sessions of its server ----
+
+# its server answers, and the process that would ask for the new stream does not
+my $postmaster = $lab->pid('postgres', $third);
+chomp(my $startup = `pgrep -P $postmaster -f startup`);
+kill STOP => $startup or die 'no startup process';
+($out, $err) = $lab->try_sql($from, "SELECT run, state FROM pingpong.switchover('$to')");
+like($out, qr/^\d+\|switched$/, 'follow: switched') or diag($err);
+my ($run) = $out =~ /^(\d+)/;
+my $following = "SELECT bool_or(action = 'follow' AND state = 'running') FROM pingpong.progress WHERE run = $run";
+$lab->wait_for($to, $following, 'the third node to be told', 60);
+$lab->kill9('worker', $to);
+$lab->wait_for($to, $following, 'the successor to ask', 60);
+kill CONT => $startup;
+is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', 'follow: the successor brings the run to its end');
+my @jobs = map { s/.*\///r } glob $lab->state_dir($third) . "/jobs/*/90.follow.$third*";
+is(scalar(grep { !/:/ } @jobs), scalar(@jobs), 'follow: it goes on with the job that ran, and begins no other one')
+	or diag("@jobs");
+is($lab->sql($to, "SELECT max(round) FROM pingpong.step WHERE run = $run AND action = 'follow'"), '1',
+	'follow: in its first round');
+streams($to, $third);
+
+done_testing();
