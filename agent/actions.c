@@ -3,7 +3,8 @@
  *		The table of actions: name, function, and how the executor treats it.
  *
  * All are idempotent; RESUMABLE is for those that somebody waits for across a restart
- * of the agent.  A hook is not: what it did so far is known to nobody.
+ * of the agent.  A hook is not: what it did so far is known to nobody.  MAIN_ONLY is for the promote token, which a
+ * run has one of: see job/instance.c.
  */
 #include "agent/action/hook.h"
 #include "agent/action/promote.h"
@@ -24,10 +25,11 @@ const ActionEntry all_actions[] = {
 	{ACTION_PG_SETTING, action_pg_setting, ACTION_NEEDS_PG | ACTION_RESUMABLE},
 	{ACTION_SLOT_ENSURE, action_slot_ensure, ACTION_NEEDS_PG | ACTION_RESUMABLE},
 	{ACTION_SLOT_DROP, action_slot_drop, ACTION_NEEDS_PG | ACTION_RESUMABLE},
-	{ACTION_TOKEN_ARM, action_token_arm, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
-	{ACTION_TOKEN_BURN, action_token_burn, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{ACTION_TOKEN_ARM, action_token_arm, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_LAZY_JOURNAL},
+	{ACTION_TOKEN_BURN, action_token_burn,
+	ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
 	{ACTION_PG_PROMOTE, action_pg_promote,
-	ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
+	ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
 	{ACTION_PG_FOLLOW, action_pg_follow, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
 	{ACTION_PG_RETIRE, action_pg_retire, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
 	{ACTION_PG_REJOIN, action_pg_rejoin, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},

@@ -28,6 +28,7 @@
 #include "agent/http/server.h"
 #include "agent/job/executor.h"
 #include "agent/job/known.h"
+#include "agent/pg/version.h"
 #include "agent/route/drivers.h"
 #include "common/names.h"
 
@@ -83,6 +84,7 @@ reload(void)
 	else
 	{
 		log_set_level(config->log_level);
+		versions_ask(config);
 		config_install(config);
 		log_info("configuration reloaded");
 	}
@@ -152,6 +154,7 @@ run_agent(const char *path)
 		config_free(config);
 		return 1;
 	}
+	versions_ask(config);
 	config_install(config);
 	leftovers_remove(config);
 	memory_start(config);

@@ -108,7 +108,7 @@ ask_facts(ActionContext *ctx, PGconn **conn)
 			*conn = NULL;
 		}
 		if (!*conn)
-			*conn = pg_local(ctx->config, NULL, QUERY_TIMEOUT_MS, NULL, 0);
+			*conn = pg_local(ctx->pg, NULL, QUERY_TIMEOUT_MS, NULL, 0);
 		if (*conn)
 			res = pg_query(*conn, NULL, 0, FACTS_SQL, 0, NULL);
 	}
@@ -139,8 +139,8 @@ gather(ActionContext *ctx, PGconn **conn, json_t *params, const Token *token, To
 	}
 	else
 	{
-		facts->stopped = server_is_stopped(ctx->config);
-		facts->standby_on_disk = datadir_is_standby_of(ctx->config->pg.data, token->system_identifier, token->timeline);
+		facts->stopped = server_is_stopped(ctx->pg);
+		facts->standby_on_disk = datadir_is_standby_of(ctx->pg->data, token->system_identifier, token->timeline);
 	}
 	/* last: asking may have taken its time */
 	facts->now_ms = clock_realtime_ms();
@@ -223,7 +223,7 @@ prove_baton(ActionContext *ctx, PGconn *conn, json_t *params, int64_t ttl_ms, js
 	char	   *database = pg_pingpong_database(conn);
 	char		error[512] = "the module pg_pingpong is not loaded";
 	char		wake[96];
-	PGconn	   *there = database ? pg_local(ctx->config, database, PROBE_TIMEOUT_MS, error, sizeof(error)) : NULL;
+	PGconn	   *there = database ? pg_local(ctx->pg, database, PROBE_TIMEOUT_MS, error, sizeof(error)) : NULL;
 	PGresult   *res = NULL;
 	char	   *problem = NULL;
 
@@ -310,13 +310,13 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 	if (ttl_ms <= 0 || ttl_ms > TTL_MAX_MS)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"ttl_ms\" must be between 1 and %d", TTL_MAX_MS);
 	/* whoever remakes this server as a standby stops it */
-	if (!server_claim())
+	if (!server_claim(ctx->pg))
 	{
 		action_fail(ctx, STATE_OBJECT_IN_USE, "another job makes this server a standby");
 		action_hint(ctx, "Wait until it has ended; see GET /v1/jobs of this agent.");
 		return -1;
 	}
-	server_release();
+	server_release(ctx->pg);
 	conn = pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
 	if (!conn)
 		return -1;
@@ -486,7 +486,7 @@ wait_promoted(ActionContext *ctx, PGconn **conn, const Token *token, double dead
 		{
 			PQfinish(*conn);
 			sleep_ms(RECONNECT_MS);
-			*conn = pg_local(ctx->config, NULL, QUERY_TIMEOUT_MS, NULL, 0);
+			*conn = pg_local(ctx->pg, NULL, QUERY_TIMEOUT_MS, NULL, 0);
 			if (order_died(ctx, conn))
 				return false;
 		}

@@ -26,7 +26,7 @@ action_pg_warm(ActionContext *ctx, json_t *params, json_t *result)
 {
 	PGconn	   *conn = pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
 	char	   *database = conn ? pg_pingpong_database(conn) : NULL;
-	PGconn	   *there = database ? pg_local(ctx->config, database, QUERY_TIMEOUT_MS, NULL, 0) : NULL;
+	PGconn	   *there = database ? pg_local(ctx->pg, database, QUERY_TIMEOUT_MS, NULL, 0) : NULL;
 	static const char *const reads[] = {
 		"SELECT pg_catalog.pg_is_in_recovery()",
 		"SELECT count(*) " SERVER_BUSY_SESSIONS,
@@ -60,7 +60,7 @@ check_retired(ActionContext *ctx)
 
 	if (!conn)
 		return -1;
-	ours = server_seal(ctx->config, conn, run, sizeof(run), &lsn) && strcmp(run, ctx->run) == 0;
+	ours = server_seal(ctx->pg, conn, run, sizeof(run), &lsn) && strcmp(run, ctx->run) == 0;
 	PQfinish(conn);
 	return ours ? 0 : action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" is not sealed by this run", ctx->config->node);
 }
@@ -69,7 +69,7 @@ check_retired(ActionContext *ctx)
 int
 action_pg_retire(ActionContext *ctx, json_t *params, json_t *result)
 {
-	if (control_running(ctx->config) && check_retired(ctx) < 0)
+	if (control_running(ctx->pg) && check_retired(ctx) < 0)
 		return -1;
 	return server_stop(ctx, true, (int) param_int(params, "readers_grace_ms", 0), clock_monotonic_ms() + RETIRE_TIMEOUT_MS, result);
 }

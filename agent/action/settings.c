@@ -108,7 +108,7 @@ restore_original(ActionContext *ctx, PGconn *conn, const char *name, const Origi
 		return -1;
 	/* who comes next must not find our value as the one to be remembered */
 	is_back(conn, name, original->value, ours);
-	original_forget(ctx->config, name, original);
+	original_forget(ctx->pg, name, original);
 	return 0;
 }
 
@@ -126,8 +126,8 @@ is_lasting(const char *name, const char *value)
 static int
 recall(ActionContext *ctx, const char *name, Original *original, bool *theirs)
 {
-	int			known = original_read(ctx->config, name, original);
-	int			ours = known > 0 ? original_is_ours(ctx->config, name, original) : known < 0 ? -1 : 1;
+	int			known = original_read(ctx->pg, name, original);
+	int			ours = known > 0 ? original_is_ours(ctx->pg, name, original) : known < 0 ? -1 : 1;
 
 	*theirs = known > 0 && ours == 0;
 	if (ours < 0)
@@ -139,7 +139,7 @@ recall(ActionContext *ctx, const char *name, Original *original, bool *theirs)
 	{
 		log_warning("\"%s\" was set anew, or in another cluster, since run \"%s\" had changed it; it stays as it is",
 					name, original->run ? original->run : "");
-		original_forget(ctx->config, name, original);
+		original_forget(ctx->pg, name, original);
 		original_free(original);
 		return 0;
 	}
@@ -154,7 +154,7 @@ change_setting(ActionContext *ctx, PGconn *conn, const char *name, const char *v
 	int			rc = 0;
 
 	if (!is_lasting(name, value))
-		rc = original_keep(ctx->config, name, original, now, ctx->run, value);
+		rc = original_keep(ctx->pg, name, original, now, ctx->run, value);
 	if (rc < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not note the value of \"%s\": %s", name, strerror(errno));
 	if (rc > 0)
@@ -162,7 +162,7 @@ change_setting(ActionContext *ctx, PGconn *conn, const char *name, const char *v
 	if (alter_system(ctx, conn, name, value) < 0)
 		return -1;
 	if (is_lasting(name, value))
-		original_forget(ctx->config, name, original);
+		original_forget(ctx->pg, name, original);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /*
  * postgres.c
- *		--check: the server, its programs, and who may stop it.
+ *		--check: the servers, their programs, and who may stop them.
  */
 #include <errno.h>
 #include <libgen.h>
@@ -13,10 +13,13 @@
 #include "agent/check/postgres.h"
 #include "agent/check/say.h"
 #include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/pg/control.h"
 #include "agent/pg/layout.h"
 #include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/rights.h"
+#include "agent/pg/version.h"
 
 static void
 check_program(const char *path)
@@ -30,11 +33,11 @@ check_program(const char *path)
 }
 
 static void
-check_programs(const PgConfig *pg, const AgentConfig *config)
+check_programs(const PgInstance *pg)
 {
 	for (int i = 0; server_programs[i]; i++)
 	{
-		char	   *path = bin_path(config, server_programs[i]);
+		char	   *path = bin_path(pg, server_programs[i]);
 
 		check_program(path);
 		free(path);
@@ -57,20 +60,20 @@ check_programs(const PgConfig *pg, const AgentConfig *config)
 }
 
 static void
-check_control(const AgentConfig *config)
+check_control(const PgInstance *pg)
 {
-	static const char *const names[] = {"pg_ctl", "pg_ctlcluster", "systemctl", "command"};
+	const char *name = config_control_name(pg->control);
 	char		why[1024];
-	RightsVerdict verdict = rights_of_control(config, why, sizeof(why));
+	RightsVerdict verdict = rights_of_control(pg, why, sizeof(why));
 
 	if (verdict == RIGHTS_UNKNOWN)
-		check_warn("control = %s: not proved that the server can be stopped and started: %s", names[config->pg.control], why);
+		check_warn("control = %s: not proved that the server can be stopped and started: %s", name, why);
 	else
-		check_say(verdict == RIGHTS_YES, "control = %s: %s", names[config->pg.control], why);
+		check_say(verdict == RIGHTS_YES, "control = %s: %s", name, why);
 }
 
 static void
-check_data(const PgConfig *pg)
+check_data(const PgInstance *pg)
 {
 	struct stat st;
 
@@ -82,9 +85,9 @@ check_data(const PgConfig *pg)
 
 /* What a rewind or a base backup will have to change. */
 static void
-check_layout(const AgentConfig *config)
+check_layout(const PgInstance *pg)
 {
-	char	   *problem = layout_problem(config);
+	char	   *problem = layout_problem(pg);
 
 	check_say(problem == NULL, "folders of the data directory, its WAL and tablespaces can be changed%s%s", problem ? ": " : "",
 			  problem ? problem : "");
@@ -92,7 +95,7 @@ check_layout(const AgentConfig *config)
 }
 
 static void
-check_log(const PgConfig *pg)
+check_log(const PgInstance *pg)
 {
 	char	   *copy = xstrdup(pg->log);
 	bool		exists = access(pg->log, F_OK) == 0;
@@ -115,11 +118,10 @@ setting_is(PGconn *conn, const char *name, const char *expected)
 }
 
 static void
-check_connection(const AgentConfig *config)
+check_connection(const PgInstance *pg)
 {
-	const PgConfig *pg = &config->pg;
 	char		error[256];
-	PGconn	   *conn = pg_local(config, NULL, 5000, error, sizeof(error));
+	PGconn	   *conn = pg_local(pg, NULL, 5000, error, sizeof(error));
 	char	   *libraries;
 
 	check_say(conn != NULL, "connection to PostgreSQL, port %d%s%s", pg->port, conn ? "" : ": ", conn ? "" : error);
@@ -134,19 +136,67 @@ check_connection(const AgentConfig *config)
 	PQfinish(conn);
 }
 
+/* Programs of another major do not start the server that has made the data; 0 of either is told elsewhere. */
+static void
+check_version(const PgInstance *pg)
+{
+	int			programs = version_major(pg);
+	int			data = version_of_data(pg);
+
+	if (programs == 0)
+		check_say(false, "programs in %s tell their version", pg->bin);
+	else if (data == 0)
+		check_say(true, "programs in %s are of version %d", pg->bin, programs);
+	else
+		check_say(programs == data, "programs in %s are of version %d, the data directory is of version %d", pg->bin,
+				  programs, data);
+}
+
+/*
+ * A further instance need not be there: before an upgrade the new one, after it the old one. What is there is looked
+ * at. The main one has to run.
+ */
+static bool
+is_expected(const PgInstance *pg)
+{
+	if (!*pg->name)
+		return true;
+	if (!file_exists(pg->data))
+		check_warn("data directory %s does not exist yet", pg->data);
+	else if (!control_running(pg))
+		check_warn("the server does not run: its connection was not tried");
+	else
+		return true;
+	return false;
+}
+
+static void
+check_instance(const PgInstance *pg)
+{
+	bool		expected = is_expected(pg);
+
+	if (expected || file_exists(pg->data))
+	{
+		check_data(pg);
+		check_layout(pg);
+	}
+	check_programs(pg);
+	check_version(pg);
+	check_log(pg);
+	check_control(pg);
+	if (expected)
+		check_connection(pg);
+	check_conninfo("replication", pg->replication);
+	check_conninfo("rewind", pg->rewind);
+}
+
 void
 check_postgres(const AgentConfig *config)
 {
-	const PgConfig *pg = &config->pg;
-
-	if (!pg->present)
-		return;
-	check_data(pg);
-	check_layout(config);
-	check_programs(pg, config);
-	check_log(pg);
-	check_control(config);
-	check_connection(config);
-	check_conninfo("replication", pg->replication);
-	check_conninfo("rewind", pg->rewind);
+	for (int i = 0; i < config->n_instances; i++)
+	{
+		check_about(config->n_instances > 1 ? config->instances[i].section : NULL);
+		check_instance(&config->instances[i]);
+	}
+	check_about(NULL);
 }

@@ -1,12 +1,13 @@
 /*
  * postgres.h
- *		--check: the server, its programs, and who may stop it.
+ *		--check: the servers, their programs, and who may stop them.
  */
 #ifndef PINGPONG_AGENT_CHECK_POSTGRES_H
 #define PINGPONG_AGENT_CHECK_POSTGRES_H
 
 #include "agent/core/config.h"
 
+/* Each instance; where there are several, each line names the section that it is about. */
 extern void check_postgres(const AgentConfig *config);
 
 #endif							/* PINGPONG_AGENT_CHECK_POSTGRES_H */

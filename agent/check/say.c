@@ -12,11 +12,20 @@
 #include "agent/check/say.h"
 
 int			check_failures;
+static const char *about;
+
+void
+check_about(const char *section)
+{
+	about = section;
+}
 
 static void
 say(const char *word, const char *format, va_list args)
 {
 	printf("%-4s ", word);
+	if (about)
+		printf("[%s] ", about);
 	vprintf(format, args);
 	printf("\n");
 }

@@ -14,6 +14,9 @@
 extern void check_say(bool ok, const char *format,...) __attribute__((format(printf, 2, 3)));
 extern void check_warn(const char *format,...) __attribute__((format(printf, 1, 2)));
 
+/* What the lines from here on are about is named in front of each: one section of several alike; NULL: nothing. */
+extern void check_about(const char *section);
+
 /* Opens a file as the agent would: says it when that fails; what: the option that names it. */
 extern bool check_readable(const char *what, const char *path);
 

@@ -48,21 +48,21 @@ static const ConfigOption agent_options[] = {
 };
 
 static const ConfigOption pg_options[] = {
-	{"data", OPTION_STRING, offsetof(PgConfig, data)},
-	{"bin", OPTION_STRING, offsetof(PgConfig, bin)},
-	{"socket", OPTION_STRING, offsetof(PgConfig, socket)},
-	{"port", OPTION_INT, offsetof(PgConfig, port)},
-	{"superuser", OPTION_STRING, offsetof(PgConfig, superuser)},
-	{"database", OPTION_STRING, offsetof(PgConfig, database)},
-	{"control", OPTION_CONTROL, offsetof(PgConfig, control)},
-	{"log", OPTION_STRING, offsetof(PgConfig, log)},
-	{"cluster", OPTION_STRING, offsetof(PgConfig, cluster)},
-	{"unit", OPTION_STRING, offsetof(PgConfig, unit)},
-	{"start_command", OPTION_WORDS, offsetof(PgConfig, start_command)},
-	{"stop_command", OPTION_WORDS, offsetof(PgConfig, stop_command)},
-	{"replication", OPTION_STRING, offsetof(PgConfig, replication)},
-	{"rewind", OPTION_STRING, offsetof(PgConfig, rewind)},
-	{"keep", OPTION_LIST, offsetof(PgConfig, keep)},
+	{"data", OPTION_STRING, offsetof(PgInstance, data)},
+	{"bin", OPTION_STRING, offsetof(PgInstance, bin)},
+	{"socket", OPTION_STRING, offsetof(PgInstance, socket)},
+	{"port", OPTION_INT, offsetof(PgInstance, port)},
+	{"superuser", OPTION_STRING, offsetof(PgInstance, superuser)},
+	{"database", OPTION_STRING, offsetof(PgInstance, database)},
+	{"control", OPTION_CONTROL, offsetof(PgInstance, control)},
+	{"log", OPTION_STRING, offsetof(PgInstance, log)},
+	{"cluster", OPTION_STRING, offsetof(PgInstance, cluster)},
+	{"unit", OPTION_STRING, offsetof(PgInstance, unit)},
+	{"start_command", OPTION_WORDS, offsetof(PgInstance, start_command)},
+	{"stop_command", OPTION_WORDS, offsetof(PgInstance, stop_command)},
+	{"replication", OPTION_STRING, offsetof(PgInstance, replication)},
+	{"rewind", OPTION_STRING, offsetof(PgInstance, rewind)},
+	{"keep", OPTION_LIST, offsetof(PgInstance, keep)},
 	{NULL}
 };
 
@@ -168,6 +168,44 @@ set_option(ConfigParser *parser, const ConfigOption *options, void *base, const 
 	return 0;
 }
 
+/* inih cuts a section's name off behind 49 bytes without a word: one that reaches so far is not allowed. */
+static bool
+instance_name_valid(const char *name)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+	size_t		len = strlen(name);
+
+	return name[0] >= 'a' && name[0] <= 'z' && len <= INSTANCE_NAME_MAX && strspn(name, letters) == len;
+}
+
+/* The main one stands first, wherever it stands in the file. */
+static PgInstance *
+add_instance(AgentConfig *config, const char *name)
+{
+	PgInstance *pg;
+
+	config->instances = realloc(config->instances, sizeof(PgInstance) * (config->n_instances + 1));
+	pg = &config->instances[config->n_instances];
+	if (!*name)
+	{
+		memmove(config->instances + 1, config->instances, sizeof(PgInstance) * config->n_instances);
+		pg = config->instances;
+	}
+	config->n_instances++;
+	memset(pg, 0, sizeof(*pg));
+	pg->name = xstrdup(name);
+	pg->section = *name ? xasprintf("postgresql.%s", name) : xstrdup("postgresql");
+	return pg;
+}
+
+static int
+set_instance(ConfigParser *parser, const char *instance, const char *name, const char *value)
+{
+	PgInstance *pg = (PgInstance *) config_instance(parser->config, instance);
+
+	return set_option(parser, pg_options, pg ? pg : add_instance(parser->config, instance), name, value);
+}
+
 static BouncerConfig *
 bouncer_of_section(AgentConfig *config, const char *name)
 {
@@ -262,10 +300,11 @@ parse_line(void *user, const char *section, const char *name, const char *value)
 	if (strcmp(section, "agent") == 0)
 		return set_option(parser, agent_options, config, name, value);
 	if (strcmp(section, "postgresql") == 0)
-	{
-		config->pg.present = true;
-		return set_option(parser, pg_options, &config->pg, name, value);
-	}
+		return set_instance(parser, "", name, value);
+	if (strncmp(section, "postgresql.", 11) == 0)
+		return instance_name_valid(section + 11) ? set_instance(parser, section + 11, name, value) :
+			refuse(parser, "[%s] does not name an instance: its name is a letter and at most 36 letters, digits or _ "
+				   "more, all lower case%s", section, "");
 	if (strncmp(section, "pgbouncer.", 10) == 0 && pingpong_key_valid(section + 10))
 		return set_option(parser, bouncer_options, bouncer_of_section(config, section + 10), name, value);
 	if (strcmp(section, "hooks") == 0)
@@ -323,13 +362,21 @@ default_string(char **field, const char *value)
 		*field = xstrdup(value);
 }
 
+/* The main one has the places that it had when there was no other: what stands there is found by a newer agent. */
 static void
-set_defaults(AgentConfig *config)
+set_places(PgInstance *pg, const char *state_dir)
 {
-	PgConfig   *pg = &config->pg;
+	const char *dot = *pg->name ? "." : "";
 
-	if (!pg->present)
-		return;
+	pg->state_dir = state_dir;
+	pg->settings_dir = xasprintf("%s/settings%s%s", state_dir, dot, pg->name);
+	if (!pg->log)
+		pg->log = xasprintf("%s/postgresql%s%s.log", state_dir, dot, pg->name);
+}
+
+static void
+set_defaults(PgInstance *pg, const char *state_dir)
+{
 	default_string(&pg->superuser, "postgres");
 	default_string(&pg->database, "postgres");
 	default_string(&pg->socket, "/var/run/postgresql");
@@ -339,8 +386,8 @@ set_defaults(AgentConfig *config)
 	if (pg->data)
 		for (size_t len = strlen(pg->data); len > 1 && pg->data[len - 1] == '/'; len--)
 			pg->data[len - 1] = '\0';
-	if (!pg->log && config->state_dir)
-		pg->log = xasprintf("%s/postgresql.log", config->state_dir);
+	if (state_dir)
+		set_places(pg, state_dir);
 }
 
 static int
@@ -387,7 +434,7 @@ may_be_kept(const char *name)
 }
 
 static int
-check_keep(ConfigParser *parser, const PgConfig *pg)
+check_keep(ConfigParser *parser, const PgInstance *pg)
 {
 	for (int i = 0; pg->keep && pg->keep[i]; i++)
 		if (!may_be_kept(pg->keep[i]))
@@ -397,26 +444,26 @@ check_keep(ConfigParser *parser, const PgConfig *pg)
 }
 
 static int
-check_pg(ConfigParser *parser, const PgConfig *pg)
+check_pg(ConfigParser *parser, const PgInstance *pg)
 {
-	if (!require(parser, pg->data, "postgresql", "data") ||
-		!require(parser, pg->bin, "postgresql", "bin") ||
+	if (!require(parser, pg->data, pg->section, "data") ||
+		!require(parser, pg->bin, pg->section, "bin") ||
 		!require_conninfo(parser, pg->replication, "replication") ||
 		!require_conninfo(parser, pg->rewind, "rewind"))
 		return 0;
 	if (pg->data[0] != '/' || pg->bin[0] != '/')
 		return refuse(parser, "options \"%s\" and \"%s\" must be absolute paths", "data", "bin");
 	if (pg->port <= 0 || pg->port > 65535)
-		return refuse(parser, "[%s] needs the option \"%s\"", "postgresql", "port");
+		return refuse(parser, "[%s] needs the option \"%s\"", pg->section, "port");
 	if (!check_keep(parser, pg))
 		return 0;
 	if (pg->control == PG_CONTROL_PG_CTLCLUSTER)
-		return require(parser, pg->cluster, "postgresql", "cluster");
+		return require(parser, pg->cluster, pg->section, "cluster");
 	if (pg->control == PG_CONTROL_SYSTEMCTL)
-		return require(parser, pg->unit, "postgresql", "unit");
+		return require(parser, pg->unit, pg->section, "unit");
 	if (pg->control == PG_CONTROL_COMMAND)
-		return require(parser, pg->start_command ? "" : NULL, "postgresql", "start_command") &&
-			require(parser, pg->stop_command ? "" : NULL, "postgresql", "stop_command");
+		return require(parser, pg->start_command ? "" : NULL, pg->section, "start_command") &&
+			require(parser, pg->stop_command ? "" : NULL, pg->section, "stop_command");
 	return 1;
 }
 
@@ -449,6 +496,83 @@ same_file(const char *a, const char *b)
 	if (strcmp(a, b) == 0)
 		return true;
 	return stat(a, &st_a) == 0 && stat(b, &st_b) == 0 && st_a.st_dev == st_b.st_dev && st_a.st_ino == st_b.st_ino;
+}
+
+static bool
+begins_with_folder(const char *path, const char *folder)
+{
+	size_t		len = strlen(folder);
+
+	return strncmp(path, folder, len) == 0 && (path[len] == '/' || !path[len]);
+}
+
+/* Is `inner` that folder, or in it? One that is not there yet is known by its name, any other by its place, too. */
+static bool
+lies_in(const char *inner, const char *outer)
+{
+	char	   *real_inner = realpath(inner, NULL);
+	char	   *real_outer = realpath(outer, NULL);
+	bool		inside = same_file(inner, outer) || begins_with_folder(inner, outer) ||
+		(real_inner && real_outer && begins_with_folder(real_inner, real_outer));
+
+	free(real_outer);
+	free(real_inner);
+	return inside;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a && b && strcmp(a, b) == 0;
+}
+
+/*
+ * What two instances have in common that they must not. An order for one would stop, overwrite or judge the other: a
+ * base backup empties a data directory, with all that lies in it; a server is stopped by its unit; its log tells why
+ * it ended.
+ */
+static const char *
+shared_by(const PgInstance *a, const PgInstance *b)
+{
+	if (lies_in(a->data, b->data) || lies_in(b->data, a->data))
+		return "the same data directory (\"data\"), or one lies in the other";
+	if (a->port == b->port && same_file(a->socket, b->socket))
+		return "the same \"port\" and the same \"socket\" folder";
+	if (a->control == b->control && a->control == PG_CONTROL_SYSTEMCTL && same_text(a->unit, b->unit))
+		return "the same \"unit\"";
+	if (a->control == b->control && a->control == PG_CONTROL_PG_CTLCLUSTER && same_text(a->cluster, b->cluster))
+		return "the same \"cluster\"";
+	if (same_file(a->log, b->log) && strncmp(a->log, "/dev/", 5) != 0)	/* nothing is read there */
+		return "the same \"log\"";
+	return NULL;
+}
+
+static int
+refuse_shared(ConfigParser *parser, const PgInstance *a, const PgInstance *b, const char *what)
+{
+	char	   *both = xasprintf("[%s] and [%s]", a->section, b->section);
+	int			rc = refuse(parser, "%s have %s; each instance needs its own", both, what);
+
+	free(both);
+	return rc;
+}
+
+/* Token, epoch and facts are about the node's own server: without one a further one would be taken for it. */
+static int
+check_instances(ConfigParser *parser, const AgentConfig *config)
+{
+	if (config->n_instances > 0 && !config_instance(config, ""))
+		return refuse(parser, "[%s] needs a main instance beside it: an agent with one server has it in "
+					  "[postgresql]%s", config->instances[0].section, "");
+	for (int i = 0; i < config->n_instances; i++)
+		for (int j = 0; j < i; j++)
+		{
+			const char *what = shared_by(&config->instances[j], &config->instances[i]);
+
+			if (what)
+				return refuse_shared(parser, &config->instances[j], &config->instances[i], what);
+		}
+	return 1;
 }
 
 /*
@@ -496,7 +620,10 @@ check_config(ConfigParser *parser, AgentConfig *config)
 		return 0;
 	if (!config->token_file && !config->tls_client_ca)
 		return refuse(parser, "[%s] needs the option \"%s\", or \"tls_client_ca\"", "agent", "token_file");
-	if (config->pg.present && !check_pg(parser, &config->pg))
+	for (int i = 0; i < config->n_instances; i++)
+		if (!check_pg(parser, &config->instances[i]))
+			return 0;
+	if (!check_instances(parser, config))
 		return 0;
 	for (int i = 0; i < config->n_bouncers; i++)
 		if (!require(parser, config->bouncers[i].admin, "pgbouncer.*", "admin") ||
@@ -560,7 +687,8 @@ config_read(const char *path, char *error, size_t error_size)
 		if (line != 0 && !error[0])
 			snprintf(error, error_size, "line %d is not understood", line);
 	}
-	set_defaults(config);
+	for (int i = 0; i < config->n_instances; i++)
+		set_defaults(&config->instances[i], config->state_dir);
 	if (!error[0] && check_config(&parser, config))
 		read_token(&parser, config);
 	if (!error[0])
@@ -601,7 +729,14 @@ void
 config_free(AgentConfig *config)
 {
 	free_strings(agent_options, config);
-	free_strings(pg_options, &config->pg);
+	for (int i = 0; i < config->n_instances; i++)
+	{
+		free(config->instances[i].name);
+		free(config->instances[i].section);
+		free(config->instances[i].settings_dir);
+		free_strings(pg_options, &config->instances[i]);
+	}
+	free(config->instances);
 	for (int i = 0; i < config->n_bouncers; i++)
 	{
 		free(config->bouncers[i].name);
@@ -647,6 +782,17 @@ config_current(void)
 	return config;
 }
 
+AgentConfig *
+config_hold(const AgentConfig *config)
+{
+	AgentConfig *held = (AgentConfig *) config;
+
+	pthread_mutex_lock(&config_lock);
+	held->references++;
+	pthread_mutex_unlock(&config_lock);
+	return held;
+}
+
 void
 config_release(AgentConfig *config)
 {
@@ -657,6 +803,21 @@ config_release(AgentConfig *config)
 	pthread_mutex_unlock(&config_lock);
 	if (last)
 		config_free(config);
+}
+
+const char *
+config_control_name(PgControl control)
+{
+	return control_names[control];
+}
+
+const PgInstance *
+config_instance(const AgentConfig *config, const char *name)
+{
+	for (int i = 0; i < config->n_instances; i++)
+		if (strcmp(config->instances[i].name, name) == 0)
+			return &config->instances[i];
+	return NULL;
 }
 
 const BouncerConfig *

@@ -19,10 +19,18 @@ typedef enum PgControl
 	PG_CONTROL_COMMAND			/* needs "start_command" and "stop_command" */
 } PgControl;
 
-/* [postgresql]; strings are NULL when not set and without a default */
-typedef struct PgConfig
+/*
+ * A server of this host: [postgresql] is the main one, the node's own; [postgresql.NAME] is a further one, as an
+ * upgrade in place has it. Strings are NULL when not set and without a default.
+ */
+typedef struct PgInstance
 {
-	bool		present;		/* false: an agent beside a router only */
+	char	   *name;			/* "": the main one */
+	char	   *section;		/* of the file, for people: postgresql, postgresql.NAME */
+	char	   *settings_dir;	/* what its settings were: in state_dir, one's own for each instance */
+	const char *state_dir;		/* the agent's */
+	int			major;			/* of its binaries; 0: not known. Others ask version_major() */
+
 	char	   *data;			/* PGDATA, without a slash at its end */
 	char	   *bin;			/* folder of pg_ctl, pg_rewind, ... */
 	char	   *socket;			/* folder of the unix socket */
@@ -38,7 +46,9 @@ typedef struct PgConfig
 	char	   *replication;	/* conninfo without host and port; may hold secrets */
 	char	   *rewind;			/* the same, for pg_rewind; has a dbname */
 	char	  **keep;			/* more files in PGDATA that belong to the node */
-} PgConfig;
+} PgInstance;
+
+#define INSTANCE_NAME_MAX 37	/* a letter, and at most 36 more */
 
 /* [pgbouncer.NAME] */
 typedef struct BouncerConfig
@@ -93,7 +103,8 @@ typedef struct AgentConfig
 	char	  **tls_client_names;	/* whose certificates of that CA may control; NULL: any */
 	int			log_level;
 
-	PgConfig	pg;
+	PgInstance *instances;		/* the main one first; none: an agent beside a router only */
+	int			n_instances;
 	BouncerConfig *bouncers;
 	int			n_bouncers;
 	HookConfig *hooks;
@@ -102,11 +113,14 @@ typedef struct AgentConfig
 	int			n_sections;
 } AgentConfig;
 
-/* The entry of that name; NULL: none is configured. */
+/* The entry of that name; NULL: none is configured. "" is the main instance; without it there is no other. */
+extern const PgInstance *config_instance(const AgentConfig *config, const char *name);
 extern const BouncerConfig *config_bouncer(const AgentConfig *config, const char *name);
 extern const ConfigSection *config_section(const AgentConfig *config, const char *kind, const char *name);
 extern const char *config_value(const ConfigSection *section, const char *key);	/* NULL: not set */
 extern const HookConfig *config_hook(const AgentConfig *config, const char *name);
+
+extern const char *config_control_name(PgControl control);	/* as in the file */
 
 /* Reads the file, with defaults.  NULL with error: it cannot be used as it is. */
 /* The kinds of sections besides those above; the list ends with one without a name.  Before anything is read. */
@@ -117,5 +131,8 @@ extern void config_free(AgentConfig *config);
 extern void config_install(AgentConfig *config);	/* makes it the current one */
 extern AgentConfig *config_current(void);	/* takes a reference */
 extern void config_release(AgentConfig *config);
+
+/* One more reference to one that the caller has a reference to: for a thread that may outlive the caller. */
+extern AgentConfig *config_hold(const AgentConfig *config);
 
 #endif							/* PINGPONG_AGENT_CORE_CONFIG_H */

@@ -67,10 +67,19 @@ remove_from_runs(const char *jobs)
 		closedir(dir);
 }
 
+static void
+remove_from_instance(const PgInstance *pg)
+{
+	remove_from(pg->settings_dir, "");
+	/* where others have files, too: only of the two that we write there */
+	remove_from(pg->data, "postgresql.auto.conf.tmp");
+	remove_from(pg->data, "standby.signal.tmp");
+}
+
 void
 leftovers_remove(const AgentConfig *config)
 {
-	static const char *const folders[] = {"token", "settings", "pause", NULL};
+	static const char *const folders[] = {"token", "pause", NULL};
 	char	   *jobs = xasprintf("%s/jobs", config->state_dir);
 
 	remove_from(config->state_dir, "");
@@ -82,10 +91,7 @@ leftovers_remove(const AgentConfig *config)
 		remove_from(path, "");
 		free(path);
 	}
-	if (config->pg.present)		/* where others have files, too: only of the two that we write there */
-	{
-		remove_from(config->pg.data, "postgresql.auto.conf.tmp");
-		remove_from(config->pg.data, "standby.signal.tmp");
-	}
+	for (int i = 0; i < config->n_instances; i++)
+		remove_from_instance(&config->instances[i]);
 	free(jobs);
 }

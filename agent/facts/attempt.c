@@ -22,6 +22,8 @@ struct Attempt
 	bool		done;
 	bool		given_up;		/* the thread frees it */
 	AttemptFunction function;
+	AgentConfig *config;		/* that the instance is of: it outlives the job, which may have given this up */
+	const PgInstance *pg;
 	json_t	   *params;			/* the thread's own copy */
 	json_t	   *answer;
 };
@@ -33,6 +35,7 @@ attempt_free(Attempt *attempt)
 	pthread_cond_destroy(&attempt->changed);
 	json_decref(attempt->params);
 	json_decref(attempt->answer);
+	config_release(attempt->config);
 	free(attempt);
 }
 
@@ -40,11 +43,9 @@ static void *
 attempt_main(void *argument)
 {
 	Attempt    *attempt = argument;
-	AgentConfig *config = config_current();
 	bool		given_up;
 
-	attempt->answer = attempt->function(config, attempt->params);
-	config_release(config);
+	attempt->answer = attempt->function(attempt->pg, attempt->params);
 	pthread_mutex_lock(&attempt->lock);
 	attempt->done = true;
 	given_up = attempt->given_up;
@@ -56,7 +57,7 @@ attempt_main(void *argument)
 }
 
 Attempt *
-attempt_begin(AttemptFunction function, json_t *params)
+attempt_begin(AttemptFunction function, const AgentConfig *config, const PgInstance *pg, json_t *params)
 {
 	Attempt    *attempt = xalloc(sizeof(Attempt));
 	pthread_condattr_t condition;
@@ -69,6 +70,8 @@ attempt_begin(AttemptFunction function, json_t *params)
 	pthread_cond_init(&attempt->changed, &condition);
 	pthread_condattr_destroy(&condition);
 	attempt->function = function;
+	attempt->config = config_hold(config);
+	attempt->pg = pg;
 	attempt->params = json_deep_copy(params);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);

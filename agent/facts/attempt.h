@@ -10,8 +10,11 @@
 #include "agent/core/config.h"
 
 typedef struct Attempt Attempt;
-typedef json_t *(*AttemptFunction) (const AgentConfig *config, json_t *params);
-extern Attempt *attempt_begin(AttemptFunction function, json_t *params);	/* params may be NULL; copied */
+typedef json_t *(*AttemptFunction) (const PgInstance *pg, json_t *params);
+
+/* pg: one of this configuration, or NULL, which is what the function gets, too. params may be NULL; copied. */
+extern Attempt *attempt_begin(AttemptFunction function, const AgentConfig *config, const PgInstance *pg,
+							  json_t *params);
 extern json_t *attempt_end(Attempt *attempt, double deadline_ms);	/* NULL: it was given up */
 
 #endif							/* PINGPONG_AGENT_FACTS_ATTEMPT_H */

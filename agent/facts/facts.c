@@ -4,7 +4,8 @@
  *		its poolers, and whether the connections that a move needs can be made.
  *
  * It only reads, and holds no secret: connection strings, passwords and commands that
- * may contain them are left out or masked.  What may take its time is asked beside the rest.
+ * may contain them are left out or masked.  What may take its time is asked beside the rest.  The parts about a
+ * server are those of the instance that is asked about: "postgres" is the main one's for everyone who names none.
  */
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
@@ -12,6 +13,7 @@
 #include "agent/facts/error.h"
 #include "agent/facts/facts.h"
 #include "agent/facts/host.h"
+#include "agent/facts/instances.h"
 #include "agent/facts/network.h"
 #include "agent/facts/postgres.h"
 #include "agent/facts/restore.h"
@@ -60,21 +62,23 @@ action_facts(ActionContext *ctx, json_t *params, json_t *result)
 
 	json_array_foreach(wanted, i, one)
 		if (i < MAX_CONNECTS)
-			attempts[i] = attempt_begin(facts_connection, one);
+			attempts[i] = attempt_begin(facts_connection, config, ctx->pg, one);
 	json_object_set_new(result, "node", json_string(config->node));
 	json_object_set_new(result, "version", json_string(PINGPONG_AGENT_VERSION));
 	json_object_set_new(result, "protocol", json_integer(PINGPONG_PROTOCOL));
 	json_object_set_new(result, "actions", action_names());
 	json_object_set_new(result, "epoch", json_integer(epoch_current()));
 	json_object_set_new(result, "ha_managers", facts_ha_managers());
-	if (config->pg.present)
+	json_object_set_new(result, "instances", facts_instances(config));
+	if (ctx->pg)
 	{
-		json_object_set_new(result, "disks", facts_disks(&config->pg));
-		json_object_set_new(result, "service", facts_service(config));
-		json_object_set_new(result, "postgres", facts_postgres(config));
+		json_object_set_new(result, "instance", json_string(ctx->pg->name));	/* whose the parts from here on are */
+		json_object_set_new(result, "disks", facts_disks(ctx->pg));
+		json_object_set_new(result, "service", facts_service(ctx->pg));
+		json_object_set_new(result, "postgres", facts_postgres(ctx->pg));
 		if (json_is_true(json_object_get(json_object_get(result, "postgres"), "restore_command_set")) ||
 			json_is_true(json_object_get(json_object_get(result, "postgres"), "recovery_end_command_set")))
-			restore = attempt_begin(facts_restore, NULL);
+			restore = attempt_begin(facts_restore, config, ctx->pg, NULL);
 		else if (json_is_false(json_object_get(json_object_get(result, "postgres"), "restore_command_set")))
 			json_object_set_new(result, "restore", json_pack("{s:b}", "set", 0));
 	}

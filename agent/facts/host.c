@@ -94,7 +94,7 @@ add_disk(json_t *rows, const char *purpose, const char *path)
 
 /* PGDATA, pg_wal (which may be a link to elsewhere) and the tablespaces. */
 json_t *
-facts_disks(const PgConfig *pg)
+facts_disks(const PgInstance *pg)
 {
 	json_t	   *rows = json_array();
 	char	   *folder = xasprintf("%s/pg_tblspc", pg->data);
@@ -180,7 +180,7 @@ facts_ha_managers(void)
 
 /* What postmaster.pid says must be what we are configured for. */
 static char *
-postmaster_problem(const PgConfig *pg)
+postmaster_problem(const PgInstance *pg)
 {
 	PidFile		file = pidfile_read(pg->data);
 	pid_t		pid = postmaster_pid(pg->data);
@@ -229,9 +229,8 @@ path_problem(const char *program)
 
 /* Can we start and stop our server?  Nothing is stopped; the manager is asked whether we might. */
 json_t *
-facts_service(const AgentConfig *config)
+facts_service(const PgInstance *pg)
 {
-	const PgConfig *pg = &config->pg;
 	char		why[1024];
 	const char *method = "pg_ctl";
 	char	   *problem = postmaster_problem(pg);
@@ -266,13 +265,13 @@ facts_service(const AgentConfig *config)
 			}
 			break;
 	}
-	if (!problem && rights_of_control(config, why, sizeof(why)) == RIGHTS_NO)
+	if (!problem && rights_of_control(pg, why, sizeof(why)) == RIGHTS_NO)
 		problem = xstrdup(why);
 	object = json_pack("{s:s, s:b, s:s?}", "method", method, "ok", problem == NULL, "detail", problem);
 	free(problem);
 	/* pg.rejoin gives pg_ctl what the server was started with */
 	json_object_set_new(object, "keeps_command_line", json_boolean(pg->control == PG_CONTROL_PG_CTL));
-	problem = layout_problem(config);
+	problem = layout_problem(pg);
 	json_object_set_new(object, "layout_problem", problem ? json_string(problem) : json_null());
 	free(problem);
 	return object;

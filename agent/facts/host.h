@@ -11,8 +11,8 @@
 #include "agent/core/config.h"
 
 extern json_t *facts_host(void);	/* names, clock, memory */
-extern json_t *facts_disks(const PgConfig *pg);
+extern json_t *facts_disks(const PgInstance *pg);
 extern json_t *facts_ha_managers(void);
-extern json_t *facts_service(const AgentConfig *config);
+extern json_t *facts_service(const PgInstance *pg);
 
 #endif							/* PINGPONG_AGENT_FACTS_HOST_H */

@@ -77,9 +77,9 @@ show(PGconn *conn, json_t *answer, const char *member, const char *setting)
  * calls itself tells whether it is the one that is meant, whatever leads to it.
  */
 static bool
-try_replication(const AgentConfig *config, const char *host, int port, json_t *answer, char *error, size_t error_size)
+try_replication(const PgInstance *pg, const char *host, int port, json_t *answer, char *error, size_t error_size)
 {
-	PGconn	   *conn = pg_remote(config->pg.replication, host, port, true, error, error_size);
+	PGconn	   *conn = pg_remote(pg->replication, host, port, true, error, error_size);
 	PGresult   *res;
 	bool		ok;
 
@@ -113,9 +113,9 @@ try_replication(const AgentConfig *config, const char *host, int port, json_t *a
 
 /* The login of pg_rewind, and whether it may read what pg_rewind reads. */
 static bool
-try_rewind(const AgentConfig *config, const char *host, int port, json_t *answer, char *error, size_t error_size)
+try_rewind(const PgInstance *pg, const char *host, int port, json_t *answer, char *error, size_t error_size)
 {
-	PGconn	   *conn = pg_remote(config->pg.rewind, host, port, false, error, error_size);
+	PGconn	   *conn = pg_remote(pg->rewind, host, port, false, error, error_size);
 	PGresult   *res;
 	bool		ok;
 
@@ -184,7 +184,7 @@ try_tcp(const char *host, int port, char *error, size_t error_size)
 }
 
 json_t *
-facts_connection(const AgentConfig *config, json_t *wanted)
+facts_connection(const PgInstance *pg, json_t *wanted)
 {
 	const char *host = param_string(wanted, "host", NULL);
 	const char *kind = param_string(wanted, "kind", "replication");
@@ -198,12 +198,12 @@ facts_connection(const AgentConfig *config, json_t *wanted)
 		snprintf(error, sizeof(error), "host and port are needed");
 	else if (strcmp(kind, "tcp") == 0)
 		ok = try_tcp(host, (int) port, error, sizeof(error));
-	else if (!config->pg.present)
+	else if (!pg)
 		snprintf(error, sizeof(error), "this agent has no PostgreSQL");
 	else if (strcmp(kind, "replication") == 0)
-		ok = try_replication(config, host, (int) port, answer, error, sizeof(error));
+		ok = try_replication(pg, host, (int) port, answer, error, sizeof(error));
 	else if (strcmp(kind, "rewind") == 0)
-		ok = try_rewind(config, host, (int) port, answer, error, sizeof(error));
+		ok = try_rewind(pg, host, (int) port, answer, error, sizeof(error));
 	else
 		snprintf(error, sizeof(error), "there is no such kind of connection");
 	json_object_set_new(answer, "ok", json_boolean(ok));

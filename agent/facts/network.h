@@ -9,6 +9,6 @@
 
 #include "agent/core/config.h"
 
-extern json_t *facts_connection(const AgentConfig *config, json_t *wanted);
+extern json_t *facts_connection(const PgInstance *pg, json_t *wanted);
 
 #endif							/* PINGPONG_AGENT_FACTS_NETWORK_H */

@@ -143,7 +143,7 @@ ask(PGconn *conn, const char *sql)
 
 /* The extension as it is in this server's pingpong.database, and the worker. */
 static json_t *
-pingpong(const AgentConfig *config, PGconn *conn)
+pingpong(const PgInstance *pg, PGconn *conn)
 {
 	char		error[512];
 	char	   *database = pg_pingpong_database(conn);
@@ -152,7 +152,7 @@ pingpong(const AgentConfig *config, PGconn *conn)
 							" 'worker_pid', (SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'pg_pingpong worker'),"
 							" 'worker_database', (SELECT min(datname) FROM pg_stat_activity WHERE backend_type = 'pg_pingpong worker'))");
 	bool		here = database && strcmp(database, PQdb(conn)) == 0;
-	PGconn	   *there = here || !database ? conn : pg_local(config, database, STATEMENT_TIMEOUT_MS, error, sizeof(error));
+	PGconn	   *there = here || !database ? conn : pg_local(pg, database, STATEMENT_TIMEOUT_MS, error, sizeof(error));
 
 	if (database && there)
 	{
@@ -180,10 +180,10 @@ pingpong(const AgentConfig *config, PGconn *conn)
 }
 
 json_t *
-facts_postgres(const AgentConfig *config)
+facts_postgres(const PgInstance *pg)
 {
 	char		error[512];
-	PGconn	   *conn = pg_local(config, NULL, STATEMENT_TIMEOUT_MS, error, sizeof(error));
+	PGconn	   *conn = pg_local(pg, NULL, STATEMENT_TIMEOUT_MS, error, sizeof(error));
 	json_t	   *facts;
 
 	if (!conn)
@@ -203,7 +203,7 @@ facts_postgres(const AgentConfig *config)
 			json_decref(part);
 		}
 	}
-	json_object_set_new(facts, "pingpong", pingpong(config, conn));
+	json_object_set_new(facts, "pingpong", pingpong(pg, conn));
 	PQfinish(conn);
 	return facts;
 }

@@ -9,6 +9,6 @@
 
 #include "agent/core/config.h"
 
-extern json_t *facts_postgres(const AgentConfig *config);
+extern json_t *facts_postgres(const PgInstance *pg);
 
 #endif							/* PINGPONG_AGENT_FACTS_POSTGRES_H */

@@ -52,11 +52,11 @@ fill_in(const char *command, const char *target)
 }
 
 static json_t *
-try_command(const AgentConfig *config, const char *setting)
+try_command(const PgInstance *pg, const char *setting)
 {
-	char	   *target = xasprintf("%s/restore-probe.%d", config->state_dir, (int) getpid());
+	char	   *target = xasprintf("%s/restore-probe.%d", pg->state_dir, (int) getpid());
 	char	   *command = fill_in(setting, target);
-	char	   *argv[] = {"/bin/sh", "-c", "cd \"$0\" && eval \"$1\"", config->pg.data, command, NULL};
+	char	   *argv[] = {"/bin/sh", "-c", "cd \"$0\" && eval \"$1\"", pg->data, command, NULL};
 	double		began = clock_monotonic_ms();
 	int			status = child_run_quietly(argv, PATIENCE_MS);
 	json_t	   *answer = json_pack("{s:b, s:f, s:i}", "set", 1, "ms", clock_monotonic_ms() - began, "status", status);
@@ -70,7 +70,7 @@ try_command(const AgentConfig *config, const char *setting)
 
 /* "none", "found", "missing", or "unknown": the shell makes more of it than a program's name. */
 static const char *
-end_command(const AgentConfig *config, const char *setting)
+end_command(const PgInstance *pg, const char *setting)
 {
 	char	  **words = text_split_words(setting);
 	const char *found = "unknown";
@@ -80,7 +80,7 @@ end_command(const AgentConfig *config, const char *setting)
 	else if (!strpbrk(words[0], "$`\"'\\;&|(){}[]<>*?=~!#%"))
 	{
 		char	   *argv[] = {"/bin/sh", "-c", "cd \"$0\" && command -v -- \"$1\" && case $1 in */*) test -x \"$1\" ;; esac",
-		config->pg.data, words[0], NULL};
+		pg->data, words[0], NULL};
 		int			status = child_run_quietly(argv, PATIENCE_MS);
 
 		found = status == 0 ? "found" : status == 1 || status == 127 ? "missing" : "unknown";
@@ -90,7 +90,7 @@ end_command(const AgentConfig *config, const char *setting)
 }
 
 json_t *
-facts_restore(const AgentConfig *config, json_t *params)
+facts_restore(const PgInstance *pg, json_t *params)
 {
 	char		error[512];
 	PGconn	   *conn;
@@ -99,9 +99,9 @@ facts_restore(const AgentConfig *config, json_t *params)
 	json_t	   *answer;
 
 	(void) params;
-	if (!config->pg.present)
+	if (!pg)
 		return json_pack("{s:b}", "set", 0);
-	conn = pg_local(config, NULL, PATIENCE_MS, error, sizeof(error));
+	conn = pg_local(pg, NULL, PATIENCE_MS, error, sizeof(error));
 	if (!conn)
 		return facts_error("%s", error);
 	setting = pg_value(conn, "SELECT pg_catalog.current_setting('restore_command')");
@@ -110,9 +110,9 @@ facts_restore(const AgentConfig *config, json_t *params)
 	if (!setting)
 		answer = facts_error("no answer");
 	else
-		answer = *setting ? try_command(config, setting) : json_pack("{s:b}", "set", 0);
+		answer = *setting ? try_command(pg, setting) : json_pack("{s:b}", "set", 0);
 	if (at_end)
-		json_object_set_new(answer, "end_command", json_string(end_command(config, at_end)));
+		json_object_set_new(answer, "end_command", json_string(end_command(pg, at_end)));
 	free(at_end);
 	free(setting);
 	return answer;

@@ -9,6 +9,6 @@
 
 #include "agent/core/config.h"
 
-extern json_t *facts_restore(const AgentConfig *config, json_t *params);
+extern json_t *facts_restore(const PgInstance *pg, json_t *params);
 
 #endif							/* PINGPONG_AGENT_FACTS_RESTORE_H */

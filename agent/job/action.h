@@ -25,6 +25,7 @@ typedef struct ActionContext
 	struct Job *job;			/* for the executor only */
 	struct JobError *error;		/* what action_fail() sets: of the action that runs, or of its undo */
 	const AgentConfig *config;	/* stays the same while the job runs */
+	const PgInstance *pg;		/* the server that the action works on; NULL: the agent has none */
 	const char *run;
 	const char *step;
 	int64_t		epoch;
@@ -43,9 +44,10 @@ typedef int (*ActionFunction) (ActionContext *ctx, json_t *params, json_t *resul
 /* Flags of an action */
 #define ACTION_RESUMABLE	0x01	/* may be run again after a restart of the agent */
 #define ACTION_LAZY_JOURNAL 0x02	/* its job needs no fsync: what counts is kept elsewhere */
-#define ACTION_RAISES_EPOCH 0x04	/* its success proves that the primary has moved */
-#define ACTION_NEEDS_PG		0x08	/* refused by an agent without [postgresql] */
+#define ACTION_RAISES_EPOCH 0x04	/* its success, on the main instance, proves that the primary has moved */
+#define ACTION_NEEDS_PG		0x08	/* it works on a server: refused by an agent without [postgresql] */
 #define ACTION_ANY_EPOCH	0x10	/* a question: changes nothing, so it is answered to an older epoch, too */
+#define ACTION_MAIN_ONLY	0x20	/* of the node's own server: refused for a named instance */
 
 typedef struct ActionEntry
 {

@@ -20,6 +20,7 @@
 #include "agent/job/action.h"
 #include "agent/job/epoch.h"
 #include "agent/job/executor.h"
+#include "agent/job/instance.h"
 #include "agent/job/journal.h"
 #include "agent/job/known.h"
 #include "agent/job/params.h"
@@ -79,12 +80,12 @@ call(ActionContext *ctx, const char *name, json_t *params, json_t *result)
 
 	if (!entry)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "unknown action");
-	if ((entry->flags & ACTION_NEEDS_PG) && !ctx->config->pg.present)
-		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "this agent has no PostgreSQL");
+	if (instance_choose(ctx, entry->flags, params) < 0)
+		return -1;
 	rc = entry->function(ctx, params, result);
 	if (rc == 0)
 		action_forget_error(ctx);	/* of a way that was left for another one */
-	if (rc == 0 && (entry->flags & ACTION_RAISES_EPOCH))
+	if (rc == 0 && instance_raises_epoch(ctx, entry->flags))
 	{
 		epoch_raise(ctx->epoch);
 		ctx->epoch_proved = true;
@@ -167,12 +168,14 @@ static void
 undo_part(ActionContext *ctx, size_t i)
 {
 	JobPart    *part = &ctx->job->parts[i];
-	json_t	   *undo = json_object_get(json_array_get(ctx->job->actions, i), "undo");
+	json_t	   *action = json_array_get(ctx->job->actions, i);
+	json_t	   *undo = json_object_get(action, "undo");
 	json_t	   *params = undo_params(undo, part->result);
 	json_t	   *result = json_object();
 	int			rc = 0;
 
 	ctx->error = &part->undo_error;
+	instance_inherit(params, json_object_get(action, "params"));
 	if (params)
 		rc = call(ctx, param_string(undo, "action", ""), params, result);
 	ctx->error = &ctx->job->error;

@@ -57,22 +57,22 @@ listens(const char *host, int port)
  * at its place.
  */
 static bool
-answers(const AgentConfig *config)
+answers(const PgInstance *pg)
 {
 	char		port[16];
 	const char *keywords[] = {"host", "port", "user", "dbname", "connect_timeout", NULL};
-	const char *values[] = {config->pg.socket, port, config->pg.superuser, config->pg.database, "3", NULL};
+	const char *values[] = {pg->socket, port, pg->superuser, pg->database, "3", NULL};
 	PGPing		ping;
 
-	snprintf(port, sizeof(port), "%d", config->pg.port);
+	snprintf(port, sizeof(port), "%d", pg->port);
 	ping = PQpingParams(keywords, values, 0);
-	return ping == PQPING_OK || ping == PQPING_REJECT || listens(config->pg.socket, config->pg.port);
+	return ping == PQPING_OK || ping == PQPING_REJECT || listens(pg->socket, pg->port);
 }
 
 bool
-control_running(const AgentConfig *config)
+control_running(const PgInstance *pg)
 {
-	return postmaster_pid(config->pg.data) != 0 || (config->pg.control == PG_CONTROL_COMMAND && answers(config));
+	return postmaster_pid(pg->data) != 0 || (pg->control == PG_CONTROL_COMMAND && answers(pg));
 }
 
 /* Signals it and waits for its end; false: it still runs. */
@@ -110,22 +110,22 @@ stop_postmaster(ActionContext *ctx, int pidfd, bool immediate, int timeout_ms)
 static int
 stop_by_command(ActionContext *ctx)
 {
-	int			rc = run_command(ctx, ctx->config->pg.stop_command, false);
+	int			rc = run_command(ctx, ctx->pg->stop_command, false);
 
-	if (rc == 0 && control_running(ctx->config))
-		rc = action_fail(ctx, STATE_EXTERNAL_ROUTINE, "the server still runs after \"%s\"", ctx->config->pg.stop_command[0]);
+	if (rc == 0 && control_running(ctx->pg))
+		rc = action_fail(ctx, STATE_EXTERNAL_ROUTINE, "the server still runs after \"%s\"", ctx->pg->stop_command[0]);
 	return rc;
 }
 
 int
 control_stop(ActionContext *ctx, bool immediate, int timeout_ms)
 {
-	const PgConfig *pg = &ctx->config->pg;
+	const PgInstance *pg = ctx->pg;
 	char	   *systemctl[] = {"/usr/bin/systemctl", "stop", pg->unit, NULL};
 	int			pidfd;
 	int			rc = 0;
 
-	if (!control_running(ctx->config))
+	if (!control_running(ctx->pg))
 		return 0;
 	if (pg->control == PG_CONTROL_COMMAND)
 		return stop_by_command(ctx);
@@ -143,7 +143,7 @@ control_stop(ActionContext *ctx, bool immediate, int timeout_ms)
 static int
 start_by_pg_ctlcluster(ActionContext *ctx)
 {
-	char	   *version = xstrdup(ctx->config->pg.cluster);
+	char	   *version = xstrdup(ctx->pg->cluster);
 	char	   *slash = strchr(version, '/');
 	char	   *argv[] = {"/usr/bin/pg_ctlcluster", version, slash ? slash + 1 : "main", "start", NULL};
 	int			rc;
@@ -171,8 +171,8 @@ add_quoted(Text *text, const char *option)
 static int
 start_by_pg_ctl(ActionContext *ctx)
 {
-	const PgConfig *pg = &ctx->config->pg;
-	char	   *program = bin_path(ctx->config, "pg_ctl");
+	const PgInstance *pg = ctx->pg;
+	char	   *program = bin_path(ctx->pg, "pg_ctl");
 	char	  **options = postmaster_options(pg->data);
 	Text		all = {0};
 	int			rc;
@@ -191,13 +191,13 @@ start_by_pg_ctl(ActionContext *ctx)
 int
 control_start(ActionContext *ctx)
 {
-	const PgConfig *pg = &ctx->config->pg;
+	const PgInstance *pg = ctx->pg;
 	char	   *systemctl[] = {"/usr/bin/systemctl", "start", pg->unit, NULL};
 
-	if (control_running(ctx->config))
+	if (control_running(ctx->pg))
 		return 0;
 	postmaster_forget_stale(pg->data);
-	serverlog_mark(ctx->config);
+	serverlog_mark(ctx->pg);
 	switch (pg->control)
 	{
 		case PG_CONTROL_PG_CTL:
@@ -213,9 +213,8 @@ control_start(ActionContext *ctx)
 }
 
 char *
-control_start_words(const AgentConfig *config)
+control_start_words(const PgInstance *pg)
 {
-	const PgConfig *pg = &config->pg;
 	Text		words = {0};
 
 	switch (pg->control)
@@ -239,15 +238,15 @@ control_start_words(const AgentConfig *config)
 
 /* The postmaster's own word for it, in its file; asking by connecting would fill the server's log. */
 static bool
-says(const AgentConfig *config, const char *status)
+says(const PgInstance *pg, const char *status)
 {
-	return strcmp(pidfile_read(config->pg.data).status, status) == 0;
+	return strcmp(pidfile_read(pg->data).status, status) == 0;
 }
 
 static void
 fail_ended(ActionContext *ctx)
 {
-	char	   *why = serverlog_last_words(ctx->config);
+	char	   *why = serverlog_last_words(ctx->pg);
 
 	action_fail(ctx, STATE_CONNECTION_FAILURE, "the server ended while it started%s%s", why ? ": " : "", why ? why : "");
 	action_hint(ctx, "See its log.");
@@ -265,17 +264,17 @@ control_wait_ready(ActionContext *ctx, double deadline)
 	{
 		PGconn	   *conn = NULL;
 
-		if (says(ctx->config, "standby"))
+		if (says(ctx->pg, "standby"))
 		{
 			action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server is a standby that accepts no connections");
 			action_hint(ctx, "Set hot_standby = on there, and restart it.");
 			return NULL;
 		}
-		if (says(ctx->config, "ready"))
-			conn = pg_local(ctx->config, NULL, 10000, error, sizeof(error));
+		if (says(ctx->pg, "ready"))
+			conn = pg_local(ctx->pg, NULL, 10000, error, sizeof(error));
 		if (conn)
 			return conn;
-		if (control_running(ctx->config))
+		if (control_running(ctx->pg))
 			seen = true;
 		else if (seen || clock_monotonic_ms() > appears_by)
 		{

@@ -11,7 +11,7 @@
 #include "agent/job/action.h"
 
 /* Does the server run? By its process, proved; one behind a command also by its answer. */
-extern bool control_running(const AgentConfig *config);
+extern bool control_running(const PgInstance *pg);
 
 /* Ends it: immediate (no shutdown checkpoint, which would be a record past the fork) or fast.  Down already is fine. */
 extern int	control_stop(ActionContext *ctx, bool immediate, int timeout_ms);
@@ -20,7 +20,7 @@ extern int	control_stop(ActionContext *ctx, bool immediate, int timeout_ms);
 extern int	control_start(ActionContext *ctx);
 
 /* How a person starts it, to be read, malloc'd. */
-extern char *control_start_words(const AgentConfig *config);
+extern char *control_start_words(const PgInstance *pg);
 
 /* Waits until it accepts connections; NULL with the job's error set: gone, or not in time. */
 extern PGconn *control_wait_ready(ActionContext *ctx, double deadline);

@@ -52,9 +52,9 @@ layout_read(ActionContext *ctx, const char *where, Layout *layout)
 	int			rc;
 
 	memset(layout, 0, sizeof(*layout));
-	layout->data = realpath(ctx->config->pg.data, NULL);
+	layout->data = realpath(ctx->pg->data, NULL);
 	if (!layout->data)
-		layout->data = xstrdup(ctx->config->pg.data);
+		layout->data = xstrdup(ctx->pg->data);
 	rc = add_part(ctx, where, "pg_wal", layout);
 	while (rc == 0 && dir && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.')
@@ -137,12 +137,52 @@ unusable(const char *path)
 	return mounted_inside(path);
 }
 
-char *
-layout_problem(const AgentConfig *config)
+/* 0: it has none, or cannot be read. */
+static int
+major_of_data(const char *data)
 {
-	char	   *problem = unusable(config->pg.data);
-	char	   *spaces = xasprintf("%s/pg_tblspc", config->pg.data);
-	char	   *wal = xasprintf("%s/pg_wal", config->pg.data);
+	char	   *path = xasprintf("%s/" LAYOUT_VERSION_FILE, data);
+	char	   *text = file_read(path, 64, NULL);
+	int			major = text ? atoi(text) : 0;
+
+	free(text);
+	free(path);
+	return major;
+}
+
+/*
+ * In the folder of a tablespace each major has a folder of its own (PG_15_202209061), as an upgrade in place leaves
+ * it. What is exchanged is the whole of it, and the other server's tables would be thrown away with it. Without
+ * `major` they must at least be of one.
+ */
+static char *
+shared_by_majors(const char *space, int major)
+{
+	DIR		   *dir = opendir(space);
+	struct dirent *entry;
+	char	   *problem = NULL;
+
+	while (dir && !problem && (entry = readdir(dir)))
+		if (strncmp(entry->d_name, "PG_", 3) == 0)
+		{
+			int			found = atoi(entry->d_name + 3);
+
+			major = major ? major : found;
+			if (found != major)
+				problem = xasprintf("\"%s\" has \"%s\" of another server in it", space, entry->d_name);
+		}
+	if (dir)
+		closedir(dir);
+	return problem;
+}
+
+char *
+layout_problem(const PgInstance *pg)
+{
+	int			major = major_of_data(pg->data);
+	char	   *problem = unusable(pg->data);
+	char	   *spaces = xasprintf("%s/pg_tblspc", pg->data);
+	char	   *wal = xasprintf("%s/pg_wal", pg->data);
 	DIR		   *dir = opendir(spaces);
 	struct dirent *entry;
 
@@ -154,6 +194,8 @@ layout_problem(const AgentConfig *config)
 			char	   *path = xasprintf("%s/%s", spaces, entry->d_name);
 
 			problem = unusable(path);
+			if (!problem)
+				problem = shared_by_majors(path, major);
 			free(path);
 		}
 	if (dir)
@@ -164,9 +206,9 @@ layout_problem(const AgentConfig *config)
 }
 
 char *
-layout_work(const AgentConfig *config, const char *name)
+layout_work(const PgInstance *pg, const char *name)
 {
-	return xasprintf("%s/" LAYOUT_WORK "/%s", config->pg.data, name);
+	return xasprintf("%s/" LAYOUT_WORK "/%s", pg->data, name);
 }
 
 char *
@@ -179,8 +221,8 @@ layout_part_work(const LayoutPart *part, const char *name)
 int
 layout_make_work(ActionContext *ctx)
 {
-	const char *data = ctx->config->pg.data;
-	char	   *work = layout_work(ctx->config, "");
+	const char *data = ctx->pg->data;
+	char	   *work = layout_work(ctx->pg, "");
 	struct stat st;
 	int			mode = stat(data, &st) == 0 && (st.st_mode & 0777) == 0750 ? 0750 : 0700;
 	int			rc = make_directory(data, 0700);
@@ -199,9 +241,9 @@ layout_make_work(ActionContext *ctx)
 }
 
 bool
-layout_has_work(const AgentConfig *config)
+layout_has_work(const PgInstance *pg)
 {
-	char	   *work = layout_work(config, "");
+	char	   *work = layout_work(pg, "");
 	bool		there = file_exists(work);
 
 	free(work);

@@ -38,12 +38,12 @@ extern void layout_free(Layout *layout);
 extern bool layout_stays(const char *name);
 
 /* Why no rewind or base backup could work in these folders, malloc'd; NULL: nothing is known against it. */
-extern char *layout_problem(const AgentConfig *config);
+extern char *layout_problem(const PgInstance *pg);
 
 /* Folders of the work, malloc'd: hidden, new, old, saved. For a part elsewhere: new and old beside its contents. */
-extern char *layout_work(const AgentConfig *config, const char *name);
+extern char *layout_work(const PgInstance *pg, const char *name);
 extern char *layout_part_work(const LayoutPart *part, const char *name);
 extern int	layout_make_work(ActionContext *ctx);
-extern bool layout_has_work(const AgentConfig *config);	/* of a rejoin that has begun, and not ended */
+extern bool layout_has_work(const PgInstance *pg);	/* of a rejoin that has begun, and not ended */
 
 #endif							/* PINGPONG_AGENT_PG_LAYOUT_H */

@@ -36,9 +36,9 @@ layout_identity(const char *data)
 
 /* A file in the work folder; NULL, with *trouble (malloc'd) if it is there and says nothing. */
 static json_t *
-read_work(const AgentConfig *config, const char *name, char **trouble)
+read_work(const PgInstance *pg, const char *name, char **trouble)
 {
-	char	   *path = layout_work(config, name);
+	char	   *path = layout_work(pg, name);
 	char	   *text = file_read(path, 256 * 1024, NULL);
 	int			reason = errno;
 	json_t	   *value = text ? json_loads(text, 0, NULL) : NULL;
@@ -53,9 +53,9 @@ read_work(const AgentConfig *config, const char *name, char **trouble)
 }
 
 json_t *
-layout_read_mark(const AgentConfig *config)
+layout_read_mark(const PgInstance *pg)
 {
-	return read_work(config, "phase", NULL);
+	return read_work(pg, "phase", NULL);
 }
 
 int
@@ -63,7 +63,7 @@ layout_check_mark(ActionContext *ctx)
 {
 	char	   *trouble = NULL;
 
-	json_decref(read_work(ctx->config, "phase", &trouble));
+	json_decref(read_work(ctx->pg, "phase", &trouble));
 	if (!trouble)
 		return 0;
 	action_fail(ctx, STATE_IO_ERROR, "%s", trouble);
@@ -75,7 +75,7 @@ layout_check_mark(ActionContext *ctx)
 int
 layout_write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, json_int_t coming, json_t *more)
 {
-	char	   *path = layout_work(ctx->config, "phase");
+	char	   *path = layout_work(ctx->pg, "phase");
 	char		boot[BOOT_ID_MAX];
 	json_t	   *mark;
 	char	   *text;
@@ -97,10 +97,10 @@ layout_write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, jso
 }
 
 void
-layout_remove_mark(const AgentConfig *config)
+layout_remove_mark(const PgInstance *pg)
 {
-	char	   *path = layout_work(config, "phase");
-	char	   *work = layout_work(config, "");
+	char	   *path = layout_work(pg, "phase");
+	char	   *work = layout_work(pg, "");
 
 	if (unlink(path) == 0)
 		file_fsync_path(work);
@@ -115,9 +115,9 @@ layout_is_hidden(LayoutPhase phase)
 }
 
 bool
-layout_same_boot(const AgentConfig *config)
+layout_same_boot(const PgInstance *pg)
 {
-	json_t	   *mark = layout_read_mark(config);
+	json_t	   *mark = layout_read_mark(pg);
 	char		boot[BOOT_ID_MAX];
 	bool		same;
 
@@ -130,7 +130,7 @@ layout_same_boot(const AgentConfig *config)
 int
 layout_note(ActionContext *ctx, LayoutPhase phase, unsigned timeline)
 {
-	char	   *hidden = layout_work(ctx->config, "hidden");
+	char	   *hidden = layout_work(ctx->pg, "hidden");
 	json_int_t	id = layout_identity(hidden);
 
 	free(hidden);
@@ -138,9 +138,9 @@ layout_note(ActionContext *ctx, LayoutPhase phase, unsigned timeline)
 }
 
 unsigned
-layout_rewind_timeline(const AgentConfig *config)
+layout_rewind_timeline(const PgInstance *pg)
 {
-	json_t	   *mark = layout_read_mark(config);
+	json_t	   *mark = layout_read_mark(pg);
 	unsigned	timeline = (unsigned) param_int(mark, "timeline", 0);
 
 	json_decref(mark);
@@ -160,13 +160,13 @@ layout_parts_json(const Layout *layout)
 }
 
 void
-layout_parts_from(json_t *mark, const AgentConfig *config, Layout *layout)
+layout_parts_from(json_t *mark, const PgInstance *pg, Layout *layout)
 {
 	json_t	   *part;
 	size_t		i;
 
 	memset(layout, 0, sizeof(*layout));
-	layout->data = xstrdup(config->pg.data);
+	layout->data = xstrdup(pg->data);
 	json_array_foreach(json_object_get(mark, "parts"), i, part)
 		if (i < LAYOUT_PARTS_MAX)
 			layout->parts[layout->n_parts++] =
@@ -175,9 +175,9 @@ layout_parts_from(json_t *mark, const AgentConfig *config, Layout *layout)
 
 /* An array of parts, as in the mark */
 static json_t *
-noted_parts(const AgentConfig *config)
+noted_parts(const PgInstance *pg)
 {
-	json_t	   *parts = read_work(config, "parts", NULL);
+	json_t	   *parts = read_work(pg, "parts", NULL);
 
 	if (json_is_array(parts))
 		return parts;
@@ -188,8 +188,8 @@ noted_parts(const AgentConfig *config)
 int
 layout_note_parts(ActionContext *ctx, const Layout *layout)
 {
-	char	   *path = layout_work(ctx->config, "parts");
-	json_t	   *all = noted_parts(ctx->config); /* of an earlier try, which may have had others */
+	char	   *path = layout_work(ctx->pg, "parts");
+	json_t	   *all = noted_parts(ctx->pg); /* of an earlier try, which may have had others */
 	json_t	   *present = layout_parts_json(layout);
 	json_t	   *part;
 	size_t		i;
@@ -237,8 +237,8 @@ remove_beside(const LayoutPart *part)
 void
 layout_clean_up(ActionContext *ctx)
 {
-	char	   *work = layout_work(ctx->config, "");
-	json_t	   *noted = noted_parts(ctx->config);
+	char	   *work = layout_work(ctx->pg, "");
+	json_t	   *noted = noted_parts(ctx->pg);
 	json_t	   *one;
 	size_t		n;
 	Layout		layout;
@@ -247,7 +247,7 @@ layout_clean_up(ActionContext *ctx)
 		if (json_is_string(json_object_get(one, "path")))
 			remove_beside(&(LayoutPart) {NULL, (char *) json_string_value(json_object_get(one, "path"))});
 	json_decref(noted);
-	if (layout_read(ctx, ctx->config->pg.data, &layout) == 0)
+	if (layout_read(ctx, ctx->pg->data, &layout) == 0)
 	{
 		for (int i = 0; i < layout.n_parts; i++)
 			remove_beside(&layout.parts[i]);
@@ -255,7 +255,7 @@ layout_clean_up(ActionContext *ctx)
 	}
 	else
 		action_forget_error(ctx);
-	layout_remove_mark(ctx->config);
+	layout_remove_mark(ctx->pg);
 	work[strlen(work) - 1] = '\0';
 	if (remove_tree(work) < 0)
 		log_warning("could not remove \"%s\": %s", work, strerror(errno));
@@ -265,10 +265,10 @@ layout_clean_up(ActionContext *ctx)
 LayoutPhase
 layout_phase(ActionContext *ctx)
 {
-	const AgentConfig *config = ctx->config;
-	json_t	   *mark = layout_read_mark(config);
+	const PgInstance *pg = ctx->pg;
+	json_t	   *mark = layout_read_mark(pg);
 	const char *name = param_string(mark, "phase", "");
-	json_int_t	here = layout_identity(config->pg.data);
+	json_int_t	here = layout_identity(pg->data);
 	json_int_t	leaving = param_int(mark, "leaving", 0);
 	json_int_t	coming = param_int(mark, "coming", 0);
 	LayoutPhase phase = LAYOUT_WHOLE;
@@ -280,7 +280,7 @@ layout_phase(ActionContext *ctx)
 	if (phase == LAYOUT_WHOLE || here == 0 || here == coming || here == leaving)
 		return phase;
 	log_warning("the mark in \"%s/" LAYOUT_WORK "\" is of another data directory than the one that is here now; it is "
-				"removed", config->pg.data);
+				"removed", pg->data);
 	layout_clean_up(ctx);
 	return LAYOUT_WHOLE;
 }

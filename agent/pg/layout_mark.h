@@ -39,24 +39,24 @@ extern int	layout_check_mark(ActionContext *ctx);
 extern bool layout_is_hidden(LayoutPhase phase);
 
 /* Did the host run on since the mark was written? If not, what was written afterwards may be lost in part. */
-extern bool layout_same_boot(const AgentConfig *config);
+extern bool layout_same_boot(const PgInstance *pg);
 
 /* Durably, of what is hidden: how far pg_rewind is, and to which of the source's timelines. */
 extern int	layout_note(ActionContext *ctx, LayoutPhase phase, unsigned timeline);
-extern unsigned layout_rewind_timeline(const AgentConfig *config);
+extern unsigned layout_rewind_timeline(const PgInstance *pg);
 
 /* A directory is known by its PG_VERSION, which a copy has anew; 0: there is none. */
 extern json_int_t layout_identity(const char *data);
 
 /* The mark itself; NULL: there is none. `coming` is the identity of the directory that will be in DATA at the end. */
-extern json_t *layout_read_mark(const AgentConfig *config);
+extern json_t *layout_read_mark(const PgInstance *pg);
 extern int	layout_write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t leaving, json_int_t coming,
 							  json_t *more);
-extern void layout_remove_mark(const AgentConfig *config);
+extern void layout_remove_mark(const PgInstance *pg);
 
 /* The parts as they stand in a mark, and back */
 extern json_t *layout_parts_json(const Layout *layout);
-extern void layout_parts_from(json_t *mark, const AgentConfig *config, Layout *layout);
+extern void layout_parts_from(json_t *mark, const PgInstance *pg, Layout *layout);
 
 /* Before anything is written beside a part: where it lies, durably. The copy may not have that part any more. */
 extern int	layout_note_parts(ActionContext *ctx, const Layout *layout);

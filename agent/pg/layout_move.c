@@ -77,12 +77,12 @@ int
 layout_give_back(ActionContext *ctx)
 {
 	static const char *const names[] = {"hidden", "old", NULL};
-	const char *data = ctx->config->pg.data;
+	const char *data = ctx->pg->data;
 	int			rc = 0;
 
 	for (int i = 0; rc == 0 && names[i]; i++)
 	{
-		char	   *place = layout_work(ctx->config, names[i]);
+		char	   *place = layout_work(ctx->pg, names[i]);
 
 		if (layout_identity(data) == 0 && layout_identity(place) != 0)
 			rc = move_one(ctx, place, data, LAYOUT_VERSION_FILE);
@@ -91,7 +91,7 @@ layout_give_back(ActionContext *ctx)
 	if (rc == 0 && file_fsync_path(data) < 0)
 		rc = action_fail(ctx, STATE_IO_ERROR, "could not sync \"%s\": %s", data, strerror(errno));
 	if (rc == 0)
-		layout_remove_mark(ctx->config);
+		layout_remove_mark(ctx->pg);
 	return rc;
 }
 
@@ -138,8 +138,8 @@ remove_emptied(const char *path)
 static int
 hide(ActionContext *ctx)
 {
-	char	   *hidden = layout_work(ctx->config, "hidden");
-	int			rc = move_out(ctx, ctx->config->pg.data, hidden);
+	char	   *hidden = layout_work(ctx->pg, "hidden");
+	int			rc = move_out(ctx, ctx->pg->data, hidden);
 
 	free(hidden);
 	return rc == 0 ? layout_note(ctx, LAYOUT_HIDDEN, 0) : -1;
@@ -148,12 +148,12 @@ hide(ActionContext *ctx)
 static int
 show(ActionContext *ctx)
 {
-	char	   *hidden = layout_work(ctx->config, "hidden");
-	int			rc = move_in(ctx, hidden, ctx->config->pg.data);
+	char	   *hidden = layout_work(ctx->pg, "hidden");
+	int			rc = move_in(ctx, hidden, ctx->pg->data);
 
 	if (rc == 0)
 	{
-		layout_remove_mark(ctx->config);
+		layout_remove_mark(ctx->pg);
 		remove_emptied(hidden);
 	}
 	free(hidden);
@@ -164,7 +164,7 @@ show(ActionContext *ctx)
 static int
 check_movable(ActionContext *ctx)
 {
-	char	   *problem = layout_problem(ctx->config);
+	char	   *problem = layout_problem(ctx->pg);
 	int			rc = 0;
 
 	if (problem)
@@ -177,13 +177,13 @@ check_movable(ActionContext *ctx)
 int
 layout_hide(ActionContext *ctx)
 {
-	json_int_t	id = layout_identity(ctx->config->pg.data);
+	json_int_t	id = layout_identity(ctx->pg->data);
 	int			rc = check_movable(ctx);
 
 	if (rc < 0 || layout_make_work(ctx) < 0 || layout_write_mark(ctx, LAYOUT_HIDING, id, id, json_object()) < 0)
 		return -1;
 	rc = hide(ctx);
-	if (rc < 0 && layout_phase(ctx) == LAYOUT_HIDING && postmaster_gone(ctx->config->pg.data))
+	if (rc < 0 && layout_phase(ctx) == LAYOUT_HIDING && postmaster_gone(ctx->pg->data))
 		show(ctx);
 	return rc;
 }
@@ -191,7 +191,7 @@ layout_hide(ActionContext *ctx)
 int
 layout_show(ActionContext *ctx)
 {
-	char	   *hidden = layout_work(ctx->config, "hidden");
+	char	   *hidden = layout_work(ctx->pg, "hidden");
 	json_int_t	id = layout_identity(hidden);
 
 	free(hidden);
@@ -217,8 +217,8 @@ swap_part(ActionContext *ctx, const LayoutPart *part, bool in)
 static int
 swap_out(ActionContext *ctx, const Layout *layout)
 {
-	char	   *old = layout_work(ctx->config, "old");
-	int			rc = move_out(ctx, ctx->config->pg.data, old);
+	char	   *old = layout_work(ctx->pg, "old");
+	int			rc = move_out(ctx, ctx->pg->data, old);
 
 	for (int i = 0; rc == 0 && i < layout->n_parts; i++)
 		rc = swap_part(ctx, &layout->parts[i], false);
@@ -229,16 +229,16 @@ swap_out(ActionContext *ctx, const Layout *layout)
 static int
 swap_in(ActionContext *ctx, const Layout *layout)
 {
-	char	   *fresh = layout_work(ctx->config, "new");
+	char	   *fresh = layout_work(ctx->pg, "new");
 	int			rc = 0;
 
 	for (int i = 0; rc == 0 && i < layout->n_parts; i++)
 		rc = swap_part(ctx, &layout->parts[i], true);
 	if (rc == 0)
-		rc = move_in(ctx, fresh, ctx->config->pg.data);
+		rc = move_in(ctx, fresh, ctx->pg->data);
 	if (rc == 0)
 	{
-		layout_remove_mark(ctx->config);
+		layout_remove_mark(ctx->pg);
 		remove_emptied(fresh);
 	}
 	free(fresh);
@@ -248,9 +248,9 @@ swap_in(ActionContext *ctx, const Layout *layout)
 static int
 swap_from(ActionContext *ctx, LayoutPhase phase, const Layout *layout)
 {
-	char	   *fresh = layout_work(ctx->config, "new");
+	char	   *fresh = layout_work(ctx->pg, "new");
 	json_int_t	coming = layout_identity(fresh);
-	json_int_t	leaving = layout_identity(ctx->config->pg.data);
+	json_int_t	leaving = layout_identity(ctx->pg->data);
 	int			rc = 0;
 
 	free(fresh);
@@ -299,8 +299,8 @@ layout_repair(ActionContext *ctx)
 		case LAYOUT_SWAP_IN:
 			break;
 	}
-	mark = layout_read_mark(ctx->config);
-	layout_parts_from(mark, ctx->config, &layout);
+	mark = layout_read_mark(ctx->pg);
+	layout_parts_from(mark, ctx->pg, &layout);
 	rc = swap_from(ctx, phase, &layout);
 	layout_free(&layout);
 	json_decref(mark);

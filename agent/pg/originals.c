@@ -29,15 +29,9 @@
 static pthread_mutex_t files_lock = PTHREAD_MUTEX_INITIALIZER;	/* for the files only, never over a query */
 
 static char *
-directory_path(const AgentConfig *config)
+original_path(const PgInstance *pg, const char *name)
 {
-	return xasprintf("%s/settings", config->state_dir);
-}
-
-static char *
-original_path(const AgentConfig *config, const char *name)
-{
-	return xasprintf("%s/settings/%s.json", config->state_dir, name);
+	return xasprintf("%s/%s.json", pg->settings_dir, name);
 }
 
 void
@@ -61,9 +55,9 @@ string_of(json_t *record, const char *name)
 
 /* The lock is held. */
 static int
-read_original(const AgentConfig *config, const char *name, Original *original)
+read_original(const PgInstance *pg, const char *name, Original *original)
 {
-	char	   *path = original_path(config, name);
+	char	   *path = original_path(pg, name);
 	char	   *text = file_read(path, FILE_MAX, NULL);
 	int			reason = text ? 0 : errno;
 	json_t	   *record = text ? json_loads(text, 0, NULL) : NULL;
@@ -84,21 +78,21 @@ read_original(const AgentConfig *config, const char *name, Original *original)
 }
 
 int
-original_read(const AgentConfig *config, const char *name, Original *original)
+original_read(const PgInstance *pg, const char *name, Original *original)
 {
 	int			known;
 
 	pthread_mutex_lock(&files_lock);
-	known = read_original(config, name, original);
+	known = read_original(pg, name, original);
 	pthread_mutex_unlock(&files_lock);
 	return known;
 }
 
 /* A file that cannot be read is not one without the line: the line would be taken away when all is put back. */
 static int
-own_line(const AgentConfig *config, const char *name, char **line)
+own_line(const PgInstance *pg, const char *name, char **line)
 {
-	char	   *path = data_path(config, "postgresql.auto.conf");
+	char	   *path = data_path(pg, "postgresql.auto.conf");
 	char	   *text = file_read(path, FILE_MAX, NULL);
 	int			reason = text ? 0 : errno;
 
@@ -111,9 +105,9 @@ own_line(const AgentConfig *config, const char *name, char **line)
 
 /* NULL: not known */
 static char *
-present_system(const AgentConfig *config)
+present_system(const PgInstance *pg)
 {
-	DataDir		found = datadir_look(config->pg.data);
+	DataDir		found = datadir_look(pg->data);
 
 	return found.known ? xasprintf("%llu", (unsigned long long) found.system) : NULL;
 }
@@ -132,11 +126,11 @@ is_one_of(json_t *list, const char *line)
 
 /* The server writes what it is told into its file as it was told. */
 int
-original_is_ours(const AgentConfig *config, const char *name, const Original *original)
+original_is_ours(const PgInstance *pg, const char *name, const Original *original)
 {
-	char	   *system = present_system(config);
+	char	   *system = present_system(pg);
 	char	   *line = NULL;
-	int			rc = own_line(config, name, &line);
+	int			rc = own_line(pg, name, &line);
 
 	if (rc == 0 && !system)
 	{
@@ -180,38 +174,36 @@ new_record(const Original *original, const char *run, const char *ours)
 }
 
 static int
-write_original(const AgentConfig *config, const char *name, json_t *record)
+write_original(const PgInstance *pg, const char *name, json_t *record)
 {
 	char	   *text = record ? json_dumps(record, JSON_COMPACT) : NULL;
-	char	   *directory = directory_path(config);
-	char	   *path = original_path(config, name);
+	char	   *path = original_path(pg, name);
 	int			rc = -1;
 
 	if (!text)
 		errno = EINVAL;
 	else
-		rc = make_directory(directory, 0700);
+		rc = make_directory(pg->settings_dir, 0700);
 	if (rc == 0)
 		rc = file_write_atomic(path, text, strlen(text), 0600, true);
 	if (rc == 0)
-		rc = file_fsync_path(config->state_dir);	/* the folder may be new */
+		rc = file_fsync_path(pg->state_dir);	/* the folder may be new */
 	free(path);
-	free(directory);
 	free(text);
 	return rc;
 }
 
 /* The lock is held, and nothing is remembered yet. */
 static int
-make_original(const AgentConfig *config, const char *name, const char *now, Original *original)
+make_original(const PgInstance *pg, const char *name, const char *now, Original *original)
 {
 	original->value = xstrdup(now);
-	original->system = present_system(config);
-	return own_line(config, name, &original->line);
+	original->system = present_system(pg);
+	return own_line(pg, name, &original->line);
 }
 
 int
-original_keep(const AgentConfig *config, const char *name, const Original *seen, const char *now, const char *run,
+original_keep(const PgInstance *pg, const char *name, const Original *seen, const char *now, const char *run,
 			  const char *ours)
 {
 	Original	original;
@@ -220,15 +212,15 @@ original_keep(const AgentConfig *config, const char *name, const Original *seen,
 	int			rc;
 
 	pthread_mutex_lock(&files_lock);
-	known = read_original(config, name, &original);
+	known = read_original(pg, name, &original);
 	if (known >= 0 && original.serial != seen->serial)
 		rc = 1;
 	else
-		rc = known == 0 ? make_original(config, name, now, &original) : known < 0 ? -1 : 0;
+		rc = known == 0 ? make_original(pg, name, now, &original) : known < 0 ? -1 : 0;
 	if (rc == 0)
 	{
 		record = new_record(&original, run, ours);
-		rc = write_original(config, name, record);
+		rc = write_original(pg, name, record);
 	}
 	pthread_mutex_unlock(&files_lock);
 	json_decref(record);
@@ -237,22 +229,20 @@ original_keep(const AgentConfig *config, const char *name, const Original *seen,
 }
 
 void
-original_forget(const AgentConfig *config, const char *name, const Original *seen)
+original_forget(const PgInstance *pg, const char *name, const Original *seen)
 {
-	char	   *directory = directory_path(config);
-	char	   *path = original_path(config, name);
+	char	   *path = original_path(pg, name);
 	Original	original;
 
 	pthread_mutex_lock(&files_lock);
-	if (read_original(config, name, &original) == 1 && original.serial == seen->serial)
+	if (read_original(pg, name, &original) == 1 && original.serial == seen->serial)
 	{
 		if (unlink(path) == 0)
-			file_fsync_path(directory);
+			file_fsync_path(pg->settings_dir);
 		else if (errno != ENOENT)
 			log_warning("could not remove \"%s\": %s", path, strerror(errno));
 	}
 	pthread_mutex_unlock(&files_lock);
 	original_free(&original);
 	free(path);
-	free(directory);
 }

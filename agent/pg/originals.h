@@ -1,6 +1,7 @@
 /*
  * originals.h
- *		What settings were before we changed them; state_dir/settings/NAME.json, on disk before the change.
+ *		What settings of an instance were before we changed them; state_dir/settings/SETTING.json, of a named instance
+ *		state_dir/settings.NAME/SETTING.json, on disk before the change.
  */
 #ifndef PINGPONG_AGENT_PG_ORIGINALS_H
 #define PINGPONG_AGENT_PG_ORIGINALS_H
@@ -20,23 +21,23 @@ typedef struct Original
 } Original;
 
 /* What is remembered: 1; 0: nothing; -1 with errno: not known, since its file cannot be read. */
-extern int	original_read(const AgentConfig *config, const char *name, Original *original);
+extern int	original_read(const PgInstance *pg, const char *name, Original *original);
 extern void original_free(Original *original);
 
 /*
  * Is the present value still one that we have set, in the same cluster? 1; 0: a person has set it since, and that
  * outranks what is remembered; -1 with errno: not known.
  */
-extern int	original_is_ours(const AgentConfig *config, const char *name, const Original *original);
+extern int	original_is_ours(const PgInstance *pg, const char *name, const Original *original);
 
 /*
  * Before `ours` is set: remembers it, and `now` and the line, if nothing is remembered yet. `seen` is what was read
  * before `now` was asked for. 0; -1 with errno; 1: another job has changed it meanwhile, look again.
  */
-extern int	original_keep(const AgentConfig *config, const char *name, const Original *seen, const char *now,
+extern int	original_keep(const PgInstance *pg, const char *name, const Original *seen, const char *now,
 						  const char *run, const char *ours);
 
 /* Not if another job has changed it since it was seen. */
-extern void original_forget(const AgentConfig *config, const char *name, const Original *seen);
+extern void original_forget(const PgInstance *pg, const char *name, const Original *seen);
 
 #endif							/* PINGPONG_AGENT_PG_ORIGINALS_H */

@@ -10,13 +10,13 @@
 const char *const server_programs[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", "initdb", NULL};
 
 char *
-data_path(const AgentConfig *config, const char *name)
+data_path(const PgInstance *pg, const char *name)
 {
-	return xasprintf("%s/%s", config->pg.data, name);
+	return xasprintf("%s/%s", pg->data, name);
 }
 
 char *
-bin_path(const AgentConfig *config, const char *name)
+bin_path(const PgInstance *pg, const char *name)
 {
-	return xasprintf("%s/%s", config->pg.bin, name);
+	return xasprintf("%s/%s", pg->bin, name);
 }

@@ -8,8 +8,8 @@
 #include "agent/core/config.h"
 
 /* PGDATA/name, malloc'd; bin/name, malloc'd */
-extern char *data_path(const AgentConfig *config, const char *name);
-extern char *bin_path(const AgentConfig *config, const char *name);
+extern char *data_path(const PgInstance *pg, const char *name);
+extern char *bin_path(const PgInstance *pg, const char *name);
 
 /* The programs in its bin folder that are needed to stop, start and remake it; ends with NULL. */
 extern const char *const server_programs[];

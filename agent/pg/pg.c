@@ -81,9 +81,8 @@ connected(PGconn *conn, char *error, size_t error_size)
  * server may have it otherwise.
  */
 PGconn *
-pg_local(const AgentConfig *config, const char *dbname, int timeout_ms, char *error, size_t error_size)
+pg_local(const PgInstance *pg, const char *dbname, int timeout_ms, char *error, size_t error_size)
 {
-	const PgConfig *pg = &config->pg;
 	char		options[768];
 	char		port[16];
 	const char *keywords[] = {"host", "port", "user", "dbname", "application_name", "connect_timeout", "options",
@@ -152,7 +151,7 @@ PGconn *
 pg_local_or_fail(ActionContext *ctx, const char *dbname, int timeout_ms)
 {
 	char		error[512];
-	PGconn	   *conn = pg_local(ctx->config, dbname, timeout_ms, error, sizeof(error));
+	PGconn	   *conn = pg_local(ctx->pg, dbname, timeout_ms, error, sizeof(error));
 
 	if (!conn)
 		action_fail(ctx, STATE_CONNECTION_FAILURE, "could not connect to PostgreSQL: %s", error);

@@ -13,7 +13,7 @@
 /* Connects to our own server over its unix socket; NULL dbname: the configured one.
  * Returns NULL when that failed; error (may be NULL) says why, in one line.
  * Each statement ends after timeout_ms by the server's clock, and a little later by ours. */
-extern PGconn *pg_local(const AgentConfig *config, const char *dbname, int timeout_ms,
+extern PGconn *pg_local(const PgInstance *pg, const char *dbname, int timeout_ms,
 						char *error, size_t error_size);
 
 /* Connects with a conninfo string plus host and port (NULL and 0: none); replication: a walsender. */

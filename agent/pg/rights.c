@@ -104,14 +104,14 @@ may_manage(const char *unit, char *why, size_t size)
 
 /* Does the unit exist, and is it the one that runs our server? */
 static RightsVerdict
-look_at_unit(const AgentConfig *config, const char *unit, char *why, size_t size)
+look_at_unit(const PgInstance *pg, const char *unit, char *why, size_t size)
 {
 	char	   *argv[] = {"/usr/bin/systemctl", "show", "--property=LoadState", "--property=Restart", "--", (char *) unit, NULL};
 	char		text[512];
 	int			rc = child_run_text(argv, ASK_TIMEOUT_MS, text, sizeof(text));
 	char	   *load = property(text, "LoadState");
 	char	   *restart = property(text, "Restart");
-	pid_t		pid = postmaster_pid(config->pg.data);
+	pid_t		pid = postmaster_pid(pg->data);
 	char	   *actual = pid ? rights_unit_of(pid) : NULL;
 	RightsVerdict verdict = RIGHTS_NO;
 
@@ -137,14 +137,14 @@ look_at_unit(const AgentConfig *config, const char *unit, char *why, size_t size
 }
 
 static RightsVerdict
-rights_systemctl(const AgentConfig *config, char *why, size_t size)
+rights_systemctl(const PgInstance *pg, char *why, size_t size)
 {
-	char	   *unit = full_unit_name(config->pg.unit);
+	char	   *unit = full_unit_name(pg->unit);
 	RightsVerdict verdict = RIGHTS_NO;
 
 	if (!systemd_runs())
 		snprintf(why, size, "systemd does not run here");
-	else if ((verdict = look_at_unit(config, unit, why, size)) == RIGHTS_YES)
+	else if ((verdict = look_at_unit(pg, unit, why, size)) == RIGHTS_YES)
 		verdict = may_manage(unit, why, size);
 	free(unit);
 	return verdict;
@@ -152,16 +152,16 @@ rights_systemctl(const AgentConfig *config, char *why, size_t size)
 
 /* We signal the server ourselves, and the program that starts it does so as this user. */
 static RightsVerdict
-rights_of_signal(const AgentConfig *config, char *why, size_t size)
+rights_of_signal(const PgInstance *pg, char *why, size_t size)
 {
-	pid_t		pid = postmaster_pid(config->pg.data);
+	pid_t		pid = postmaster_pid(pg->data);
 	char	   *unit = pid ? rights_unit_of(pid) : NULL;
 	char	   *own = rights_unit_of(getpid());
 	struct stat st;
 	RightsVerdict verdict = RIGHTS_NO;
 
-	if (stat(config->pg.data, &st) == 0 && st.st_uid != geteuid())
-		snprintf(why, size, "%s belongs to another user", config->pg.data);
+	if (stat(pg->data, &st) == 0 && st.st_uid != geteuid())
+		snprintf(why, size, "%s belongs to another user", pg->data);
 	else if (unit && strcmp(unit, OWN_UNIT) != 0 && (!own || strcmp(unit, own) != 0))
 		snprintf(why, size, "the server belongs to systemd's %s, which would lose it: use \"control = systemctl\"", unit);
 	else if (pid == 0)
@@ -181,30 +181,30 @@ rights_of_signal(const AgentConfig *config, char *why, size_t size)
 }
 
 static RightsVerdict
-rights_pg_ctlcluster(const AgentConfig *config, char *why, size_t size)
+rights_pg_ctlcluster(const PgInstance *pg, char *why, size_t size)
 {
-	char	   *name = xasprintf("/etc/postgresql/%s/postgresql.conf", config->pg.cluster);
+	char	   *name = xasprintf("/etc/postgresql/%s/postgresql.conf", pg->cluster);
 	bool		exists = access(name, F_OK) == 0;
 
 	free(name);
 	if (exists)
-		return rights_of_signal(config, why, size);
-	snprintf(why, size, "there is no cluster %s in /etc/postgresql", config->pg.cluster);
+		return rights_of_signal(pg, why, size);
+	snprintf(why, size, "there is no cluster %s in /etc/postgresql", pg->cluster);
 	return RIGHTS_NO;
 }
 
 RightsVerdict
-rights_of_control(const AgentConfig *config, char *why, size_t size)
+rights_of_control(const PgInstance *pg, char *why, size_t size)
 {
 	why[0] = '\0';
-	switch (config->pg.control)
+	switch (pg->control)
 	{
 		case PG_CONTROL_PG_CTL:
-			return rights_of_signal(config, why, size);
+			return rights_of_signal(pg, why, size);
 		case PG_CONTROL_PG_CTLCLUSTER:
-			return rights_pg_ctlcluster(config, why, size);
+			return rights_pg_ctlcluster(pg, why, size);
 		case PG_CONTROL_SYSTEMCTL:
-			return rights_systemctl(config, why, size);
+			return rights_systemctl(pg, why, size);
 		case PG_CONTROL_COMMAND:
 			break;
 	}

@@ -15,7 +15,7 @@ typedef enum RightsVerdict
 } RightsVerdict;
 
 /* Nothing is stopped or started.  The reason is one line, for all three. */
-extern RightsVerdict rights_of_control(const AgentConfig *config, char *why, size_t size);
+extern RightsVerdict rights_of_control(const PgInstance *pg, char *why, size_t size);
 
 /* The service of systemd that a process belongs to, malloc'd; NULL: none, or it is not known. */
 extern char *rights_unit_of(int pid);

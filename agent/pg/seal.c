@@ -15,10 +15,10 @@
 #define QUERY_TIMEOUT_MS 10000
 
 bool
-server_seal(const AgentConfig *config, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn)
+server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn)
 {
 	char	   *database = pg_pingpong_database(conn);
-	PGconn	   *there = database ? pg_local(config, database, QUERY_TIMEOUT_MS, NULL, 0) : NULL;
+	PGconn	   *there = database ? pg_local(pg, database, QUERY_TIMEOUT_MS, NULL, 0) : NULL;
 	PGresult   *res = there ? pg_query(there, NULL, 0, SERVER_SEAL_SQL, 0, NULL) : NULL;
 	bool		sealed = res && PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "sealed") == 0 &&
 		lsn_parse(PQgetvalue(res, 0, 1), lsn);

@@ -15,7 +15,7 @@
 #define SERVER_SEAL_SQL "SELECT state, seal_lsn, run FROM pingpong.gate"
 
 /* Is the seal of the server in force? If so, of which run, and where clients' writes end. */
-extern bool server_seal(const AgentConfig *config, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn);
+extern bool server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn);
 
 /* The same of one that does not run, by its file in the data directory (or where that lies now). */
 extern bool seal_read(const char *place, const DataDir *dir, char *run, size_t run_size, unsigned long long *lsn);

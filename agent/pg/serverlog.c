@@ -26,21 +26,24 @@ typedef struct Seen
 	struct stat st;
 } Seen;
 
+/* The last start of a server. By its data directory: jobs of before and after a reload have different instances. */
 typedef struct Mark
 {
+	struct Mark *next;
+	char	   *data;
 	Seen		names;			/* DATA/current_logfiles */
 	Seen		files[FILES_MAX];
 	int			n_files;
 } Mark;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static Mark last_mark;			/* empty: no start of this process */
+static Mark *marks;				/* of servers that this process has started */
 
 /* ---- which files ---- */
 
 /* VERSION/NAME, or the instance of Debian's unit: postgresql@VERSION-NAME(.service); malloc'd or NULL */
 static char *
-debian_log(const PgConfig *pg)
+debian_log(const PgInstance *pg)
 {
 	const char *at = pg->unit ? strchr(pg->unit, '@') : NULL;
 	const char *cluster = pg->cluster ? pg->cluster : at && strncmp(pg->unit, "postgresql@", 11) == 0 ? at + 1 : NULL;
@@ -78,9 +81,9 @@ add_path(char **paths, int n, char *path)
 
 /* A line a kind of log: "stderr log/postgresql.log", below DATA or from the root. */
 static int
-add_collected(const AgentConfig *config, char **paths, int n)
+add_collected(const PgInstance *pg, char **paths, int n)
 {
-	char	   *names = xasprintf("%s/current_logfiles", config->pg.data);
+	char	   *names = xasprintf("%s/current_logfiles", pg->data);
 	char	   *text = file_read(names, NAMES_MAX, NULL);
 	char	   *rest = text;
 	char	   *line;
@@ -91,7 +94,7 @@ add_collected(const AgentConfig *config, char **paths, int n)
 
 		if (name && name[1])
 			n = add_path(paths, n, name[1] == '/' ? xstrdup(name + 1) :
-						 xasprintf("%s/%s", config->pg.data, name + 1));
+						 xasprintf("%s/%s", pg->data, name + 1));
 	}
 	free(text);
 	free(names);
@@ -99,14 +102,14 @@ add_collected(const AgentConfig *config, char **paths, int n)
 }
 
 static int
-list_files(const AgentConfig *config, bool collected, char **paths)
+list_files(const PgInstance *pg, bool collected, char **paths)
 {
 	int			n = 0;
 
-	if (config->pg.log)
-		n = add_path(paths, n, xstrdup(config->pg.log));
-	n = add_path(paths, n, debian_log(&config->pg));
-	return collected ? add_collected(config, paths, n) : n;
+	if (pg->log)
+		n = add_path(paths, n, xstrdup(pg->log));
+	n = add_path(paths, n, debian_log(pg));
+	return collected ? add_collected(pg, paths, n) : n;
 }
 
 /* ---- since when ---- */
@@ -126,20 +129,48 @@ forget(Mark *mark)
 	free(mark->names.path);
 	for (int i = 0; i < mark->n_files; i++)
 		free(mark->files[i].path);
-	memset(mark, 0, sizeof(*mark));
+	mark->n_files = 0;
+}
+
+/* The lock is held. NULL: this process has not started that server. */
+static Mark *
+find_mark(const PgInstance *pg)
+{
+	Mark	   *mark = marks;
+
+	while (mark && strcmp(mark->data, pg->data) != 0)
+		mark = mark->next;
+	return mark;
+}
+
+/* The lock is held. */
+static Mark *
+new_mark(const PgInstance *pg)
+{
+	Mark	   *mark = xalloc(sizeof(Mark));
+
+	mark->data = xstrdup(pg->data);
+	mark->next = marks;
+	marks = mark;
+	return mark;
 }
 
 void
-serverlog_mark(const AgentConfig *config)
+serverlog_mark(const PgInstance *pg)
 {
 	char	   *paths[FILES_MAX];
-	int			n = list_files(config, true, paths);
+	int			n = list_files(pg, true, paths);
+	Mark	   *mark;
 
 	pthread_mutex_lock(&lock);
-	forget(&last_mark);
-	last_mark.names = see(xasprintf("%s/current_logfiles", config->pg.data));
+	mark = find_mark(pg);
+	if (mark)
+		forget(mark);
+	else
+		mark = new_mark(pg);
+	mark->names = see(xasprintf("%s/current_logfiles", pg->data));
 	for (int i = 0; i < n; i++)
-		last_mark.files[last_mark.n_files++] = see(paths[i]);
+		mark->files[mark->n_files++] = see(paths[i]);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -151,28 +182,28 @@ same_file(const struct stat *a, const struct stat *b)
 
 /* The server makes the file anew; what an earlier one has left names an earlier one's log. */
 static bool
-is_collecting(void)
+is_collecting(const Mark *mark)
 {
 	struct stat st;
 
-	if (!last_mark.names.path || !last_mark.names.there)
+	if (!mark || !mark->names.there)
 		return true;
-	return stat(last_mark.names.path, &st) == 0 &&
-		!(same_file(&st, &last_mark.names.st) && st.st_mtim.tv_sec == last_mark.names.st.st_mtim.tv_sec &&
-		  st.st_mtim.tv_nsec == last_mark.names.st.st_mtim.tv_nsec);
+	return stat(mark->names.path, &st) == 0 &&
+		!(same_file(&st, &mark->names.st) && st.st_mtim.tv_sec == mark->names.st.st_mtim.tv_sec &&
+		  st.st_mtim.tv_nsec == mark->names.st.st_mtim.tv_nsec);
 }
 
 /* What was added since the mark; *since: it is, else the words of a start are to be looked for. */
 static char *
-read_new(const char *path, bool *since)
+read_new(const Mark *mark, const char *path, bool *since)
 {
 	off_t		from = 0;
 	struct stat st;
 
 	*since = false;
-	for (int i = 0; i < last_mark.n_files; i++)
+	for (int i = 0; mark && i < mark->n_files; i++)
 	{
-		const Seen *seen = &last_mark.files[i];
+		const Seen *seen = &mark->files[i];
 
 		if (strcmp(seen->path, path) != 0 || stat(path, &st) != 0)
 			continue;
@@ -309,10 +340,10 @@ typedef struct Words
 
 /* At the words of a start, those of an earlier life are forgotten. */
 static void
-read_words(const char *path, Words *words)
+read_words(const Mark *mark, const char *path, Words *words)
 {
 	bool		since;
-	char	   *text = read_new(path, &since);
+	char	   *text = read_new(mark, path, &since);
 	char	   *start = text;
 	char	   *rest;
 	char	   *line;
@@ -336,17 +367,19 @@ read_words(const char *path, Words *words)
 }
 
 static Words
-all_words(const AgentConfig *config)
+all_words(const PgInstance *pg)
 {
 	char	   *paths[FILES_MAX];
 	Words		words = {0};
+	const Mark *mark;
 	int			n;
 
 	pthread_mutex_lock(&lock);
-	n = list_files(config, is_collecting(), paths);
+	mark = find_mark(pg);
+	n = list_files(pg, is_collecting(mark), paths);
 	for (int i = 0; i < n; i++)
 	{
-		read_words(paths[i], &words);
+		read_words(mark, paths[i], &words);
 		free(paths[i]);
 	}
 	pthread_mutex_unlock(&lock);
@@ -354,15 +387,15 @@ all_words(const AgentConfig *config)
 }
 
 char *
-serverlog_last_words(const AgentConfig *config)
+serverlog_last_words(const PgInstance *pg)
 {
-	return all_words(config).last;
+	return all_words(pg).last;
 }
 
 bool
-serverlog_blames_data(const AgentConfig *config)
+serverlog_blames_data(const PgInstance *pg)
 {
-	Words		words = all_words(config);
+	Words		words = all_words(pg);
 
 	free(words.last);
 	return words.about_data;

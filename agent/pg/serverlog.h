@@ -12,14 +12,14 @@
 
 #include "agent/core/config.h"
 
-/* Right before a start: from here on words count. One server, one start at a time. */
-extern void serverlog_mark(const AgentConfig *config);
+/* Right before a start: from here on words of this instance count. One start of a server at a time. */
+extern void serverlog_mark(const PgInstance *pg);
 
 /* The last FATAL or PANIC, but for what clients were told, malloc'd; NULL: not known. */
-extern char *serverlog_last_words(const AgentConfig *config);
+extern char *serverlog_last_words(const PgInstance *pg);
 
 /* Does one of them say that the data or the WAL cannot be used, so that another copy of them would help? */
-extern bool serverlog_blames_data(const AgentConfig *config);
+extern bool serverlog_blames_data(const PgInstance *pg);
 
 /*
  * The parts that are pure. The complaint in a line (stderr, csvlog or jsonlog) from its severity on, malloc'd; NULL:

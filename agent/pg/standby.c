@@ -126,12 +126,12 @@ standby_wait_streaming(ActionContext *ctx, PGconn *conn, const Upstream *upstrea
  * the agent's configuration is the base.
  */
 static char *
-new_conninfo(const AgentConfig *config, const char *existing, const Upstream *upstream)
+new_conninfo(const PgInstance *pg, const char *existing, const Upstream *upstream)
 {
-	const char *base = existing && *existing ? existing : config->pg.replication;
+	const char *base = existing && *existing ? existing : pg->replication;
 	char	   *merged = conninfo_merge(base, NULL, upstream->host, upstream->port, upstream->name);
 
-	return merged ? merged : conninfo_merge(config->pg.replication, NULL, upstream->host, upstream->port, upstream->name);
+	return merged ? merged : conninfo_merge(pg->replication, NULL, upstream->host, upstream->port, upstream->name);
 }
 
 static int
@@ -152,7 +152,7 @@ int
 standby_redirect(ActionContext *ctx, PGconn *conn, const Upstream *upstream)
 {
 	char	   *existing = pg_value(conn, "SELECT pg_catalog.current_setting('primary_conninfo')");
-	char	   *conninfo = new_conninfo(ctx->config, existing, upstream);
+	char	   *conninfo = new_conninfo(ctx->pg, existing, upstream);
 	PGresult   *res = NULL;
 	int			rc = alter_system(ctx, conn, "primary_conninfo", conninfo);
 
@@ -177,7 +177,7 @@ standby_configure_offline(ActionContext *ctx, const char *data, const Upstream *
 	char	   *text = file_read(path, AUTO_CONF_MAX, NULL);
 	int			reason = text ? 0 : errno;
 	char	   *existing = text ? conf_value(text, "primary_conninfo") : NULL;
-	char	   *conninfo = new_conninfo(ctx->config, existing, upstream);
+	char	   *conninfo = new_conninfo(ctx->pg, existing, upstream);
 	ConfSetting settings[] = {
 		{"primary_conninfo", conninfo},
 		{"primary_slot_name", upstream->slot ? upstream->slot : ""},

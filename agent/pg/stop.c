@@ -4,7 +4,9 @@
  */
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/job/sqlstate.h"
@@ -19,7 +21,15 @@
 #define REMAINS_GO_MS 10000
 #define POLL_MS 5
 
-static pthread_mutex_t server_lock = PTHREAD_MUTEX_INITIALIZER;
+/* A data directory that somebody has. By its path: jobs of before and after a reload have different instances. */
+typedef struct Claim
+{
+	struct Claim *next;
+	char	   *data;
+} Claim;
+
+static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER;
+static Claim *claims;
 
 static int
 count(PGconn *conn, const char *sql)
@@ -53,7 +63,7 @@ int
 server_await_remains(ActionContext *ctx, double deadline)
 {
 	double		limit = clock_monotonic_ms() + REMAINS_GO_MS;
-	const char *data = ctx->config->pg.data;
+	const char *data = ctx->pg->data;
 
 	limit = limit < deadline ? limit : deadline;
 	while ((postmaster_has_remains(data) || !postmaster_gone(data)) && clock_monotonic_ms() < limit && !action_cancelled(ctx))
@@ -67,21 +77,53 @@ server_await_remains(ActionContext *ctx, double deadline)
 
 /* Behind a command it may live where its processes cannot be seen. */
 bool
-server_is_stopped(const AgentConfig *config)
+server_is_stopped(const PgInstance *pg)
 {
-	return config->pg.control != PG_CONTROL_COMMAND && !control_running(config) && postmaster_gone(config->pg.data);
+	return pg->control != PG_CONTROL_COMMAND && !control_running(pg) && postmaster_gone(pg->data);
+}
+
+/* The lock is held. Where it stands in the list, or the list's end. */
+static Claim **
+find_claim(const char *data)
+{
+	Claim	  **claim = &claims;
+
+	while (*claim && strcmp((*claim)->data, data) != 0)
+		claim = &(*claim)->next;
+	return claim;
 }
 
 bool
-server_claim(void)
+server_claim(const PgInstance *pg)
 {
-	return pthread_mutex_trylock(&server_lock) == 0;
+	Claim	  **claim;
+	bool		is_free;
+
+	pthread_mutex_lock(&claims_lock);
+	claim = find_claim(pg->data);
+	is_free = *claim == NULL;
+	if (is_free)
+	{
+		*claim = xalloc(sizeof(Claim));
+		(*claim)->data = xstrdup(pg->data);
+	}
+	pthread_mutex_unlock(&claims_lock);
+	return is_free;
 }
 
 void
-server_release(void)
+server_release(const PgInstance *pg)
 {
-	pthread_mutex_unlock(&server_lock);
+	Claim	  **claim;
+	Claim	   *gone;
+
+	pthread_mutex_lock(&claims_lock);
+	claim = find_claim(pg->data);
+	gone = *claim;
+	*claim = gone->next;
+	pthread_mutex_unlock(&claims_lock);
+	free(gone->data);
+	free(gone);
 }
 
 int
@@ -90,9 +132,9 @@ server_stop(ActionContext *ctx, bool primary, int readers_grace_ms, double deadl
 	PGconn	   *conn;
 	char	   *lsn;
 
-	if (control_running(ctx->config))
+	if (control_running(ctx->pg))
 	{
-		conn = pg_local(ctx->config, NULL, QUERY_TIMEOUT_MS, NULL, 0);
+		conn = pg_local(ctx->pg, NULL, QUERY_TIMEOUT_MS, NULL, 0);
 		if (conn && primary)
 		{
 			end_sessions(ctx, conn, readers_grace_ms);

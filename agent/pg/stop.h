@@ -38,13 +38,13 @@ extern int	server_stop(ActionContext *ctx, bool primary, int readers_grace_ms, d
 extern int	server_await_remains(ActionContext *ctx, double deadline);
 
 /* For certain: no process of it is left. False: it runs, or that cannot be told. */
-extern bool server_is_stopped(const AgentConfig *config);
+extern bool server_is_stopped(const PgInstance *pg);
 
 /*
  * Who changes the data directory has it for themselves: two at a time would pull it from under each other. False:
- * somebody else has it.
+ * somebody else has it. Each instance has its own. Released by who has claimed it, in any thread.
  */
-extern bool server_claim(void);
-extern void server_release(void);
+extern bool server_claim(const PgInstance *pg);
+extern void server_release(const PgInstance *pg);
 
 #endif							/* PINGPONG_AGENT_PG_STOP_H */

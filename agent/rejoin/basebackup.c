@@ -150,7 +150,7 @@ plan_space(Rejoin *rejoin, Plan *plan, int row)
 	char	   *fresh;
 
 	if (strcmp(oid, DEFAULT_SPACE) == 0 || location[0] != '/')
-		return check_room(rejoin, rejoin->config->pg.data, size);
+		return check_room(rejoin, rejoin->pg->data, size);
 	if (!part)
 		part = add_space(rejoin, plan, oid, location);
 	if (!part)
@@ -213,7 +213,7 @@ make_plan(Rejoin *rejoin, const char *where, Plan *plan)
 int
 basebackup_feasible(Rejoin *rejoin)
 {
-	char	   *problem = layout_problem(rejoin->config);
+	char	   *problem = layout_problem(rejoin->pg);
 	Plan		plan = {0};
 	int			rc = 0;
 
@@ -232,7 +232,7 @@ basebackup_feasible(Rejoin *rejoin)
 static void
 remove_work(Rejoin *rejoin, const Layout *layout, const char *name)
 {
-	char	   *path = layout_work(rejoin->config, name);
+	char	   *path = layout_work(rejoin->pg, name);
 
 	remove_tree(path);
 	free(path);
@@ -251,11 +251,11 @@ remove_work(Rejoin *rejoin, const Layout *layout, const char *name)
 static int
 run_basebackup(Rejoin *rejoin, const Plan *plan, char *directory)
 {
-	char	   *password = conninfo_get(rejoin->config->pg.replication, "password");
-	char	   *conninfo = conninfo_merge(rejoin->config->pg.replication, NULL, rejoin->upstream.host,
+	char	   *password = conninfo_get(rejoin->pg->replication, "password");
+	char	   *conninfo = conninfo_merge(rejoin->pg->replication, NULL, rejoin->upstream.host,
 										  rejoin->upstream.port, "pingpong-agent");
 	char	   *bare = conninfo_without(conninfo, "password");
-	char	   *program = bin_path(rejoin->config, "pg_basebackup");
+	char	   *program = bin_path(rejoin->pg, "pg_basebackup");
 	char	   *fixed[] = {program, "-D", directory, "-d", bare, "-X", "stream", "-c", "fast", "-P", "-w"};
 	size_t		n_fixed = sizeof(fixed) / sizeof(fixed[0]);
 	char	  **argv = xalloc(sizeof(char *) * (n_fixed + text_list_length(plan->arguments) + 1));
@@ -322,7 +322,7 @@ make_own(Rejoin *rejoin, const char *fresh)
 int
 rejoin_by_basebackup(Rejoin *rejoin, int (*stop) (Rejoin *rejoin))
 {
-	char	   *fresh = layout_work(rejoin->config, "new");
+	char	   *fresh = layout_work(rejoin->pg, "new");
 	Plan		plan = {0};
 	int			rc = make_plan(rejoin, rejoin->place, &plan);
 

@@ -83,7 +83,7 @@ past_fork(Rejoin *rejoin, PGconn *conn, unsigned timeline)
 	if (conn && rejoin->facts.primary && rejoin->facts.writes_end_before_fork)
 		return PAST_FORK_UNKNOWN;
 	if (!conn || rejoin->facts.primary)
-		return source_past_fork(&rejoin->source, rejoin->config, rejoin->place, timeline);
+		return source_past_fork(&rejoin->source, rejoin->pg, rejoin->place, timeline);
 	lsn = pg_value(conn, "SELECT pg_catalog.pg_last_wal_replay_lsn()");
 	lsn_parse(lsn, &replayed);
 	free(lsn);
@@ -107,7 +107,7 @@ rejoin_look(Rejoin *rejoin, PGconn *conn)
 	snprintf(ours, sizeof(ours), "%llu", (unsigned long long) dir.system);
 	facts->other_cluster = dir.known && strcmp(ours, rejoin->source.system) != 0;
 	facts->relation = relation_here(rejoin, &dir, timeline);
-	facts->sealed = conn ? facts->primary && server_seal(rejoin->config, conn, run, sizeof(run), &seal_lsn) :
+	facts->sealed = conn ? facts->primary && server_seal(rejoin->pg, conn, run, sizeof(run), &seal_lsn) :
 		seal_read(rejoin->place, &dir, run, sizeof(run), &seal_lsn);
 	facts->writes_end_before_fork = writes_end(rejoin, timeline, facts->sealed, seal_lsn);
 	if (facts->relation == RELATION_SAME && strcmp(run, MANUAL_RUN) == 0)
@@ -145,7 +145,7 @@ rejoin_refuse(Rejoin *rejoin)
 	ActionContext *ctx = rejoin->ctx;
 
 	action_forget_error(ctx);
-	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" %s", rejoin->config->node, rejoin_verdict_text(verdict));
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "%s %s", rejoin->who, rejoin_verdict_text(verdict));
 	if (verdict == REJOIN_NEWER || (verdict == REJOIN_NOT_SEALED && rejoin->facts.relation == RELATION_AHEAD))
 		explain_newer(rejoin);
 	else if (verdict == REJOIN_HAS_MORE || verdict == REJOIN_MAYBE_MORE)

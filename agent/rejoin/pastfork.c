@@ -70,9 +70,9 @@ segment_is_unused(const char *path)
  * may be NULL; a record may reach into it.
  */
 static PastFork
-look_for_record(const AgentConfig *config, const char *tli, unsigned long long from, char *segment, char *next)
+look_for_record(const PgInstance *pg, const char *tli, unsigned long long from, char *segment, char *next)
 {
-	char	   *program = bin_path(config, "pg_waldump");
+	char	   *program = bin_path(pg, "pg_waldump");
 	char		start[32];
 	char		words[1024];
 	char	   *argv[] = {program, "-t", (char *) tli, "-s", start, "-n", "1", segment, next, NULL};
@@ -120,7 +120,7 @@ without_segment(const DataDir *dir, const char *wal, unsigned tli, unsigned long
 
 /* "No" needs a witness, too: pg_waldump's words, or a segment that WAL has not reached. */
 PastFork
-source_past_fork(const Source *source, const AgentConfig *config, const char *data, unsigned timeline)
+source_past_fork(const Source *source, const PgInstance *pg, const char *data, unsigned timeline)
 {
 	unsigned long long fork = source_fork(source, timeline);
 	DataDir		dir = datadir_look(data);
@@ -140,7 +140,7 @@ source_past_fork(const Source *source, const AgentConfig *config, const char *da
 	else if (fork != 0 && segment && fork % size == 0 && segment_is_unused(segment))
 		found = PAST_FORK_NO;
 	else if (fork != 0 && segment)
-		found = look_for_record(config, tli, fork, segment, file_exists(next) ? next : NULL);
+		found = look_for_record(pg, tli, fork, segment, file_exists(next) ? next : NULL);
 	free(next);
 	free(segment);
 	free(wal);

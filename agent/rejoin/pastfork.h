@@ -10,6 +10,6 @@
 #include "agent/rejoin/source.h"
 
 /* Does the WAL in the directory (of a stopped server, or behind what it flushed) reach past the fork? */
-extern PastFork source_past_fork(const Source *source, const AgentConfig *config, const char *data, unsigned timeline);
+extern PastFork source_past_fork(const Source *source, const PgInstance *pg, const char *data, unsigned timeline);
 
 #endif							/* PINGPONG_AGENT_REJOIN_PASTFORK_H */

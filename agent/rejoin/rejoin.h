@@ -16,7 +16,8 @@
 typedef struct Rejoin
 {
 	ActionContext *ctx;
-	const AgentConfig *config;
+	const PgInstance *pg;		/* that is made a standby */
+	char		who[160];		/* the same for people: node "dallas", instance "next" of node "dallas" */
 	Upstream	upstream;
 	Source		source;
 	Goal		goal;

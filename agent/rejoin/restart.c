@@ -45,7 +45,7 @@ confirm(Rejoin *rejoin)
 {
 	RejoinFacts facts = rejoin->facts;
 	RejoinRule	rule = rejoin->rule;
-	PGconn	   *conn = pg_local(rejoin->config, NULL, QUERY_TIMEOUT_MS, NULL, 0);
+	PGconn	   *conn = pg_local(rejoin->pg, NULL, QUERY_TIMEOUT_MS, NULL, 0);
 	int			rc = rejoin_check_epoch(rejoin);
 
 	if (rc == 0)
@@ -54,9 +54,10 @@ confirm(Rejoin *rejoin)
 		rejoin->facts.running = true;
 		rejoin->rule = rejoin_rule(&rejoin->facts);
 		if (!facts.running)
-			rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server of \"%s\" was started meanwhile", rejoin->config->node);
+			rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server of %s was started meanwhile",
+							 rejoin->who);
 		else if (rejoin->facts.primary && !facts.primary)
-			rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" was promoted meanwhile", rejoin->config->node);
+			rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "%s was promoted meanwhile", rejoin->who);
 		else if (rejoin->facts.primary && rejoin->rule.verdict != REJOIN_ALLOWED)
 			rc = rejoin_refuse(rejoin);
 	}
@@ -71,7 +72,8 @@ int
 rejoin_stop_server(Rejoin *rejoin)
 {
 	rejoin->no_more = true;		/* a server that must not be, or cannot be stopped, must not be by another way either */
-	if (clock_monotonic_ms() - rejoin->judged_ms > JUDGED_LIMIT_MS && control_running(rejoin->config) && confirm(rejoin) < 0)
+	if (clock_monotonic_ms() - rejoin->judged_ms > JUDGED_LIMIT_MS && control_running(rejoin->pg) &&
+		confirm(rejoin) < 0)
 		return -1;
 	if (server_stop(rejoin->ctx, rejoin->facts.primary, rejoin->readers_grace_ms, rejoin->deadline, rejoin->result) < 0)
 		return -1;
@@ -84,10 +86,10 @@ rejoin_stop_server(Rejoin *rejoin)
 void
 rejoin_remove_seal(Rejoin *rejoin)
 {
-	char	   *path = data_path(rejoin->config, "pingpong.seal");
+	char	   *path = data_path(rejoin->pg, "pingpong.seal");
 
 	if (unlink(path) == 0)
-		file_fsync_path(rejoin->config->pg.data);
+		file_fsync_path(rejoin->pg->data);
 	free(path);
 }
 
@@ -100,8 +102,8 @@ no_stream(Rejoin *rejoin, PGconn *conn)
 {
 	char	   *lsn = pg_value(conn, "SELECT greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())");
 	unsigned long long from = 0;
-	DataDir		dir = datadir_look(rejoin->config->pg.data);
-	char	   *why = serverlog_last_words(rejoin->config);
+	DataDir		dir = datadir_look(rejoin->pg->data);
+	char	   *why = serverlog_last_words(rejoin->pg);
 
 	if (lsn_parse(lsn, &from) && source_can_serve(rejoin->ctx, &rejoin->source, dir.timeline, from))
 		rejoin->no_more = true;
@@ -129,7 +131,7 @@ rejoin_start_and_stream(Rejoin *rejoin)
 	/* crash recovery of a large server takes its time: only the streaming has the short limit */
 	conn = control_wait_ready(rejoin->ctx, rejoin->deadline);
 	/* what it says about data is a reason to go on; all else is about settings, ports, rights */
-	rejoin->no_more = !conn && !serverlog_blames_data(rejoin->config);
+	rejoin->no_more = !conn && !serverlog_blames_data(rejoin->pg);
 	if (!conn)
 		return -1;
 	action_progress(rejoin->ctx, -1, "waiting for WAL from %s:%s", rejoin->upstream.host, rejoin->upstream.port);

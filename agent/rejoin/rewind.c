@@ -57,7 +57,7 @@ config_elsewhere(Rejoin *rejoin)
 static int
 recover_alone(Rejoin *rejoin, char *place)
 {
-	char	   *program = bin_path(rejoin->config, "postgres");
+	char	   *program = bin_path(rejoin->pg, "postgres");
 	char	   *elsewhere = config_elsewhere(rejoin);
 	char	   *config = elsewhere ? xasprintf("config_file=%s", elsewhere) : NULL;
 	char	   *data = xasprintf("data_directory=%s", place);
@@ -78,12 +78,12 @@ recover_alone(Rejoin *rejoin, char *place)
 static int
 run_rewind(Rejoin *rejoin, char *place)
 {
-	char	   *password = conninfo_get(rejoin->config->pg.rewind, "password");
-	char	   *conninfo = conninfo_merge(rejoin->config->pg.rewind, NULL, rejoin->upstream.host,
+	char	   *password = conninfo_get(rejoin->pg->rewind, "password");
+	char	   *conninfo = conninfo_merge(rejoin->pg->rewind, NULL, rejoin->upstream.host,
 										  rejoin->upstream.port, "pingpong-agent");
 	char	   *bare = conninfo_without(conninfo, "password");
 	char	   *source = xasprintf("--source-server=%s", bare);
-	char	   *program = bin_path(rejoin->config, "pg_rewind");
+	char	   *program = bin_path(rejoin->pg, "pg_rewind");
 	char	   *argv[] = {program, "--no-ensure-shutdown", "-D", place, source, "--progress", NULL};
 	int			rc;
 
@@ -108,7 +108,7 @@ was_shut_down(const char *place)
 static int
 sync_all(Rejoin *rejoin, char *place)
 {
-	char	   *program = bin_path(rejoin->config, "initdb");
+	char	   *program = bin_path(rejoin->pg, "initdb");
 	char	   *argv[] = {program, "--sync-only", "-D", place, NULL};
 	int			rc = run_tool(rejoin, argv, NULL);
 
@@ -138,7 +138,7 @@ rewind_again(Rejoin *rejoin, char *place)
 
 	if (was_shut_down(place))
 		rc = run_rewind(rejoin, place);
-	else if (layout_same_boot(rejoin->config))
+	else if (layout_same_boot(rejoin->pg))
 		rc = sync_all(rejoin, place);
 	else
 		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
@@ -154,9 +154,9 @@ rewind_in(Rejoin *rejoin, char *place)
 
 	if (phase == LAYOUT_HIDDEN)
 		rc = prepare_rewind(rejoin, place);
-	else if (layout_rewind_timeline(rejoin->config) != rejoin->source.timeline)
+	else if (layout_rewind_timeline(rejoin->pg) != rejoin->source.timeline)
 		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "pg_rewind was begun for timeline %u, and the source is on %u",
-						 layout_rewind_timeline(rejoin->config), rejoin->source.timeline);
+						 layout_rewind_timeline(rejoin->pg), rejoin->source.timeline);
 	if (rc == 0 && phase == LAYOUT_HIDDEN)
 		rc = layout_note(rejoin->ctx, LAYOUT_REWINDING, rejoin->source.timeline);
 	if (rc == 0 && phase != LAYOUT_REWOUND)
@@ -175,7 +175,7 @@ rewind_in(Rejoin *rejoin, char *place)
 int
 rewind_feasible(Rejoin *rejoin)
 {
-	char	   *problem = layout_problem(rejoin->config);
+	char	   *problem = layout_problem(rejoin->pg);
 	int			rc = 0;
 
 	if (problem)
@@ -189,7 +189,7 @@ rewind_feasible(Rejoin *rejoin)
 int
 rejoin_by_rewind(Rejoin *rejoin)
 {
-	char	   *hidden = layout_work(rejoin->config, "hidden");
+	char	   *hidden = layout_work(rejoin->pg, "hidden");
 	int			rc = source_checkpoint(rejoin->ctx, &rejoin->source);
 
 	if (rc == 0 && layout_phase(rejoin->ctx) == LAYOUT_WHOLE)

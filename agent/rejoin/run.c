@@ -77,7 +77,7 @@ judge_stopped(Rejoin *rejoin)
 	rejoin->facts.running = false;
 	if (rejoin_judge(rejoin, NULL) == 0)
 		return 0;
-	start = control_start_words(rejoin->config);
+	start = control_start_words(rejoin->pg);
 	action_detail_more(rejoin->ctx, "The server was stopped to find that out, and stays down; to start it as it was: %s",
 					   start);
 	free(start);
@@ -91,7 +91,7 @@ judge_stopped(Rejoin *rejoin)
 static bool
 may_be_there_already(Rejoin *rejoin)
 {
-	return rejoin->rule.follow || (rejoin->ctx->resumed && !layout_has_work(rejoin->config));
+	return rejoin->rule.follow || (rejoin->ctx->resumed && !layout_has_work(rejoin->pg));
 }
 
 /* 1: done, it follows already; 0: the ways may be tried; -1: the job failed, and the server is as it was */
@@ -124,12 +124,12 @@ handle_running(Rejoin *rejoin)
 static int
 find_place(Rejoin *rejoin)
 {
-	char	   *hidden = layout_work(rejoin->config, "hidden");
-	char	   *saved = layout_work(rejoin->config, "saved");
+	char	   *hidden = layout_work(rejoin->pg, "hidden");
+	char	   *saved = layout_work(rejoin->pg, "saved");
 	LayoutPhase phase = layout_phase(rejoin->ctx);
 	int			rc = layout_check_mark(rejoin->ctx);
 
-	if (rc == 0 && layout_has_work(rejoin->config))
+	if (rc == 0 && layout_has_work(rejoin->pg))
 		rc = tool_end_leftovers(rejoin);
 	if (rc == 0 && rejoin->facts.running && (phase == LAYOUT_HIDING || phase == LAYOUT_SWAP_OUT))
 		rc = layout_give_back(rejoin->ctx);
@@ -141,9 +141,9 @@ find_place(Rejoin *rejoin)
 		phase = rc == 0 ? layout_phase(rejoin->ctx) : phase;
 	}
 	rejoin->facts.half_rewound = !rejoin->facts.running && layout_is_hidden(phase);
-	snprintf(rejoin->place, sizeof(rejoin->place), "%s", rejoin->facts.half_rewound ? hidden : rejoin->config->pg.data);
+	snprintf(rejoin->place, sizeof(rejoin->place), "%s", rejoin->facts.half_rewound ? hidden : rejoin->pg->data);
 	/* pg_rewind removes postmaster.opts from what it works on */
-	rejoin->options = postmaster_options(rejoin->facts.half_rewound ? saved : rejoin->config->pg.data);
+	rejoin->options = postmaster_options(rejoin->facts.half_rewound ? saved : rejoin->pg->data);
 	free(saved);
 	free(hidden);
 	return rc;
@@ -153,7 +153,7 @@ find_place(Rejoin *rejoin)
 static void
 start_again(Rejoin *rejoin)
 {
-	if (rejoin->facts.primary || control_running(rejoin->config) || layout_phase(rejoin->ctx) != LAYOUT_WHOLE)
+	if (rejoin->facts.primary || control_running(rejoin->pg) || layout_phase(rejoin->ctx) != LAYOUT_WHOLE)
 		return;
 	if (control_start(rejoin->ctx) == 0)
 		log_info("rejoin: the standby was started again as it was");
@@ -165,7 +165,7 @@ run_rejoin(Rejoin *rejoin)
 	bool		was_standby;
 	int			rc;
 
-	rejoin->facts.running = control_running(rejoin->config);
+	rejoin->facts.running = control_running(rejoin->pg);
 	rc = find_place(rejoin);
 	if (rc == 0)
 		rc = source_inspect(rejoin->ctx, &rejoin->source);
@@ -198,7 +198,7 @@ method_from(const char *name)
 static int
 lock_server(Rejoin *rejoin)
 {
-	while (!server_claim())
+	while (!server_claim(rejoin->pg))
 	{
 		action_progress(rejoin->ctx, -1, "waiting for another rejoin");
 		if (action_cancelled(rejoin->ctx))
@@ -209,7 +209,7 @@ lock_server(Rejoin *rejoin)
 	}
 	if (rejoin_check_epoch(rejoin) == 0)
 		return 0;
-	server_release();
+	server_release(rejoin->pg);
 	return -1;
 }
 
@@ -234,12 +234,23 @@ read_order(Rejoin *rejoin, json_t *params)
 	return upstream_read(ctx, params, &rejoin->upstream);
 }
 
+static void
+name_node(Rejoin *rejoin)
+{
+	const char *node = rejoin->ctx->config->node;
+
+	if (*rejoin->pg->name)
+		snprintf(rejoin->who, sizeof(rejoin->who), "instance \"%s\" of node \"%s\"", rejoin->pg->name, node);
+	else
+		snprintf(rejoin->who, sizeof(rejoin->who), "node \"%s\"", node);
+}
+
 static int
 rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only)
 {
 	Rejoin		rejoin = {
 		.ctx = ctx,
-		.config = ctx->config,
+		.pg = ctx->pg,
 		.readers_grace_ms = (int) param_int(params, "readers_grace_ms", 0),
 		.result = result,
 		.tried = json_array(),
@@ -251,6 +262,7 @@ rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only
 	json_object_set_new(result, "tried", rejoin.tried);
 	json_object_set_new(result, "fallbacks", rejoin.fallbacks);
 	rejoin.source.upstream = &rejoin.upstream;
+	name_node(&rejoin);
 	if (read_order(&rejoin, params) < 0 || lock_server(&rejoin) < 0)
 		return -1;
 	rc = run_rejoin(&rejoin);
@@ -260,7 +272,7 @@ rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only
 		if (!follow_only)
 			settings_put_back(ctx); /* of a run that was about a primary; nobody else may come to do it */
 	}
-	server_release();
+	server_release(rejoin.pg);
 	free(rejoin.source.history);
 	text_free_list(rejoin.options);
 	return rc < 0 ? -1 : 0;

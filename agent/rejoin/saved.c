@@ -129,7 +129,7 @@ copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name, boo
 static int
 copy_own(Rejoin *rejoin, const char *from, const char *to, bool mirror)
 {
-	char	  **keep = rejoin->config->pg.keep;
+	char	  **keep = rejoin->pg->keep;
 	int			rc = 0;
 
 	for (int i = 0; rc == 0 && own_names[i]; i++)
@@ -202,7 +202,7 @@ check_entry(const char *path, int depth, char **where)
 static int
 check_name(Rejoin *rejoin, const char *name)
 {
-	char	   *path = xasprintf("%s/%s", rejoin->config->pg.data, name);
+	char	   *path = xasprintf("%s/%s", rejoin->pg->data, name);
 	char	   *where = NULL;
 	int			rc = file_exists(path) ? check_entry(path, 0, &where) : 0;
 
@@ -217,7 +217,7 @@ check_name(Rejoin *rejoin, const char *name)
 int
 saved_check(Rejoin *rejoin)
 {
-	char	  **keep = rejoin->config->pg.keep;
+	char	  **keep = rejoin->pg->keep;
 	int			rc = 0;
 
 	if (rejoin->facts.half_rewound)
@@ -232,8 +232,8 @@ saved_check(Rejoin *rejoin)
 int
 saved_take(Rejoin *rejoin)
 {
-	const char *data = rejoin->config->pg.data;
-	char	   *directory = layout_work(rejoin->config, "saved");
+	const char *data = rejoin->pg->data;
+	char	   *directory = layout_work(rejoin->pg, "saved");
 	int			rc = layout_make_work(rejoin->ctx);
 
 	if (rc == 0 && (remove_tree(directory) < 0 || make_directory(directory, 0700) < 0))
@@ -249,7 +249,7 @@ saved_take(Rejoin *rejoin)
 int
 saved_put_back(Rejoin *rejoin, const char *data)
 {
-	char	   *directory = layout_work(rejoin->config, "saved");
+	char	   *directory = layout_work(rejoin->pg, "saved");
 	int			rc = copy_own(rejoin, directory, data, file_exists_in(directory, WHOLE));
 
 	free(directory);

@@ -48,7 +48,7 @@ connect_to(ActionContext *ctx, const Source *source, const char *conninfo, bool 
 PGconn *
 source_connect(ActionContext *ctx, const Source *source)
 {
-	return connect_to(ctx, source, ctx->config->pg.rewind, false);
+	return connect_to(ctx, source, ctx->pg->rewind, false);
 }
 
 static int
@@ -91,7 +91,7 @@ ask_slot(ActionContext *ctx, const Source *source, PGconn *conn)
 int
 source_inspect(ActionContext *ctx, Source *source)
 {
-	PGconn	   *conn = connect_to(ctx, source, ctx->config->pg.replication, true);
+	PGconn	   *conn = connect_to(ctx, source, ctx->pg->replication, true);
 	PGresult   *res = conn ? pg_query_or_fail(ctx, conn, "IDENTIFY_SYSTEM", 0, NULL) : NULL;
 	int			rc = res ? 0 : -1;
 
@@ -219,7 +219,7 @@ wal_comes(PGconn *conn)
 bool
 source_can_serve(ActionContext *ctx, const Source *source, unsigned timeline, unsigned long long lsn)
 {
-	PGconn	   *conn = connect_to(ctx, source, ctx->config->pg.replication, true);
+	PGconn	   *conn = connect_to(ctx, source, ctx->pg->replication, true);
 	char		sql[128];
 	PGresult   *res;
 	bool		serves = true;

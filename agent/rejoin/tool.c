@@ -63,7 +63,7 @@ run_tool(Rejoin *rejoin, char *const *argv, char *password)
 
 /* Is it a program of this server's version that was told to work in `place`? */
 static bool
-works_on(const AgentConfig *config, pid_t pid, const char *place)
+works_on(const PgInstance *pg, pid_t pid, const char *place)
 {
 	char	   *path = xasprintf("/proc/%d/cmdline", (int) pid);
 	char		words[COMMAND_LINE_MAX];
@@ -73,7 +73,7 @@ works_on(const AgentConfig *config, pid_t pid, const char *place)
 	bool		here = false;
 
 	words[size] = '\0';
-	ours = strncmp(words, config->pg.bin, strlen(config->pg.bin)) == 0 && words[strlen(config->pg.bin)] == '/';
+	ours = strncmp(words, pg->bin, strlen(pg->bin)) == 0 && words[strlen(pg->bin)] == '/';
 	for (size_t at = strlen(words) + 1; ours && at < size; at += strlen(words + at) + 1)
 		here |= strcmp(words + at, place) == 0;
 	if (file)
@@ -84,12 +84,12 @@ works_on(const AgentConfig *config, pid_t pid, const char *place)
 
 /* Opened first, then looked at, so that the number cannot become another's. False: it is one, and does not go. */
 static bool
-end_one(const AgentConfig *config, pid_t pid, const char *place)
+end_one(const PgInstance *pg, pid_t pid, const char *place)
 {
 	struct pollfd fd = {pidfd_open(pid, 0), POLLIN, 0};
 	bool		gone = true;
 
-	if (fd.fd >= 0 && works_on(config, pid, place))
+	if (fd.fd >= 0 && works_on(pg, pid, place))
 	{
 		log_info("process %d still works in \"%s\" for an agent that is gone; it is ended", (int) pid, place);
 		gone = pidfd_send_signal(fd.fd, SIGKILL, NULL, 0) == 0 && poll(&fd, 1, LEFTOVER_MS) == 1;
@@ -100,7 +100,7 @@ end_one(const AgentConfig *config, pid_t pid, const char *place)
 }
 
 static bool
-end_all(const AgentConfig *config, const char *place)
+end_all(const PgInstance *pg, const char *place)
 {
 	DIR		   *dir = opendir("/proc");
 	struct dirent *entry;
@@ -110,8 +110,8 @@ end_all(const AgentConfig *config, const char *place)
 	{
 		pid_t		pid = (pid_t) atoi(entry->d_name);
 
-		if (pid > 1 && pid != getpid() && works_on(config, pid, place))
-			gone &= end_one(config, pid, place);
+		if (pid > 1 && pid != getpid() && works_on(pg, pid, place))
+			gone &= end_one(pg, pid, place);
 	}
 	if (dir)
 		closedir(dir);
@@ -127,14 +127,15 @@ tool_end_leftovers(Rejoin *rejoin)
 
 	for (int i = 0; names[i]; i++)
 	{
-		char	   *place = layout_work(rejoin->config, names[i]);
+		char	   *place = layout_work(rejoin->pg, names[i]);
 
-		gone &= end_all(rejoin->config, place);
+		gone &= end_all(rejoin->pg, place);
 		while (!postmaster_gone(place) && clock_monotonic_ms() < limit)
 			sleep_ms(POLL_MS);
 		gone &= postmaster_gone(place);
 		free(place);
 	}
 	return gone ? 0 : action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-								  "programs of an agent that is gone still work in \"%s/pingpong.rejoin\"", rejoin->config->pg.data);
+								  "programs of an agent that is gone still work in \"%s/pingpong.rejoin\"",
+								  rejoin->pg->data);
 }

@@ -19,7 +19,7 @@ by_direct(Rejoin *rejoin)
 {
 	if (rejoin_stop_server(rejoin) < 0)
 		return -1;
-	return standby_configure_offline(rejoin->ctx, rejoin->config->pg.data, &rejoin->upstream);
+	return standby_configure_offline(rejoin->ctx, rejoin->pg->data, &rejoin->upstream);
 }
 
 static int

@@ -472,6 +472,7 @@ test_config_good(void)
 	char		value[400];
 	char	   *text;
 	AgentConfig *config;
+	const PgInstance *pg;
 
 	memset(value, 'p', sizeof(value));
 	for (size_t i = 20; i < sizeof(value); i += 20)
@@ -487,10 +488,10 @@ test_config_good(void)
 		printf("# error: %s\n", error);
 		return;
 	}
-	ok(strcmp(config->pg.data, "/d") == 0, "configuration: no slash at the end of data");
-	ok(strcmp(config->pg.superuser, "postgres") == 0 && strstr(config->pg.rewind, "dbname=postgres"),
-	   "configuration: defaults");
-	ok(text_list_length(config->pg.keep) == 2 && text_list_length(config->pg.start_command) == 2,
+	pg = config_instance(config, "");
+	ok(strcmp(pg->data, "/d") == 0, "configuration: no slash at the end of data");
+	ok(strcmp(pg->superuser, "postgres") == 0 && strstr(pg->rewind, "dbname=postgres"), "configuration: defaults");
+	ok(text_list_length(pg->keep) == 2 && text_list_length(pg->start_command) == 2,
 	   "configuration: lists and commands");
 	ok(config_bouncer(config, "main") && !config_bouncer(config, "other"), "configuration: a pooler by name");
 	ok(config_hook(config, "warn") && text_list_length(config_hook(config, "warn")->argv) == 21,
@@ -651,6 +652,7 @@ main(void)
 	test_listen();
 	test_config_good();
 	test_config_bad();
+	test_instances(directory);
 	test_job_view();
 	test_job_record();
 	test_old_record();

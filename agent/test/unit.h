@@ -16,6 +16,9 @@ extern void test_bouncer(const char *directory);
 /* unit_files.c; the same */
 extern void test_files(const char *directory);
 
+/* unit_instances.c; the same */
+extern void test_instances(const char *directory);
+
 /* unit_protocol.c */
 extern void test_protocol(void);
 

@@ -122,34 +122,34 @@ test_epoch(const char *directory)
 static const Original nothing;
 
 static int
-keep(const AgentConfig *config, const Original *seen, const char *now, const char *ours)
+keep(const PgInstance *pg, const Original *seen, const char *now, const char *ours)
 {
-	return original_keep(config, "wal_init_zero", seen, now, "7", ours);
+	return original_keep(pg, "wal_init_zero", seen, now, "7", ours);
 }
 
 static void
-test_originals_unread(const AgentConfig *config)
+test_originals_unread(const PgInstance *pg)
 {
 	Original	original;
 
 	reads_end(EIO, 0, 1000);
-	ok(keep(config, &nothing, "on", "off") < 0 && errno == EIO, "a person's line that cannot be read is not forgotten");
+	ok(keep(pg, &nothing, "on", "off") < 0 && errno == EIO, "a person's line that cannot be read is not forgotten");
 	reads_end(0, 0, 0);
-	ok(original_read(config, "wal_init_zero", &original) == 0, "so nothing is remembered");
+	ok(original_read(pg, "wal_init_zero", &original) == 0, "so nothing is remembered");
 	original_free(&original);
-	ok(keep(config, &nothing, "on", "off") == 0, "a value is remembered");
+	ok(keep(pg, &nothing, "on", "off") == 0, "a value is remembered");
 	reads_end(EIO, 0, 1000);
-	ok(original_read(config, "wal_init_zero", &original) < 0, "what cannot be read is not forgotten");
+	ok(original_read(pg, "wal_init_zero", &original) < 0, "what cannot be read is not forgotten");
 	original_free(&original);
-	ok(keep(config, &nothing, "off", "off") < 0, "and not written over");
+	ok(keep(pg, &nothing, "off", "off") < 0, "and not written over");
 	reads_end(0, 0, 0);
-	ok(original_read(config, "wal_init_zero", &original) == 1 && strcmp(original.value, "on") == 0 &&
+	ok(original_read(pg, "wal_init_zero", &original) == 1 && strcmp(original.value, "on") == 0 &&
 	   original.line && strcmp(original.line, "on") == 0, "it is read later on");
-	ok(keep(config, &nothing, "off", "off") == 1, "another job was faster: look again");
-	ok(keep(config, &original, "off", "maybe") == 0, "a second value of ours");
-	original_forget(config, "wal_init_zero", &original);
+	ok(keep(pg, &nothing, "off", "off") == 1, "another job was faster: look again");
+	ok(keep(pg, &original, "off", "maybe") == 0, "a second value of ours");
+	original_forget(pg, "wal_init_zero", &original);
 	original_free(&original);
-	ok(original_read(config, "wal_init_zero", &original) == 1 && strcmp(original.value, "on") == 0,
+	ok(original_read(pg, "wal_init_zero", &original) == 1 && strcmp(original.value, "on") == 0,
 	   "what another job has changed is not forgotten, and has its first original");
 	original_free(&original);
 }
@@ -191,40 +191,43 @@ test_standby(const char *directory)
 }
 
 static void
-test_originals_ours(const AgentConfig *config, const char *conf)
+test_originals_ours(const PgInstance *pg, const char *conf)
 {
 	Original	original;
 
-	original_read(config, "wal_init_zero", &original);
-	original_forget(config, "wal_init_zero", &original);
+	original_read(pg, "wal_init_zero", &original);
+	original_forget(pg, "wal_init_zero", &original);
 	original_free(&original);
 	write_text(conf, "wal_init_zero = 'on'\n");
-	ok(keep(config, &nothing, "on", "off") == 0 && original_read(config, "wal_init_zero", &original) == 1, "a change is noted");
-	ok(original_is_ours(config, "wal_init_zero", &original) == 0, "not yet made, or put back: nothing of ours");
+	ok(keep(pg, &nothing, "on", "off") == 0 && original_read(pg, "wal_init_zero", &original) == 1,
+	   "a change is noted");
+	ok(original_is_ours(pg, "wal_init_zero", &original) == 0, "not yet made, or put back: nothing of ours");
 	write_text(conf, "wal_init_zero = 'off'\n");
-	ok(original_is_ours(config, "wal_init_zero", &original) == 1, "made: it is ours");
+	ok(original_is_ours(pg, "wal_init_zero", &original) == 1, "made: it is ours");
 	write_text(conf, "wal_init_zero = 'maybe'\n");
-	ok(original_is_ours(config, "wal_init_zero", &original) == 0, "a person has set it since");
+	ok(original_is_ours(pg, "wal_init_zero", &original) == 0, "a person has set it since");
 	write_text(conf, "wal_init_zero = 'off'\n");
 	reads_end(EIO, 0, 1000);
-	ok(original_is_ours(config, "wal_init_zero", &original) < 0, "whose it is cannot be read");
+	ok(original_is_ours(pg, "wal_init_zero", &original) < 0, "whose it is cannot be read");
 	reads_end(0, 0, 0);
-	write_control(config->pg.data, 4712, DATA_IN_PRODUCTION);
-	ok(original_is_ours(config, "wal_init_zero", &original) == 0, "another cluster");
+	write_control(pg->data, 4712, DATA_IN_PRODUCTION);
+	ok(original_is_ours(pg, "wal_init_zero", &original) == 0, "another cluster");
 	original_free(&original);
 }
 
 static void
 test_originals(const char *directory)
 {
-	AgentConfig config = {.state_dir = (char *) directory, .pg = {.data = (char *) directory}};
+	char	   *settings = xasprintf("%s/settings", directory);
+	PgInstance	pg = {.state_dir = directory, .settings_dir = settings, .data = (char *) directory};
 	char	   *conf = xasprintf("%s/postgresql.auto.conf", directory);
 
 	write_text(conf, "wal_init_zero = 'on'\n");
 	write_control(directory, 4711, DATA_IN_PRODUCTION);
-	test_originals_unread(&config);
-	test_originals_ours(&config, conf);
+	test_originals_unread(&pg);
+	test_originals_ours(&pg, conf);
 	free(conf);
+	free(settings);
 }
 
 static void
@@ -251,12 +254,15 @@ test_leftovers(const char *directory)
 {
 	static const char *const names[] = {
 		"epoch.tmp7.0", "token/9.json.tmp123.45", "jobs/9/a.json.tmp1.2", "data/postgresql.auto.conf.tmp12.3",
+		"settings/a.json.tmp1.2",
 		/* these stay */
 		"epoch.tmp7", "token/x.tmp1.2.json", "data/some.tmp1.2", "jobs/9/a.json.tmp1.2x", "data/postgresql.auto.conf.tmp"
 	};
 	char	   *data = xasprintf("%s/left/data", directory);
 	char	   *state = xasprintf("%s/left", directory);
-	AgentConfig config = {.state_dir = state, .pg = {.present = true, .data = data}};
+	char	   *settings = xasprintf("%s/left/settings", directory);
+	PgInstance	pg = {.data = data, .settings_dir = settings};
+	AgentConfig config = {.state_dir = state, .instances = &pg, .n_instances = 1};
 	bool		right = true;
 
 	for (int round = 0; round < 2; round++)
@@ -270,13 +276,14 @@ test_leftovers(const char *directory)
 			if (round == 0)
 				write_text(path, "x");
 			else
-				right &= file_exists(path) == (i >= 4);
+				right &= file_exists(path) == (i >= 5);
 			if (round == 0 && i + 1 == sizeof(names) / sizeof(names[0]))
 				leftovers_remove(&config);
 			free(copy);
 			free(path);
 		}
 	ok(right, "what killed agents have left half written is removed, and nothing else");
+	free(settings);
 	free(state);
 	free(data);
 }
@@ -338,25 +345,26 @@ test_server_log(const char *directory)
 	char	   *own = xasprintf("%s/server.log", directory);
 	char	   *names = xasprintf("%s/current_logfiles", directory);
 	char	   *collected = xasprintf("%s/some.log", directory);
-	AgentConfig config = {.pg = {.present = true, .data = (char *) directory, .log = own}};
+	PgInstance	pg = {.data = (char *) directory, .log = own};
 
 	write_text(own, "LOG:  starting PostgreSQL 15\nFATAL:  of an earlier life\n");
-	is(serverlog_last_words(&config), "FATAL:  of an earlier life", "without a start of ours, what comes behind the last one");
-	serverlog_mark(&config);
-	is(serverlog_last_words(&config), NULL, "words of an earlier life are not those of this one");
+	is(serverlog_last_words(&pg), "FATAL:  of an earlier life",
+	   "without a start of ours, what comes behind the last one");
+	serverlog_mark(&pg);
+	is(serverlog_last_words(&pg), NULL, "words of an earlier life are not those of this one");
 	append_text(own, "FATAL:  of this life\n");
-	is(serverlog_last_words(&config), "FATAL:  of this life", "words since the start");
-	ok(!serverlog_blames_data(&config), "which are not about data");
+	is(serverlog_last_words(&pg), "FATAL:  of this life", "words since the start");
+	ok(!serverlog_blames_data(&pg), "which are not about data");
 
 	write_text(collected, "LOG:  starting PostgreSQL 15\nPANIC:  of an earlier life\n");
 	write_text(names, "stderr some.log\n");
-	serverlog_mark(&config);
+	serverlog_mark(&pg);
 	append_text(collected, "FATAL:  the earlier one again\n");
-	is(serverlog_last_words(&config), NULL, "a server that came not so far as to collect has not written there");
+	is(serverlog_last_words(&pg), NULL, "a server that came not so far as to collect has not written there");
 	write_text(names, "stderr some.log\n");
 	append_text(collected, "FATAL:  requested timeline 3 is not a child of this server's history\nFATAL:  another\n");
-	is(serverlog_last_words(&config), "FATAL:  another", "words that were collected");
-	ok(serverlog_blames_data(&config), "of which one is about data");
+	is(serverlog_last_words(&pg), "FATAL:  another", "words that were collected");
+	ok(serverlog_blames_data(&pg), "of which one is about data");
 	free(collected);
 	free(names);
 	free(own);
