@@ -222,19 +222,25 @@ prove_baton(ActionContext *ctx, PGconn *conn, json_t *params, int64_t ttl_ms, js
 	const char *values[] = {ctx->run, param_string(params, "version", NULL)};
 	char	   *database = pg_pingpong_database(conn);
 	char		error[512] = "the module pg_pingpong is not loaded";
-	char		wake[96];
+	char		wake[96] = "";
+	char		probe[96];
 	PGconn	   *there = database ? pg_local(ctx->pg, database, PROBE_TIMEOUT_MS, error, sizeof(error)) : NULL;
 	PGresult   *res = NULL;
 	char	   *problem = NULL;
 
-	snprintf(wake, sizeof(wake), "SELECT pingpong_internal.wake(%d)", (int) ttl_ms);
 	if (there)
+	{
+		const char *schema = pg_pingpong_schema(there);
+
+		snprintf(wake, sizeof(wake), "SELECT %s.wake(%d)", schema, (int) ttl_ms);
+		snprintf(probe, sizeof(probe), "SELECT %s.probe($1, $2)", schema);
 		res = pg_query(there, error, sizeof(error), wake, 0, NULL);
+	}
 	json_object_set_new(result, "woken", json_boolean(res != NULL));
 	PQclear(res);
 	if (res)
 	{
-		res = pg_query(there, error, sizeof(error), "SELECT pingpong_internal.probe($1, $2)", 2, values);
+		res = pg_query(there, error, sizeof(error), probe, 2, values);
 		if (res)
 			problem = PQgetisnull(res, 0, 0) ? NULL : xstrdup(PQgetvalue(res, 0, 0));
 		else

@@ -141,6 +141,17 @@ ask(PGconn *conn, const char *sql)
 	return value ? value : facts_error("no answer");
 }
 
+/* What stands against its worker going on after a promotion; "": nothing. */
+static json_t *
+ask_probe(PGconn *conn)
+{
+	char		sql[160];
+
+	snprintf(sql, sizeof(sql), "SELECT to_jsonb(coalesce(CASE WHEN pg_is_in_recovery() THEN %s.probe() END, ''))",
+			 pg_pingpong_schema(conn));
+	return ask(conn, sql);
+}
+
 /* The extension as it is in this server's pingpong.database, and the worker. */
 static json_t *
 pingpong(const PgInstance *pg, PGconn *conn)
@@ -162,10 +173,9 @@ pingpong(const PgInstance *pg, PGconn *conn)
 		json_object_update(facts, extension);
 		if (json_is_string(json_object_get(extension, "extension")))
 		{
-			json_t	   *problem = ask(there, "SELECT to_jsonb(coalesce(CASE WHEN pg_is_in_recovery() THEN pingpong_internal.probe() END, ''))");
+			json_t	   *problem = ask_probe(there);
 
 			json_object_set_new(facts, "gate", ask(there, "SELECT to_jsonb(state) FROM pingpong.gate"));
-			/* what stands against its worker going on after a promotion; "": nothing */
 			json_object_set(facts, "problem", json_is_object(problem) ? json_object_get(problem, "error") : problem);
 			json_decref(problem);
 		}

@@ -308,3 +308,13 @@ pg_pingpong_database(PGconn *conn)
 	free(name);
 	return NULL;
 }
+
+const char *
+pg_pingpong_schema(PGconn *conn)
+{
+	char	   *there = pg_value(conn, "SELECT pg_catalog.to_regnamespace('pingpong_internal')");
+	bool		has_own = there && *there;
+
+	free(there);
+	return has_own ? "pingpong_internal" : "pingpong";
+}

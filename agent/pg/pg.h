@@ -47,4 +47,10 @@ extern int	pg_fail(ActionContext *ctx, PGconn *conn, PGresult *res, const char *
 /* The name of the database that the extension lives in ("SHOW pingpong.database"), malloc'd; or NULL. */
 extern char *pg_pingpong_database(PGconn *conn);
 
+/*
+ * The schema of the extension's own functions, for a connection to its database: in the version before they stood
+ * among those of users.
+ */
+extern const char *pg_pingpong_schema(PGconn *conn);
+
 #endif							/* PINGPONG_AGENT_PG_PG_H */
