@@ -452,7 +452,7 @@ CREATE FUNCTION pingpong_check.check_agent_reachable(target text, options jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- nodes that the run needs: source, target, routers; another standby is only left behind
     WITH asked AS (
-        SELECT n.*, CASE WHEN n.is_source OR n.name = $1 OR EXISTS (SELECT FROM route r WHERE r.router = n.name)
+        SELECT n.*, CASE WHEN n.is_source OR n.name = $1 OR EXISTS (SELECT FROM route_endpoint e WHERE e.router = n.name)
                          THEN 'fail' ELSE 'warn' END AS bad
         FROM preflight_node n
     )

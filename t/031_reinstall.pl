@@ -78,6 +78,7 @@ for my $what (
 	['the epoch', 'SELECT epoch FROM pingpong.cluster'],
 	['nodes', 'SELECT * FROM pingpong.node ORDER BY name'],
 	['routes', 'SELECT * FROM pingpong.route ORDER BY name'],
+	['endpoints', 'SELECT name, route, router, endpoint FROM pingpong.route_endpoint ORDER BY name'],
 	['runs', 'SELECT * FROM pingpong.run ORDER BY id'],
 	['steps', 'SELECT * FROM pingpong.step ORDER BY run, ordinal, action, node'],
 	['runbooks, built in and of the site',
@@ -111,7 +112,8 @@ sub epochs
 }
 
 $lab->sql('dallas', 'CREATE TEMP TABLE n AS SELECT * FROM pingpong.node',
-	'CREATE TEMP TABLE r AS SELECT * FROM pingpong.route',
+	'CREATE TEMP TABLE r AS SELECT r.*, e.router, e.endpoint FROM pingpong.route r
+		JOIN pingpong.route_endpoint e ON e.route = r.name',
 	'DROP FUNCTION pingpong.check_site', 'DROP EXTENSION pg_pingpong', 'CREATE EXTENSION pg_pingpong',
 	q{SELECT pingpong.add_node(name, host, port, agent_url, slot) FROM n WHERE kind = 'postgres'},
 	q{SELECT pingpong.add_router(name, agent_url) FROM n WHERE kind = 'router'},

@@ -129,15 +129,17 @@ typedef struct RunNode
 	bool		away;			/* let go on purpose */
 } RunNode;
 
+/* One endpoint of a route. */
 typedef struct RunRoute
 {
-	char		name[PP_NAME_LEN];
+	char		name[PP_NAME_LEN];	/* of the endpoint, by which steps know it */
+	char		route[PP_NAME_LEN];
 	char		kind[4];
 	char		driver[32];
 	char		router[PP_NAME_LEN];
 	char		endpoint[PP_NAME_LEN];
 	char	   *databases;		/* JSON text */
-	char		node[PP_NAME_LEN];	/* where it leads now; "": not known */
+	char		node[PP_NAME_LEN];	/* where it points now; "": not known */
 	char	   *smoke;			/* a statement through the route that must give true; NULL: none */
 	char	   *held;			/* databases whose clients the router can hold, as prepared: JSON text; NULL: not known */
 } RunRoute;
