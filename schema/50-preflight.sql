@@ -15,8 +15,10 @@ CREATE TABLE pingpong.preflight_check
     name    text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,56}$'),
     topic   text NOT NULL,
     builtin boolean NOT NULL DEFAULT false,
-    comment text NOT NULL
+    comment text NOT NULL,
+    runbooks text[] CHECK (cardinality(runbooks) > 0)
 );
+COMMENT ON COLUMN pingpong.preflight_check.runbooks IS 'the runbooks for which the check is meant; null: all that move the primary';
 COMMENT ON TABLE pingpong.preflight_check IS
     'the checks of preflight; each is the function pingpong_check.check_NAME(target text, options jsonb)';
 
