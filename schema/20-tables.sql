@@ -97,7 +97,7 @@ CREATE TABLE pingpong.runbook_step
     params     jsonb   NOT NULL DEFAULT '{}',
     comment    text    NOT NULL,
     requires   text,
-    mark       text CHECK (mark IN ('begins_blackout', 'no_return', 'ends_blackout')),
+    mark       text CHECK (mark IN ('begins_blackout', 'no_return', 'ends_blackout', 'away')),
     fix        text,
     job        text CHECK (job ~ '^[a-z][a-z0-9_]{0,30}$'),
     PRIMARY KEY (runbook, ordinal, action, node),
@@ -114,7 +114,7 @@ COMMENT ON COLUMN pingpong.runbook_step.guard IS 'an SQL condition over the run 
 COMMENT ON COLUMN pingpong.runbook_step.requires IS 'an action of the same run: the step is skipped, and says so, unless that one succeeded';
 COMMENT ON COLUMN pingpong.runbook_step.timeout IS 'null: as long as the setting pingpong.rejoin_timeout';
 COMMENT ON COLUMN pingpong.runbook_step.mark IS
-    'begins_blackout: from the first such step on writes stand still; ends_blackout: they flow when all such steps are done; no_return: the promotion, behind which a run only goes forward';
+    'begins_blackout: from the first such step on writes stand still; ends_blackout: they flow when all such steps are done; no_return: the promotion, behind which a run only goes forward; away: the database may go while its job is done';
 COMMENT ON COLUMN pingpong.runbook_step.fix IS
     'the statement that does what the step could not (%L: its node), without which the run is stuck; null: the run can do without the step';
 COMMENT ON COLUMN pingpong.runbook_step.job IS

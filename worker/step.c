@@ -19,12 +19,12 @@
 
 /*
  * The order of a later round, of which the journal knows before it is given: who goes on with the run in our place goes on
- * with the job that runs, and does not begin another one beside it.
+ * with the job that runs, and does not begin another one beside it. So is any order in whose job the database may go.
  */
 static ActionResult
 order(Step *step)
 {
-	if (step->round > 1 && run_may_journal())
+	if ((step->round > 1 || step->mark == MARK_AWAY) && run_may_journal())
 		journal_save_steps(run);
 	return step->leader ? together_begin(run, step) : step->action->begin(run, step);
 }
