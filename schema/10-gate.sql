@@ -6,7 +6,7 @@ AS 'MODULE_PATHNAME', 'pingpong_quiesce' LANGUAGE C STRICT VOLATILE PARALLEL UNS
 REVOKE ALL ON FUNCTION pingpong.quiesce(text, interval, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pingpong.quiesce(text, interval, text) TO pingpong_operator;
 COMMENT ON FUNCTION pingpong.quiesce(text, interval, text) IS
-    'close the write gate of this server until pingpong.resume() or the end of this session; returns the LSN behind the last commit';
+    'close the write gate of this server until pingpong.resume() or the end of this session; returns the LSN after the last commit';
 
 CREATE FUNCTION pingpong.seal() RETURNS pg_lsn
 AS 'MODULE_PATHNAME', 'pingpong_seal' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
@@ -43,7 +43,7 @@ COMMENT ON COLUMN pingpong.gate.owner_name IS 'application_name of the owner, or
 COMMENT ON COLUMN pingpong.gate.reason IS 'what it was closed for';
 COMMENT ON COLUMN pingpong.gate.held IS 'statements that wait at the gate now';
 COMMENT ON COLUMN pingpong.gate.deadline IS 'when it opens by itself, unless it is sealed by then';
-COMMENT ON COLUMN pingpong.gate.seal_lsn IS 'nothing that a client wrote lies behind this position';
+COMMENT ON COLUMN pingpong.gate.seal_lsn IS 'nothing that a client wrote comes after this position';
 COMMENT ON COLUMN pingpong.gate.run IS 'run that sealed it, or manual';
 COMMENT ON COLUMN pingpong.gate.epoch IS 'epoch of the run that sealed it';
 COMMENT ON COLUMN pingpong.gate.target IS 'node that the run moves the primary to';

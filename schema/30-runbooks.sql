@@ -1,7 +1,7 @@
 -- The built-in runbooks. `worker` tells who does a step: the old primary's worker up to the promotion, the new one's
 -- from there on.
 
--- `mark` and `fix` belong to what a step does in its runbook: they stand once, behind the rows.
+-- `mark` and `fix` belong to what a step does in its runbook: they are set once, after the rows.
 
 INSERT INTO pingpong.runbook_step
     (runbook, ordinal, action, node, worker, impact, guard, undo, requires, timeout, on_failure, comment, mark, fix)
@@ -28,13 +28,13 @@ FROM (VALUES
     ('switchover', 60, 'lag_zero', 'target', 'source', 'write', NULL, NULL, NULL, '1h', 'undo', 'the target has replayed the seal LSN'),
     ('switchover', 70, 'promote', 'target', 'source', 'write', NULL, NULL, NULL, '1h', 'undo', 'the point of no return'),
     ('switchover', 80, 'repoint', 'rw_routes', 'both', 'write', NULL, NULL, NULL, '60s', 'retry', 'backend file, RELOAD, RESUME; the blackout ends'),
-    ('switchover', 80, 'end_sessions', 'source', 'source', 'none', NULL, NULL, NULL, '5s', 'continue', 'idle and held sessions of the old primary get 57P01 and connect anew'),
+    ('switchover', 80, 'end_sessions', 'source', 'source', 'none', NULL, NULL, NULL, '5s', 'continue', 'idle and held sessions of the old primary get 57P01 and connect again'),
     ('switchover', 85, 'settle', 'target', 'target', 'none', NULL, NULL, NULL, '1s', 'continue', 'the clients come back first'),
-    ('switchover', 86, 'repoint', 'source_routes', 'target', 'none', NULL, NULL, NULL, '60s', 'continue', 'RO routes that lead to the old primary lead to the new one, until that is a standby'),
+    ('switchover', 86, 'repoint', 'source_routes', 'target', 'none', NULL, NULL, NULL, '60s', 'continue', 'RO routes that point to the old primary point to the new one, until the old one is a standby'),
     ('switchover', 87, 'smoke', 'rw_routes', 'target', 'none', 'EXISTS (SELECT FROM pingpong.route WHERE smoke IS NOT NULL)', NULL, NULL, '30s', 'continue', 'the smoke test that a route names'),
     ('switchover', 90, 'follow', 'siblings', 'target', 'none', NULL, NULL, NULL, '5min', 'retry', 'the other standbys stream from the new primary, by reload'),
     ('switchover', 90, 'rejoin', 'source', 'target', 'none', $$coalesce(r.options->>'old_primary', 'rejoin') = 'rejoin'$$, NULL, NULL, NULL, 'retry', 'the old primary becomes a standby: directly, by pg_rewind or by pg_basebackup'),
-    ('switchover', 92, 'retire', 'source', 'target', 'none', $$r.options->>'old_primary' = 'leave'$$, NULL, NULL, '60s', 'continue', 'the old primary is let go: stopped, sealed as it is, and nobody waits for it'),
+    ('switchover', 92, 'retire', 'source', 'target', 'none', $$r.options->>'old_primary' = 'leave'$$, NULL, NULL, '60s', 'continue', 'the old primary is stopped and stays sealed; no later run waits for it'),
     ('switchover', 93, 'tidy_slots', 'target', 'target', 'none', $$r.options->>'old_primary' = 'leave'$$, NULL, NULL, '10s', 'continue', 'a slot for it would hold WAL for ever'),
     ('switchover', 95, 'repoint', 'ro_routes', 'target', 'none', NULL, NULL, 'rejoin', '60s', 'continue', 'the RO routes follow the standby'),
     ('switchover', 95, 'tidy_slots', 'source', 'target', 'none', NULL, NULL, 'rejoin', '10s', 'continue', 'slots that the old primary no longer needs are dropped'),
@@ -45,9 +45,9 @@ FROM (VALUES
     ('switchover', 99, 'verify', 'target', 'target', 'none', NULL, NULL, NULL, '60s', 'continue', 'a write here, the old primary and all others streaming'),
     ('rebuild', 20, 'slots', 'source', 'source', 'none', NULL, 'drop_slots', NULL, '10s', 'undo', 'a slot on the primary for the node'),
     ('rebuild', 90, 'rejoin', 'target', 'source', 'read', NULL, NULL, NULL, '24h', 'undo', 'the node becomes a standby of the primary'),
-    ('rebuild', 95, 'repoint', 'ro_routes', 'source', 'none', NULL, NULL, 'rejoin', '60s', 'continue', 'the RO routes that lead to the primary follow the standby'),
+    ('rebuild', 95, 'repoint', 'ro_routes', 'source', 'none', NULL, NULL, 'rejoin', '60s', 'continue', 'the RO routes that point to the primary follow the standby'),
     ('repoint', 80, 'repoint', 'rw_routes', 'source', 'none', NULL, NULL, NULL, '60s', 'undo', 'backend file, RELOAD, RESUME'),
-    ('repoint', 80, 'repoint', 'ro_routes', 'source', 'none', NULL, NULL, NULL, '60s', 'undo', 'what a run could not lead: to where the table says that it leads'),
+    ('repoint', 80, 'repoint', 'ro_routes', 'source', 'none', NULL, NULL, NULL, '60s', 'undo', 'RO routes that a run could not repoint: to the node that the table names'),
     ('repoint', 87, 'smoke', 'rw_routes', 'source', 'none', NULL, NULL, NULL, '30s', 'continue', 'the smoke test that a route names'),
     ('repoint', 98, 'writable', 'source', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'sessions of clients are not read-only'),
     ('rebuild', 99, 'verify', 'source', 'source', 'none', NULL, NULL, 'rejoin', '60s', 'continue', 'all standbys stream'),

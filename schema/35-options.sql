@@ -34,16 +34,16 @@ VALUES
     ('readers_grace_ms', 'integer', '{switchover}', 'readers_grace', 0, 3600000, NULL, '2000', true, 'how long reads on the old primary may go on after the move'),
     ('on_grace_end', 'word', '{switchover}', 'on_grace_end', NULL, NULL, '{cancel,abort}', '"cancel"', true, 'what becomes of writers at the end of the grace'),
     ('synchronous', 'word', '{switchover}', 'synchronous', NULL, NULL, '{relax,strict}', '"relax"', true, 'whether commits on the new primary wait for a standby from the first moment'),
-    ('old_primary', 'word', '{switchover}', 'old_primary', NULL, NULL, '{rejoin,leave}', '"rejoin"', true, 'whether the old primary comes back as a standby, or is let go'),
+    ('old_primary', 'word', '{switchover}', 'old_primary', NULL, NULL, '{rejoin,leave}', '"rejoin"', true, 'whether the old primary comes back as a standby, or is stopped and left sealed'),
     ('runbook', 'text', '{switchover,run}', NULL, NULL, NULL, NULL, '"switchover"', true, 'the runbook; for a switchover one that moves the primary'),
     ('method', 'word', '{switchover,run}', NULL, NULL, NULL, '{auto,direct,rewind,basebackup}', '"auto"', true, 'how a node becomes a standby'),
     ('risk', 'text', '{run}', NULL, NULL, NULL, NULL, NULL, true, 'for rebuild(): the words that say what may be lost; superusers only'),
     ('allow_unlogged', 'boolean', '{switchover}', NULL, NULL, NULL, NULL, 'false', true, 'unlogged tables, which the promotion empties, are a warning'),
     ('allow_logical_slot_loss', 'boolean', '{switchover}', NULL, NULL, NULL, NULL, 'false', true, 'logical slots that the target does not have are a warning'),
     ('allow_archiver_failure', 'boolean', '{switchover}', NULL, NULL, NULL, NULL, 'false', true, 'a failing archiver is a warning'),
-    ('on_long_transactions', 'word', '{switchover}', NULL, NULL, NULL, '{warn,fail}', '"warn"', true, 'what transactions older than the grace are'),
-    ('on_idle_in_transaction', 'word', '{switchover}', NULL, NULL, NULL, '{warn,fail}', '"warn"', true, 'what sessions are that sit idle in a transaction'),
-    ('replay_mb_per_s', 'number', '{switchover}', NULL, 0.1, 10000, NULL, '20', true, 'what the target can replay, to estimate the catching up'),
+    ('on_long_transactions', 'word', '{switchover}', NULL, NULL, NULL, '{warn,fail}', '"warn"', true, 'how transactions older than the grace are reported'),
+    ('on_idle_in_transaction', 'word', '{switchover}', NULL, NULL, NULL, '{warn,fail}', '"warn"', true, 'how sessions that are idle in a transaction are reported'),
+    ('replay_mb_per_s', 'number', '{switchover}', NULL, 0.1, 10000, NULL, '20', true, 'what the target can replay, to estimate how long it needs'),
     ('rebuild_hours', 'number', '{switchover}', NULL, 0.1, 1000, NULL, '1', true, 'time that a rebuild takes, for the WAL that must fit on the disk'),
     ('ha_managers', 'words', '{switchover}', NULL, NULL, NULL, NULL, '[]', true, 'other HA managers that are known and paused');
 
@@ -79,7 +79,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         END, false)
 $$;
 
--- Whether the runbook promotes only behind a seal, and can be undone until then.
+-- Whether the runbook promotes only after a seal, and can be undone until then.
 CREATE FUNCTION pingpong_internal.runbook_seals(runbook text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT count(*) = 5 AND bool_and(first > coalesce(before, -1))
@@ -96,7 +96,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                               OR s.node <> CASE WHEN s.action IN ('hold', 'seal') THEN 'source' ELSE 'target' END OR s.worker <> 'source'))
 $$;
 COMMENT ON FUNCTION pingpong_internal.runbook_seals(text) IS
-    'whether a runbook that promotes does it behind a seal only';
+    'whether a runbook that promotes does it only after a seal';
 
 -- Refuses (22023, 42704; 42501 for a risk) what is no option of such a run, or has not the right type, or is out of its limits.
 -- kind: switchover (also for its preflight), run or facts.
@@ -169,7 +169,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pingpong_internal.validate_behind_promote(text) IS
-    'refuses (22023) a runbook with a step behind the promotion whose failure is to be undone';
+    'refuses (22023) a runbook with a step after the promotion whose failure is to be undone';
 
 -- What a rebuild may destroy is for superusers to risk, in these words.
 CREATE FUNCTION pingpong_internal.validate_risk(risk text) RETURNS void
@@ -204,12 +204,12 @@ BEGIN
                               coalesce((SELECT format('The primary is "%s": host %s, port %s.', p.name, p.host, p.port) FROM pingpong.where_is_primary() p WHERE p.name IS NOT NULL),
                                        'See pingpong.gate and pingpong.progress.'));
     END IF;
-    -- a runbook that leads the rw routes somewhere and promotes nobody can only lead them to this primary
+    -- a runbook that repoints the rw routes and does not promote can only point them to this primary
     IF kind = 'run' AND EXISTS (SELECT FROM pingpong.runbook_step s
                                 WHERE s.runbook = o ->> 'runbook' AND s.action = 'repoint' AND s.node = 'rw_routes') THEN
         IF target IS DISTINCT FROM pingpong.node_name() THEN
-            PERFORM pingpong_internal.fail('22023', format('the routes cannot be led to "%s"', target), NULL,
-                                  format('Routes are led to the primary, "%s"; pingpong.switchover() moves it.', pingpong.node_name()));
+            PERFORM pingpong_internal.fail('22023', format('the routes cannot be pointed to "%s"', target), NULL,
+                                  format('Routes point to the primary, "%s"; pingpong.switchover() moves it.', pingpong.node_name()));
         END IF;
     ELSE
         PERFORM pingpong_internal.check_node(target, CASE kind WHEN 'facts' THEN 'preflight' WHEN 'run' THEN coalesce(o ->> 'runbook', 'run') ELSE kind END);

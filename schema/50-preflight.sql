@@ -227,7 +227,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     WHERE $1 = node_name()
     UNION ALL
     SELECT finding($1, false, 'fail', format('the target was let go on %s', n.away_since::timestamptz(0)),
-                   format('pingpong.rebuild(%L) takes it back.', $1), 'postgres')
+                   format('pingpong.rebuild(%L) makes it a standby again.', $1), 'postgres')
     FROM node n WHERE n.name = $1 AND n.away_since IS NOT NULL
     UNION ALL
     SELECT finding(node_name(), false, 'fail', 'this server is sealed: it takes no writes',
@@ -243,7 +243,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     WHERE n.kind = 'postgres' AND NOT n.is_source AND NOT pg_is_in_recovery()
     UNION ALL
     SELECT CASE WHEN n.pg #>> '{pingpong,gate}' = 'sealed' OR (n.pg ->> 'in_recovery')::boolean
-                THEN ROW(n.name, 'info', format('is away since %s', n.away_since::timestamptz(0)), format('pingpong.rebuild(%L) takes it back.', n.name))::finding
+                THEN ROW(n.name, 'info', format('is away since %s', n.away_since::timestamptz(0)), format('pingpong.rebuild(%L) makes it a standby again.', n.name))::finding
                 ELSE ROW(n.name, 'fail', 'is away, and takes writes: ' || h.detail, h.hint)::finding END
     FROM preflight_answer n, LATERAL second_primary(n.name, false, (n.pg ->> 'wal_timeline')::integer) h (detail, hint)
     WHERE n.kind = 'postgres' AND n.away_since IS NOT NULL AND NOT n.is_source AND n.pg ? 'in_recovery' AND NOT pg_is_in_recovery()
@@ -450,7 +450,7 @@ $$;
 
 CREATE FUNCTION pingpong_check.check_agent_reachable(target text, options jsonb) RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
-    -- nodes that the run needs: source, target, routers; another standby is only left behind
+    -- nodes that the run needs: source, target, routers; without another standby the run goes on
     WITH asked AS (
         SELECT n.*, CASE WHEN n.is_source OR n.name = $1 OR EXISTS (SELECT FROM route r WHERE r.router = n.name)
                          THEN 'fail' ELSE 'warn' END AS bad
@@ -461,15 +461,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                         WHEN NOT ok THEN format('did not answer: %s', coalesce(error, 'no reason given'))
                         ELSE format('answered %s s ago', round(extract(epoch FROM clock_timestamp() - at)::numeric, 1)) END,
                    CASE WHEN error ~ E'could not read the file of "pingpong\\.|must not be accessible to others|^the certificate of "pingpong\\.'
-                        THEN 'On this server: mend the setting or the file that it names; the file belongs to the user of the server, mode 0600.'
+                        THEN 'On this server: fix the setting or the file that it names; the file belongs to the user of the server, mode 0600.'
                         WHEN error ~ E'\\(401\\)'
                         THEN 'The token must be the same on all hosts: the file of pingpong.agent_token_file here, token_file of the agent there.'
                         WHEN error ~ '^the agent''s certificate'
-                        THEN 'Mend its certificate (tls_cert), the agent_url of the node, or pingpong.agent_ca_file here.'
+                        THEN 'Fix its certificate (tls_cert), the agent_url of the node, or pingpong.agent_ca_file here.'
                         ELSE 'Start pingpong-agent there; pingpong-agent --check shows what is wrong with its configuration.' END, 'host')
     FROM asked
     UNION ALL
-    SELECT ROW(name, 'info', format('let go on %s: nobody waits for it', away_since::timestamptz(0)), format('pingpong.rebuild(%L) takes it back.', name))::finding
+    SELECT ROW(name, 'info', format('let go on %s: no run waits for it', away_since::timestamptz(0)), format('pingpong.rebuild(%L) makes it a standby again.', name))::finding
     FROM preflight_answer WHERE away_since IS NOT NULL AND NOT is_source
     UNION ALL
     SELECT finding(name, false, bad, format('its agent cannot ask its PostgreSQL: %s', pg ->> 'error'),
@@ -484,13 +484,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     -- calls itself. Port numbers may differ on the way (a port mapping, a forwarder).
     SELECT CASE WHEN wrong IS NOT NULL
                 THEN ROW(name, bad, format('at %s:%s answers another server (%s) than the one that its agent controls (%s)', host, port, wrong, itself),
-                         'Correct host and port of the node, the server in the agent''s configuration, or what leads from one to the other.')::finding
+                         'Correct host and port of the node, the server in the agent''s configuration, or what forwards from one to the other.')::finding
                 WHEN reached IS NOT NULL
                 THEN ROW(name, 'ok', format('at %s:%s answers the server that its agent controls (%s)', host, port, itself), NULL)::finding
                 ELSE finding(name, NOT (pg #>> '{settings,port}' <> port::text), 'warn',
                              CASE WHEN pg #>> '{settings,port}' = port::text THEN format('its server listens on port %s, as registered', port)
                                   ELSE format('registered at %s:%s, its server listens on port %s, and nobody has tried whether it is the same', host, port, own_port) END,
-                             'Make sure that the registered address leads to it.', 'postgres', 'settings') END
+                             'Make sure that the registered address points to it.', 'postgres', 'settings') END
     FROM asked a,
          LATERAL (SELECT coalesce(nullif(pg #>> '{settings,pingpong.node_name}', ''), pg #>> '{settings,cluster_name}'), pg #>> '{settings,port}') own (own_name, own_port),
          LATERAL (SELECT format('"%s", port %s', own_name, own_port)) i (itself),

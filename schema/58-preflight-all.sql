@@ -58,7 +58,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     SELECT CASE WHEN seen <= known OR seen IS NULL OR pingpong_internal.adopted_epoch() < seen
                 THEN finding(n.name, seen <= known, 'fail', format('its agent has seen epoch %s, this database is at %s', seen, known),
                              format('A run that this server does not know moved the primary: find out which server is the newer one. If it is this one (the extension was'
-                                    ' made anew, or restored), its standbys prove it when all of them stream from it and their agents answer; if there are none, a superuser'
+                                    ' made again, or restored), its standbys prove it when all of them stream from it and their agents answer; if there are none, a superuser'
                                     ' sets the epoch: INSERT INTO pingpong.cluster (epoch) VALUES (%s) ON CONFLICT (one) DO UPDATE SET epoch = EXCLUDED.epoch.', seen), 'epoch')
                 ELSE ROW(n.name, 'info', format('epoch %s is taken over from its agent, this database is at %s; all nodes stream from here', seen, known), NULL)::finding END
     FROM e, preflight_answer n, LATERAL (SELECT (n.facts ->> 'epoch')::bigint) f (seen)
@@ -94,7 +94,7 @@ BEGIN
             RETURN QUERY SELECT c.number, c.name, node_name(), 'fail',
                 format('the check could not be made: %s (SQLSTATE %s)', SQLERRM, SQLSTATE),
                 CASE WHEN c.builtin THEN 'This is an error of pg_pingpong, or of a privilege that was taken from it: see the server''s log.'
-                     ELSE format('Mend the function pingpong_check.check_%s(), or delete its row in pingpong.preflight_check.', c.name) END;
+                     ELSE format('Fix the function pingpong_check.check_%s(), or delete its row in pingpong.preflight_check.', c.name) END;
         END;
     END LOOP;
 END

@@ -124,7 +124,7 @@ BEGIN
       || format(E'  asked for by %s at %s\n', r.requested_by, to_char(r.started_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ'))
       || format(E'  epoch %s, key %s\n', r.epoch, r.key)
       || coalesce(E'  preflight: ' || (SELECT string_agg(value || ' ' || key, ', ' ORDER BY key) FROM jsonb_each_text(r.preflight)) || E'\n', '')
-      || coalesce(E'  seal LSN ' || r.seal_lsn || E': nothing that a client wrote lies behind it\n', '')
+      || coalesce(E'  seal LSN ' || r.seal_lsn || E': nothing that a client wrote comes after it\n', '')
       || coalesce(E'  blackout ' || round(r.blackout_ms::numeric, 1) || E' ms\n', '')
       || coalesce(E'  ended at ' || to_char(r.ended_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ') || ' after '
                   || round(extract(epoch FROM r.ended_at - r.started_at), 3) || E' s\n', '')

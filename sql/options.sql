@@ -55,7 +55,7 @@ SELECT pg_temp.options(o) FROM unnest(ARRAY['{"allow_unlogged": "never"}', '{"al
     '{"ha_managers": "patroni"}', '{"ha_managers": [1]}', '{"ha_managers": [""]}', '{"ha_managers": {"patroni": 1}}', '{"ha_managers": [["patroni"]]}',
     '{"runbook": 1}', '{"runbook": "nowhere"}', '{"runbook": "rebuild"}', '{"risk": "its own writes are lost"}']) AS o;
 
--- a runbook of the site that promotes does it behind a seal, or not at all
+-- a runbook of the site that promotes does it after a seal, or not at all
 CREATE FUNCTION pg_temp.runbook(change text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     said text;
@@ -97,7 +97,7 @@ SELECT split_part(pg_temp.try(c), E'\n', 1) FROM unnest(ARRAY[
     $$SELECT pingpong.copy_runbook('switchover', NULL)$$]) AS c;
 SELECT pg_temp.runbook($$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 75, 'unseal', 'source', 'source', 'open')$$);
 
--- nothing behind the promotion is undone
+-- nothing after the promotion is undone
 SELECT pg_temp.runbook($$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 88, 'hook', 'target', 'target', 'ours')$$);
 SELECT pg_temp.runbook($$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, comment) VALUES ('site', 70, 'hook', 'source', 'source', 'ours')$$);
 SELECT pg_temp.runbook($$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, on_failure, comment) VALUES ('site', 88, 'hook', 'target', 'target', 'continue', 'ours')$$);

@@ -144,7 +144,7 @@ pingpong_cancel(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("run " INT64_FORMAT " cannot be cancelled here any more", run),
 				 errdetail("Its promotion was ordered."),
-				 errhint("It goes on; see pingpong.progress. Behind the promotion it can be cancelled on its target.")));
+				 errhint("It goes on; see pingpong.progress. After the promotion it can be cancelled on its target.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("run " INT64_FORMAT " is not being worked on by this server", run),

@@ -70,7 +70,7 @@ journal_load_topology(Run *run)
 }
 
 /*
- * RO routes that no run has led yet lead where their routers just said, as preflight sees them; what is no node of
+ * RO routes that no run has changed yet point where their routers just said, as preflight sees them; what is no node of
  * ours stays unknown.
  */
 void
@@ -143,7 +143,7 @@ moment(char *buf, TimestampTz at)
 	return buf;
 }
 
-/* Where the routes lead that this run has led somewhere: of what was told, what their routers said it is. */
+/* Where the routes point that this run has changed: of what was told, what their routers said it is. */
 static void
 save_routes(Run *run)
 {
@@ -156,7 +156,7 @@ save_routes(Run *run)
 	}
 }
 
-/* All steps as they are now, and where the routes lead now. */
+/* All steps as they are now, and where the routes point now. */
 void
 journal_save_steps(Run *run)
 {
@@ -336,7 +336,7 @@ journal_last_seal(int *timeline, XLogRecPtr *lsn)
 }
 
 /*
- * A rebuild or repoint that succeeded may have mended what left an earlier run
+ * A rebuild or repoint that succeeded may have fixed what left an earlier run
  * stuck: when nothing of it is broken any more, it has ended well.
  */
 void
@@ -347,16 +347,16 @@ journal_close_mended(Run *run)
 	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
 	db_begin();
 	/* what did a fix did all of it, or it would not have succeeded */
-	db_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'mended by run ' || $1 FROM pingpong.run r, pingpong.step m "
+	db_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'fixed by run ' || $1 FROM pingpong.run r, pingpong.step m "
 			"WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' AND m.run = $1::pg_catalog.int8 AND m.state = 'succeeded' "
 			"AND (m.fix = s.fix OR (m.action = s.action AND m.node = s.node))", 1, id);
-	db_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Mended by run ' || $1 || '.' || coalesce((SELECT ' What failed, too: step ' "
+	db_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Fixed by run ' || $1 || '.' || coalesce((SELECT ' What failed, too: step ' "
 			"|| pg_catalog.string_agg(s.action || ' of \"' || s.node || '\": ' || s.message, '; ' ORDER BY s.ordinal) FROM pingpong.step s "
 			"WHERE s.run = r.id AND s.state = 'failed'), '') WHERE r.state = 'stuck' "
-			"AND EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.message = 'mended by run ' || $1) "
+			"AND EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.message = 'fixed by run ' || $1) "
 			"AND NOT EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.state = 'failed' AND s.fix IS NOT NULL)", 1, id);
 	/* it had moved the primary away, and an operator has overruled it: its target follows this server now */
-	db_exec("UPDATE pingpong.run r SET state = 'rolled_back', sentence = 'Overruled by an operator; mended by run ' || $1 || '.' "
+	db_exec("UPDATE pingpong.run r SET state = 'rolled_back', sentence = 'Overruled by an operator; fixed by run ' || $1 || '.' "
 				 "FROM pingpong.step m WHERE r.state = 'stuck' AND r.source = $2 AND m.run = $1::pg_catalog.int8 AND m.fix = pg_catalog.format('SELECT pingpong.rebuild(%L)', r.target) "
 				 "AND m.state = 'succeeded' AND m.node = r.target AND EXISTS (SELECT FROM pingpong.runbook_step p WHERE p.runbook = r.runbook AND p.mark = 'no_return')",
 				 2, id, worker_self());

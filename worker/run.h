@@ -137,7 +137,7 @@ typedef struct RunRoute
 	char		router[PP_NAME_LEN];
 	char		endpoint[PP_NAME_LEN];
 	char	   *databases;		/* JSON text */
-	char		node[PP_NAME_LEN];	/* where it leads now; "": not known */
+	char		node[PP_NAME_LEN];	/* where it points now; "": not known */
 	char	   *smoke;			/* a statement through the route that must give true; NULL: none */
 	char	   *held;			/* databases whose clients the router can hold, as prepared: JSON text; NULL: not known */
 } RunRoute;

@@ -78,7 +78,7 @@ settings_define(void)
 				  &worker_cert_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
 	define_string("pingpong.agent_key_file", "Key of the client certificate.",
 				  &worker_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
-	define_string("pingpong.debug_pause_after", "Developer option: the worker stops a run behind the action of this name.",
+	define_string("pingpong.debug_pause_after", "Developer option: the worker stops a run after the action of this name.",
 				  &worker_pause_after, "", PGC_SIGHUP, GUC_NOT_IN_SAMPLE | GUC_SUPERUSER_ONLY);
 	define_ms("pingpong.agent_connect_timeout", "Longest time to connect to an agent.",
 			  &worker_connect_timeout, 2000, 10, 60000);

@@ -4,7 +4,7 @@
  * Three rules of the design stand here as rows: before the order to promote a
  * run is undone (RUN_UNDOING); once the order may be out, only the target's
  * agent, or the target itself, can say whether there is something to undo
- * (RUN_ASKING); behind the promotion everything goes forward, and what does not
+ * (RUN_ASKING); after the promotion everything goes forward, and what does not
  * succeed leaves the run stuck.
  */
 #include "worker/transition.h"
@@ -39,7 +39,7 @@ const Rule transition_rules[] = {
 	{RUN_FORWARD, FACT_UNANSWERED, 0, RUN_ASKING, 0, REASON_UNANSWERED, "the order to promote has no answer: it is revoked if it can be"},
 	{RUN_FORWARD, FACT_TARGET | FACT_CANCELLED | FACT_LEFT, 0, RUN_FORWARD, WORK_GIVE_UP, REASON_CANCELLED,
 	"what is done stays done; the run ends stuck, and says with what"},
-	{RUN_FORWARD, FACT_MOVED | FACT_LEFT, 0, RUN_FORWARD, WORK_STEPS, REASON_WAIT, "behind the promotion everything goes forward"},
+	{RUN_FORWARD, FACT_MOVED | FACT_LEFT, 0, RUN_FORWARD, WORK_STEPS, REASON_WAIT, "after the promotion everything goes forward"},
 	{RUN_FORWARD, FACT_FAILED | FACT_ORDERED, FACT_MOVED, RUN_ASKING, 0, REASON_FAILED, "a step failed, and the order to promote may be out"},
 	{RUN_FORWARD, FACT_FAILED, FACT_MOVED, RUN_UNDOING, 0, REASON_FAILED, "a step failed before the promotion was ordered"},
 	{RUN_FORWARD, FACT_ORDERED | FACT_LEFT, FACT_MOVED, RUN_FORWARD, WORK_STEPS, REASON_WAIT, "the order may be out: its answer decides"},

@@ -74,7 +74,7 @@ show(PGconn *conn, json_t *answer, const char *member, const char *setting)
 
 /*
  * A walsender connection with our own credentials: what a standby needs.  What the server
- * calls itself tells whether it is the one that is meant, whatever leads to it.
+ * calls itself tells whether it is the one that is meant, whatever forwards to it.
  */
 static bool
 try_replication(const PgInstance *pg, const char *host, int port, json_t *answer, char *error, size_t error_size)

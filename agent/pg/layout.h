@@ -16,7 +16,7 @@
 #define LAYOUT_WORK "pingpong.rejoin"	/* the folder of our work, in the data directory */
 #define LAYOUT_VERSION_FILE "PG_VERSION"	/* no server starts without it */
 
-/* A folder outside of the data directory that a link in it leads to. */
+/* A folder outside of the data directory that a link in it points to. */
 typedef struct LayoutPart
 {
 	char	   *link;			/* pg_wal or pg_tblspc/OID */

@@ -132,7 +132,7 @@ own_history(const char *data, unsigned timeline)
 }
 
 /*
- * Two servers that were promoted apart from each other give their timelines the same number. Only the way that led
+ * Two servers that were promoted apart from each other give their timelines the same number. Only the way that brought
  * there tells them apart; who was promoted to a timeline, or has begun to follow it, has its history file.
  */
 static Relation

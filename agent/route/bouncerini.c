@@ -560,7 +560,7 @@ value_end(const char *text)
 	return NULL;
 }
 
-/* Not host, port, user, password, auth_...: a route must not lead to another place, or as another role. */
+/* Not host, port, user, password, auth_...: a route must not point to another place, or as another role. */
 bool
 bouncer_extra_valid(const char *text)
 {

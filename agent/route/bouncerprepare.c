@@ -248,7 +248,7 @@ explain(ActionContext *ctx, Order *order, Console *console)
 				  chain.trouble[0] ? chain.trouble : "PgBouncer's log tells what its RELOAD could not read");
 	bouncer_chain_free(&chain);
 	action_hint(ctx,
-				"Mend the configuration of PgBouncer (\"%s\"), which must include \"%s\"; RELOAD, and look into its "
+				"Fix the configuration of PgBouncer (\"%s\"), which must include \"%s\"; RELOAD, and look into its "
 				"log.",
 				main_file, order->bouncer->file);
 }
@@ -311,7 +311,7 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 	rc = check_lines(ctx, order, console, text);
 	if (rc == 0)
 		rc = check_matches(ctx, order, console->databases, text,
-						   "A RELOAD now would move its clients: mend the file, or the "
+						   "A RELOAD now would move its clients: fix the file, or the "
 						   "route's dbname, or let PgBouncer RELOAD first.");
 	if (rc == 0)
 		rc = check_shadowed(ctx, order, console);

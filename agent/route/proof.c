@@ -1,6 +1,6 @@
 /*
  * proof.c
- *		What PgBouncer says of itself: where databases lead, and whether it reads our file.
+ *		What PgBouncer says of itself: where databases point, and whether it reads our file.
  *
  * PgBouncer before 1.24 answers RELOAD with OK whatever became of it, and no version says which files it has read.
  * So a change is made that only its console can see.  It costs one RELOAD: before 1.24 that makes PgBouncer connect
@@ -39,11 +39,11 @@ row_leads(PGresult *shown, const char *name, const char *extra, const char *host
 	if (row < 0)
 		snprintf(why, why_size, "it has no database \"%s\"", name);
 	else if (strcmp(is_host ? is_host : "", host) != 0 || !is_port || atoi(is_port) != port)
-		snprintf(why, why_size, "database \"%s\" leads to %s:%s, not to %s:%d", name,
+		snprintf(why, why_size, "database \"%s\" points to %s:%s, not to %s:%d", name,
 				 is_host ? is_host : "its unix socket",
 				 is_port ? is_port : "?", *host ? host : "its unix socket", port);
 	else if (dbname && is_dbname && strcmp(dbname, is_dbname) != 0)
-		snprintf(why, why_size, "database \"%s\" leads to the database \"%s\", not to \"%s\"", name, is_dbname,
+		snprintf(why, why_size, "database \"%s\" points to the database \"%s\", not to \"%s\"", name, is_dbname,
 				 dbname);
 	else
 		rc = 0;

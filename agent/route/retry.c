@@ -102,7 +102,7 @@ logins(PGresult *pools, json_t *databases)
 	return n;
 }
 
-/* PAUSE breaks a login off, and so may RELOAD; what is better avoided than mended. */
+/* PAUSE breaks a login off, and so may RELOAD; avoiding that is cheaper than repairing it. */
 void
 retry_await_logins(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, int limit_ms)
 {

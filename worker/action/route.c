@@ -1,5 +1,5 @@
 /*
- * route.c - routes: prepared, held, led to another server, looked at.
+ * route.c - routes: prepared, held, pointed to another server, looked at.
  */
 #include "postgres.h"
 
@@ -75,8 +75,8 @@ source_is_back(Run *run)
 }
 
 /*
- * Where the route will lead. RW routes to the new primary. RO routes to the standby that has come: after a move the old
- * primary; while that is not back, what would lead there leads to the new primary. A route to another standby stays.
+ * Where the route will point. RW routes to the new primary. RO routes to the standby that has come: after a move the old
+ * primary; while that is not back, what would point there points to the new primary. A route to another standby stays.
  */
 static RunNode *
 route_place(Run *run, Step *step)
@@ -231,7 +231,7 @@ repoint_begin(Run *run, Step *step)
 
 	if (route && strcmp(route->kind, "ro") == 0 && route->node[0] == '\0' && !run->moves && !source_is_back(run))
 	{
-		strlcpy(step->message, "it leads to no node that is known; left as it is", sizeof(step->message));
+		strlcpy(step->message, "it points to no known node; left as it is", sizeof(step->message));
 		return ACTION_DONE;
 	}
 	return place_job(run, step, ACTION_ROUTE_COMMIT);

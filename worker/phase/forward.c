@@ -58,7 +58,7 @@ find_lasting(void)
 	return NULL;
 }
 
-/* The developer's pause (GUC): lets tests stop a run behind a step. */
+/* The developer's pause (GUC): lets tests stop a run after a step. */
 static bool
 is_paused_after(const char *action)
 {
@@ -76,7 +76,7 @@ paused(void)
 
 /* A step that the clients wait for, and whose success lets them go on. */
 static bool
-leads_clients(const Step *step)
+frees_clients(const Step *step)
 {
 	return step->mark == MARK_NO_RETURN || step->mark == MARK_ENDS_BLACKOUT;
 }
@@ -91,7 +91,7 @@ last_end_ms(void)
 	{
 		instr_time	offset = run->steps[i].clock;
 
-		if (!leads_clients(&run->steps[i]) || !run->steps[i].mine)
+		if (!frees_clients(&run->steps[i]) || !run->steps[i].mine)
 			continue;
 		INSTR_TIME_SUBTRACT(offset, run->blackout_began);
 		last = Max(last, INSTR_TIME_GET_MILLISEC(offset) + run->steps[i].ms);
@@ -99,7 +99,7 @@ last_end_ms(void)
 	return last;
 }
 
-/* All RW routes lead to the target: writes flow, the caller has his answer. */
+/* All RW routes point to the target: writes flow, so the caller can have the answer. */
 static void
 note_switched(void)
 {
@@ -107,7 +107,7 @@ note_switched(void)
 		return;
 	for (int i = 0; i < run->nsteps; i++)
 	{
-		if (leads_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED)
+		if (frees_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED)
 			return;
 	}
 	if (run->blackout && run->blackout_ms < 0)
@@ -146,7 +146,7 @@ blame(Step *failed)
 		failure_set(&run->failure, "55000", failed->message[0] ? failed->message : "a step failed");
 }
 
-/* A failure that an operator has to mend: clients are not served, or a node is no standby. NULL: there is none. */
+/* A failure that an operator has to fix: clients are not served, or a node is no standby. NULL: there is none. */
 static Step *
 find_broken(void)
 {
@@ -164,7 +164,7 @@ find_broken(void)
 
 /*
  * The order to promote has no answer, the permitted blackout is over or the
- * agent is not to be heard: ask for the order to be taken back.
+ * agent does not answer: the order has to be revoked.
  */
 static bool
 order_overdue(void)
@@ -177,7 +177,7 @@ order_overdue(void)
 		(promote->unheard != 0 && now_us() - promote->unheard > UNHEARD_US);
 }
 
-/* Behind the point of no return nothing is undone, whatever a runbook says. */
+/* After the point of no return nothing is undone, whatever a runbook says. */
 static bool
 has_moved(void)
 {
@@ -309,7 +309,7 @@ say_late(void)
 	failure_set(&run->failure, "57014", run->sentence);
 }
 
-/* The sentence tells how to mend it. */
+/* The sentence tells how to fix it. */
 static void
 say_broken(void)
 {
@@ -317,7 +317,7 @@ say_broken(void)
 	bool		served = (failed->action->traits & (ACTION_MAKES_STANDBY | ACTION_LEADS_ROUTE)) != 0;
 
 	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but %sstep %s of \"%s\" failed: %s. "
-			 "Mend the cause, then run %s on it.", worker_self(), served ? "" : "its clients are not served: ",
+			 "Fix the cause, then run %s on it.", worker_self(), served ? "" : "its clients are not served: ",
 			 failed->name, failed->node, failed->message, failed->fix);
 	blame(failed);
 }

@@ -30,7 +30,7 @@ remedy(void)
 }
 
 /*
- * Not ours to undo, nor to go on with. What did not move the primary leaves its steps to a later run, which may mend
+ * Not ours to undo, nor to go on with. What did not move the primary leaves its steps to a later run, which may fix
  * them; what is relaxed the worker of the present primary restores by itself.
  */
 static void

@@ -57,7 +57,7 @@ broken_promise(RunPhase phase, uint32_t facts, const Rule *rule)
 	if (phase == RUN_FORWARD && undoes && has(facts, FACT_ORDERED) && !has(facts, FACT_OVERRULED))
 		return "undone, though the order may be out";
 	if (phase == RUN_FORWARD && undoes && has(facts, FACT_MOVED) && !has(facts, FACT_OVERRULED))
-		return "undone behind the promotion";
+		return "undone after the promotion";
 	if (phase == RUN_ASKING && undoes && !(facts & (FACT_OVERRULED | FACT_BURNED | FACT_FOLLOWS)))
 		return "a seal lifted by silence";
 	if (phase == RUN_ASKING && undoes && has(facts, FACT_PROMOTED) && !has(facts, FACT_OVERRULED))
@@ -71,7 +71,7 @@ broken_promise(RunPhase phase, uint32_t facts, const Rule *rule)
 	if (phase == RUN_UNDOING && rule->next == RUN_ROLLED_BACK && (facts & (FACT_WAITING | FACT_OPENED)))
 		return "rolled back, though it is not";
 	if (rule->next == phase && rule->work == WORK_STEPS && has(facts, FACT_OVERRULED))
-		return "steps behind a seal that is gone";
+		return "steps after a seal that is gone";
 	return NULL;
 }
 
