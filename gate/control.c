@@ -1,8 +1,8 @@
 /*
  * control.c - the SQL functions of the gate: quiesce, seal, resume, status.
  *
- * Who may call them is granted in schema/10-gate.sql; what needs a superuser
- * even so (touching a seal) is checked here.
+ * schema/10-gate.sql grants the right to call them. What needs a superuser in addition (touching a seal) is checked
+ * here.
  */
 #include "postgres.h"
 

@@ -1,5 +1,5 @@
 /*
- * drain.h - who still writes, and the sessions of clients: looking, and telling them to end.
+ * drain.h - which processes still write, and the sessions of clients: finding them, and telling them to end.
  */
 #ifndef PINGPONG_GATE_DRAIN_H
 #define PINGPONG_GATE_DRAIN_H

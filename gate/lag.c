@@ -1,10 +1,9 @@
 /*
  * lag.c - waiting for lag zero: until a standby has replayed a position.
  *
- * The position is fixed before the wait begins; "the current LSN stands still"
- * never comes true, since even readers write WAL (hint bits with checksums).
- * Positions are read from the walsenders' shared memory each millisecond. A
- * standby is known by the slot that it streams from; where it uses none, by its
+ * The position is fixed before the wait begins. To wait until "the current LSN stands still" would never end, since even
+ * readers write WAL (hint bits with checksums). Positions are read from the walsenders' shared memory every
+ * millisecond. A standby is known by the slot that it streams from. If it uses none it is known by its
  * application_name, for which the walsender is looked up rarely.
  */
 #include "postgres.h"

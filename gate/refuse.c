@@ -1,10 +1,9 @@
 /*
  * refuse.c - what a client is told when the gate stops it.
  *
- * A client decides by these words whether it may try again, so they say only
- * what this process knows: that the transaction at hand is not committed, and
- * whether an earlier one of the same message from the client was (a procedure,
- * a DO block or a query string may commit in between).
+ * A client decides by these words whether it may try again. So they say only what this process knows: that the present
+ * transaction is not committed, and whether an earlier one of the same message from the client was (a procedure, a DO
+ * block or a query string may commit in between).
  */
 #include "postgres.h"
 

@@ -1,9 +1,9 @@
 /*
- * sealing.c - what changes the state together with the seal file.
+ * sealing.c - changes the state together with the seal file.
  *
- * Sealing keeps the lock from the last look at the proc array until the seal
- * file is on disk: in between, nobody can open. Lifting a seal removes the
- * file first. What a seal means for those who wait at the gate is here too.
+ * Sealing keeps the lock from the last look at the proc array until the seal file is on disk, so that nothing can open
+ * the gate in between. Lifting a seal removes the file first. What a seal means for the statements that wait at the gate
+ * is also here.
  */
 #include "postgres.h"
 

@@ -1,5 +1,8 @@
 /*
- * api.c - the SQL functions that talk to the worker; in the backend of who calls them.
+ * api.c - the SQL functions that talk to the worker. They run in the backend of the caller.
+ *
+ * A request is checked with the rights of the caller, put into the mailbox (request.c) and waited for. The caller may
+ * be cancelled or die at any time: request_withdraw() then asks the worker to roll back, if that is still possible.
  */
 #include "postgres.h"
 

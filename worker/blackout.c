@@ -1,6 +1,6 @@
 /*
- * blackout.c - the measurement of a blackout: since when writes stand still, and what was done
- * meanwhile, for the worker that goes on.
+ * blackout.c - the measurement of a blackout: since when clients cannot write, and what was done meanwhile. The old primary
+ * measures, the worker of the new primary stores it.
  */
 #include "postgres.h"
 

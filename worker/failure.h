@@ -1,5 +1,5 @@
 /*
- * failure.h - why something failed, in words for somebody else.
+ * failure.h - why something failed, in a form that is shown to another process.
  */
 #ifndef PINGPONG_FAILURE_H
 #define PINGPONG_FAILURE_H

@@ -1,5 +1,5 @@
 /*
- * finish.c - how a run ends: its row, its sentence, the answer to who waits for it.
+ * finish.c - how a run ends: its row, its sentence, the answer to the caller.
  */
 #include "postgres.h"
 

@@ -1,5 +1,5 @@
 /*
- * finish.h - how a run ends: its row, its sentence, the answer to who waits for it.
+ * finish.h - how a run ends: its row, its sentence, the answer to the caller.
  */
 #ifndef PINGPONG_FINISH_H
 #define PINGPONG_FINISH_H

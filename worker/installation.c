@@ -1,7 +1,6 @@
 /*
- * installation.c - the commonest first mistakes: the module is not loaded, the
- * extension is not where the worker looks, the worker does not run. Each gets
- * its sentence, with the remedy, before anything waits for an answer.
+ * installation.c - finds the commonest first mistakes: the module is not loaded, the extension is in another database than the
+ * worker, the worker does not run. Each has a message with the remedy, before a session waits for an answer.
  */
 #include "postgres.h"
 

@@ -1,10 +1,16 @@
 /*
- * job.c - one job at one agent.
+ * job.c - one job at one agent, for one step.
  *
- * A job's key is (run, step), so it may be posted again and again: by a worker
- * that lost the answer, by its successor, and by the other worker. What fails
- * below HTTP, or comes back as anything but JSON, is posted again until the
- * step's time is up; what the agent refuses or the job reports is final.
+ * The key of a job is (run, step). The agent runs each key once, and answers a known key with the job as it is. So the
+ * job may be posted again by a worker that lost the answer, by its successor, and by the worker of the other server.
+ *
+ * A job is posted, then asked for with long polls until it has ended.
+ * - No answer, or one that is no JSON: ask again, until the time of the step is up. An agent that is not heard for
+ *   UNHEARD_US before the blackout ends the run.
+ * - 404: the order never arrived. It is given again, with the same key.
+ * - A refusal (401, 409), or the end that the job reports, is final.
+ *
+ * The order to promote is special: as long as no byte of it was sent it does not count as given, see order_may_be_out().
  */
 #include "postgres.h"
 

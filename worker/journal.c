@@ -1,5 +1,19 @@
 /*
- * journal.c - the tables of runs and steps, nodes and routes, facts and preflight, as rows.
+ * journal.c - the rows of runs, steps, nodes, routes, facts and preflight.
+ *
+ * The journal is what a worker needs to go on with a run of another worker: on this server after a crash, or on the
+ * target after its promotion, which has the rows because they are replicated with the data.
+ *
+ * - A run is stored before its first step, in one transaction that also takes its number and its epoch. It is
+ *   `running` until it ends as `succeeded`, `rolled_back` or `stuck`.
+ * - The steps are stored between two groups, but not while writes are stopped: that would cost blackout, and after a
+ *   crash in the blackout the seal file and the target's promote token tell more than a row could. On a sealed server
+ *   nothing can be stored. Then the target's worker writes the rows, from the note that it gets with the promotion.
+ * - The round of a step is stored before its order goes to an agent (step.c). A worker that goes on asks for the job of
+ *   that round. With a wrong round it would begin a second job beside the first.
+ *
+ * Every function is one short transaction of its own. If it raises an error, the run is as it was, and runner_error()
+ * decides.
  */
 #include "postgres.h"
 

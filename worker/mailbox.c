@@ -1,10 +1,8 @@
 /*
- * mailbox.c - the worker's end of the mailbox: one request at a time, a ring of
- * events while it is worked on, one answer.
+ * mailbox.c - the worker's end of the mailbox: one request at a time, a ring of events while it is worked on, one answer.
  *
- * The asking backend may die at any moment; nothing here waits for it. When
- * the worker dies its successor finds `busy` and answers that the worker was
- * restarted (the run itself goes on from the journal).
+ * The asking backend may die at any moment, so nothing here waits for it. If the worker dies, the next one finds `busy`
+ * and answers that the worker was restarted. The run itself goes on from the journal.
  */
 #include "postgres.h"
 

@@ -1,8 +1,8 @@
 /*
- * relaxation.c - settings that a run relaxes, and what each is to be again.
+ * relaxation.c - settings that a run relaxes, and the value to which each is restored.
  *
- * What is not put back by the end of a run (its node is away, no standby could satisfy it) stays in pingpong.relaxed,
- * and the idle worker restores it when it can be (restore.c).
+ * What a run cannot restore at its end (the node is away, no standby could satisfy the value) stays in pingpong.relaxed.
+ * The idle worker restores it when that is possible (restore.c).
  */
 #include "postgres.h"
 

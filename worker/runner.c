@@ -1,15 +1,20 @@
 /*
- * runner.c - the state machine that executes a run.
+ * runner.c - executes a run: the driver of the phases.
  *
- * A run goes forward group by group (steps of equal ordinal at the same time).
- * What fails before the point of no return is undone; once promote was
- * ordered, only the target's agent can say whether there is something to undo
- * (RUN_ASKING); behind it everything goes forward, and what does not succeed
- * in its time leaves the run stuck, with a sentence.
+ * This file promises three things.
+ * - A run that fails before the promotion is ordered undoes its steps.
+ * - When the order may be out, only the target's agent, or the target itself, says whether there is something to undo.
+ * - After the promotion the run only goes forward. What does not succeed in its time leaves the run stuck, with a
+ *   sentence that tells the operator what to do.
  *
- * The journal is written between groups, but not while writes are stopped:
- * after a crash in the blackout the seal file and the target's token tell
- * more than a row could.
+ * There is at most one run in the worker, in the variable `run`, and it is in one phase. Each phase is a file of phase/
+ * that tells facts (look) and works (work). The table of transition.c says for each set of facts whether the run stays
+ * in its phase or which phase is next. advance() makes one such round. change_phase() is the only place that changes
+ * the phase, except that an error before the run is stored ends it as refused. Nothing here waits: each function gives
+ * the time until it wants to be called again.
+ *
+ * If the worker dies, the run is in the journal (journal.c) and, after the seal, in the seal file. The next worker, here
+ * or on the promoted target, begins with the phase "recovering", which finds the run there.
  */
 #include "postgres.h"
 

@@ -1,11 +1,11 @@
 /*
- * transition.c - the table of transitions.
+ * transition.c - the table of transitions, from one phase of a run to the next.
  *
- * Three rules of the design stand here as rows: before the order to promote a
- * run is undone (RUN_UNDOING); once the order may be out, only the target's
- * agent, or the target itself, can say whether there is something to undo
- * (RUN_ASKING); after the promotion everything goes forward, and what does not
- * succeed leaves the run stuck.
+ * The rows contain three rules of the design. Before the order to promote, a run is undone (RUN_UNDOING). When the order
+ * may be out, only the target's agent, or the target itself, can say whether there is something to undo (RUN_ASKING).
+ * After the promotion everything goes forward, and what does not succeed leaves the run stuck.
+ *
+ * test/transitions.out shows the table as text. A unit test compares the two.
  */
 #include "worker/transition.h"
 

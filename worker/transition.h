@@ -1,9 +1,8 @@
 /*
- * transition.h - which phase is next? The decisions of the runner as one table: facts in, rule out.
+ * transition.h - which phase of a run is next? The decisions of the runner as one table: facts in, rule out.
  *
- * Pure and free of server headers. What a phase sees it tells as facts; the
- * first rule of the phase that they fit decides. Nothing else changes a phase
- * (runner.c), but an error.
+ * It is pure and free of server headers. A phase tells what it sees as facts. The first rule of the phase that fits them
+ * decides. Nothing else changes a phase (runner.c), except an error.
  */
 #ifndef PINGPONG_TRANSITION_H
 #define PINGPONG_TRANSITION_H

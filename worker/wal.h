@@ -1,5 +1,5 @@
 /*
- * wal.h - WAL of no meaning, and the process that writes it out.
+ * wal.h - WAL without content, and the process that writes WAL out.
  */
 #ifndef PINGPONG_WORKER_WAL_H
 #define PINGPONG_WORKER_WAL_H

@@ -1,6 +1,6 @@
 /*
- * settings.c - settings that a run relaxes, and restores: each has an action that relaxes it, and one that puts it
- * back, as the undo of the first and at the end of a run that went well.
+ * settings.c - settings that a run relaxes and restores. Each has an action that relaxes it and one that restores it, which is
+ * both the undo of the first and a step at the end of a run that went well.
  */
 #include "postgres.h"
 

@@ -1,5 +1,5 @@
 /*
- * slots.c - slots for whoever will stream, and none for whoever will not.
+ * slots.c - makes the slots that a future standby needs, and drops those that no node will use.
  */
 #include "postgres.h"
 

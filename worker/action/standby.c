@@ -1,5 +1,5 @@
 /*
- * standby.c - standbys: they follow the primary of now, come back as one, or are let go.
+ * standby.c - standbys: they follow the new primary, the old primary becomes one, or it is stopped and left sealed.
  */
 #include "postgres.h"
 

@@ -1,5 +1,5 @@
 /*
- * verify.c - the action that looks whether clients and standbys have what they need.
+ * verify.c - the action that checks whether clients and standbys have what they need.
  */
 #include "postgres.h"
 

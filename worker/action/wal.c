@@ -1,5 +1,5 @@
 /*
- * wal.c - the action that readies the WAL of the worker's own server for the seal.
+ * wal.c - the action that prepares the WAL of this server for the seal.
  */
 #include "postgres.h"
 

@@ -1,11 +1,12 @@
 /*
- * ask.c - promote was ordered and not answered: who can say what became of it? Until somebody does, this server
- * stays sealed and asks.
+ * ask.c - the phase "asking": promote was ordered and not answered. Was the target promoted?
  *
- * The first witness is the target's agent. "promoted" ends the doubt, and so does "burned", if it is said by the
- * memory that armed the token; "unknown", silence, and a refusal lift nothing. The second one is the target itself: if
- * it still follows this server after the token's time to live is over for certain, it was not promoted. It is heard
- * only when the first one cannot say.
+ * Until there is proof this server stays sealed and asks. A wrong "no" would open it beside a second primary.
+ *
+ * The first witness is the target's agent. "promoted" decides, and so does "burned" if it comes from the memory that
+ * armed the token. "unknown", silence and a refusal prove nothing. The second witness is the target itself: if it still
+ * follows this server when the token's time to live is certainly over, it was not promoted. It counts only when the
+ * agent cannot say.
  */
 #include "postgres.h"
 

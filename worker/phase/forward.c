@@ -1,5 +1,11 @@
 /*
- * forward.c - a run goes forward, group by group (steps of equal ordinal at the same time).
+ * forward.c - the phase "going forward": does the steps, group by group. Steps of equal ordinal are a group and run at the
+ * same time.
+ *
+ * Here the worker finds out what the table of transition.c has to know: which steps are left, which failed and what
+ * their failure means (undo it, go on, or leave something broken that an operator has to fix), whether the permitted
+ * blackout is over, and whether the order to promote is out and has no answer. At the end of the phase it writes the
+ * sentence of the run.
  */
 #include "postgres.h"
 

@@ -1,6 +1,6 @@
 /*
- * gather.c - before a run there are facts: every agent is asked, preflight
- * judges, and only then is a run stored.
+ * gather.c - the phase "gathering": asks every agent for its facts and runs preflight. Only then a run is stored, so a
+ * request that is refused or cancelled here leaves nothing behind.
  */
 #include "postgres.h"
 

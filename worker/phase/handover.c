@@ -1,5 +1,6 @@
 /*
- * handover.c - the end of the old primary's part, and what it leaves for the new one.
+ * handover.c - the phase "handing over": the old primary has done its part. It answers the caller and sends its measurements to
+ * the target's agent, where the worker of the new primary finds them. It cannot write them: it is sealed.
  */
 #include "postgres.h"
 

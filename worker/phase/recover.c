@@ -1,10 +1,10 @@
 /*
- * recover.c - what a predecessor left running: at the start of the worker, when this server has just been promoted,
- * and when its seal was removed.
+ * recover.c - the phase "recovering": is there a run that an earlier worker left? Looked for when the worker starts, when this
+ * server was promoted, and when its seal was removed.
  *
- * The target asks how it was promoted (phase/takeover.c), a sealed source whether it was (phase/ask.c). What was begun by
- * another primary, or had moved this one away before it took writes again, is not gone on with: an operator must
- * decide.
+ * A target asks how it was promoted (phase/takeover.c). A sealed source asks whether the target was (phase/ask.c). Two
+ * runs are not continued, because an operator has to decide: one that another primary began, and one that had moved
+ * the primary away from this server before it took writes again.
  */
 #include "postgres.h"
 

@@ -1,9 +1,10 @@
 /*
- * takeover.c - the promoted target takes the run over from the journal.
+ * takeover.c - the phase "taking over": the promoted target takes the run over from the journal.
  *
- * Its own agent says whether it was this run that promoted the server: by the job of the promotion, or, where that did
- * not survive (a power failure just behind the promotion), by the token, which was on disk before the order. Without
- * its word nothing moves: somebody may have promoted us by hand, with the old primary still writable.
+ * First its own agent has to say that this run promoted the server. It knows from the job of the promotion, or, if that
+ * did not survive (a power failure just after the promotion), from the token, which was on disk before the order.
+ * Without that word the run does not go on: somebody may have promoted this server by hand, while the old primary is
+ * still writable.
  */
 #include "postgres.h"
 

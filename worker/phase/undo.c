@@ -1,5 +1,5 @@
 /*
- * undo.c - the way back of a run: each step's undo, the gate first.
+ * undo.c - the phase "undoing": does the undo of each step that was begun, the gate first, so that held statements go on.
  */
 #include "postgres.h"
 

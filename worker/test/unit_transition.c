@@ -1,7 +1,7 @@
 /*
- * unit_transition.c - the table of transitions, for every combination of facts that can occur: there is a rule for each,
- * none breaks a promise, and no rule is idle. The table itself is compared with transitions.out, which a reviewer reads:
- * after a change that is meant, agent/test/unit writes the new one to transitions.new.
+ * unit_transition.c - tests the table of transitions for every combination of facts that can occur: there is a rule for each, none
+ * breaks a promise, and no rule is without use. The table is also compared with transitions.out, which reviewers read.
+ * After a change that is meant, agent/test/unit writes the new text to transitions.new.
  */
 #include <stdio.h>
 #include <stdlib.h>
