@@ -69,7 +69,8 @@ extern json_t *protocol_action(const char *name, json_t *params);
 
 /*
  * What undoes that action (takes over `params` and `take`) when it, or a later one of its job, fails or is cancelled.
- * take: {"parameter": "field of the result"}; where the result has no such field, or an empty one, there is nothing to undo.
+ * take: {"parameter": "field of the result"}; where the result has no such field, or an empty one, there is nothing
+ * to undo.
  */
 extern void protocol_undo(json_t *action, const char *name, json_t *params, json_t *take);
 

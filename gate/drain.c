@@ -1,10 +1,10 @@
 /*
  * drain.c - which processes still write, and how they are told to stop.
  *
- * A process that writes holds an XID, so one pass over the proc array finds them all. Left out are prepared transactions
- * (no process; they are in the WAL), autovacuum (its commit fails after the seal, and nothing is lost by that), and this
- * process. Logical replication workers count whether they write or not: they may commit what others have prepared (see
- * appliers.c).
+ * A process that writes holds an XID, so one pass over the proc array finds them all. Left out are prepared
+ * transactions (no process; they are in the WAL), autovacuum (its commit fails after the seal, and nothing is lost by
+ * that), and this process. Logical replication workers count whether they write or not: they may commit what others
+ * have prepared (see appliers.c).
  */
 #include "postgres.h"
 

@@ -2,9 +2,9 @@
  * hooks.c - where every statement and every commit meets the gate.
  *
  * While the gate is open a hook is one atomic read. While it is closed, a statement that could write and whose
- * transaction has no XID waits (hold) or is refused (read_only). When the server is sealed and its sessions are to end,
- * such a statement ends its session. A transaction that has an XID goes on; the check before commit stops it after the
- * seal. docs/architecture.md, section 2, explains why that leaves no gap.
+ * transaction has no XID waits (hold) or is refused (read_only). When the server is sealed and its sessions are to
+ * end, such a statement ends its session. A transaction that has an XID goes on; the check before commit stops it
+ * after the seal. docs/architecture.md, section 2, explains why that leaves no gap.
  */
 #include "postgres.h"
 

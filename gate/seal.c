@@ -1,9 +1,9 @@
 /*
  * seal.c - the seal file.
  *
- * A seal counts only when it is on disk: temporary name, fsync, rename, fsync of the directory. The file is text with a
- * checksum, so an operator can read it. It names the system and the timeline. On a newer timeline it is void, because
- * this server was promoted after it had been sealed. A copy of another system's file means nothing here.
+ * A seal counts only when it is on disk: temporary name, fsync, rename, fsync of the directory. The file is text with
+ * a checksum, so an operator can read it. It names the system and the timeline. On a newer timeline it is void,
+ * because this server was promoted after it had been sealed. A copy of another system's file means nothing here.
  */
 #include "postgres.h"
 

@@ -1,9 +1,9 @@
 /*
  * sealing.c - changes the state together with the seal file.
  *
- * Sealing keeps the lock from the last look at the proc array until the seal file is on disk, so that nothing can open
- * the gate in between. Lifting a seal removes the file first. What a seal means for the statements that wait at the gate
- * is also here.
+ * Sealing keeps the lock from the last look at the proc array until the seal file is on disk, so that nothing can
+ * open the gate in between. Lifting a seal removes the file first. What a seal means for the statements that wait at
+ * the gate is also here.
  */
 #include "postgres.h"
 
@@ -142,7 +142,8 @@ gate_remove_void_seal(void)
 	{
 		seal_remove(LOG);
 		ereport(LOG,
-				(errmsg("the seal file of run \"%s\" was removed: it is void on timeline %u", seal.run, gate_present_timeline())));
+				(errmsg("the seal file of run \"%s\" was removed: it is void on timeline %u", seal.run,
+						gate_present_timeline())));
 	}
 	LWLockRelease(gate_shared->lock);
 }

@@ -73,7 +73,8 @@ validated_options(Datum kind, Datum target, Datum options)
 	char	   *text;
 
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT pingpong_internal.validate_request($1, $2, $3)", 3, types, values, NULL, true, 1) != SPI_OK_SELECT ||
+	if (SPI_execute_with_args("SELECT pingpong_internal.validate_request($1, $2, $3)", 3, types, values, NULL, true,
+							  1) != SPI_OK_SELECT ||
 		SPI_processed != 1)
 		elog(ERROR, "the request could not be checked");
 	text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -147,7 +148,8 @@ pingpong_cancel(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("run " INT64_FORMAT " cannot be cancelled here any more", run),
 				 errdetail("Its promotion was ordered."),
-				 errhint("It goes on; see pingpong.progress. After the promotion it can be cancelled on its target.")));
+				 errhint("It goes on; see pingpong.progress. After the promotion it can be "
+						 "cancelled on its target.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("run " INT64_FORMAT " is not being worked on by this server", run),

@@ -1,6 +1,6 @@
 /*
- * db.c - statements of the worker. Each access is one short transaction, so the worker holds no snapshot or lock while it
- * talks to an agent.
+ * db.c - statements of the worker. Each access is one short transaction, so the worker holds no snapshot or lock
+ * while it talks to an agent.
  *
  * All parameters are sent as text and cast in the statement.
  */

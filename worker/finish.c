@@ -51,13 +51,15 @@ end_with_row(RunPhase end, const char *state)
 	strlcpy(run->state, state, sizeof(run->state));
 	if (run->failure.sqlstate[0] && run->failure.detail[0] == '\0')
 		snprintf(run->failure.detail, sizeof(run->failure.detail), "Run " INT64_FORMAT " was %s: %s%s%s", run->id,
-				 end == RUN_STUCK ? "left stuck" : "rolled back", run->sentence, ends_with(run->sentence, '.') ? "" : ".",
-				 run->moves && end == RUN_ROLLED_BACK && gate_state() == GATE_OPEN ? " Writes go on here as before." : "");
+				 end == RUN_STUCK ? "left stuck" : "rolled back", run->sentence,
+				 ends_with(run->sentence, '.') ? "" : ".",
+				 run->moves && end == RUN_ROLLED_BACK && gate_state() == GATE_OPEN ? " Writes go on here as before." :
+				 "");
 	save_end();
 	run->phase = end;
 	run_publish();
-	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target, state,
-						 run->sentence[0] ? ", " : "", run->sentence)));
+	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target,
+						 state, run->sentence[0] ? ", " : "", run->sentence)));
 	mailbox_event("run " INT64_FORMAT ": %s", run->id, state);
 	end_with_answer(state);
 }

@@ -1,8 +1,9 @@
 /*
  * job.c - one job at one agent, for one step.
  *
- * The key of a job is (run, step). The agent runs each key once, and answers a known key with the job as it is. So the
- * job may be posted again by a worker that lost the answer, by its successor, and by the worker of the other server.
+ * The key of a job is (run, step). The agent runs each key once, and answers a known key with the job as it is. So
+ * the job may be posted again by a worker that lost the answer, by its successor, and by the worker of the other
+ * server.
  *
  * A job is posted, then asked for with long polls until it has ended.
  * - No answer, or one that is no JSON: ask again, until the time of the step is up. An agent that is not heard for
@@ -10,7 +11,8 @@
  * - 404: the order never arrived. It is given again, with the same key.
  * - A refusal (401, 409), or the end that the job reports, is final.
  *
- * The order to promote is special: as long as no byte of it was sent it does not count as given, see order_may_be_out().
+ * The order to promote is special: as long as no byte of it was sent it does not count as given, see
+ * order_may_be_out().
  */
 #include "postgres.h"
 
@@ -35,7 +37,8 @@ post_to(Run *run, const char *url, const char *key, const char *action, json_t *
 	json_t	   *actions = json_array();
 
 	json_array_append_new(actions, protocol_action(action, params));
-	return agents_post(url, PROTOCOL_JOBS_PATH, protocol_job(run->key, key, run->epoch, wait_ms, actions), timeout_ms);
+	return agents_post(url, PROTOCOL_JOBS_PATH, protocol_job(run->key, key, run->epoch, wait_ms, actions),
+					   timeout_ms);
 }
 
 AgentCall *

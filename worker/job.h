@@ -10,8 +10,8 @@
 extern char *job_url(Run *run, const char *node);
 
 /* Orders one action from the agent of `node`, without a step; takes over `params`. NULL if there is no such node. */
-extern AgentCall *job_post(Run *run, const char *node, const char *key, const char *action, json_t *params, int wait_ms,
-						   int timeout_ms);
+extern AgentCall *job_post(Run *run, const char *node, const char *key, const char *action, json_t *params,
+						   int wait_ms, int timeout_ms);
 
 /* Why a call gave no usable answer, in one line; good until the next call of it. */
 extern const char *call_problem(AgentCall *call);

@@ -9,7 +9,10 @@
 /* Whether the extension is there. */
 extern bool journal_ready(void);
 
-/* Nodes and routes as they are now, into `run`, in the caller's context; and where RO routes point that no run has changed. */
+/*
+ * Nodes and routes as they are now, into `run`, in the caller's context; and where RO routes point that no run has
+ * changed.
+ */
 extern void journal_load_topology(Run *run);
 extern void journal_find_routes(Run *run);
 

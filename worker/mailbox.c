@@ -1,8 +1,9 @@
 /*
- * mailbox.c - the worker's end of the mailbox: one request at a time, a ring of events while it is worked on, one answer.
+ * mailbox.c - the worker's end of the mailbox: one request at a time, a ring of events while it is worked on, one
+ * answer.
  *
- * The asking backend may die at any moment, so nothing here waits for it. If the worker dies, the next one finds `busy`
- * and answers that the worker was restarted. The run itself goes on from the journal.
+ * The asking backend may die at any moment, so nothing here waits for it. If the worker dies, the next one finds
+ * `busy` and answers that the worker was restarted. The run itself goes on from the journal.
  */
 #include "postgres.h"
 
@@ -29,7 +30,8 @@ mailbox_attach(void)
 		return;
 	memset(&none, 0, sizeof(none));
 	failure_set(&v, "57P02", "the pg_pingpong worker was restarted while it worked on the request");
-	strlcpy(v.hint, "A run that had begun is in pingpong.run; the worker goes on with it or undoes it.", sizeof(v.hint));
+	strlcpy(v.hint, "A run that had begun is in pingpong.run; the worker goes on with it or undoes it.",
+			sizeof(v.hint));
 	mailbox_answer(&none, &v, true);
 }
 
@@ -118,7 +120,9 @@ make_room(void)
 	worker_shared->asker = 0;
 }
 
-/* In one piece with the end: who was answered, and asks again in the same moment, must not meet his own old request. */
+/*
+ * In one piece with the end: who was answered, and asks again in the same moment, must not meet his own old request.
+ */
 void
 mailbox_answer(const Outcome *outcome, const Failure *failure, bool over)
 {

@@ -13,7 +13,10 @@ extern void mailbox_detach(int code, Datum arg);
 /* Whether the extension is there, so that requests are taken. */
 extern void mailbox_ready(bool ready);
 
-/* Takes a request that nobody works on yet; buffers of PP_NAME_LEN, PP_OPTIONS_LEN, NAMEDATALEN. False: there is none. */
+/*
+ * Takes a request that nobody works on yet; buffers of PP_NAME_LEN, PP_OPTIONS_LEN, NAMEDATALEN. False: there is
+ * none.
+ */
 extern bool mailbox_take(RequestKind *kind, char *target, char *options, char *requested_by);
 
 /* What is wanted of the present request or run: by the one who waits, by a superuser, by pingpong.cancel(). */

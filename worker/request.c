@@ -182,7 +182,8 @@ is_ordered(const Request *request)
 	LWLockAcquire(worker_shared->lock, LW_SHARED);
 	ordered = strcmp(worker_shared->run_state, "asking") == 0;
 	for (int i = 0; i < worker_shared->nsteps; i++)
-		ordered |= strcmp(worker_shared->steps[i].action, "promote") == 0 && strcmp(worker_shared->steps[i].state, "pending") != 0;
+		ordered |= strcmp(worker_shared->steps[i].action, "promote") == 0 &&
+			strcmp(worker_shared->steps[i].state, "pending") != 0;
 	ordered &= worker_shared->run != request->last_run;
 	LWLockRelease(worker_shared->lock);
 	return ordered;

@@ -142,9 +142,10 @@ run_note_overruled(void)
 void
 run_note_opened(void)
 {
-	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" was promoted, or another server was since, and this server takes "
-			 "writes. Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT pingpong.rebuild('%s') here.",
-			 run->target, run->target);
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "\"%s\" was promoted, or another server was since, and this server takes "
+			 "writes. Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT "
+			 "pingpong.rebuild('%s') here.", run->target, run->target);
 	failure_set(&run->failure, "55000", "the target was promoted, and this server takes writes");
 }
 

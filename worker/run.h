@@ -139,7 +139,8 @@ typedef struct RunRoute
 	char	   *databases;		/* JSON text */
 	char		node[PP_NAME_LEN];	/* where it points now; "": not known */
 	char	   *smoke;			/* a statement through the route that must give true; NULL: none */
-	char	   *held;			/* databases whose clients the router can hold, as prepared: JSON text; NULL: not known */
+	/* databases whose clients the router can hold, as prepared: JSON text; NULL: not known */
+	char	   *held;
 } RunRoute;
 
 struct Run
@@ -195,7 +196,8 @@ struct Run
 	bool		told_waiting;
 	char		told[PP_TEXT_LEN];	/* the last reason that was logged */
 	int64		unheard;		/* now_us() since when our own agent gives no answer; 0: it does */
-	int64		armed_us;		/* now_us() when the token was armed for certain: its time to live has run from then */
+	/* now_us() when the token was armed for certain: its time to live has run from then */
+	int64		armed_us;
 	int			witness;		/* ask.c: how far the second witness has been heard */
 	XLogRecPtr	witness_lsn;
 };

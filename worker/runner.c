@@ -3,18 +3,19 @@
  *
  * This file promises three things.
  * - A run that fails before the promotion is ordered undoes its steps.
- * - When the order may be out, only the target's agent, or the target itself, says whether there is something to undo.
+ * - When the order may be out, only the target's agent, or the target itself, says whether there is something to
+ *   undo.
  * - After the promotion the run only goes forward. What does not succeed in its time leaves the run stuck, with a
  *   sentence that tells the operator what to do.
  *
- * There is at most one run in the worker, in the variable `run`, and it is in one phase. Each phase is a file of phase/
- * that tells facts (look) and works (work). The table of transition.c says for each set of facts whether the run stays
- * in its phase or which phase is next. advance() makes one such round. change_phase() is the only place that changes
- * the phase, except that an error before the run is stored ends it as refused. Nothing here waits: each function gives
- * the time until it wants to be called again.
+ * There is at most one run in the worker, in the variable `run`, and it is in one phase. Each phase is a file of
+ * phase/ that tells facts (look) and works (work). The table of transition.c says for each set of facts whether the
+ * run stays in its phase or which phase is next. advance() makes one such round. change_phase() is the only place
+ * that changes the phase, except that an error before the run is stored ends it as refused. Nothing here waits: each
+ * function gives the time until it wants to be called again.
  *
- * If the worker dies, the run is in the journal (journal.c) and, after the seal, in the seal file. The next worker, here
- * or on the promoted target, begins with the phase "recovering", which finds the run there.
+ * If the worker dies, the run is in the journal (journal.c) and, after the seal, in the seal file. The next worker,
+ * here or on the promoted target, begins with the phase "recovering", which finds the run there.
  */
 #include "postgres.h"
 
@@ -172,8 +173,8 @@ runner_reject(void)
 			step = &run->steps[i];
 	memset(&none, 0, sizeof(none));
 	failure_set(&v, "55006", "a run is in progress");
-	snprintf(v.detail, sizeof(v.detail), "Run " INT64_FORMAT " (%s to \"%s\") is at step %s of \"%s\".", run->id, run->runbook,
-			 run->target, step ? step->name : "none", step ? step->node : "");
+	snprintf(v.detail, sizeof(v.detail), "Run " INT64_FORMAT " (%s to \"%s\") is at step %s of \"%s\".", run->id,
+			 run->runbook, run->target, step ? step->name : "none", step ? step->node : "");
 	strlcpy(v.hint, "See pingpong.progress, and try again when it has ended.", sizeof(v.hint));
 	mailbox_answer(&none, &v, true);
 }
@@ -219,7 +220,9 @@ runner_recover(void)
 	return true;
 }
 
-/* Tried again after a pause. A run that cannot be recovered must not stay "running" for ever, but where it is sealed. */
+/*
+ * Tried again after a pause. A run that cannot be recovered must not stay "running" for ever, but where it is sealed.
+ */
 static void
 recover_failed(const ErrorData *error)
 {

@@ -1,8 +1,8 @@
 /*
  * runner.h - executes a run: which phase it is in.
  *
- * A phase is a file of phase/ (phase.h). It tells facts, and the table of transition.c says whether the run stays in the
- * phase and what to do, or which phase is next.
+ * A phase is a file of phase/ (phase.h). It tells facts, and the table of transition.c says whether the run stays in
+ * the phase and what to do, or which phase is next.
  */
 #ifndef PINGPONG_RUNNER_H
 #define PINGPONG_RUNNER_H

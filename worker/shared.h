@@ -41,8 +41,8 @@ typedef struct Event
 } Event;
 
 /*
- * A question to the worker whether it could take a run over, on a standby too (probe.c). Written by one asking backend
- * at a time (`asker`), answered by the worker.
+ * A question to the worker whether it could take a run over, on a standby too (probe.c). Written by one asking
+ * backend at a time (`asker`), answered by the worker.
  */
 typedef struct Probe
 {
@@ -69,8 +69,8 @@ typedef struct StepLine
 
 /*
  * All of it is read and written under `lock`. Who writes what: the request, the asking backend while `busy` is false,
- * `cancel` and `asker` also later; `cancel_run` and `awake_until`, any backend; the question of the probe, the backend
- * that asks it (`probe.asker`); all else, the worker.
+ * `cancel` and `asker` also later; `cancel_run` and `awake_until`, any backend; the question of the probe, the
+ * backend that asks it (`probe.asker`); all else, the worker.
  */
 typedef struct WorkerShared
 {

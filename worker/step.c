@@ -17,8 +17,8 @@
 #define SHORT_MS		(2 * 60 * 1000)
 
 /*
- * The order of a later round, of which the journal knows before it is given: who goes on with the run in our place goes on
- * with the job that runs, and does not begin another one beside it.
+ * The order of a later round, of which the journal knows before it is given: who goes on with the run in our place
+ * goes on with the job that runs, and does not begin another one beside it.
  */
 static ActionResult
 order(Step *step)
@@ -52,7 +52,8 @@ step_ended(Step *step, StepState state)
 	step->ended = GetCurrentTimestamp();
 	step->ms = ms_since(step->clock);
 	if (state == STEP_SUCCEEDED)
-		mailbox_event("%-13s %-12s %8.1f ms%s%s", step->name, step->node, step->ms, step->message[0] ? "  " : "", step->message);
+		mailbox_event("%-13s %-12s %8.1f ms%s%s", step->name, step->node, step->ms, step->message[0] ? "  " : "",
+					  step->message);
 	else
 		mailbox_event("%-13s %-12s failed: %s", step->name, step->node, step->message);
 }

@@ -1,8 +1,8 @@
 /*
  * transition.h - which phase of a run is next? The decisions of the runner as one table: facts in, rule out.
  *
- * It is pure and free of server headers. A phase tells what it sees as facts. The first rule of the phase that fits them
- * decides. Nothing else changes a phase (runner.c), except an error.
+ * It is pure and free of server headers. A phase tells what it sees as facts. The first rule of the phase that fits
+ * them decides. Nothing else changes a phase (runner.c), except an error.
  */
 #ifndef PINGPONG_TRANSITION_H
 #define PINGPONG_TRANSITION_H
@@ -28,7 +28,8 @@ typedef enum RunPhase
 	RUN_SUCCEEDED,
 	RUN_ROLLED_BACK,
 	RUN_STUCK,					/* an operator has to do something */
-	RUN_LEFT_BEHIND				/* stuck, on a sealed server that the primary has moved on from: nothing can be stored */
+	/* stuck, on a sealed server that the primary has moved on from: nothing can be stored */
+	RUN_LEFT_BEHIND
 } RunPhase;
 
 #define RUN_PHASES		(RUN_LEFT_BEHIND + 1)
@@ -101,7 +102,9 @@ typedef struct Rule
 /* The rule for what is seen in a phase; never NULL for a phase that is no end. */
 extern const Rule *transition(RunPhase phase, uint32_t facts);
 
-/* For those who print or test the table: all rules, up to one whose `why` is NULL; the facts that a phase looks at. */
+/*
+ * For those who print or test the table: all rules, up to one whose `why` is NULL; the facts that a phase looks at.
+ */
 extern const Rule transition_rules[];
 extern uint32_t transition_facts(RunPhase phase);
 extern const char *transition_phase_name(RunPhase phase);

@@ -1,9 +1,9 @@
 /*
  * worker.c - the background worker: registration and main loop.
  *
- * There is one for each server, attached to pingpong.database. On a standby it only waits for a promotion. Its loop has
- * one wait for everything (latch, postmaster, the agents' sockets, timers), so that no step blocks another one or a
- * shutdown. The start is always a recovery: the journal and the seal tell what an earlier worker left.
+ * There is one for each server, attached to pingpong.database. On a standby it only waits for a promotion. Its loop
+ * has one wait for everything (latch, postmaster, the agents' sockets, timers), so that no step blocks another one or
+ * a shutdown. The start is always a recovery: the journal and the seal tell what an earlier worker left.
  */
 #include "postgres.h"
 

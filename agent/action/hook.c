@@ -23,7 +23,8 @@ add_arguments(ActionContext *ctx, json_t *args, char ***argv)
 	size_t		i;
 
 	if (args && (!json_is_array(args) || json_array_size(args) > HOOK_ARGS_MAX))
-		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"args\" must be a list of at most %d strings", HOOK_ARGS_MAX);
+		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"args\" must be a list of at most %d strings",
+						   HOOK_ARGS_MAX);
 	json_array_foreach(args, i, arg)
 	{
 		char	  **one = xalloc(sizeof(char *) * 2);

@@ -1,14 +1,14 @@
 /*
  * promote.c
- *		token.arm, token.burn, pg.promote.
+ * 		token.arm, token.burn, pg.promote.
  *
  * token.c decides what becomes of a token, tokenfile.c keeps it. A decision is made of facts that were gathered
- * without a lock (a server that hangs must not hang those who ask about it), so the token is read again under the lock
- * and must be the one that the facts were gathered for. "promoting" is on disk before the server gets the order, so
- * whoever burns later sees it.
+ * without a lock (a server that hangs must not hang those who ask about it), so the token is read again under the
+ * lock and must be the one that the facts were gathered for. "promoting" is on disk before the server gets the order,
+ * so whoever burns later sees it.
  *
- * The connection for the promotion is opened when the token is armed: in the blackout there is no time for it, and the
- * server may be out of connections then.
+ * The connection for the promotion is opened when the token is armed: in the blackout there is no time for it, and
+ * the server may be out of connections then.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -256,7 +256,8 @@ prove_baton(ActionContext *ctx, PGconn *conn, json_t *params, int64_t ttl_ms, js
 		return 0;
 	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the worker of \"%s\" cannot take the run over: %s",
 				ctx->config->node, problem);
-	action_hint(ctx, "See pingpong.database, pingpong.node_name and pingpong.agent_token_file there, and its server's log.");
+	action_hint(ctx, "See pingpong.database, pingpong.node_name and pingpong.agent_token_file "
+				"there, and its server's log.");
 	free(problem);
 	return -1;
 }
@@ -283,7 +284,8 @@ write_armed(ActionContext *ctx, json_t *params, int64_t ttl_ms)
 		rc = token_write(ctx, &record);
 	}
 	if (rc == 0)
-		rc = token_reserve(ctx);	/* behind the first: with a disk that is full there is no armed token to be used */
+		/* behind the first: with a disk that is full there is no armed token to be used */
+		rc = token_reserve(ctx);
 	token_record_free(&record);
 	return rc;
 }
@@ -401,7 +403,10 @@ action_token_burn(ActionContext *ctx, json_t *params, json_t *result)
 
 /* ---- pg.promote ---- */
 
-/* It was too late, so there is no order; but one that was sent before may still be obeyed, and then nothing is burned. */
+/*
+ * It was too late, so there is no order; but one that was sent before may still be obeyed, and then nothing is
+ * burned.
+ */
 static int
 burn_unordered(ActionContext *ctx, const Decided *d)
 {

@@ -15,7 +15,8 @@
 static bool
 slot_name_valid(const char *name)
 {
-	return name && *name && strlen(name) < 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name);
+	return name && *name && strlen(name) < 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") ==
+		strlen(name);
 }
 
 static json_t *

@@ -48,8 +48,10 @@ typedef struct TokenFacts
 	unsigned	timeline;		/* out of recovery: the one it writes */
 	char		system_identifier[TOKEN_TEXT_MAX];
 	char		server_start[TOKEN_TEXT_MAX];
-	bool		stopped;		/* not reachable, and proved: no process of it was left, before the directory was looked at */
-	bool		standby_on_disk;	/* not reachable: its directory is whole, of the token's system, and a standby's */
+	/* not reachable, and proved: no process of it was left, before the directory was looked at */
+	bool		stopped;
+	/* not reachable: its directory is whole, of the token's system, and a standby's */
+	bool		standby_on_disk;
 } TokenFacts;
 
 typedef struct TokenDecision

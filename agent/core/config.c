@@ -474,7 +474,8 @@ check_listen(ConfigParser *parser, const AgentConfig *config)
 	ListenAddress address;
 
 	if (listen_parse(config->listen, &address) < 0)
-		return refuse(parser, "option \"%s\" is neither ADDRESS:PORT nor unix:/PATH: \"%s\"", "listen", config->listen);
+		return refuse(parser, "option \"%s\" is neither ADDRESS:PORT nor unix:/PATH: \"%s\"", "listen",
+					  config->listen);
 	if ((config->tls_cert != NULL) != (config->tls_key != NULL))
 		return refuse(parser, "options \"%s\" and \"%s\" need each other", "tls_cert", "tls_key");
 	if (config->tls_client_ca && !config->tls_cert)
@@ -585,7 +586,8 @@ check_files(ConfigParser *parser, const AgentConfig *config)
 	for (int i = 0; i < config->n_bouncers; i++)
 		for (int j = 0; j < i; j++)
 			if (same_file(config->bouncers[i].file, config->bouncers[j].file))
-				return refuse(parser, "[pgbouncer.%s] and [pgbouncer.%s] have the same \"file\"; each PgBouncer needs "
+				return refuse(parser, "[pgbouncer.%s] and [pgbouncer.%s] have the same "
+							  "\"file\"; each PgBouncer needs "
 							  "one of its own", config->bouncers[j].name, config->bouncers[i].name);
 	return 1;
 }

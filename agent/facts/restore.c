@@ -79,7 +79,8 @@ end_command(const PgInstance *pg, const char *setting)
 		found = "none";
 	else if (!strpbrk(words[0], "$`\"'\\;&|(){}[]<>*?=~!#%"))
 	{
-		char	   *argv[] = {"/bin/sh", "-c", "cd \"$0\" && command -v -- \"$1\" && case $1 in */*) test -x \"$1\" ;; esac",
+		char	   *argv[] = {"/bin/sh", "-c",
+		"cd \"$0\" && command -v -- \"$1\" && case $1 in */*) test -x \"$1\" ;; esac",
 		pg->data, words[0], NULL};
 		int			status = child_run_quietly(argv, PATIENCE_MS);
 

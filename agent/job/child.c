@@ -184,7 +184,8 @@ last_words(const Child *child, char *words, size_t size)
 		last[0] = last[1];
 		last[1] = line;
 	}
-	snprintf(words, size, "%s%s%s%s", last[1] ? ": " : "", last[0] ? last[0] : "", last[0] ? "; " : "", last[1] ? last[1] : "");
+	snprintf(words, size, "%s%s%s%s", last[1] ? ": " : "", last[0] ? last[0] : "", last[0] ? "; " : "",
+			 last[1] ? last[1] : "");
 	for (char *p = words; *p; p++)
 		if ((unsigned char) *p < ' ')
 			*p = ' ';

@@ -193,7 +193,8 @@ undo_parts(Job *job, ActionContext *ctx, bool lazy)
 	{
 		PartState	state = job->parts[i].state;
 
-		if (!json_object_get(json_array_get(job->actions, i), "undo") || (state != PART_SUCCEEDED && state != PART_FAILED))
+		if (!json_object_get(json_array_get(job->actions, i), "undo") ||
+			(state != PART_SUCCEEDED && state != PART_FAILED))
 			continue;
 		undo_part(ctx, i);
 		journal_job(job, ctx->config, JOB_RUNNING, !lazy);
@@ -391,8 +392,8 @@ fail_part(Job *job, size_t i)
 }
 
 /*
- * The lock is held.  What was going back goes on going back; what may not be resumed by itself has failed, and what was
- * done before it is undone.
+ * The lock is held. What was going back goes on going back; what may not be resumed by itself has failed, and what
+ * was done before it is undone.
  */
 static void
 resume_or_fail(Job *job, const AgentConfig *config)

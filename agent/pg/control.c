@@ -53,8 +53,8 @@ listens(const char *host, int port)
 }
 
 /*
- * A server behind a command may live where its process cannot be seen (a container): then it runs if something answers
- * at its place.
+ * A server behind a command may live where its process cannot be seen (a container): then it runs if something
+ * answers at its place.
  */
 static bool
 answers(const PgInstance *pg)
@@ -181,7 +181,8 @@ start_by_pg_ctl(ActionContext *ctx)
 	text_addf(&all, "-c " OUR_SYNC_OPTION);
 	for (int i = 0; options && options[i]; i++)
 		add_quoted(&all, options[i]);
-	rc = run_command(ctx, (char *[]) {program, "start", "-D", pg->data, "-l", pg->log, "-W", "-s", "-o", all.data, NULL}, true);
+	rc = run_command(ctx, (char *[]) {program, "start", "-D", pg->data, "-l", pg->log, "-W", "-s", "-o", all.data,
+									  NULL}, true);
 	free(all.data);
 	text_free_list(options);
 	free(program);
@@ -248,7 +249,8 @@ fail_ended(ActionContext *ctx)
 {
 	char	   *why = serverlog_last_words(ctx->pg);
 
-	action_fail(ctx, STATE_CONNECTION_FAILURE, "the server ended while it started%s%s", why ? ": " : "", why ? why : "");
+	action_fail(ctx, STATE_CONNECTION_FAILURE, "the server ended while it started%s%s", why ? ": " : "",
+				why ? why : "");
 	action_hint(ctx, "See its log.");
 	free(why);
 }

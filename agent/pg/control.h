@@ -13,7 +13,9 @@
 /* Does the server run? By its process, proved; one behind a command also by its answer. */
 extern bool control_running(const PgInstance *pg);
 
-/* Ends it: immediate (no shutdown checkpoint, which would be a record past the fork) or fast.  Down already is fine. */
+/*
+ * Ends it: immediate (no shutdown checkpoint, which would be a record past the fork) or fast.  Down already is fine.
+ */
 extern int	control_stop(ActionContext *ctx, bool immediate, int timeout_ms);
 
 /* Starts it and returns; it need not accept connections yet.  Up already is fine. */

@@ -28,8 +28,8 @@ typedef enum LayoutPhase
 } LayoutPhase;
 
 /*
- * The phase that was left, by a mark in the work folder that names run and directory. A mark that is not about what lies
- * here now (a person has put another directory in its place) is void, and removed with its folder.
+ * The phase that was left, by a mark in the work folder that names run and directory. A mark that is not about what
+ * lies here now (a person has put another directory in its place) is void, and removed with its folder.
  */
 extern LayoutPhase layout_phase(ActionContext *ctx);
 

@@ -1,10 +1,10 @@
 /*
  * layout_move.c
- *		Hiding a data directory, exchanging it for another.
+ * 		Hiding a data directory, exchanging it for another.
  *
- * A directory is hidden, and exchanged for another, entry by entry with renames inside its own folder. That is not one
- * step, so a mark tells what was begun, durably and before the first rename; it can be gone on with from any point:
- * an entry is either here or there. PG_VERSION goes first and comes last, and no server starts without it.
+ * A directory is hidden, and exchanged for another, entry by entry with renames inside its own folder. That is not
+ * one step, so a mark tells what was begun, durably and before the first rename; it can be gone on with from any
+ * point: an entry is either here or there. PG_VERSION goes first and comes last, and no server starts without it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -37,7 +37,9 @@ move_one(ActionContext *ctx, const char *from, const char *to, const char *name)
 	return rc;
 }
 
-/* One pass; the number that was moved, -1: the job failed. A folder that changes while it is read may hide an entry. */
+/*
+ * One pass; the number that was moved, -1: the job failed. A folder that changes while it is read may hide an entry.
+ */
 static int
 move_pass(ActionContext *ctx, const char *from, const char *to)
 {
@@ -46,7 +48,8 @@ move_pass(ActionContext *ctx, const char *from, const char *to)
 	int			moved = 0;
 
 	if (!dir)
-		return errno == ENOENT ? 0 : action_fail(ctx, STATE_IO_ERROR, "could not open \"%s\": %s", from, strerror(errno));
+		return errno == ENOENT ? 0 :
+			action_fail(ctx, STATE_IO_ERROR, "could not open \"%s\": %s", from, strerror(errno));
 	errno = 0;
 	while (moved >= 0 && (entry = readdir(dir)))
 	{

@@ -14,8 +14,8 @@
 extern int	layout_repair(ActionContext *ctx);
 
 /*
- * A server was started between the first rename of a move and the look for it: it gets its PG_VERSION back, and what was
- * begun is void.
+ * A server was started between the first rename of a move and the look for it: it gets its PG_VERSION back, and what
+ * was begun is void.
  */
 extern int	layout_give_back(ActionContext *ctx);
 

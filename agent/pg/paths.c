@@ -7,7 +7,8 @@
 #include "agent/core/alloc.h"
 #include "agent/pg/paths.h"
 
-const char *const server_programs[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", "initdb", NULL};
+const char *const server_programs[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", "initdb",
+									   NULL};
 
 char *
 data_path(const PgInstance *pg, const char *name)

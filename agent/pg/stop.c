@@ -66,7 +66,8 @@ server_await_remains(ActionContext *ctx, double deadline)
 	const char *data = ctx->pg->data;
 
 	limit = limit < deadline ? limit : deadline;
-	while ((postmaster_has_remains(data) || !postmaster_gone(data)) && clock_monotonic_ms() < limit && !action_cancelled(ctx))
+	while ((postmaster_has_remains(data) || !postmaster_gone(data)) && clock_monotonic_ms() < limit &&
+		   !action_cancelled(ctx))
 		sleep_ms(POLL_MS);
 	if (postmaster_gone(data))
 		return 0;

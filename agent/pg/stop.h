@@ -25,9 +25,9 @@
 	SERVER_OTHER_SESSIONS " AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Extension'"
 
 /*
- * Down afterwards, whatever it was, within the deadline (monotonic ms). A primary's readers have `readers_grace_ms`, then
- * each session is ended with 57P01. The stop is immediate: of a sealed server nothing can be lost, and a clean stop
- * would write a checkpoint record past the fork. `result` gets stop_lsn and stopped_ms.
+ * Down afterwards, whatever it was, within the deadline (monotonic ms). A primary's readers have `readers_grace_ms`,
+ * then each session is ended with 57P01. The stop is immediate: of a sealed server nothing can be lost, and a clean
+ * stop would write a checkpoint record past the fork. `result` gets stop_lsn and stopped_ms.
  */
 extern int	server_stop(ActionContext *ctx, bool primary, int readers_grace_ms, double deadline, json_t *result);
 

@@ -119,7 +119,8 @@ copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name, boo
 	if (rc == 0 && exists)
 		rc = copy_entry(source, target);
 	if (rc < 0)
-		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not copy \"%s\" to \"%s\": %s", source, target, strerror(errno));
+		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not copy \"%s\" to \"%s\": %s", source, target,
+					strerror(errno));
 	free(parent);
 	free(target);
 	free(source);

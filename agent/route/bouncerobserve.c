@@ -222,7 +222,8 @@ action_pgbouncer_observe(ActionContext *ctx, json_t *params, json_t *result)
 	PGconn	   *conn;
 
 	if (!bouncer)
-		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no PgBouncer \"%s\" is configured", param_string(params, "endpoint", ""));
+		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no PgBouncer \"%s\" is configured",
+						   param_string(params, "endpoint", ""));
 	conn = admin_connect(bouncer, error, sizeof(error));
 	if (!conn || look_at_pooler(bouncer, conn, result, error, sizeof(error)) < 0)
 		json_object_set_new(result, "error", json_string(error));

@@ -67,11 +67,11 @@ setting(PGresult *config, const char *key)
 /*
  * A pool's mode may be its user's; that of the database holds for who comes next.
  *
- * PAUSE is for the databases in transaction pooling.  In session pooling it cannot return while a client is there, and it
- * is a trap: a client that logs in between RELOAD and RESUME makes PgBouncer begin a login at the new primary, which the
- * pause then breaks off, and that counts as a failed login (server_login_retry).  There the gate does the holding.  A
- * database that has pools of both kinds is paused: that spares the clients in transaction pooling an error, and the
- * others are not waited for.
+ * PAUSE is for the databases in transaction pooling. In session pooling it cannot return while a client is there, and
+ * it is a trap: a client that logs in between RELOAD and RESUME makes PgBouncer begin a login at the new primary,
+ * which the pause then breaks off, and that counts as a failed login (server_login_retry). There the gate does the
+ * holding. A database that has pools of both kinds is paused: that spares the clients in transaction pooling an
+ * error, and the others are not waited for.
  */
 static const char *
 pool_mode_of(Console *console, int row)
@@ -120,7 +120,8 @@ report_database(Console *console, int row, json_t *result)
 
 	json_object_set_new(json_object_get(result, "pool_mode"), name, json_string(mode));
 	json_object_set_new(json_object_get(result, "databases"), name,
-						json_pack("{s:s, s:s, s:s, s:i, s:b, s:b, s:i}", "held_by", strcmp(mode, "session") == 0 ? "gate" : "router",
+						json_pack("{s:s, s:s, s:s, s:i, s:b, s:b, s:i}", "held_by",
+								  strcmp(mode, "session") == 0 ? "gate" : "router",
 								  "pool_mode", mode, "host", host ? host : "",
 								  "port", port ? atoi(port) : 0, "paused", paused && atoi(paused),
 								  "disabled", disabled && atoi(disabled), "cl_active", clients_of(console, name)));

@@ -74,7 +74,8 @@ mark_path(const AgentConfig *config, const char *name)
 int
 pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *databases, const PauseEnd *end)
 {
-	json_t	   *record = json_pack("{s:s, s:f, s:f, s:s, s:O}", "endpoint", endpoint->name, "deadline_ms", end->real_ms,
+	json_t	   *record = json_pack("{s:s, s:f, s:f, s:s, s:O}", "endpoint", endpoint->name, "deadline_ms",
+								   end->real_ms,
 								   "deadline_boot_ms", end->boot_ms, "boot_id", end->boot_id, "databases", databases);
 	char	   *text = json_dumps(record, JSON_COMPACT);
 	char	   *path = mark_path(config, endpoint->name);
@@ -253,7 +254,8 @@ load_mark(const AgentConfig *config, const char *name)
 		pthread_mutex_unlock(&endpoint->lock);
 	}
 	else						/* which databases is not known, and nobody else resumes them */
-		log_error("PgBouncer \"%s\" may be paused, and \"%s\" cannot be read: %s; see SHOW DATABASES there, and RESUME",
+		log_error("PgBouncer \"%s\" may be paused, and \"%s\" cannot be read: %s; see SHOW "
+				  "DATABASES there, and RESUME",
 				  name, path, text ? "it is not the mark of a pause" : strerror(reason));
 	json_decref(record);
 	free(text);

@@ -16,9 +16,9 @@
 extern int	proof_leads(PGresult *shown, json_t *databases, const char *host, int port, char *why, size_t why_size);
 
 /*
- * Is the file one that PgBouncer reads, and does RELOAD take effect?  Tried: a database without a real server is written
- * to the file, looked for, and taken out again. `text` gets the file without it, malloc'd. 0: so it is; 1: it is not;
- * -1: it could not be tried. The lock is held.
+ * Is the file one that PgBouncer reads, and does RELOAD take effect? Tried: a database without a real server is
+ * written to the file, looked for, and taken out again. `text` gets the file without it, malloc'd. 0: so it is; 1: it
+ * is not; -1: it could not be tried. The lock is held.
  */
 extern int	proof_try(Endpoint *endpoint, const BouncerConfig *bouncer, double deadline, char **text, char *why,
 					  size_t why_size);

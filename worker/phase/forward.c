@@ -1,6 +1,6 @@
 /*
- * forward.c - the phase "going forward": does the steps, group by group. Steps of equal ordinal are a group and run at the
- * same time.
+ * forward.c - the phase "going forward": does the steps, group by group. Steps of equal ordinal are a group and run
+ * at the same time.
  *
  * Here the worker finds out what the table of transition.c has to know: which steps are left, which failed and what
  * their failure means (undo it, go on, or leave something broken that an operator has to fix), whether the permitted
@@ -37,7 +37,8 @@ is_lasting(const Step *step)
 {
 	if (step->fix[0] == '\0')
 		return false;
-	return step->state == STEP_SUCCEEDED || !(step->action->traits & ACTION_MAKES_STANDBY) || (step->sent && !step->untouched);
+	return step->state == STEP_SUCCEEDED || !(step->action->traits & ACTION_MAKES_STANDBY) ||
+		(step->sent && !step->untouched);
 }
 
 /* The first that failed and whose failure makes the run undo what it has done. */
@@ -59,7 +60,8 @@ static Step *
 find_lasting(void)
 {
 	for (int i = 0; i < run->nsteps; i++)
-		if ((run->steps[i].state == STEP_FAILED || run->steps[i].state == STEP_SUCCEEDED) && is_lasting(&run->steps[i]))
+		if ((run->steps[i].state == STEP_FAILED || run->steps[i].state == STEP_SUCCEEDED) &&
+			is_lasting(&run->steps[i]))
 			return &run->steps[i];
 	return NULL;
 }
@@ -289,7 +291,8 @@ say_failed(void)
 {
 	Step	   *failed = failed_to_undo();
 
-	snprintf(run->sentence, sizeof(run->sentence), "step %s of \"%s\" failed: %s", failed->name, failed->node, failed->message);
+	snprintf(run->sentence, sizeof(run->sentence), "step %s of \"%s\" failed: %s", failed->name, failed->node,
+			 failed->message);
 	blame(failed);
 }
 
@@ -309,9 +312,10 @@ say_late(void)
 	for (int i = 0; i < run->nsteps; i++)
 		if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
 			slow = &run->steps[i];
-	snprintf(run->sentence, sizeof(run->sentence), "the permitted blackout of %d ms was over while step %s was running%s%s",
-			 run_option_int(run, "max_blackout_ms", 10000), slow ? slow->name : "none", slow && slow->message[0] ? ": " : "",
-			 slow ? slow->message : "");
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "the permitted blackout of %d ms was over while step %s was running%s%s",
+			 run_option_int(run, "max_blackout_ms", 10000), slow ? slow->name : "none",
+			 slow && slow->message[0] ? ": " : "", slow ? slow->message : "");
 	failure_set(&run->failure, "57014", run->sentence);
 }
 

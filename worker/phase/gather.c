@@ -1,6 +1,6 @@
 /*
- * gather.c - the phase "gathering": asks every agent for its facts and runs preflight. Only then a run is stored, so a
- * request that is refused or cancelled here leaves nothing behind.
+ * gather.c - the phase "gathering": asks every agent for its facts and runs preflight. Only then a run is stored, so
+ * a request that is refused or cancelled here leaves nothing behind.
  */
 #include "postgres.h"
 
@@ -46,7 +46,8 @@ store_fact(RunNode *node, AgentCall *call)
 	const char *state = json_string_value(json_object_get(call->body, "state"));
 	json_t	   *error = protocol_error(call->body);
 	json_t	   *facts = protocol_result(call->body, 0);
-	char	   *text = facts && state && strcmp(state, JOB_STATE_SUCCEEDED) == 0 ? json_dumps(facts, JSON_COMPACT) : NULL;
+	char	   *text = facts && state && strcmp(state, JOB_STATE_SUCCEEDED) == 0 ? json_dumps(facts, JSON_COMPACT) :
+		NULL;
 	const char *why = call->status == 200 ? json_string_value(json_object_get(error, "message")) : call->error;
 
 	if (text == NULL && why == NULL)
@@ -102,7 +103,8 @@ work(RunWork what)
 static void
 note_server(void)
 {
-	char	   *names = relaxation_remembered(worker_self(), "synchronous_standby_names");	/* of an earlier run, not restored yet */
+	/* of an earlier run, not restored yet */
+	char	   *names = relaxation_remembered(worker_self(), "synchronous_standby_names");
 
 	json_object_set_new(run->notes, "timeline", json_integer(GetWALInsertionTimeLine()));
 	json_object_set_new(run->notes, "standbys", journal_standby_names());

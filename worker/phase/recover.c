@@ -1,10 +1,10 @@
 /*
- * recover.c - the phase "recovering": is there a run that an earlier worker left? Looked for when the worker starts, when this
- * server was promoted, and when its seal was removed.
+ * recover.c - the phase "recovering": is there a run that an earlier worker left? Looked for when the worker starts,
+ * when this server was promoted, and when its seal was removed.
  *
- * A target asks how it was promoted (phase/takeover.c). A sealed source asks whether the target was (phase/ask.c). Two
- * runs are not continued, because an operator has to decide: one that another primary began, and one that had moved
- * the primary away from this server before it took writes again.
+ * A target asks how it was promoted (phase/takeover.c). A sealed source asks whether the target was (phase/ask.c).
+ * Two runs are not continued, because an operator has to decide: one that another primary began, and one that had
+ * moved the primary away from this server before it took writes again.
  */
 #include "postgres.h"
 
@@ -45,13 +45,16 @@ disown(void)
 			strlcpy(run->steps[i].message, "the primary is another one", sizeof(run->steps[i].message));
 		}
 	if (run->moves)
-		snprintf(run->sentence, sizeof(run->sentence), "This primary calls itself \"%s\", which is neither source nor target of "
+		snprintf(run->sentence, sizeof(run->sentence),
+				 "This primary calls itself \"%s\", which is neither source nor target of "
 				 "the run. Find out which server is the right one, and set pingpong.node_name.", worker_self());
 	else if (restores)
-		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", makes a run of its own.",
+		snprintf(run->sentence, sizeof(run->sentence),
+				 "It was begun by \"%s\"; this primary, \"%s\", makes a run of its own.",
 				 run->source, worker_self());
 	else
-		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", does not go on with it. "
+		snprintf(run->sentence, sizeof(run->sentence),
+				 "It was begun by \"%s\"; this primary, \"%s\", does not go on with it. "
 				 "If it is still wanted, run %s.", run->source, worker_self(), remedy());
 }
 

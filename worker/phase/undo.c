@@ -1,5 +1,6 @@
 /*
- * undo.c - the phase "undoing": does the undo of each step that was begun, the gate first, so that held statements go on.
+ * undo.c - the phase "undoing": does the undo of each step that was begun, the gate first, so that held statements go
+ * on.
  */
 #include "postgres.h"
 
@@ -148,7 +149,8 @@ leave(const Rule *rule)
 	for (int i = 0; i < run->nundo && run->errors == 0; i++)	/* not again when the row could not be written */
 		if (run->undo[i].state == STEP_FAILED)
 			used += snprintf(run->sentence + Min(used, sizeof(run->sentence) - 1),
-							 sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1), "; the undo %s of \"%s\" failed: %s",
+							 sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1),
+							 "; the undo %s of \"%s\" failed: %s",
 							 run->undo[i].name, run->undo[i].node, run->undo[i].message);
 	if (rule->reason == REASON_OPENED)
 		run_note_opened();
