@@ -33,7 +33,7 @@
 
 /* ---- keys: a job is (run, step) ---- */
 
-/* The key of a step: "80.repoint.rw1", and ":2" behind it in a later round (from 1). */
+/* The key of a step: "80.repoint.rw1", followed by ":2" in a later round (from 1). */
 typedef struct StepKey
 {
 	int			ordinal;

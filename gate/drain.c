@@ -203,7 +203,7 @@ signal_for(const Holder *holder, int64 now)
 /*
  * One that waits for a synchronous standby has committed already: stopping it would acknowledge what no standby has.
  * So would a cancel of one that is about to wait, as its commit record is being flushed; ended there, it would have
- * committed and told nobody.
+ * committed and told no client.
  */
 static void
 stop_holders(Holder *holders, int n, int64 now)

@@ -4,7 +4,7 @@
 #ifndef PINGPONG_GATE_DRAIN_H
 #define PINGPONG_GATE_DRAIN_H
 
-/* Who keeps the drain waiting. */
+/* The process that the drain waits for. */
 typedef struct GateHolder
 {
 	int			pid;

@@ -244,7 +244,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 
 /* ---- functions ---- */
 
-/* Functions that write where no XID shows it, or only behind the commit check. */
+/* Functions that write where no XID shows it, or only after the commit check. */
 static void
 function_executes(Oid function)
 {
@@ -274,7 +274,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 
 /* ---- transactions ---- */
 
-/* Will PostgreSQL take an XID behind this check, for what the transaction has still to do? */
+/* Will PostgreSQL take an XID after this check, for what the transaction has still to do? */
 static bool
 xid_is_due(void)
 {

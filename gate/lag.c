@@ -303,7 +303,7 @@ find_slot(const char *node, char *slot)
 	SPI_finish();
 }
 
-/* The one named, or all that are connected now. */
+/* The named standby, or all that are connected now. */
 static int
 list_awaited(const char *node, Awaited *awaited)
 {

@@ -115,7 +115,7 @@ read_text(char *text, size_t size)
 /*
  * Read the seal. May be called in the postmaster before recovery, so the
  * timeline comes from the control file. A file that cannot be understood is
- * SEAL_BROKEN, with a seal made up for this timeline: who cannot tell must
+ * SEAL_BROKEN, with a seal made up for this timeline: a server that cannot tell must
  * stay closed.
  */
 SealFound

@@ -20,7 +20,7 @@
 #include "pg_compat.h"
 
 /*
- * At a page boundary GetXLogInsertRecPtr() points behind the page header that
+ * At a page boundary GetXLogInsertRecPtr() points after the page header that
  * is not written yet: XLogFlush() fails there, and no standby ever reports it.
  */
 XLogRecPtr
@@ -83,7 +83,7 @@ gate_seal_try(const GateSeal *info, XLogRecPtr *lsn)
 		return false;
 	}
 
-	/* Nobody commits any more: this is the end of what clients wrote. */
+	/* No process commits any more: this is the end of what clients wrote. */
 	fill_seal(&seal, info);
 	XLogFlush(seal.lsn);
 	seal_write(&seal);
@@ -108,7 +108,7 @@ gate_end_held(void)
 
 /*
  * Durably gone first, open then: a crash in between finds either the seal, or
- * no seal and no commit behind it.
+ * no seal and no commit after it.
  */
 bool
 gate_unseal(const char *why)

@@ -109,7 +109,7 @@ agents_startup(void)
 }
 
 /*
- * The bearer token, read anew for each call so that it can be exchanged
+ * The bearer token, read again for each call so that it can be exchanged
  * without a restart. False, with the reason, when there is none to be had.
  */
 static bool
@@ -386,7 +386,7 @@ describe_failure(AgentCall *call, CURLcode code)
 		strlcpy(call->error, detail, sizeof(call->error));
 }
 
-/* An answer that is not the one asked for: who refused, and in which words. */
+/* An answer that is not the expected one: who refused, and in which words. */
 static void
 describe_refusal(AgentCall *call)
 {

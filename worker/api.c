@@ -61,7 +61,7 @@ outcome_row(FunctionCallInfo fcinfo, const Outcome *o)
 }
 
 /*
- * Has the request checked, with the rights of who asks: pingpong_internal.validate_request()
+ * Has the request checked, with the rights of the caller: pingpong_internal.validate_request()
  * raises what is wrong with it. Gives the options as the worker is to read them.
  */
 static char *
@@ -131,7 +131,7 @@ pingpong_request(PG_FUNCTION_ARGS)
 
 /*
  * Returns at once; what becomes of the run is in pingpong.progress. Before the point of no return it is rolled back;
- * behind it, on the target, steps that are tried again and again are given up, and the run ends stuck. ERROR 55000 if
+ * after it, on the target, steps that are being repeated are given up, and the run ends stuck. ERROR 55000 if
  * it does not run here, or if its promotion was ordered from here.
  */
 Datum

@@ -17,7 +17,7 @@ run_blackout_so_far(Run *run)
 	return run->blackout ? ms_since(run->blackout_began) : 0;
 }
 
-/* What was done while writes were stopped, in ms behind the beginning of that; for the one who cannot know it. */
+/* What was done while writes were stopped, in ms after the beginning of that; for the worker that cannot know it. */
 json_t *
 blackout_steps(Run *run)
 {
@@ -56,7 +56,7 @@ step_of(json_t *was)
 	return NULL;
 }
 
-/* Its steps of the blackout, also those behind its last word in the journal. */
+/* Its steps of the blackout, also those after its last entry in the journal. */
 void
 blackout_take_steps(json_t *timeline)
 {

@@ -17,7 +17,7 @@ ends_with(const char *text, char c)
 	return text[0] != '\0' && text[strlen(text) - 1] == c;
 }
 
-/* Who waits has his answer also when the row cannot be written (a full disk); that is then tried until it can. */
+/* The caller gets the answer even if the row cannot be written (a full disk). The row is then tried until it can. */
 static void
 save_end(void)
 {
@@ -64,7 +64,7 @@ end_with_row(RunPhase end, const char *state)
 	end_with_answer(state);
 }
 
-/* Nothing can be written here: the end stands in pingpong.progress only, and a restarted worker finds it again. */
+/* Nothing can be written here: the end is in pingpong.progress only, and a restarted worker finds it again. */
 static void
 end_left_behind(void)
 {
@@ -100,7 +100,7 @@ finish(RunPhase end)
 		case RUN_TOLD:
 			end_with_answer("facts");
 			break;
-		default:				/* there was none, or it goes on elsewhere: nobody waits here */
+		default:				/* there was none, or it goes on elsewhere: no session waits here */
 			run_forget();
 	}
 }

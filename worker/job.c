@@ -106,7 +106,7 @@ order_may_be_out(Run *run, Step *step)
 
 /*
  * No usable answer. A GET finds out whether the job arrived: 404 means that it
- * did not, and then the step is begun anew.
+ * did not, and then the step is begun again.
  */
 static ActionResult
 no_answer(Run *run, Step *step)
@@ -121,7 +121,7 @@ no_answer(Run *run, Step *step)
 	if (step->unheard == 0)
 		step->unheard = now;
 	if (!run->ordered && step->on_failure != FAIL_RETRY && now - step->unheard > UNHEARD_US)
-	{							/* whatever the step may do without: the run cannot do without the agent */
+	{							/* even if the step is not essential: the run needs the agent */
 		step->on_failure = run->is_target ? FAIL_CONTINUE : FAIL_UNDO;
 		return step_fail(step, "08006", "%s", pstrdup(step->message));
 	}
@@ -193,13 +193,13 @@ judge(Run *run, Step *step)
 	if (call->status == 404 && step->given_up)
 		return step_fail(step, "57014", "given up before the agent had begun");
 	if (call->status == 404)
-	{							/* the job never arrived: begin anew, same key */
+	{							/* the job never arrived: begin again, same key */
 		step_release(step);
 		return step->action->begin(run, step);
 	}
 	if (call->status == 401 || call->status == 409)
 	{
-		/* nothing that is tried again would change it: the one who is to be ordered follows somebody else */
+		/* trying again would not change it: the node that is to obey follows another primary */
 		if (call->status == 409 && step->on_failure == FAIL_RETRY)
 			step->on_failure = FAIL_CONTINUE;
 		return step_fail(step, call->status == 401 ? "28000" : "55000", "the agent answers: %s", call_problem(call));

@@ -226,7 +226,7 @@ journal_save_steps(Run *run)
 }
 
 /*
- * Whether this server is the primary by this run: from the promotion that was confirmed, wherever the routes lead. A
+ * Whether this server is the primary by this run: from the promotion that was confirmed, wherever the routes point. A
  * run that ends so has moved the primary, also when it is stuck.
  */
 static bool
@@ -347,7 +347,7 @@ journal_standby_names(void)
 	return names;
 }
 
-/* Whether somebody waits for the node at all. */
+/* Whether runs wait for the node. */
 void
 journal_set_away(const char *node, bool away)
 {
@@ -358,7 +358,7 @@ journal_set_away(const char *node, bool away)
 }
 
 /*
- * The seal behind which this server became the primary, and the timeline that it ended; unchanged if no run did that.
+ * The seal after which this server became the primary, and the timeline that it ended; unchanged if no run did that.
  */
 void
 journal_last_seal(int *timeline, XLogRecPtr *lsn)
@@ -390,7 +390,7 @@ journal_close_mended(Run *run)
 
 	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
 	db_begin();
-	/* what did a fix did all of it, or it would not have succeeded */
+	/* a step that did the fix did all of it, or it would not have succeeded */
 	db_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'fixed by run ' || $1 FROM "
 			"pingpong.run r, pingpong.step m "
 			"WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' AND m.run = $1::pg_catalog.int8 "
@@ -428,7 +428,7 @@ journal_give_up(int64 id, const char *state, const char *sentence)
 	db_end();
 }
 
-/* What the agent of a node is to try for a move to the target; release it. */
+/* What the agent of a node has to try for a move to the target; release it. */
 json_t *
 journal_facts_params(const char *node, const char *target)
 {

@@ -55,7 +55,7 @@ mailbox_detach(int code, Datum arg)
 	LWLockRelease(worker_shared->lock);
 }
 
-/* A request that nobody works on yet; false if there is none. */
+/* A request that is not being worked on yet; false if there is none. */
 bool
 mailbox_take(RequestKind *kind, char *target, char *options, char *requested_by)
 {
@@ -121,7 +121,7 @@ make_room(void)
 }
 
 /*
- * In one piece with the end: who was answered, and asks again in the same moment, must not meet his own old request.
+ * Together with the end of the request: a caller that asks again at once must not meet its own old request.
  */
 void
 mailbox_answer(const Outcome *outcome, const Failure *failure, bool over)
@@ -139,7 +139,7 @@ mailbox_answer(const Outcome *outcome, const Failure *failure, bool over)
 	LWLockRelease(worker_shared->lock);
 }
 
-/* A request that has come already, while a run was going on that nobody had asked for here, stays. */
+/* A request that came during a run which no session had asked for stays. */
 void
 mailbox_finish(void)
 {

@@ -82,7 +82,7 @@ in_name(char c)
 	return isalnum((unsigned char) c) || c == '_' || c == '$' || IS_HIGHBIT_SET(c);
 }
 
-/* The text behind the name, quoted or not, at `at`; the name itself goes into `name`, "" for what is no name. */
+/* The text after the name, quoted or not, at `at`; the name itself goes into `name`, "" for what is no name. */
 static const char *
 scan_name(const char *at, StringInfo name)
 {
@@ -102,7 +102,7 @@ scan_name(const char *at, StringInfo name)
 	return at;
 }
 
-/* The old primary's list, with the names that its standbys will have behind the move; palloc'd. */
+/* The old primary's list, with the names that its standbys will have after the move; palloc'd. */
 static char *
 exchange_names(Run *run, const char *names)
 {

@@ -16,7 +16,7 @@
 #include "worker/settings.h"
 
 #define WAIT_MS		100
-#define DROP_US		(3 * 1000 * 1000)	/* for a request to be dropped that nobody waits for */
+#define DROP_US		(3 * 1000 * 1000)	/* for a request to be dropped that no session waits for */
 #define DEAD_US		(5 * 1000 * 1000)	/* for a worker that died to be back */
 #define UNDO_US		(15 * 1000 * 1000)	/* for a run to be rolled back */
 #define BEHIND_US	(5 * 1000 * 1000)	/* for one that cannot be rolled back any more to succeed */

@@ -23,7 +23,7 @@ extern void request_post(Request *request, const char *kind, const char *target,
 /* Clean-up callback: we leave without the answer. Its argument is the Request. */
 extern void request_withdraw(int code, Datum arg);
 
-/* Position in the ring of events: what comes behind it is shown by request_wait(). */
+/* Position in the ring of events: what comes after it is shown by request_wait(). */
 extern uint64 request_events(void);
 
 /*

@@ -94,14 +94,14 @@ run_answer(const char *state, bool over)
 	mailbox_answer(&outcome, &run->failure, over);
 }
 
-/* By the one who waits for the run: with whoever has come since it has nothing to do. */
+/* By the caller of the run. A session that came later has nothing to do with it. */
 bool
 run_cancelled_by_caller(void)
 {
 	return !run->answered && mailbox_cancelled();
 }
 
-/* By the one who waits for it, or by pingpong.cancel(). */
+/* By the caller, or by pingpong.cancel(). */
 bool
 run_cancelled(void)
 {
@@ -174,7 +174,7 @@ run_node(Run *run, const char *name)
 	return NULL;
 }
 
-/* Nobody waits for it: it was let go before, or this run lets it go. */
+/* No run waits for it: it is away already, or this run sets it away. */
 bool
 run_node_is_away(Run *run, RunNode *node)
 {

@@ -52,7 +52,7 @@ runner_busy(void)
 }
 
 /*
- * Whether who asks for something now shall wait a moment rather than be refused: what goes on is the worker's own
+ * Whether a caller that asks now shall wait a moment and not be refused: what goes on is the worker's own
  * small work.
  */
 bool
@@ -139,7 +139,7 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 	MemoryContextSwitchTo(old);
 }
 
-/* A run that nobody has asked for: the worker's own, on this server. */
+/* A run that no session has asked for: the worker's own, on this server. */
 void
 runner_start_own(const char *runbook)
 {
@@ -207,7 +207,7 @@ runner_recover(void)
 	MemoryContext old;
 
 	if (run != NULL)
-		return true;			/* it was found, and raised an error behind that */
+		return true;			/* it was found, and raised an error after that */
 	if (now_us() < recover_at)
 		return false;
 	old = MemoryContextSwitchTo(run_context);
@@ -247,7 +247,7 @@ gather_failed(const ErrorData *error)
 
 /*
  * An action or the journal raised an error: the steps that were being worked
- * on have failed. What could not be stored is derived anew after a restart of
+ * on have failed. What could not be stored is derived again after a restart of
  * the worker, so repeated errors simply end it.
  */
 void

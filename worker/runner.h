@@ -12,13 +12,13 @@
 extern void runner_startup(void);
 extern bool runner_busy(void);
 
-/* Whether who asks for something now shall wait a moment rather than be refused. */
+/* Whether a caller that asks now shall wait a moment and not be refused. */
 extern bool runner_gives_way(void);
 
 /* A backend asks for something; nothing else is being done. */
 extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
 
-/* A run that nobody has asked for: the worker's own. */
+/* A run that no session has asked for: the worker's own. */
 extern void runner_start_own(const char *runbook);
 
 /* A backend asks for something while a run is going on. */

@@ -17,8 +17,8 @@
 #define SHORT_MS		(2 * 60 * 1000)
 
 /*
- * The order of a later round, of which the journal knows before it is given: who goes on with the run in our place
- * goes on with the job that runs, and does not begin another one beside it.
+ * The order of a later round, which is in the journal before it is given: a worker that goes on with the run in our
+ * place goes on with the job that runs, and does not begin another one beside it.
  */
 static ActionResult
 order(Step *step)

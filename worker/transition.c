@@ -76,7 +76,7 @@ const Rule transition_rules[] = {
 	{RUN_HANDING_OVER, FACT_WAITING, 0, RUN_HANDING_OVER, WORK_WAIT, REASON_WAIT, "the note is on its way"},
 	{RUN_HANDING_OVER, 0, 0, RUN_HANDED_OVER, 0, REASON_DONE, "the run goes on at its target"},
 
-	/* the order is out, and nobody knows: silence lifts no seal */
+	/* the order is out, and its result is not known: silence lifts no seal */
 	{RUN_ASKING, FACT_OVERRULED, 0, RUN_UNDOING, 0, REASON_OVERRULED,
 	 "an operator removed the seal: the order is not given again"},
 	{RUN_ASKING, FACT_NEWER, 0, RUN_LEFT_BEHIND, 0, REASON_NEWER, "the primary has moved on without this server"},

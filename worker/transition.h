@@ -19,9 +19,9 @@ typedef enum RunPhase
 	RUN_HANDING_OVER,			/* the old primary's part is over, its last note is on its way */
 	RUN_ASKING,					/* promote was ordered, the answer is missing */
 	RUN_UNDOING,				/* the way back */
-	/* the ends; behind them there is no run here */
+	/* the ends; after them there is no run here */
 	RUN_NONE,					/* there was none */
-	RUN_DROPPED,				/* nobody waits for it any more, and nothing was begun */
+	RUN_DROPPED,				/* no session waits for it any more, and nothing was begun */
 	RUN_TOLD,					/* only the facts were wanted */
 	RUN_REFUSED,				/* by preflight */
 	RUN_HANDED_OVER,
@@ -62,7 +62,7 @@ typedef enum Fact
 	FACT_NEWER = 1 << 21,		/* that agent has proof of a newer epoch */
 	FACT_FOLLOWS = 1 << 22,		/* the target follows this server, after the token's time to live */
 	FACT_NOT_OURS = 1 << 23,	/* this server was promoted, and not by this run */
-	FACT_UNHEARD = 1 << 24,		/* nobody has said so for too long */
+	FACT_UNHEARD = 1 << 24,		/* no answer for too long */
 	FACT_OPENED = 1 << 25,		/* the target was promoted, and this server takes writes */
 	FACT_OWN = 1 << 26			/* a run that workers begin by themselves */
 } Fact;

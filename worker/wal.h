@@ -6,7 +6,7 @@
 
 #include "worker/run.h"
 
-/* A segment with less than this behind the last record is ended at the seal (wal_align). */
+/* A segment with less than this after the last record is ended at the seal (wal_align). */
 #define ALIGN_MARGIN	(512 * 1024)
 
 extern uint64 wal_to_segment_end(void);

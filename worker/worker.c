@@ -108,7 +108,7 @@ round_on_primary(bool *recovered)
 	char		requested_by[NAMEDATALEN];
 
 	if (seal_was_lifted() && !runner_busy())
-		*recovered = false;		/* of a run that has left this server nobody else would know its end */
+		*recovered = false;		/* a run that has left this server would have no end here */
 	if (!*recovered)
 	{
 		gate_remove_void_seal();

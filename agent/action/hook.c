@@ -1,6 +1,6 @@
 /*
  * hook.c
- *		hook: a command of the site.  The configuration names it, the order only picks it.
+ *		hook: a command of the site. The configuration names the command, the order only chooses it.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,13 +1,13 @@
 /*
  * promote.c
- * 		token.arm, token.burn, pg.promote.
+ *		token.arm, token.burn, pg.promote.
  *
- * token.c decides what becomes of a token, tokenfile.c keeps it. A decision is made of facts that were gathered
- * without a lock (a server that hangs must not hang those who ask about it), so the token is read again under the
+ * token.c decides what happens to a token, tokenfile.c stores it. A decision is made from facts that were gathered
+ * without a lock, because a server that hangs must not block questions about it. So the token is read again under the
  * lock and must be the one that the facts were gathered for. "promoting" is on disk before the server gets the order,
- * so whoever burns later sees it.
+ * so a later token.burn sees it.
  *
- * The connection for the promotion is opened when the token is armed: in the blackout there is no time for it, and
+ * The connection for the promotion is opened when the token is armed. In the blackout there is no time for it, and
  * the server may be out of connections then.
  */
 #include <pthread.h>
@@ -50,12 +50,15 @@
 	"(SELECT system_identifier FROM pg_catalog.pg_control_system()), " \
 	"extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text, " WRITTEN_FILE
 
-/* The time to live once more, by the server itself: between our look and its obeying we may have been stopped. */
+/*
+ * The time to live once more, by the server itself: this process may have been stopped between its own check and the
+ * promotion.
+ */
 #define ORDER_SQL \
 	"SELECT CASE WHEN extract(epoch FROM pg_catalog.clock_timestamp()) * 1000 < $1::pg_catalog.numeric " \
 	"THEN pg_catalog.pg_promote(false) END"
 
-static PGconn *warm;			/* opened by token.arm; whoever takes it out owns it */
+static PGconn *warm;			/* opened by token.arm; the thread that takes it out owns it */
 static pthread_mutex_t warm_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void
@@ -284,7 +287,7 @@ write_armed(ActionContext *ctx, json_t *params, int64_t ttl_ms)
 		rc = token_write(ctx, &record);
 	}
 	if (rc == 0)
-		/* behind the first: with a disk that is full there is no armed token to be used */
+		/* after the first: on a full disk there is then no armed token that could be used */
 		rc = token_reserve(ctx);
 	token_record_free(&record);
 	return rc;
@@ -317,7 +320,7 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 
 	if (ttl_ms <= 0 || ttl_ms > TTL_MAX_MS)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"ttl_ms\" must be between 1 and %d", TTL_MAX_MS);
-	/* whoever remakes this server as a standby stops it */
+	/* the rejoin of this server stops it */
 	if (!server_claim(ctx->pg))
 	{
 		action_fail(ctx, STATE_OBJECT_IN_USE, "another job makes this server a standby");
@@ -353,7 +356,7 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 
 /* ---- token.burn ---- */
 
-/* The verdict, with all that the one who asks needs to believe it. */
+/* The verdict, with all that the caller needs to believe it. */
 static void
 put_verdict(const Decided *d, json_t *result)
 {
@@ -464,7 +467,7 @@ order_died(ActionContext *ctx, PGconn **conn)
 		died = token_on_burn(&record.token, &facts).state == TOKEN_BURNED;
 	}
 	else
-		action_forget_error(ctx);	/* whoever decides reads it again */
+		action_forget_error(ctx);	/* the decision reads it again */
 	token_record_free(&record);
 	return died;
 }

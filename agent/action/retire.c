@@ -1,6 +1,6 @@
 /*
  * retire.c
- *		pg.warm, pg.retire: the end of a server's life as a primary, where it is not to come back as a standby.
+ *		pg.warm, pg.retire: the end of a server's life as a primary when it does not become a standby.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@
 
 /*
  * pg.warm: reads on the old primary what its end will read on it. Each first read may set hint bits in the catalogs,
- * which is WAL; behind the seal that would be WAL past the fork, and cost a rewind.
+ * which is WAL; after the seal that would be WAL past the fork, and cost a rewind.
  */
 int
 action_pg_warm(ActionContext *ctx, json_t *params, json_t *result)

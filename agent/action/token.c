@@ -1,9 +1,9 @@
 /*
  * token.c
- * 		The promote token: what may happen to it, as pure functions.
+ *		The promote token: what may happen to it, as pure functions.
  *
- * 	none    armed -> promoting -> promoted
- * 	           \----------\-----> burned
+ *	none    armed -> promoting -> promoted
+ *	           \----------\-----> burned
  *
  * "burned" tells the old primary that it may open again, so it is only said when it is certain that no promotion of
  * this run is under way or can begin: by an agent that remembers the run, of a server that was looked at. An agent

@@ -9,7 +9,7 @@
 #include "agent/action/token.h"
 
 /*
- * The token with what stands beside it in its file: what the old primary measured, for the new one's worker. Each
+ * The token with the other contents of its file: what the old primary measured, for the new one's worker. Each
  * change of the file has another serial.
  */
 typedef struct TokenRecord

@@ -1,8 +1,9 @@
 /*
  * check.c
- *		--check: the configuration and what it can reach, one line a thing.
+ *		--check: the configuration and what it can reach, one line for each thing.
  *
- * Everything that the configuration names is opened or tried, as the user that runs this: that of the agent.
+ * Everything that the configuration names is opened or tried, as the present user. That must be the user of the
+ * agent.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -130,7 +131,7 @@ check_listen_address(const AgentConfig *config)
 
 /* ---- hooks ---- */
 
-/* Whoever can change a hook can do what the agent can. */
+/* A user that can change a hook can do what the agent can. */
 static void
 check_hook(const HookConfig *hook)
 {

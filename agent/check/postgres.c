@@ -1,6 +1,6 @@
 /*
  * postgres.c
- *		--check: the servers, their programs, and who may stop them.
+ *		--check: the servers, their programs, and whether this user may stop them.
  */
 #include <errno.h>
 #include <libgen.h>

@@ -1,6 +1,6 @@
 /*
  * say.h
- *		What --check says: one line a thing.
+ *		The output of --check: one line for each thing.
  */
 #ifndef PINGPONG_AGENT_CHECK_SAY_H
 #define PINGPONG_AGENT_CHECK_SAY_H

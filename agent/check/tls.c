@@ -1,6 +1,6 @@
 /*
  * tls.c
- *		--check: certificates and keys, ours and those of who may control.
+ *		--check: certificates and keys, of the agent and of those that may control it.
  */
 #include <sys/stat.h>
 #include <time.h>

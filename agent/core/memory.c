@@ -1,6 +1,6 @@
 /*
  * memory.c
- *		Which memory this is: a name that goes with the state folder.
+ *		The name of this state folder.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /*
  * host.c
- *		Facts about the host: names, clock, memory, disks, who else manages PostgreSQL,
- *		and whether we could start and stop our server.
+ *		Facts about the host: names, clock, memory, disks, other managers of PostgreSQL, and whether this agent could
+ *		start and stop its server.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -196,7 +196,7 @@ postmaster_problem(const PgInstance *pg)
 		return xasprintf("could not read %s/postmaster.pid", pg->data);
 	if (file.port != pg->port)
 		return xasprintf("the server in %s listens on port %d, configured is %d", pg->data, file.port, pg->port);
-	/* behind a command it may live where we cannot see it */
+	/* with a command it may run where we cannot see it */
 	if (pid == 0 && pg->control != PG_CONTROL_COMMAND)
 		return xasprintf("process %d, which postmaster.pid in %s names, is not its postmaster", (int) file.pid,
 						 pg->data);

@@ -1,9 +1,9 @@
 /*
  * postgres.c
- *		Facts about our PostgreSQL: one statement a part, each answering with one JSON value.
+ *		Facts about our PostgreSQL: one statement for each part, each with one JSON value as its answer.
  *
- * Whole rows of a view are taken with to_jsonb(), so that columns which only newer
- * majors have are there without asking for the version.
+ * Whole rows of a view are taken with to_jsonb(), so that columns which only newer majors have are there without
+ * asking for the version.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -2,9 +2,8 @@
  * child.c
  *		Starting programs: argv lists, no shell, no inherited descriptors, no zombies.
  *
- * A child dies with us (PR_SET_PDEATHSIG): a job that is resumed must not meet the
- * pg_rewind of its former life.  A server that the child started does not: the setting
- * is not inherited.
+ * A child dies with the agent (PR_SET_PDEATHSIG): a job that is resumed must not meet the pg_rewind that it started
+ * before the restart. A server that the child started does not die, because the setting is not inherited.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /*
  * epoch.h
- *		The highest epoch that was proved to this agent: orders of an older one are refused.
+ *		The highest epoch that was proved to this agent. Orders of an older one are refused.
  */
 #ifndef PINGPONG_AGENT_JOB_EPOCH_H
 #define PINGPONG_AGENT_JOB_EPOCH_H

@@ -1,12 +1,11 @@
 /*
  * executor.c
- *		The executor: a thread a job, idempotent by (run, step), durable, resumable.
+ *		The executor: a thread for each job, idempotent by (run, step), durable, resumable.
  *
- * A job is journaled when it begins, after each of its actions but the last, and when
- * it ends.  Normally the record is on disk before the answer is given.  Jobs made of
- * ACTION_LAZY_JOURNAL actions stand in the blackout: their answer goes first and their
- * records are not fsynced, since the truth about them is elsewhere (the token file, the
- * server, PgBouncer) and doing them again finds it.
+ * A job is journaled when it begins, after each of its actions except the last, and when it ends. Normally the record
+ * is on disk before the answer is given. Jobs of ACTION_LAZY_JOURNAL actions are part of the blackout: their answer
+ * is sent first, and their records are not fsynced. The truth about them is elsewhere (the token file, the server,
+ * PgBouncer), and to do them again finds it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -251,7 +250,7 @@ run_actions(Job *job, ActionContext *ctx, bool lazy)
 
 /*
  * Only what the next life of this agent will know has succeeded: it would take orders of older epochs again, or do
- * the job again, behind the back of who was told that it is done.
+ * the job again, although its caller was told that it is done.
  */
 static JobState
 settle_before(Job *job, ActionContext *ctx, JobState state)

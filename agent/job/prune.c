@@ -2,7 +2,7 @@
  * prune.c
  *		Which jobs are forgotten: old runs, and old questions.
  *
- * jobs_lock is held everywhere but in prune_questions(), which takes it.
+ * The caller holds jobs_lock, except for prune_questions(), which takes it.
  */
 #include <string.h>
 

@@ -1,10 +1,10 @@
 /*
  * control.c
- *		Starting and stopping the local server, by whichever means it is managed.
+ *		Starting and stopping the local server, by the means that manages it.
  *
- * Stopping is a signal to the postmaster and a pidfd that tells its end at once: pg_ctl
- * looks each 100 ms only.  With systemctl the unit is stopped afterwards, so that it is
- * not started behind our back; with a configured command only that is run.
+ * Stopping is a signal to the postmaster and a pidfd that tells its end at once; pg_ctl looks only every 100 ms. With
+ * systemctl the unit is stopped afterwards, so that systemd does not start the server again. With a configured
+ * command only that is run.
  */
 #include <errno.h>
 #include <poll.h>
@@ -53,7 +53,7 @@ listens(const char *host, int port)
 }
 
 /*
- * A server behind a command may live where its process cannot be seen (a container): then it runs if something
+ * A server with a command may run where its process cannot be seen (a container): then it runs if something
  * answers at its place.
  */
 static bool

@@ -1,6 +1,6 @@
 /*
  * control.h
- *		Starting and stopping the local server, by whichever means it is managed.
+ *		Starting and stopping the local server, by the means that manages it.
  */
 #ifndef PINGPONG_AGENT_PG_CONTROL_H
 #define PINGPONG_AGENT_PG_CONTROL_H
@@ -10,7 +10,7 @@
 
 #include "agent/job/action.h"
 
-/* Does the server run? By its process, proved; one behind a command also by its answer. */
+/* Does the server run? By its process, proved; with a command also by its answer. */
 extern bool control_running(const PgInstance *pg);
 
 /*

@@ -1,6 +1,6 @@
 /*
  * datadir.c
- *		What a data directory tells by itself, without its server.
+ *		What a data directory tells without its server.
  */
 #include <dirent.h>
 #include <errno.h>

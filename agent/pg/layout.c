@@ -1,6 +1,6 @@
 /*
  * layout.c
- *		Where a data directory lies, and parts of it.
+ *		Where a data directory and its parts are.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 /*
  * layout.h
- *		Where a data directory lies: its own folder, and parts of it elsewhere (WAL, tablespaces).
+ *		Where a data directory is: its own folder, and parts of it elsewhere (WAL, tablespaces).
  *
- * All work is done inside these folders, in DATA/pingpong.rejoin and PART/pingpong.*: a data directory may be a mount
- * point, a link, or in a folder that is not ours, and stays what it is.
+ * All work is done inside these folders, in DATA/pingpong.rejoin and PART/pingpong.*. A data directory may be a mount
+ * point, a link, or in a folder that is not ours, and it stays what it is.
  */
 #ifndef PINGPONG_AGENT_PG_LAYOUT_H
 #define PINGPONG_AGENT_PG_LAYOUT_H

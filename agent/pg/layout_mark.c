@@ -1,6 +1,6 @@
 /*
  * layout_mark.c
- *		The mark in the work folder: what was begun with the data directory, and where its parts lie.
+ *		The mark in the work folder: what was begun with the data directory, and where its parts are.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@
 static const char *const phase_names[] = {"whole", "hiding", "hidden", "rewinding", "rewound", "showing", "swap_out",
 "swap_in"};
 
-/* A directory is known by its PG_VERSION, which a copy has anew; 0: there is none. */
+/* A directory is known by its PG_VERSION, which is a new file in a copy; 0: there is none. */
 json_int_t
 layout_identity(const char *data)
 {

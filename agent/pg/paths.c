@@ -1,6 +1,6 @@
 /*
  * paths.c
- *		Where the local server's files and programs lie.
+ *		Where the local server's files and programs are.
  */
 #include <stddef.h>
 

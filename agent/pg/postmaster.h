@@ -1,6 +1,6 @@
 /*
  * postmaster.h
- *		The process that serves a data directory: who it is, proved.
+ *		The process that serves a data directory, with proof.
  */
 #ifndef PINGPONG_AGENT_PG_POSTMASTER_H
 #define PINGPONG_AGENT_PG_POSTMASTER_H

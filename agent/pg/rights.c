@@ -1,10 +1,10 @@
 /*
  * rights.c
- * 		May this process stop and start the server, as it is managed here?
+ *		May this process stop and start the server, as it is managed here?
  *
- * systemd is asked itself: it is given an order that it first checks the caller's right for, with the unit and the
- * verb that a rule of polkit sees, and then refuses in any case, because its job mode is for the other verb. (pkcheck
- * would not do: polkit takes such details from root only.)
+ * systemd itself is asked: it gets an order for which it first checks the caller's right, with the unit and the verb
+ * that a rule of polkit sees, and which it then refuses in any case, because its job mode is for the other verb.
+ * (pkcheck does not work for this: polkit takes such details from root only.)
  */
 #include <stdio.h>
 #include <stdlib.h>

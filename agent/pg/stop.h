@@ -41,8 +41,8 @@ extern int	server_await_remains(ActionContext *ctx, double deadline);
 extern bool server_is_stopped(const PgInstance *pg);
 
 /*
- * Who changes the data directory has it for themselves: two at a time would pull it from under each other. False:
- * somebody else has it. Each instance has its own. Released by who has claimed it, in any thread.
+ * A job that changes the data directory has it for itself: two at a time would destroy each other's work. False:
+ * another job has it. Each instance has its own. Released by the job that has claimed it, in any thread.
  */
 extern bool server_claim(const PgInstance *pg);
 extern void server_release(const PgInstance *pg);

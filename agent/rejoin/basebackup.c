@@ -1,9 +1,9 @@
 /*
  * basebackup.c
- * 		The way back that always works where there is room: a copy of the source.
+ *		The costliest method, which always works where there is room: a copy of the source.
  *
- * The copy is made beside what is there, each part on its own disk, and exchanged for it when it is complete. What
- * was there before goes away when the new one streams.
+ * The copy is made beside the present data, each part on its own disk, and exchanged for it when it is complete. The
+ * old data is removed when the new server streams.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -38,7 +38,7 @@
 	"FROM pg_catalog.pg_tablespace WHERE spcname <> 'pg_global'"
 #define DEFAULT_SPACE "1663"	/* pg_default: everything in the data directory itself */
 
-/* What the source has, and where each piece of it is to lie here. */
+/* What the source has, and where each piece of it is to be here. */
 typedef struct Plan
 {
 	Layout		layout;

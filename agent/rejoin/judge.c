@@ -1,6 +1,6 @@
 /*
  * judge.c
- *		What is here, may it be made a standby, and why not.
+ *		What is on this host, may it be made a standby, and why not.
  */
 #include <stdio.h>
 #include <stdlib.h>

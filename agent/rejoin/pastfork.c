@@ -41,7 +41,7 @@ segment_size(const char *wal)
 	return (unsigned long long) st.st_size;
 }
 
-/* The file in which WAL behind `lsn` would be, malloc'd. */
+/* The file in which WAL after `lsn` would be, malloc'd. */
 static char *
 segment_path(const char *wal, unsigned tli, unsigned long long lsn, unsigned long long size)
 {
@@ -93,7 +93,7 @@ look_for_record(const PgInstance *pg, const char *tli, unsigned long long from, 
 	return PAST_FORK_UNKNOWN;
 }
 
-/* Of that timeline, behind the segment of `lsn`; true also when the folder cannot be read to its end. */
+/* Of that timeline, after the segment of `lsn`; true also when the folder cannot be read to its end. */
 static bool
 has_later_segment(const char *wal, unsigned tli, unsigned long long lsn, unsigned long long size)
 {

@@ -97,7 +97,7 @@ rejoin_remove_seal(Rejoin *rejoin)
 
 /*
  * It runs and does not stream. Only if the source has not the WAL that it needs, a costlier way helps; a password or
- * a network that is wrong would be as wrong for that, and intact data would be copied anew.
+ * a network that is wrong would be as wrong for that, and intact data would be copied again.
  */
 static int
 no_stream(Rejoin *rejoin, PGconn *conn)

@@ -1,11 +1,11 @@
 /*
  * rewind.c
- *		The way back for a server that has written past the fork: pg_rewind.
+ *		The method for a server that has written past the fork: pg_rewind.
  *
- * While pg_rewind works, the directory is neither the old server nor the new one, and if it were started then, it
- * could come up as a primary. So it is hidden for that time (layout_move.c). pg_rewind wants a server that was shut
- * down, and would run one for it, but not with a configuration that lies elsewhere and names another data directory:
- * that is done here.
+ * While pg_rewind works, the directory is neither the old server nor the new one. If somebody started it then, it
+ * could come up as a primary. So it is hidden for that time (layout_move.c). pg_rewind needs a server that was shut
+ * down. It would run one for that, but not with a configuration that is elsewhere and names another data directory.
+ * So that is done here.
  */
 #include <stdlib.h>
 #include <string.h>

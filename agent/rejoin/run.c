@@ -1,12 +1,12 @@
 /*
  * run.c
- * 		pg.rejoin: the old primary (or a standby that lost its way) becomes a standby of the new one; pg.follow.
+ *		pg.rejoin: the old primary (or a standby that does not stream) becomes a standby of the new one; pg.follow.
  *
- * First everything is asked: what is here, who the source is, where their timelines parted. judge.c asks rule.c, and
- * what it refuses, or what could not work, is refused before anything is touched. Each step looks at what is there,
- * so that the action can be run again after a crash at any point. A sealed primary is stopped immediately: nothing
- * can be lost, and a clean stop would write a checkpoint record past the fork. A base backup is made while the server
- * still runs.
+ * First everything is asked: what is on this host, who the source is, where their timelines parted. judge.c asks
+ * rule.c. What is not allowed, or could not work, is refused before anything is touched. Each step looks at what it
+ * finds, so that the action can be run again after a crash at any point. A sealed primary is stopped immediately:
+ * nothing can be lost, and a clean stop would write a checkpoint record past the fork. A base backup is made while
+ * the server still runs.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,7 +121,7 @@ handle_running(Rejoin *rejoin)
 	return rc == 0 && rejoin->facts.primary ? judge_stopped(rejoin) : rc;
 }
 
-/* Hidden, it lies elsewhere; whatever else was interrupted is finished first. */
+/* A hidden one is elsewhere. Any other work that was interrupted is finished first. */
 static int
 find_place(Rejoin *rejoin)
 {

@@ -1,6 +1,6 @@
 /*
  * source.c
- *		The server that a node is to follow: who it is, and where its timeline left ours.
+ *		The server that a node is to follow: which one it is, and where its timeline left ours.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -135,7 +135,8 @@ own_history(const char *data, unsigned timeline)
 
 /*
  * Two servers that were promoted apart from each other give their timelines the same number. Only the way that
- * brought there tells them apart; who was promoted to a timeline, or has begun to follow it, has its history file.
+ * brought there tells them apart; a server that was promoted to a timeline, or has begun to follow it, has its
+ * history file.
  */
 static Relation
 same_number(const Source *source, const char *data, unsigned timeline, Relation by_number)

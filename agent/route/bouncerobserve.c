@@ -1,9 +1,9 @@
 /*
  * bouncerobserve.c
- *		What a PgBouncer that we administer says of itself, and its file.
+ *		What a PgBouncer says of itself, and its file.
  *
- * Only looked at: the file is not touched and nothing is reloaded.  Whether RELOAD takes effect is proved by
- * prepare, in front of each run; what came of that last time is told here.
+ * This only looks: it does not touch the file and reloads nothing. Whether RELOAD takes effect is proved by prepare,
+ * before each run. The answer here has the result of the last such proof.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /*
  * bouncerprepare.c
- *		prepare: what a switchover needs of a pooler, found out while nothing has changed yet.
+ *		prepare: what a switchover needs of a pooler, found out before anything has changed.
  *
- * It is proved that PgBouncer reads our file and that RELOAD takes effect, the next version of the file is on disk,
- * and a console for the PAUSE is open.  Whatever stands against the move ends the run here.
+ * It proves that PgBouncer reads our file and that RELOAD takes effect, writes the next version of the file to disk,
+ * and opens a console for the PAUSE. Whatever stands against the move ends the run here.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +65,7 @@ setting(PGresult *config, const char *key)
 /* ---- the report ---- */
 
 /*
- * A pool's mode may be its user's; that of the database holds for who comes next.
+ * A pool's mode may be its user's; that of the database holds for the next client.
  *
  * PAUSE is for the databases in transaction pooling. In session pooling it cannot return while a client is there, and
  * it is a trap: a client that logs in between RELOAD and RESUME makes PgBouncer begin a login at the new primary,
@@ -178,7 +178,7 @@ check_lines(ActionContext *ctx, Order *order, Console *console, const char *text
 
 /*
  * Says PgBouncer of our databases what our file says?  Else a RELOAD would move clients now (an edit that nobody has
- * loaded), or, after one, another line for the database is read behind ours.
+ * loaded), or, after one, another line for the database is read after ours.
  */
 static int
 check_matches(ActionContext *ctx, Order *order, PGresult *shown, const char *text, const char *hint)
@@ -211,7 +211,9 @@ check_matches(ActionContext *ctx, Order *order, PGresult *shown, const char *tex
 	return rc;
 }
 
-/* A line that another file has behind ours counts instead of it: found by reading them all, as far as we may. */
+/*
+ * A line in another file that is read after ours counts instead of it. Found by reading them all, as far as we may.
+ */
 static int
 check_shadowed(ActionContext *ctx, Order *order, Console *console)
 {
@@ -262,7 +264,7 @@ is_proved(ActionContext *ctx, Endpoint *endpoint, const char *text)
 		endpoint->stage.run && strcmp(endpoint->stage.run, ctx->run) == 0 && strcmp(endpoint->stage.base, text) == 0;
 }
 
-/* The lock is held.  *text is the file, and becomes the file as it is behind the proof. */
+/* The lock is held.  *text is the file, and becomes the file as it is after the proof. */
 static int
 prove(ActionContext *ctx, Order *order, Console *console, char **text)
 {
@@ -322,7 +324,7 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 		rc = -1;
 	if (rc == 0)
 		rc = check_matches(ctx, order, shown, text,
-						   "Another file has a line for the same database, behind this one.");
+						   "Another file has a line for the same database, after this one.");
 	if (rc == 0 && order_place(params, &host, &port) &&
 		stage_make(order, ctx->run, text, host, port, why, sizeof(why)) < 0)
 		rc = action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be prepared: %s",
@@ -377,7 +379,7 @@ action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc == 0)
 		rc = open_pauser(ctx, &order);
 	pthread_mutex_unlock(&order.endpoint->lock);
-	/* what does not work before the move will not tell anything behind it */
+	/* a test that does not work before the move tells nothing after it */
 	if (rc == 0 && *smoke)
 		rc = smoke_test(ctx, order.bouncer, smoke, admin_timeout_ms(order.bouncer));
 	console_clear(&console);

@@ -2,10 +2,9 @@
  * pause.c
  *		The end that every pause carries.
  *
- * A paused PgBouncer whose controller died stays paused for ever.  So a pause has an
- * end, written to state_dir/pause/ENDPOINT.json before the first PAUSE is sent, and
- * a thread that resumes when it has passed; a restarted agent finds the file.  There is
- * no fsync: a pause does not survive the host's crash either.
+ * A PgBouncer whose controller died would stay paused for ever. So a pause has an end. It is written to
+ * state_dir/pause/ENDPOINT.json before the first PAUSE is sent, and a thread resumes when it has passed. A restarted
+ * agent finds the file. There is no fsync, because a pause does not survive a crash of the host either.
  */
 #include <dirent.h>
 #include <errno.h>

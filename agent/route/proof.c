@@ -2,10 +2,11 @@
  * proof.c
  *		What PgBouncer says of itself: where databases point, and whether it reads our file.
  *
- * PgBouncer before 1.24 answers RELOAD with OK whatever became of it, and no version says which files it has read.
- * So a change is made that only its console can see.  It costs one RELOAD: before 1.24 that makes PgBouncer connect
- * anew to its servers where TLS to them may be used, as every RELOAD does. The probe leaves PgBouncer's memory with
- * the next RELOAD, that of the commit or of the release; the file is rid of it before we return.
+ * PgBouncer before 1.24 answers RELOAD with OK even if it failed, and no version says which files it has read. So the
+ * agent makes a change that only the console of PgBouncer can see. It costs one RELOAD: before 1.24 that makes
+ * PgBouncer connect to its servers again where TLS to them may be used, as every RELOAD does. The probe leaves the
+ * memory of PgBouncer with the next RELOAD, that of the commit or of the release. It is removed from the file before
+ * we return.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,7 +129,7 @@ reload_with(Endpoint *endpoint, const BouncerConfig *bouncer, const char *probe,
 		return -1;
 	if (answers[0].ok)
 		return wait_for_probe(endpoint, bouncer, probe, deadline, why, why_size);
-	/* it may have come as far as the databases, but what stands behind the mistake is lost to it */
+	/* it may have come as far as the databases, but it does not see what comes after the mistake */
 	snprintf(why, why_size, "RELOAD: %s", answers[0].error);
 	return -1;
 }

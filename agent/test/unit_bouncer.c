@@ -255,7 +255,7 @@ test_file(const char *directory)
 	free(path);
 }
 
-/* Who cannot keep the owner must not change the file. */
+/* An agent that cannot keep the owner must not change the file. */
 static void
 test_file_owner(const char *directory)
 {

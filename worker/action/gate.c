@@ -141,7 +141,7 @@ settle_advance(Run *run, Step *step)
 	return ACTION_WAIT;
 }
 
-/* open, unseal: the undo of hold and seal. Whoever comes first opens the gate. */
+/* open, unseal: the undo of hold and seal. The first of the two opens the gate. */
 static ActionResult
 open_begin(Run *run, Step *step)
 {

@@ -17,7 +17,7 @@
 
 /*
  * The processes of clients whose transaction has lasted for so long. Without
- * track_activities nobody knows how long, and none is named.
+ * track_activities the time is not known, and none is named.
  */
 static json_t *
 long_transactions(int ms)
@@ -69,7 +69,7 @@ route_job(Run *run, Step *step, const char *action, json_t *more)
 }
 
 /*
- * Whether the standby of this run is one for certain: behind a move the old primary, else the node that was rebuilt.
+ * Whether the standby of this run is one for certain: after a move the old primary, else the node that was rebuilt.
  */
 static bool
 source_is_back(Run *run)
@@ -185,9 +185,10 @@ databases_to_hold(RunRoute *route)
 /*
  * pause: the router holds its clients, and returns when the transactions in flight are through. One that runs for
  * long already, a report say, is not waited for: it is left to the gate, which stops it when it writes, and to the
- * grace of readers. Nor is that of the caller, who may be behind the router. What a router cannot hold the gate does.
+ * grace of readers. Nor is that of the caller, which may come through the router. The gate holds what a router
+ * cannot.
  *
- * The router ends it by itself should nobody else do it.
+ * The router ends it by itself if no order does.
  */
 static ActionResult
 pause_begin(Run *run, Step *step)

@@ -44,7 +44,7 @@ drop_slots_begin(Run *run, Step *step)
 }
 
 /*
- * Slots that nobody will use hold WAL for ever: on a standby those for nodes that stream from elsewhere, on the
+ * Slots that no node will use hold WAL for ever: on a standby those for nodes that stream from elsewhere, on the
  * primary those of nodes that are let go.
  */
 static ActionResult

@@ -104,7 +104,7 @@ rejoin_advance(Run *run, Step *step)
 	return ACTION_DONE;
 }
 
-/* The old primary is let go: nobody waits for it any more, whether or not its agent can still stop it. */
+/* The old primary is away from now on: no run waits for it, even if its agent can no longer stop it. */
 static ActionResult
 retire_begin(Run *run, Step *step)
 {

@@ -87,7 +87,7 @@ not_promoted(const Rule *rule)
 /* ---- the second witness ---- */
 
 /*
- * Since when the token's time to live has run for certain. After a restart of the server only our own start counts: a
+ * Since when the token's time to live has certainly run. After a restart of the server only our own start counts: a
  * clock that others can set proves nothing.
  */
 static int64
@@ -97,7 +97,7 @@ ttl_over_at(void)
 }
 
 /*
- * WAL of no meaning, so that the target has something to replay. Past the fork, if there is one: it costs a rewind.
+ * WAL without content, so that the target has something to replay. Past the fork, if there is one: it costs a rewind.
  */
 static XLogRecPtr
 write_mark(void)
@@ -112,7 +112,7 @@ write_mark(void)
 
 /*
  * The target replays what is written now, and then again what is written after it was seen to have replayed that: in
- * between it had nothing to replay, and would have obeyed a promotion. Both lie behind the time to live, in which
+ * between it had nothing to replay, and would have obeyed a promotion. Both are after the time to live, in which
  * alone its agent could have ordered one. True: it was not promoted.
  */
 static bool
@@ -163,8 +163,8 @@ armed_memory(json_t **detail)
 }
 
 /*
- * Only who armed the token can say that it was not used. Where the armed token's answer was not seen, there was no
- * order either.
+ * Only the agent that armed the token can say that it was not used. Where the armed token's answer was not seen,
+ * there was no order either.
  */
 static bool
 memory_is_right(json_t *result)

@@ -31,7 +31,7 @@ next_ordinal(void)
 	return next;
 }
 
-/* It has changed, or may have, what no undo puts back: a route beside others, a node that it has begun to rewind. */
+/* It has changed, or may have, what no undo restores: one route of several, a node that it has begun to rewind. */
 static bool
 is_lasting(const Step *step)
 {
@@ -55,7 +55,7 @@ failed_to_undo(void)
 	return NULL;
 }
 
-/* The first that has changed, or may have, what no undo puts back. */
+/* The first that has changed, or may have, what no undo restores. */
 static Step *
 find_lasting(void)
 {
@@ -107,7 +107,7 @@ last_end_ms(void)
 	return last;
 }
 
-/* All RW routes point to the target: writes flow, so the caller can have the answer. */
+/* All RW routes point to the target: clients can write, and the caller gets the answer. */
 static void
 note_switched(void)
 {
@@ -365,7 +365,7 @@ leave(const Rule *rule)
 			break;
 	}
 	if (rule->next == RUN_STUCK || rule->next == RUN_SUCCEEDED)
-		skip_rest("", false);	/* the old primary's, behind its last word */
+		skip_rest("", false);	/* the old primary's, after its last entry */
 	if (rule->next == RUN_STUCK)
 		say_broken();
 	if (rule->next == RUN_SUCCEEDED)

@@ -33,7 +33,7 @@ enter(const Rule *rule)
 		json_t	   *params;
 
 		if (run->nodes[i].away && strcmp(run->nodes[i].name, run->target) != 0)
-			continue;			/* it may be gone for ever: nobody waits for it */
+			continue;			/* it may be gone for ever: no run waits for it */
 		params = move ? journal_facts_params(run->nodes[i].name, run->target) : json_new();
 
 		run->calls[i] = job_post(run, run->nodes[i].name, key, ACTION_FACTS, params, FACTS_MS, FACTS_MS + 1000);

@@ -10,7 +10,10 @@
 #include "worker/mailbox.h"
 #include "worker/phase/phase.h"
 
-/* Sends what was measured here to the target's agent, where its worker finds it: it has seen the same from behind. */
+/*
+ * Sends what was measured here to the target's agent, where its worker finds it. That worker cannot measure it
+ * itself.
+ */
 static void
 leave_note(void)
 {

@@ -95,7 +95,7 @@ look(void)
 		(is_sealed_by_it(&seal) ? FACT_SEALED : 0) | (had_moved_away() ? FACT_OPENED : 0);
 }
 
-/* It is the doubt that is gone on with, from the seal as it is. */
+/* The run goes on with the question whether the target was promoted, from the seal as it is. */
 static void
 take_seal(void)
 {
@@ -108,7 +108,7 @@ take_seal(void)
 	run->armed_us = now_us();
 }
 
-/* What was being done is gone on with, or undone. What had failed on the target is tried once more. */
+/* Steps that were running are continued or undone. What had failed on the target is tried once more. */
 static void
 settle_steps(RunPhase next)
 {

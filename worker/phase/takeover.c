@@ -61,7 +61,7 @@ take_timeline(json_t *result, double ordered, double took)
 /*
  * This server crashed inside its promotion and came back on the timeline of the old primary: both may have different
  * records at the same places, which no start and no pg_rewind would notice. It has all that was sealed and takes
- * writes, so the routes come here; but who was a standby until now needs a copy.
+ * writes, so the routes come here; but a server that was a standby until now needs a copy.
  */
 static void
 forbid_following(void)

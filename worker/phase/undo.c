@@ -51,7 +51,7 @@ add_undo(Step *step)
 	undo->timeout_ms = undo->action && (undo->action->traits & ACTION_UNTIL_DONE) ? INT_MAX : UNDO_MS;
 }
 
-/* After a restart, or behind an answer that was lost, nobody knows what was begun: all that has an undo is undone. */
+/* After a restart, or a lost answer, it is not known what was begun: all that has an undo is undone. */
 static void
 doubt_all(void)
 {
@@ -64,7 +64,7 @@ doubt_all(void)
 }
 
 /*
- * The gate first, and at once: whoever is held goes on. The rest goes out
+ * The gate first, and at once, so that held statements go on. The rest is sent
  * together; the run has ended when all of it is done or its time is up.
  */
 static void
@@ -99,7 +99,7 @@ mark_undone(void)
 				run->steps[i].state = STEP_UNDONE;
 }
 
-/* An undo may be a question, too: a target that was promoted cannot be taken back. */
+/* An undo may be a question, too: the promotion of a target cannot be undone. */
 static bool
 was_promoted(void)
 {
