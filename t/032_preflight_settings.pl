@@ -215,7 +215,8 @@ restart('chicago', '-o', '-c work_mem=5MB');
 not_ok();
 $lab->sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{service}', '{"method": "systemctl"}')
 	WHERE node = 'chicago'});
-is($lab->sql('chicago', q{SELECT status FROM pingpong_check.check_command_line('dallas', '{}') WHERE node = 'chicago'}),
+is($lab->sql('chicago', q{SELECT status FROM pingpong_check.check_command_line('dallas', '{}')
+	WHERE node = 'chicago'}),
 	'info', 'or starts it as it is started by others');
 restart('chicago');
 

@@ -97,7 +97,8 @@ forward('dallas', 'chicago');
 like(not_ok('chicago', 'dallas'), qr/^fail agent_reachable dallas$/m,
 	'another server behind the forwarder of the target is a fail');
 like($lab->sql('chicago',
-		q{SELECT detail FROM pingpong_check.preflight_checks('dallas') WHERE name = 'agent_reachable' AND status = 'fail'}),
+		q{SELECT detail FROM pingpong_check.preflight_checks('dallas')
+			WHERE name = 'agent_reachable' AND status = 'fail'}),
 	qr/^at 127\.0\.0\.1:$mapped{dallas} answers another server \("chicago", port $port{chicago}, /, 'and names it');
 
 done_testing();

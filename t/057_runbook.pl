@@ -1,6 +1,6 @@
 # A runbook of the site: a copy of the built-in one with hooks before, inside and behind the blackout. plan(),
-# where_is_primary() and the runner go by what its rows say, not by its name. And a worker that dies while a job runs at
-# an agent: its successor goes on with that job, and begins no other one beside it.
+# where_is_primary() and the runner go by what its rows say, not by its name. And a worker that dies while a job runs
+# at an agent: its successor goes on with that job, and begins no other one beside it.
 use strict;
 use warnings;
 use FindBin;
@@ -45,7 +45,8 @@ for my $name ($from, $to)
 }
 
 is($lab->sql($from, q{SELECT pingpong.copy_runbook('switchover', 'site')}),
-	$lab->sql($from, q{SELECT count(*) FROM pingpong.runbook_step WHERE runbook = 'switchover'}), 'a copy has all steps');
+	$lab->sql($from, q{SELECT count(*) FROM pingpong.runbook_step WHERE runbook = 'switchover'}),
+	'a copy has all steps');
 for my $hook (
 	[ 15, 'source', 'undo', 'before' ],
 	[ 45, 'source', 'undo', 'inside' ],
