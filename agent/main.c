@@ -29,6 +29,7 @@
 #include "agent/job/executor.h"
 #include "agent/job/known.h"
 #include "agent/pg/version.h"
+#include "agent/pg/sampler.h"
 #include "agent/route/drivers.h"
 #include "common/names.h"
 
@@ -165,6 +166,7 @@ run_agent(const char *path)
 		return 1;
 	}
 	drivers_start();
+	sampler_start();
 	if (http_start(error, sizeof(error)) < 0)
 	{
 		log_error("%s", error);

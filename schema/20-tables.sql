@@ -31,30 +31,46 @@ COMMENT ON COLUMN pingpong.node.away_since IS 'since when it is let go on purpos
 CREATE TABLE pingpong.route_driver
 (
     name    text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,30}$'),
-    comment text NOT NULL
+    comment text NOT NULL,
+    builtin boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE pingpong.route_driver IS 'what a route may be made of; an agent that does not know a driver is found by preflight';
-INSERT INTO pingpong.route_driver (name, comment)
+INSERT INTO pingpong.route_driver (builtin, name, comment)
 VALUES
-    ('pgbouncer', 'PgBouncer, by its console and an included file; [pgbouncer.ENDPOINT] in the agent''s configuration'),
-    ('command', 'whatever has a command line: a program for each order; [command.ENDPOINT] in the agent''s configuration');
+    (true, 'pgbouncer', 'PgBouncer, by its console and an included file; [pgbouncer.ENDPOINT] in the agent''s configuration'),
+    (true, 'command', 'whatever has a command line: a program for each order; [command.ENDPOINT] in the agent''s configuration');
 
 CREATE TABLE pingpong.route
 (
     name      text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,40}$'),
     kind      text NOT NULL CHECK (kind IN ('rw', 'ro')),
     driver    text NOT NULL REFERENCES pingpong.route_driver (name),
-    router    text NOT NULL REFERENCES pingpong.node (name),
-    endpoint  text NOT NULL CHECK (endpoint ~ '^[A-Za-z0-9_.-]{1,60}$'),
     databases jsonb NOT NULL CHECK (jsonb_typeof(databases) = 'object' AND databases <> '{}'),
     node      text REFERENCES pingpong.node (name),
     smoke     text
 );
-COMMENT ON TABLE pingpong.route IS 'the routing table: which router sends which databases to which node';
-COMMENT ON COLUMN pingpong.route.endpoint IS 'name of the section in the router agent''s configuration';
+COMMENT ON TABLE pingpong.route IS 'the routing table: which databases of its endpoints point to which node';
 COMMENT ON COLUMN pingpong.route.databases IS 'the router''s database names, each with further connection settings or an empty string';
-COMMENT ON COLUMN pingpong.route.node IS 'the node it points to; set by runs, at first to what the router says; null: no run has seen it yet, or it leads to no node';
+COMMENT ON COLUMN pingpong.route.node IS 'the node that its endpoints point to; set by runs, at first to what the routers say; null: no run has seen it yet, or it points to no node';
 COMMENT ON COLUMN pingpong.route.smoke IS 'a statement that must give true through the route, before and after a move; null: none';
+
+CREATE TABLE pingpong.route_endpoint
+(
+    name        text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,40}(#[0-9]{1,3})?$'),
+    route       text NOT NULL REFERENCES pingpong.route (name) ON DELETE CASCADE,
+    router      text NOT NULL REFERENCES pingpong.node (name),
+    endpoint    text NOT NULL CHECK (endpoint ~ '^[A-Za-z0-9_.-]{1,60}$'),
+    observed    jsonb,
+    observed_at timestamptz,
+    UNIQUE (route, router, endpoint)
+);
+COMMENT ON TABLE pingpong.route_endpoint IS
+    'where a route is: one router, or several that serve the same databases; they are held and pointed elsewhere at the same time';
+COMMENT ON COLUMN pingpong.route_endpoint.name IS 'what steps of a run call it: that of the route, and a number behind it from the second one on';
+COMMENT ON COLUMN pingpong.route_endpoint.router IS 'the node whose agent speaks with the router';
+COMMENT ON COLUMN pingpong.route_endpoint.endpoint IS 'name of the section in that agent''s configuration';
+COMMENT ON COLUMN pingpong.route_endpoint.observed IS
+    'where its databases point, as its agent saw it last: {"database": "host:port"}, or {"error": ...}';
 
 CREATE TABLE pingpong.node_fact
 (
@@ -173,7 +189,9 @@ COMMENT ON COLUMN pingpong.relaxed.run IS 'the run that relaxed it';
 -- the worker of a restored one would undo it.
 SELECT pg_extension_config_dump('pingpong.cluster', '');
 SELECT pg_extension_config_dump('pingpong.node', '');
+SELECT pg_extension_config_dump('pingpong.route_driver', 'WHERE NOT builtin');
 SELECT pg_extension_config_dump('pingpong.route', '');
+SELECT pg_extension_config_dump('pingpong.route_endpoint', '');
 SELECT pg_extension_config_dump('pingpong.runbook_step', $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint', 'restore')$$);
 SELECT pg_extension_config_dump('pingpong.run', $$WHERE state <> 'running'$$);
 SELECT pg_extension_config_dump('pingpong.step', $$WHERE run IN (SELECT id FROM pingpong.run WHERE state <> 'running')$$);

@@ -227,13 +227,46 @@ BEGIN
 EXCEPTION WHEN foreign_key_violation THEN
     PERFORM pingpong_internal.fail('2BP01', format('node "%s" is still used', name),
                           (SELECT string_agg(format('%s "%s"', what, user_), ', ' ORDER BY what DESC, user_)
-                           FROM (SELECT 'route', r.name FROM pingpong.route r WHERE drop_node.name IN (r.router, r.node)
+                           FROM (SELECT DISTINCT 'route', r.name FROM pingpong.route r JOIN pingpong.route_endpoint e ON e.route = r.name
+                                 WHERE drop_node.name IN (e.router, r.node)
                                  UNION ALL
                                  SELECT 'node', n.name FROM pingpong.node n WHERE n.upstream = drop_node.name) u (what, user_)),
                           'Drop its routes and the nodes that stream from it first.');
 END
 $$;
 COMMENT ON FUNCTION pingpong.drop_node(text) IS 'forget a node; nothing is done to its host';
+
+CREATE FUNCTION pingpong_internal.check_router(router text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    IF NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = router) THEN
+        PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', coalesce(router, 'NULL')), NULL,
+                                       'Register it with pingpong.add_router().');
+    END IF;
+END
+$$;
+
+-- An endpoint serves a database for one route only: two could point it to different nodes.
+CREATE FUNCTION pingpong_internal.add_endpoint(name text, route text, router text, endpoint text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    IF EXISTS (SELECT FROM pingpong.route_endpoint e JOIN pingpong.route other ON other.name = e.route, pingpong.route mine,
+                           jsonb_object_keys(other.databases) AS theirs, jsonb_object_keys(mine.databases) AS ours
+               WHERE mine.name = add_endpoint.route AND other.name <> mine.name AND other.driver = mine.driver
+                 AND e.router = add_endpoint.router AND e.endpoint = add_endpoint.endpoint AND theirs = ours) THEN
+        PERFORM pingpong_internal.fail('42710', 'another route has one of these databases already');
+    END IF;
+    INSERT INTO pingpong.route_endpoint AS e (name, route, router, endpoint)
+    VALUES (add_endpoint.name, add_endpoint.route, add_endpoint.router, add_endpoint.endpoint);
+EXCEPTION
+    WHEN check_violation THEN
+        PERFORM pingpong_internal.fail('22023', format('invalid endpoint "%s"', coalesce(endpoint, 'NULL')));
+    WHEN not_null_violation THEN
+        PERFORM pingpong_internal.fail('22004', 'the endpoint must not be null');
+END
+$$;
 
 CREATE FUNCTION pingpong.add_route(name text, kind text, driver text, router text, endpoint text, databases jsonb,
                                    smoke text DEFAULT NULL) RETURNS void
@@ -252,9 +285,7 @@ BEGIN
         PERFORM pingpong_internal.fail('22023', format('unknown driver "%s"', coalesce(driver, 'NULL')), NULL,
             (SELECT format('Known drivers: %s.', string_agg(d.name, ', ' ORDER BY d.name)) FROM pingpong.route_driver d));
     END IF;
-    IF NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = add_route.router) THEN
-        PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', coalesce(router, 'NULL')), NULL, 'Register it with pingpong.add_router().');
-    END IF;
+    PERFORM pingpong_internal.check_router(router);
     IF databases IS NULL OR jsonb_typeof(databases) <> 'object' OR databases = '{}'
        OR EXISTS (SELECT FROM jsonb_each(databases) AS d WHERE jsonb_typeof(d.value) <> 'string' OR d.value::text ~ E'\\\\[nr]' OR d.key !~ '^[A-Za-z0-9_.-]{1,63}$')
     THEN
@@ -284,23 +315,55 @@ BEGIN
         PERFORM pingpong_internal.fail('22023', 'these connection settings may not stand in a route', NULL,
             'Allowed are dbname, pool_size, min_pool_size, reserve_pool, pool_mode, max_db_connections, client_encoding, datestyle, timezone, application_name.');
     END IF;
-    IF EXISTS (SELECT FROM pingpong.route r, jsonb_object_keys(r.databases) AS old, jsonb_object_keys(add_route.databases) AS new
-               WHERE r.router = add_route.router AND r.endpoint = add_route.endpoint AND old = new) THEN
-        PERFORM pingpong_internal.fail('42710', 'another route has one of these databases already');
-    END IF;
-    INSERT INTO pingpong.route AS r (name, kind, driver, router, endpoint, databases, smoke)
-    VALUES (add_route.name, add_route.kind, add_route.driver, add_route.router, add_route.endpoint, add_route.databases, nullif(btrim(add_route.smoke), ''));
-EXCEPTION
-    WHEN unique_violation THEN
-        PERFORM pingpong_internal.fail('42710', format('route "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_route().');
-    WHEN check_violation THEN
-        PERFORM pingpong_internal.fail('22023', format('invalid endpoint "%s"', coalesce(endpoint, 'NULL')));
-    WHEN not_null_violation THEN
-        PERFORM pingpong_internal.fail('22004', 'the endpoint must not be null');
+    INSERT INTO pingpong.route AS r (name, kind, driver, databases, smoke)
+    VALUES (add_route.name, add_route.kind, add_route.driver, add_route.databases, nullif(btrim(add_route.smoke), ''));
+    PERFORM pingpong_internal.add_endpoint(name, name, router, endpoint);
+EXCEPTION WHEN unique_violation THEN
+    PERFORM pingpong_internal.fail('42710', format('route "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_route().');
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_route(text, text, text, text, text, jsonb, text) IS
     'register which databases of a router lead to the primary (rw) or to a standby (ro); endpoint: section of the agent''s configuration';
+
+CREATE FUNCTION pingpong.add_endpoint(route text, router text, endpoint text) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    name    text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pingpong.route r WHERE r.name = add_endpoint.route) THEN
+        PERFORM pingpong_internal.fail('42704', format('route "%s" does not exist', coalesce(route, 'NULL')), NULL,
+                                       'Register it, with its first endpoint, by pingpong.add_route().');
+    END IF;
+    PERFORM pingpong_internal.check_router(router);
+    LOCK TABLE pingpong.route_endpoint IN SHARE ROW EXCLUSIVE MODE;     -- for the number
+    SELECT format('%s#%s', route, max(coalesce(nullif(split_part(e.name, '#', 2), ''), '1')::integer) + 1) INTO name
+    FROM pingpong.route_endpoint e WHERE e.route = add_endpoint.route;
+    PERFORM pingpong_internal.add_endpoint(name, route, router, endpoint);
+    RETURN name;
+EXCEPTION WHEN unique_violation THEN
+    PERFORM pingpong_internal.fail('42710', format('route "%s" has the endpoint "%s" of "%s" already', route, endpoint, router));
+END
+$$;
+COMMENT ON FUNCTION pingpong.add_endpoint(text, text, text) IS
+    'a further router that serves the databases of a route; gives the name under which runs know it';
+
+CREATE FUNCTION pingpong.drop_endpoint(name text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    IF name !~ '#' AND EXISTS (SELECT FROM pingpong.route_endpoint e WHERE e.name = drop_endpoint.name) THEN
+        PERFORM pingpong_internal.fail('2BP01', format('"%s" is the first endpoint of its route', name), NULL,
+                                       'Drop the route with pingpong.drop_route().');
+    END IF;
+    DELETE FROM pingpong.route_endpoint e WHERE e.name = drop_endpoint.name;
+    IF NOT FOUND THEN
+        PERFORM pingpong_internal.fail('42704', format('endpoint "%s" does not exist', coalesce(name, 'NULL')), NULL,
+                                       'Their names are in pingpong.route_endpoint.');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pingpong.drop_endpoint(text) IS 'forget a further endpoint of a route; the router goes on as it is';
 
 CREATE FUNCTION pingpong.drop_route(name text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

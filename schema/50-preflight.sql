@@ -15,8 +15,11 @@ CREATE TABLE pingpong.preflight_check
     name    text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,56}$'),
     topic   text NOT NULL,
     builtin boolean NOT NULL DEFAULT false,
-    comment text NOT NULL
+    comment text NOT NULL,
+    runbooks text[] CHECK (cardinality(runbooks) > 0)
 );
+COMMENT ON COLUMN pingpong.preflight_check.runbooks IS
+    'the runbooks for which the check is meant; null: all that move the primary';
 COMMENT ON TABLE pingpong.preflight_check IS
     'the checks of preflight; each is the function pingpong_check.check_NAME(target text, options jsonb)';
 
@@ -513,7 +516,8 @@ CREATE FUNCTION pingpong_check.check_agent_reachable(target text, options jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- nodes that the run needs: source, target, routers; without another standby the run goes on
     WITH asked AS (
-        SELECT n.*, CASE WHEN n.is_source OR n.name = $1 OR EXISTS (SELECT FROM route r WHERE r.router = n.name)
+        SELECT n.*, CASE WHEN n.is_source OR n.name = $1
+            OR EXISTS (SELECT FROM route_endpoint e WHERE e.router = n.name)
                          THEN 'fail' ELSE 'warn' END AS bad
         FROM preflight_node n
     )

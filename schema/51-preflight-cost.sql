@@ -379,7 +379,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
              UNION ALL SELECT s.host, s.port, 'replication' WHERE n.name = t.name
              UNION ALL SELECT t.host, t.port, 'tcp' WHERE n.kind = 'router'
              UNION ALL SELECT s.host, s.port, 'tcp' WHERE n.kind = 'router'
-                 AND EXISTS (SELECT FROM route r WHERE r.router = n.name AND r.kind = 'ro')
+                 AND EXISTS (SELECT FROM route r JOIN route_endpoint e ON e.route = r.name
+                             WHERE e.router = n.name AND r.kind = 'ro')
          ) c (host, port, kind)
     WHERE n.name = $1 AND t.name = $2 AND t.kind = 'postgres' AND s.name = node_name() AND s.name <> t.name
 $$;
@@ -515,7 +516,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                    format('Look at listen_addresses of "%s" and the firewalls between.', t.name), 'connect')
     FROM preflight_node n
          JOIN node t ON t.name = $1 OR (t.name = node_name()
-                                        AND EXISTS (SELECT FROM route r WHERE r.router = n.name AND r.kind = 'ro'))
+                                        AND EXISTS (SELECT FROM route r JOIN route_endpoint e ON e.route = r.name
+                                                    WHERE e.router = n.name AND r.kind = 'ro'))
          LEFT JOIN LATERAL (SELECT * FROM preflight_connection c
                             WHERE c.by_node = n.name AND c.node = t.name AND c.kind = 'tcp' LIMIT 1) c ON true
     WHERE n.kind = 'router'

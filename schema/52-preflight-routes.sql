@@ -75,12 +75,18 @@ VALUES
     (60, 'pooler_databases',          'routes',    true, 'databases of the poolers that lead to this primary and that no route covers'),
     (60, 'pooler_long_reads',         'routes',    true, 'long reads through a pooler, which are ended after the move');
 
+-- Endpoints with their routes.
+CREATE VIEW pingpong_check.preflight_endpoint AS
+SELECT e.name AS label, e.route AS name, e.router, e.endpoint, r.kind, r.driver, r.databases, r.node
+FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route;
+COMMENT ON VIEW pingpong_check.preflight_endpoint IS 'the endpoints of routes, each with its route';
+
 -- Each pooler that an agent administers, whether a route leads through it or not. (by_name: with hundreds of databases
 -- they are looked up, not searched)
 CREATE VIEW pingpong_check.preflight_pooler AS
 SELECT p.name AS router, e.e ->> 'endpoint' AS endpoint, coalesce(e.e ->> 'driver', 'pgbouncer') AS driver, e.e AS facts,
        (SELECT jsonb_object_agg(d ->> 'name', d) FROM jsonb_array_elements(e.e -> 'databases') d WHERE d ->> 'name' IS NOT NULL) AS by_name,
-       (SELECT bool_or(r.kind = 'rw') FROM pingpong.route r
+       (SELECT bool_or(r.kind = 'rw') FROM pingpong_check.preflight_endpoint r
         WHERE r.router = p.name AND r.endpoint = e.e ->> 'endpoint' AND r.driver = coalesce(e.e ->> 'driver', 'pgbouncer')) AS rw
 FROM pingpong_check.preflight_node p CROSS JOIN LATERAL jsonb_array_elements(p.facts -> 'routers') e (e);
 COMMENT ON VIEW pingpong_check.preflight_pooler IS 'routers as their agents saw them; rw: null without a route, else whether a rw route leads through it';
@@ -98,7 +104,7 @@ WITH pooler AS MATERIALIZED (
 ), seen AS MATERIALIZED (
     SELECT r.name, r.kind, r.router, r.endpoint, r.node AS led, d.database, d.settings, p.router IS NOT NULL AS known, p.error, p.star,
            p.pool_mode, p.by_name -> d.database AS db
-    FROM pingpong.route r CROSS JOIN LATERAL jsonb_each_text(r.databases) d (database, settings)
+    FROM pingpong_check.preflight_endpoint r CROSS JOIN LATERAL jsonb_each_text(r.databases) d (database, settings)
          LEFT JOIN pooler p ON p.router = r.router AND p.endpoint = r.endpoint AND p.driver = r.driver
 )
 SELECT s.name, s.kind, s.router, s.endpoint, n.name AS node, s.database, s.settings, n.host, n.port, s.known, s.error, s.star, s.db,
@@ -179,14 +185,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     FROM preflight_bouncer p, LATERAL (SELECT p.facts -> 'file') x (f) WHERE p.rw IS NOT NULL
     UNION ALL
     -- its lines count
-    SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM route r WHERE r.router = p.router AND r.endpoint = p.endpoint
+    SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM preflight_endpoint r WHERE r.router = p.router AND r.endpoint = p.endpoint
                                                       AND r.databases ? w.key) THEN 'fail' ELSE 'warn' END,
                    format('endpoint "%s": %s has a line for database "%s" too, which counts instead of that in the file', p.endpoint, w.value, w.key),
                    'A database must have one line.', 'routers', 'file')
     FROM preflight_bouncer p, jsonb_each_text(p.facts #> '{file,shadowed}') w WHERE p.rw IS NOT NULL
     UNION ALL
     -- what the next RELOAD will change besides
-    SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM route r WHERE r.router = p.router AND r.endpoint = p.endpoint AND r.kind = 'rw'
+    SELECT finding(p.router, false, CASE WHEN EXISTS (SELECT FROM preflight_endpoint r WHERE r.router = p.router AND r.endpoint = p.endpoint AND r.kind = 'rw'
                                                       AND r.databases ? (w ->> 'name')) THEN 'fail' ELSE 'warn' END,
                    format('endpoint "%s": the file leads database "%s" to %s:%s, the pooler does not', p.endpoint, w ->> 'name',
                           coalesce(nullif(w ->> 'host', ''), 'its socket'), w ->> 'port'),
@@ -194,7 +200,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     FROM preflight_bouncer p, jsonb_array_elements(p.facts #> '{file,pending}') w WHERE p.rw IS NOT NULL
     UNION ALL
     SELECT finding(r.router, NULL, 'warn', NULL, NULL, 'routers')
-    FROM (SELECT DISTINCT router FROM route WHERE driver = 'pgbouncer') r WHERE NOT EXISTS (SELECT FROM preflight_bouncer p WHERE p.router = r.router)
+    FROM (SELECT DISTINCT router FROM preflight_endpoint WHERE driver = 'pgbouncer') r WHERE NOT EXISTS (SELECT FROM preflight_bouncer p WHERE p.router = r.router)
     UNION ALL
     SELECT ROW(node_name(), 'ok', 'there is no route through a PgBouncer', NULL)::finding WHERE NOT EXISTS (SELECT FROM route WHERE driver = 'pgbouncer')
 $$;
@@ -217,7 +223,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
         SELECT l.router, l.endpoint, array_agg(l.database ORDER BY l.database) AS databases
         FROM led l
         WHERE l.database NOT LIKE E'pingpong\\_probe\\_%'
-          AND NOT EXISTS (SELECT FROM route r WHERE r.router = l.router AND r.endpoint = l.endpoint AND r.databases ? l.database)
+          AND NOT EXISTS (SELECT FROM preflight_endpoint r WHERE r.router = l.router AND r.endpoint = l.endpoint AND r.databases ? l.database)
         GROUP BY 1, 2
     )
     SELECT finding(u.router, false, 'warn',
@@ -295,7 +301,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                    'Raise max_client_conn: while the run is on, new clients could be refused.', 'routers', 'config')
     FROM (SELECT p.router, p.endpoint, (p.facts #>> '{config,max_client_conn}')::integer AS allowed,
                  (SELECT coalesce(sum((o ->> 'cl_active')::integer + (o ->> 'cl_waiting')::integer), 0) FROM jsonb_array_elements(p.facts -> 'pools') o) AS clients,
-                 (SELECT count(*) FROM route x WHERE x.kind = 'rw' AND x.router = p.router AND x.endpoint = p.endpoint) AS routes
+                 (SELECT count(*) FROM preflight_endpoint x WHERE x.kind = 'rw' AND x.router = p.router AND x.endpoint = p.endpoint) AS routes
           FROM preflight_bouncer p WHERE p.rw AND p.facts -> 'config' IS NOT NULL) r
     UNION ALL
     SELECT ROW(r.router, 'warn', format('endpoint "%s": so_reuseport is on, several PgBouncers may share its port', r.endpoint),
@@ -311,6 +317,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     SELECT CASE WHEN p.error IS NULL THEN finding(p.router, NULL, 'warn', NULL, NULL, 'routers')
                 ELSE ROW(p.router, 'warn', format('not checked: endpoint "%s" does not answer', p.endpoint), 'See routes_observed.')::finding END
     FROM (SELECT DISTINCT r.router, r.endpoint, p.facts ->> 'error' AS error
-          FROM route r LEFT JOIN preflight_bouncer p ON p.router = r.router AND p.endpoint = r.endpoint
+          FROM preflight_endpoint r LEFT JOIN preflight_bouncer p ON p.router = r.router AND p.endpoint = r.endpoint
           WHERE r.driver = 'pgbouncer' AND p.facts -> 'config' IS NULL) p
 $$;

@@ -91,7 +91,8 @@ DECLARE
 BEGIN
     PERFORM pingpong_internal.validate_options('switchover', options);
     FOR c IN SELECT * FROM preflight_check p
-             WHERE NOT nonsense OR p.name = 'roles' OR (p.name = 'target_streaming' AND NOT pg_is_in_recovery())
+             WHERE (NOT nonsense OR p.name = 'roles' OR (p.name = 'target_streaming' AND NOT pg_is_in_recovery()))
+               AND coalesce(coalesce(options ->> 'runbook', 'switchover') = ANY (p.runbooks), true)
              ORDER BY p.number, p.name
     LOOP
         -- an error and an unknown status count as a fail

@@ -15,9 +15,9 @@ BEGIN
                          WHERE n.kind = 'postgres' AND n.name NOT IN (source, target) AND n.away_since IS NULL
                            AND (n.upstream IS NULL OR n.upstream = source);
         WHEN 'rw_routes', 'ro_routes' THEN
-            RETURN QUERY SELECT r.name FROM pingpong.route r WHERE r.kind = left(step.node, 2);
+            RETURN QUERY SELECT e.name FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route WHERE r.kind = left(step.node, 2);
         WHEN 'source_routes' THEN
-            RETURN QUERY SELECT r.name FROM pingpong.route r WHERE r.kind = 'ro' AND r.node = source;
+            RETURN QUERY SELECT e.name FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route WHERE r.kind = 'ro' AND r.node = source;
         WHEN 'relaxed' THEN
             RETURN QUERY SELECT d.node FROM pingpong_internal.relaxed_due() d
                          WHERE d.name = step.params ->> 'setting';
@@ -39,7 +39,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            (extract(epoch FROM coalesce(s.timeout, current_setting('pingpong.rejoin_timeout')::interval)) * 1000)::bigint,
            s.on_failure, s.params, s.requires, s.mark, format(s.fix, p.name), s.job,
            pingpong_internal.guard_holds(s.guard, r),
-           CASE WHEN s.node IN ('rw_routes', 'ro_routes', 'source_routes') THEN (SELECT o.router FROM pingpong.route o WHERE o.name = p.name) ELSE p.name END,
+           CASE WHEN s.node IN ('rw_routes', 'ro_routes', 'source_routes') THEN (SELECT e.router FROM pingpong.route_endpoint e WHERE e.name = p.name) ELSE p.name END,
            s.comment
     FROM pingpong.runbook_step s CROSS JOIN LATERAL pingpong_internal.step_places(s, r.source, r.target) p (name)
     WHERE s.runbook = r.runbook

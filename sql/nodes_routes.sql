@@ -107,7 +107,25 @@ SELECT pingpong.add_route('rw2', 'rw', 'pgbouncer', 'pooler2', 'main', '{"app": 
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'other', '{"app": ""}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('again', 'rw', 'pgbouncer', 'pooler1', 'main', '{"billing": ""}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('onserver', 'rw', 'pgbouncer', 'chicago', 'main', '{"app": ""}')$$);
-SELECT name, kind, driver, router, endpoint, databases, node FROM pingpong.route ORDER BY name;
+SELECT r.name, r.kind, r.driver, e.router, e.endpoint, r.databases, r.node
+FROM pingpong.route r JOIN pingpong.route_endpoint e ON e.route = r.name ORDER BY r.name;
+
+-- further endpoints
+SELECT r.name AS route1 FROM pingpong.route r ORDER BY r.name LIMIT 1 \gset
+SELECT e.router AS router1 FROM pingpong.route_endpoint e WHERE e.name = :'route1' \gset
+SELECT pingpong.add_endpoint(:'route1', :'router1', 'second');
+SELECT pingpong.add_endpoint(:'route1', :'router1', 'third');
+SELECT pg_temp.try(format('SELECT pingpong.add_endpoint(%L, %L, %L)', :'route1', :'router1', 'second'));
+SELECT pg_temp.try(format('SELECT pingpong.add_endpoint(%L, %L, %L)', :'route1', :'router1', 'a b'));
+SELECT pg_temp.try(format('SELECT pingpong.add_endpoint(%L, %L, NULL)', :'route1', :'router1'));
+SELECT pg_temp.try(format('SELECT pingpong.add_endpoint(%L, %L, %L)', :'route1', 'nobody', 'x'));
+SELECT pg_temp.try($$SELECT pingpong.add_endpoint('nowhere', 'nobody', 'x')$$);
+SELECT pg_temp.try(format('SELECT pingpong.drop_endpoint(%L)', :'route1'));
+SELECT pg_temp.try($$SELECT pingpong.drop_endpoint('nowhere#2')$$);
+SELECT name, route, endpoint FROM pingpong.route_endpoint ORDER BY name;
+SELECT pingpong.drop_endpoint(:'route1' || '#2');
+SELECT pingpong.add_endpoint(:'route1', :'router1', 'fourth');
+SELECT name, route, endpoint FROM pingpong.route_endpoint ORDER BY name;
 
 -- dropping: what is still used stays
 SELECT pg_temp.try($$SELECT pingpong.drop_node(NULL)$$);

@@ -144,6 +144,13 @@ like(sql('chicago', q{SELECT status || ': ' || detail FROM pingpong_check.check_
 sql('chicago', q{INSERT INTO pingpong.preflight_check VALUES (101, 'of_the_site', 'site', false, 'has no function')});
 is(sql('chicago', q{SELECT status FROM pingpong_check.preflight_checks('dallas') WHERE name = 'of_the_site'}), 'fail',
 	'a broken check is a fail, and leaves the others alone');
+
+# A check that is meant for another runbook is not made.
+sql('chicago', q{UPDATE pingpong.preflight_check SET runbooks = '{upgrade}' WHERE name = 'of_the_site'});
+my $of_the_site = q{SELECT count(*) FROM pingpong_check.preflight_checks('dallas', '%s') WHERE name = 'of_the_site'};
+is(sql('chicago', sprintf $of_the_site, '{}'), '0', 'a check for another runbook is not made');
+sql('chicago', q{UPDATE pingpong.preflight_check SET runbooks = '{upgrade,switchover}' WHERE name = 'of_the_site'});
+is(sql('chicago', sprintf $of_the_site, '{}'), '1', 'and is for its own');
 sql('chicago', q{DELETE FROM pingpong.preflight_check WHERE NOT builtin});
 
 # ---- and healthy again ----

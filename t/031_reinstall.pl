@@ -33,7 +33,7 @@ streaming('dallas', 'chicago');
 
 $lab->sql('dallas',
 	q{SELECT pingpong.copy_runbook('switchover', 'site')},
-	q{CREATE FUNCTION pingpong.check_site(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+	q{CREATE FUNCTION pingpong_check.check_site(target text, options jsonb) RETURNS SETOF pingpong_check.finding
 	  LANGUAGE sql AS $$SELECT ROW(target, 'ok', 'it is fine', NULL)::pingpong_check.finding$$},
 	q{INSERT INTO pingpong.preflight_check VALUES (101, 'site', 'site', false, 'of the site')},
 	q{INSERT INTO pingpong.run_option (name, type, comment) VALUES ('of_the_site', 'boolean', 'of the site')},
@@ -79,12 +79,13 @@ for my $what (
 	['the epoch', 'SELECT epoch FROM pingpong.cluster'],
 	['nodes', 'SELECT * FROM pingpong.node ORDER BY name'],
 	['routes', 'SELECT * FROM pingpong.route ORDER BY name'],
+	['endpoints', 'SELECT name, route, router, endpoint FROM pingpong.route_endpoint ORDER BY name'],
 	['runs', 'SELECT * FROM pingpong.run ORDER BY id'],
 	['steps', 'SELECT * FROM pingpong.step ORDER BY run, ordinal, action, node'],
 	['runbooks, built in and of the site',
 		'SELECT * FROM pingpong.runbook_step ORDER BY runbook, ordinal, action, node'],
 	['checks', 'SELECT * FROM pingpong.preflight_check ORDER BY name'],
-	['a check of the site', q{SELECT * FROM pingpong.check_site('chicago', '{}')}],
+	['a check of the site', q{SELECT * FROM pingpong_check.check_site('chicago', '{}')}],
 	['options', 'SELECT * FROM pingpong.run_option ORDER BY name'],
 	['what is relaxed', 'SELECT * FROM pingpong.relaxed'])
 {
@@ -113,8 +114,9 @@ sub epochs
 }
 
 $lab->sql('dallas', 'CREATE TEMP TABLE n AS SELECT * FROM pingpong.node',
-	'CREATE TEMP TABLE r AS SELECT * FROM pingpong.route',
-	'DROP FUNCTION pingpong.check_site', 'DROP EXTENSION pg_pingpong', 'CREATE EXTENSION pg_pingpong',
+	'CREATE TEMP TABLE r AS SELECT r.*, e.router, e.endpoint FROM pingpong.route r
+		JOIN pingpong.route_endpoint e ON e.route = r.name',
+	'DROP FUNCTION pingpong_check.check_site', 'DROP EXTENSION pg_pingpong', 'CREATE EXTENSION pg_pingpong',
 	q{SELECT pingpong.add_node(name, host, port, agent_url, slot) FROM n WHERE kind = 'postgres'},
 	q{SELECT pingpong.add_router(name, agent_url) FROM n WHERE kind = 'router'},
 	'SELECT pingpong.add_route(name, kind, driver, router, endpoint, databases) FROM r');

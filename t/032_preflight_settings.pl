@@ -59,7 +59,7 @@ sub with_fact
 	my ($check, $path, $value) = @_;
 	my (undef, $text) = split /\n/, $lab->sql('chicago', 'BEGIN',
 		"UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '$path', '$value') WHERE node = 'dallas' RETURNING 1",
-		"SELECT string_agg(status || ': ' || detail, '; ') FROM pingpong.check_$check('dallas', '{}')
+		"SELECT string_agg(status || ': ' || detail, '; ') FROM pingpong_check.check_$check('dallas', '{}')
 			WHERE node = 'dallas'", 'ROLLBACK');
 	return $text;
 }

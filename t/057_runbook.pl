@@ -99,6 +99,56 @@ is(join(' ', $lab->primary), $from, 'a hook fails: the primary stays');
 $load->mark('undone');
 ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), 'a hook fails: writes flow');
 
+# ---- two steps as one job of the agent ----
+
+unlink $written;
+$lab->sql($from, q{DELETE FROM pingpong.runbook_step WHERE runbook = 'site' AND action = 'hook'});
+for my $hook ([ 12, 'one', 'one' ], [ 13, 'two', 'two' ])
+{
+	my ($ordinal, $word, $undone) = @$hook;
+
+	$lab->sql($from, qq{INSERT INTO pingpong.runbook_step
+		(runbook, ordinal, action, node, worker, on_failure, job, params, comment) VALUES
+		('site', $ordinal, 'hook', 'source', 'source', 'undo', 'both', '{"name": "page", "args": ["$word"],
+		"undo": {"name": "page", "args": ["undo-$undone"]}}', 'of the site')});
+}
+($out, $err) = $lab->try_sql($from,
+	qq{SELECT run, state FROM pingpong.switchover('$to', options => '{"runbook": "site"}')});
+like($out, qr/^\d+\|switched$/, 'one job: switched') or diag($err);
+my ($together) = $out =~ /^(\d+)/;
+is(join(' ', ($lab->settle($together))[0, 1]), 'succeeded done', 'one job: done');
+is(written(), 'one two', 'one job: both are done');
+my $steps = q{SELECT string_agg(ordinal || ' ' || state, ', ' ORDER BY ordinal) FROM pingpong.step
+	WHERE action = 'hook' AND run = %s};
+is($lab->sql($to, sprintf $steps, $together), '12 succeeded, 13 succeeded', 'one job: the journal has both steps');
+my ($status, $list) = $lab->agent($from, '/v1/jobs');
+is(scalar(grep { $_->{step} =~ /\.hook\./ && $_->{actions}[1] } @{ $list->{jobs} }), 1, 'one job: and the agent one job');
+streams($to, $_) for $from, $third;
+($from, $to) = ($to, $from);
+
+# The second fails: the agent undoes the first by itself.
+unlink $written;
+$lab->sql($from, q{UPDATE pingpong.runbook_step SET params = jsonb_set(params, '{args}', '["fail"]')
+	WHERE runbook = 'site' AND ordinal = 13});
+($out, $err) = $lab->try_sql($from,
+	qq{SELECT run, state FROM pingpong.switchover('$to', options => '{"runbook": "site"}')});
+like($err, qr/hook "page" ended with status 3/, 'one job: its failure is that of the run');
+is($lab->sql($from, sprintf $steps, '(SELECT max(id) FROM pingpong.run)'), '12 undone, 13 failed',
+	'one job: what was done is undone');
+is(written(), 'one undo-two undo-one', 'one job: by the agent, backwards');
+is(join(' ', $lab->primary), $from, 'one job: the primary stays');
+
+# What stands between them cannot be done in between.
+$lab->sql($from, q{UPDATE pingpong.runbook_step SET ordinal = 22 WHERE runbook = 'site' AND ordinal = 13});
+($out, $err) = $lab->try_sql($from,
+	qq{SELECT run, state FROM pingpong.switchover('$to', options => '{"runbook": "site"}')});
+like($err, qr/cannot be part of the job "both".*must be neighbours/s, 'one job: neighbours only');
+$lab->sql($from, q{DELETE FROM pingpong.runbook_step WHERE runbook = 'site' AND ordinal = 22},
+	q{UPDATE pingpong.runbook_step SET job = 'both' WHERE runbook = 'site' AND action = 'arm'});
+($out, $err) = $lab->try_sql($from,
+	qq{SELECT run, state FROM pingpong.switchover('$to', options => '{"runbook": "site"}')});
+like($err, qr/step arm .* cannot be part of the job "both".*not done by an agent alone/s, 'one job: plain ones only');
+
 is($load->verify($from)->{lost}, 0, 'nothing acknowledged is lost');
 is($load->stop->{ambiguous}, 0, 'nothing is ambiguous');
 

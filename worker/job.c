@@ -31,12 +31,18 @@ job_url(Run *run, const char *node)
 	return n ? n->url : NULL;
 }
 
-static AgentCall *
-post_to(Run *run, const char *url, const char *key, const char *action, json_t *params, int wait_ms, int timeout_ms)
+static json_t *
+list_of(const char *action, json_t *params)
 {
 	json_t	   *actions = json_array();
 
 	json_array_append_new(actions, protocol_action(action, params));
+	return actions;
+}
+
+static AgentCall *
+post_to(Run *run, const char *url, const char *key, json_t *actions, int wait_ms, int timeout_ms)
+{
 	return agents_post(url, PROTOCOL_JOBS_PATH, protocol_job(run->key, key, run->epoch, wait_ms, actions),
 					   timeout_ms);
 }
@@ -51,7 +57,7 @@ job_post(Run *run, const char *node, const char *key, const char *action, json_t
 		json_decref(params);
 		return NULL;
 	}
-	return post_to(run, url, key, action, params, wait_ms, timeout_ms);
+	return post_to(run, url, key, list_of(action, params), wait_ms, timeout_ms);
 }
 
 /* Why a call gave no usable answer, for a sentence; the agent's own words where there are some. */
@@ -75,22 +81,45 @@ call_problem(AgentCall *call)
 	return problem;
 }
 
-/* Gives the job to the agent of `node`; takes over `params`. */
 ActionResult
-job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params)
+job_order(Run *run, Step *step, const char *node, json_t *actions)
 {
 	char	   *url = job_url(run, node);
 
 	if (url == NULL)
 	{
-		json_decref(params);
+		json_decref(actions);
 		return step_fail(step, "42704", "node \"%s\" does not exist", node);
 	}
 	strlcpy(step->url, url, sizeof(step->url));
 	step_key(step, step->key, sizeof(step->key));
 	step->posting = true;
-	step->call = post_to(run, url, step->key, action, params, LONG_POLL_MS, LONG_POLL_MS + 3000);
+	step->call = post_to(run, url, step->key, actions, LONG_POLL_MS, LONG_POLL_MS + 3000);
 	return ACTION_WAIT;
+}
+
+/* Gives the job to the agent of `node`, or into the list of its job; takes over `params`. */
+ActionResult
+job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params)
+{
+	if (run->collected == NULL)
+		return job_order(run, step, node, list_of(action, params));
+	json_array_append_new(run->collected, protocol_action(action, params));
+	return ACTION_WAIT;
+}
+
+void
+job_undo(Run *run, const char *action, json_t *params, json_t *take)
+{
+	size_t		n = json_array_size(run->collected);
+
+	if (n > 0)
+	{
+		protocol_undo(json_array_get(run->collected, n - 1), action, params, take);
+		return;
+	}
+	json_decref(params);			/* a job of its own is undone by the run */
+	json_decref(take);
 }
 
 /*
@@ -195,7 +224,7 @@ judge(Run *run, Step *step)
 	if (call->status == 404)
 	{							/* the job never arrived: begin again, same key */
 		step_release(step);
-		return step->action->begin(run, step);
+		return step->leader ? ACTION_AGAIN : step->action->begin(run, step);
 	}
 	if (call->status == 401 || call->status == 409)
 	{

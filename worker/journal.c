@@ -65,8 +65,9 @@ journal_load_topology(Run *run)
 		db_copy(node->upstream, sizeof(node->upstream), i, 7);
 		node->away = strcmp(db_text(i, 8), "t") == 0;
 	}
-	n = db_exec("SELECT name, kind, router, endpoint, databases::pg_catalog.text, node, smoke, driver FROM "
-				"pingpong.route ORDER BY name", 0);
+	n = db_exec("SELECT e.name, r.kind, e.router, e.endpoint, r.databases::pg_catalog.text, r.node, "
+				"r.smoke, r.driver, e.route "
+				"FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route ORDER BY e.name", 0);
 	run->routes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(RunRoute));
 	run->nroutes = (int) n;
 	for (uint64 i = 0; i < n; i++)
@@ -80,6 +81,7 @@ journal_load_topology(Run *run)
 		route->databases = MemoryContextStrdup(context, db_text(i, 5));
 		db_copy(route->node, sizeof(route->node), i, 6);
 		db_copy(route->driver, sizeof(route->driver), i, 8);
+		db_copy(route->route, sizeof(route->route), i, 9);
 		route->smoke = db_text(i, 7) ? MemoryContextStrdup(context, db_text(i, 7)) : NULL;
 	}
 	db_end();
@@ -101,12 +103,9 @@ journal_find_routes(Run *run)
 					 "pg_catalog.count(DISTINCT node) = 1) s "
 					 "WHERE r.name = s.name AND r.kind = 'ro' AND r.node IS NULL RETURNING r.name, r.node", 0);
 	for (uint64 i = 0; i < n; i++)
-	{
-		RunRoute   *route = run_route(run, db_text(i, 1));
-
-		if (route)
-			db_copy(route->node, sizeof(route->node), i, 2);
-	}
+		for (int e = 0; e < run->nroutes; e++)
+			if (strcmp(run->routes[e].route, db_text(i, 1)) == 0)
+				db_copy(run->routes[e].node, sizeof(run->routes[e].node), i, 2);
 	db_end();
 }
 
@@ -165,18 +164,29 @@ moment(char *buf, TimestampTz at)
 	return buf;
 }
 
+/* All endpoints of the route point to the node: by a step of this run each. */
+static bool
+points_as_one(Run *run, const RunRoute *route)
+{
+	for (int e = 0; e < run->nroutes; e++)
+		if (strcmp(run->routes[e].route, route->route) == 0 &&
+			(strcmp(run->routes[e].node, route->node) != 0 ||
+			 run_find_step(run, ACTION_LEADS_ROUTE, run->routes[e].name, STEP_SUCCEEDED) == NULL))
+			return false;
+	return true;
+}
+
 /* Where the routes point that this run has changed: of what was told, what their routers said it is. */
 static void
 save_routes(Run *run)
 {
-	for (int i = 0; i < run->nsteps; i++)
+	for (int e = 0; e < run->nroutes && !(run->moves && !run->is_target); e++)
 	{
-		RunRoute   *route = run->steps[i].action->traits & ACTION_LEADS_ROUTE ? run_route(run, run->steps[i].node) :
-			NULL;
+		RunRoute   *route = &run->routes[e];
 
-		if (route && route->node[0] && run->steps[i].state == STEP_SUCCEEDED && !(run->moves && !run->is_target))
+		if (route->node[0] && points_as_one(run, route))
 			db_exec("UPDATE pingpong.route SET node = $2 WHERE name = $1 AND node IS DISTINCT FROM $2", 2,
-					route->name, route->node);
+					route->route, route->node);
 	}
 }
 
@@ -452,6 +462,16 @@ journal_store_fact(const char *node, bool ok, const char *error, const char *fac
 				 "FROM pingpong.node WHERE name = $1 "
 				 "ON CONFLICT (node) DO UPDATE SET at = EXCLUDED.at, ok = EXCLUDED.ok, error = "
 				 "EXCLUDED.error, facts = EXCLUDED.facts", 4, node, ok ? "t" : "f", error, facts);
+	db_exec("UPDATE pingpong.route_endpoint e SET observed_at = pg_catalog.clock_timestamp(), observed "
+			"= CASE WHEN x ? 'error' "
+			"THEN pg_catalog.jsonb_build_object('error', x -> 'error') ELSE (SELECT "
+			"pg_catalog.jsonb_object_agg(d ->> 'name', "
+			"pg_catalog.concat_ws(':', d ->> 'host', d ->> 'port')) FROM "
+			"pg_catalog.jsonb_array_elements(x -> 'databases') d "
+			"WHERE r.databases ? (d ->> 'name')) END FROM pingpong.route r, pingpong.node_fact f, "
+			"pg_catalog.jsonb_array_elements(f.facts -> 'routers') x WHERE r.name = e.route AND f.node = $1 "
+			"AND e.router = $1 AND f.ok "
+			"AND x ->> 'endpoint' = e.endpoint AND coalesce(x ->> 'driver', 'pgbouncer') = r.driver", 1, node);
 	db_end();
 }
 

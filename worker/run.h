@@ -59,6 +59,7 @@ typedef enum ActionResult
 {
 	ACTION_WAIT,				/* look again */
 	ACTION_DONE,
+	ACTION_AGAIN,				/* the job of several steps did not arrive: order it anew */
 	ACTION_FAILED				/* step->message says why, step->failure the SQLSTATE */
 } ActionResult;
 
@@ -81,6 +82,7 @@ struct Step
 	char		name[32];
 	char		node[PP_NAME_LEN];	/* on what: a node, or a route */
 	char		undo[32];
+	char		job[32];		/* its job of several steps; "": a job of its own */
 	char		needs[32];		/* skipped, unless the steps of that action succeeded */
 	const Action *action;
 	StepMark	mark;
@@ -106,6 +108,11 @@ struct Step
 	XLogRecPtr	lsn;			/* an action's own */
 	instr_time	since;			/* an action's own */
 
+	/* of a job of several steps: the first of them, and the number of this one in its list (from 0) */
+	Step	   *leader;
+	int			part;
+	bool		undone;			/* of a leader: its job failed, and this part was undone with it */
+
 	/* an agent's job */
 	AgentCall  *call;
 	char		url[256];
@@ -129,9 +136,11 @@ typedef struct RunNode
 	bool		away;			/* let go on purpose */
 } RunNode;
 
+/* One endpoint of a route. */
 typedef struct RunRoute
 {
-	char		name[PP_NAME_LEN];
+	char		name[PP_NAME_LEN];	/* of the endpoint, by which steps know it */
+	char		route[PP_NAME_LEN];
 	char		kind[4];
 	char		driver[32];
 	char		router[PP_NAME_LEN];
@@ -186,6 +195,8 @@ struct Run
 	char		sentence[PP_TEXT_LEN];
 	Failure		failure;		/* what ended it, or is about to: the caller gets it as an error; else empty */
 	json_t	   *notes;
+
+	json_t	   *collected;		/* while the actions of one job are put together; borrowed */
 
 	/* gathering, asking for the verdict, taking over */
 	AgentCall **calls;			/* one a node */

@@ -8,6 +8,7 @@
 #include "worker/action/table.h"
 #include "worker/db.h"
 #include "worker/runbook.h"
+#include "worker/together.h"
 
 static OnFailure
 failure_from(const char *name)
@@ -28,7 +29,8 @@ add_step(Run *run)
 #define RUNBOOK_SQL \
 	"SELECT s.ordinal, s.action, s.node, s.undo, s.on_failure, s.timeout_ms, s.worker, s.holds, " \
 	"s.params::pg_catalog.text, " \
-	"s.requires, s.mark, s.fix FROM pingpong.run r, pingpong_internal.run_steps(r) s WHERE r.id = $1::pg_catalog.int8"
+	"s.requires, s.mark, s.fix, s.job FROM pingpong.run r, pingpong_internal.run_steps(r) s WHERE "
+	"r.id = $1::pg_catalog.int8"
 
 static StepMark
 mark_from(const char *name)
@@ -56,6 +58,7 @@ read_step(Run *run, Step *step, uint64 row, MemoryContext context)
 	db_copy(step->needs, sizeof(step->needs), row, 10);
 	step->mark = mark_from(db_text(row, 11));
 	db_copy(step->fix, sizeof(step->fix), row, 12);
+	db_copy(step->job, sizeof(step->job), row, 13);
 	if (strcmp(db_text(row, 8), "t") != 0)
 		step->state = STEP_SKIPPED;
 	step->action = action_find(step->name);
@@ -116,4 +119,5 @@ runbook_load(Run *run)
 			step->detail = MemoryContextStrdup(context, db_text(i, 6));
 	}
 	db_end();
+	together_bind(run);
 }

@@ -10,6 +10,7 @@
 #include "worker/journal.h"
 #include "worker/mailbox.h"
 #include "worker/step.h"
+#include "worker/together.h"
 
 #define RETRY_US		(500 * 1000)
 #define RETRY_SHORT_US	(2 * 1000 * 1000)	/* longest pause of a step whose time is short */
@@ -25,7 +26,21 @@ order(Step *step)
 {
 	if (step->round > 1 && run_may_journal())
 		journal_save_steps(run);
-	return step->action->begin(run, step);
+	return step->leader ? together_begin(run, step) : step->action->begin(run, step);
+}
+
+/* Looks at it: whether it has ended, and how. */
+static ActionResult
+advance(Step *step)
+{
+	ActionResult result;
+
+	if (step->action->advance == NULL)
+		return step->action->begin(run, step);
+	result = step->action->advance(run, step);
+	if (result == ACTION_AGAIN)
+		return together_begin(run, step);
+	return step->leader ? together_look(run, step, result) : result;
 }
 
 static void
@@ -51,7 +66,7 @@ step_ended(Step *step, StepState state)
 	step->state = state;
 	step->ended = GetCurrentTimestamp();
 	step->ms = ms_since(step->clock);
-	if (state == STEP_SUCCEEDED)
+	if (state == STEP_SUCCEEDED || state == STEP_UNDONE)
 		mailbox_event("%-13s %-12s %8.1f ms%s%s", step->name, step->node, step->ms, step->message[0] ? "  " : "",
 					  step->message);
 	else
@@ -108,7 +123,7 @@ step_failed(Step *step)
 void
 step_give_up(Step *step)
 {
-	if (step->given_up || step->state != STEP_RUNNING)
+	if (step->given_up || step->state != STEP_RUNNING || (step->leader && step->leader != step))
 		return;
 	step->given_up = true;
 	step->on_failure = FAIL_CONTINUE;
@@ -137,11 +152,26 @@ lacks_what_it_needs(Step *step)
 	return true;
 }
 
+/* Its job is over without it: the journal was not written in between. */
+static void
+fail_orphan(Step *step)
+{
+	step_fail(step, "58000", "the job of step %s is over, and what became of this one is not known",
+			  step->leader->name);
+	step_ended(step, STEP_FAILED);
+}
+
 void
 step_move(Step *step)
 {
 	ActionResult result;
 
+	if (step->leader && step->leader != step)
+	{							/* its leader moves it */
+		if (step->leader->state > STEP_RUNNING)
+			fail_orphan(step);
+		return;
+	}
 	if (step->state == STEP_PENDING && lacks_what_it_needs(step))
 		return;
 	if (step->state == STEP_PENDING)
@@ -159,10 +189,10 @@ step_move(Step *step)
 		result = order(step);
 	}
 	else
-		result = step->action->advance ? step->action->advance(run, step) : step->action->begin(run, step);
+		result = advance(step);
 
 	if (result == ACTION_DONE)
-		step_ended(step, STEP_SUCCEEDED);
+		step_ended(step, step->undone ? STEP_UNDONE : STEP_SUCCEEDED);
 	else if (result == ACTION_FAILED)
 		step_failed(step);
 	else if (time_is_up(step))

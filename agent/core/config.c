@@ -38,6 +38,8 @@ static const ConfigOption agent_options[] = {
 	{"node", OPTION_STRING, offsetof(AgentConfig, node)},
 	{"listen", OPTION_STRING, offsetof(AgentConfig, listen)},
 	{"token_file", OPTION_STRING, offsetof(AgentConfig, token_file)},
+	{"monitor_token_file", OPTION_STRING, offsetof(AgentConfig, monitor_token_file)},
+	{"sample_interval_ms", OPTION_INT, offsetof(AgentConfig, sample_interval_ms)},
 	{"state_dir", OPTION_STRING, offsetof(AgentConfig, state_dir)},
 	{"tls_cert", OPTION_STRING, offsetof(AgentConfig, tls_cert)},
 	{"tls_key", OPTION_STRING, offsetof(AgentConfig, tls_key)},
@@ -620,6 +622,8 @@ check_config(ConfigParser *parser, AgentConfig *config)
 		!require(parser, config->state_dir, "agent", "state_dir") ||
 		!check_listen(parser, config))
 		return 0;
+	if (config->sample_interval_ms < 100)
+		return refuse(parser, "option \"%s\" must be at least %s ms", "sample_interval_ms", "100");
 	if (!config->token_file && !config->tls_client_ca)
 		return refuse(parser, "[%s] needs the option \"%s\", or \"tls_client_ca\"", "agent", "token_file");
 	for (int i = 0; i < config->n_instances; i++)
@@ -641,28 +645,38 @@ check_config(ConfigParser *parser, AgentConfig *config)
 	return 1;
 }
 
-/* A user that can read the token controls the agent: only its owner may read it. */
+/* A user that can read a token controls the agent, or sees it: only its owner may read it. */
 static int
-read_token(ConfigParser *parser, AgentConfig *config)
+read_token(ConfigParser *parser, const char *path, char **token)
 {
 	struct stat st;
-	char	   *token;
 
-	if (!config->token_file)
+	if (!path)
 		return 1;
-	if (stat(config->token_file, &st) < 0)
-		return refuse(parser, "could not read token file \"%s\": %s", config->token_file, strerror(errno));
+	if (stat(path, &st) < 0)
+		return refuse(parser, "could not read token file \"%s\": %s", path, strerror(errno));
 	if (st.st_mode & 077)
-		return refuse(parser, "token file \"%s\" must have mode 0600%s", config->token_file, "");
+		return refuse(parser, "token file \"%s\" must have mode 0600%s", path, "");
 	if (st.st_uid != geteuid() && st.st_uid != 0)
-		return refuse(parser, "token file \"%s\" must belong to the agent's user%s", config->token_file, "");
-	token = file_read(config->token_file, 4096, NULL);
-	if (!token)
-		return refuse(parser, "could not read token file \"%s\": %s", config->token_file, strerror(errno));
-	token[strcspn(token, "\r\n")] = '\0';
-	config->token = token;
-	if (strlen(token) < 16)
-		return refuse(parser, "token file \"%s\" holds fewer than 16 characters%s", config->token_file, "");
+		return refuse(parser, "token file \"%s\" must belong to the agent's user%s", path, "");
+	*token = file_read(path, 4096, NULL);
+	if (!*token)
+		return refuse(parser, "could not read token file \"%s\": %s", path, strerror(errno));
+	(*token)[strcspn(*token, "\r\n")] = '\0';
+	if (strlen(*token) < 16)
+		return refuse(parser, "token file \"%s\" holds fewer than 16 characters%s", path, "");
+	return 1;
+}
+
+/* The token that may look must not be able to act. */
+static int
+read_tokens(ConfigParser *parser, AgentConfig *config)
+{
+	if (!read_token(parser, config->token_file, &config->token) ||
+		!read_token(parser, config->monitor_token_file, &config->monitor_token))
+		return 0;
+	if (config->token && config->monitor_token && strcmp(config->token, config->monitor_token) == 0)
+		return refuse(parser, "\"%s\" and \"%s\" hold the same token", "token_file", "monitor_token_file");
 	return 1;
 }
 
@@ -677,6 +691,7 @@ config_read(const char *path, char *error, size_t error_size)
 	config->references = 1;
 	config->path = xstrdup(path);
 	config->log_level = LOG_LEVEL_INFO;
+	config->sample_interval_ms = 1000;
 	parser.config = config;
 	parser.file = fopen(path, "re");
 	if (!parser.file)
@@ -692,7 +707,7 @@ config_read(const char *path, char *error, size_t error_size)
 	for (int i = 0; i < config->n_instances; i++)
 		set_defaults(&config->instances[i], config->state_dir);
 	if (!error[0] && check_config(&parser, config))
-		read_token(&parser, config);
+		read_tokens(&parser, config);
 	if (!error[0])
 		return config;
 	config_free(config);
@@ -755,6 +770,7 @@ config_free(AgentConfig *config)
 	free(config->sections);
 	free(config->hooks);
 	free(config->token);
+	free(config->monitor_token);
 	free(config->path);
 	free(config);
 }

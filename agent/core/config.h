@@ -96,6 +96,9 @@ typedef struct AgentConfig
 	char	   *listen;
 	char	   *token_file;
 	char	   *token;			/* contents of token_file */
+	char	   *monitor_token_file;	/* NULL: none */
+	char	   *monitor_token;	/* its contents */
+	int			sample_interval_ms;
 	char	   *state_dir;
 	char	   *tls_cert;
 	char	   *tls_key;

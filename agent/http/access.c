@@ -34,6 +34,12 @@ client_certificate(struct MHD_Connection *connection, const AgentConfig *config)
 	return access_client_ca && info ? certificate_client(info->tls_session, config) : CLIENT_NONE;
 }
 
+static bool
+has_token(const char *header, const char *token)
+{
+	return token && header && strncasecmp(header, "Bearer ", 7) == 0 && token_equal(header + 7, token);
+}
+
 /* Who was refused may know why: it tells nothing about the token, and a certificate is its own. */
 bool
 access_allowed(struct MHD_Connection *connection, RouteAccess access, char *why, size_t why_size)
@@ -44,11 +50,12 @@ access_allowed(struct MHD_Connection *connection, RouteAccess access, char *why,
 	bool		equal;
 
 	snprintf(why, why_size, "no or wrong token");
-	if (access != ACCESS_CONTROLLER)
+	if (access == ACCESS_ANYONE)
+		return true;
+	if (access != ACCESS_CONTROLLER && access != ACCESS_MONITOR)
 		return false;
 	config = config_current();
-	equal = config->token && header && strncasecmp(header, "Bearer ", 7) == 0 &&
-		token_equal(header + 7, config->token);
+	equal = has_token(header, config->token) || (access == ACCESS_MONITOR && has_token(header, config->monitor_token));
 	if (!equal)
 		verdict = client_certificate(connection, config);
 	if (verdict != CLIENT_NONE)

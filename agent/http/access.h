@@ -11,7 +11,10 @@
 
 typedef enum RouteAccess
 {
-	ACCESS_DENIED, ACCESS_CONTROLLER
+	ACCESS_DENIED,
+	ACCESS_ANYONE,				/* no credentials: what may be known to all who reach the address */
+	ACCESS_MONITOR,				/* "monitor_token_file"; controllers, too */
+	ACCESS_CONTROLLER
 } RouteAccess;
 
 /* Contents of "tls_client_ca", NULL: none; libmicrohttpd does not copy them.  Set before the server is started. */

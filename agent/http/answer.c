@@ -1,19 +1,35 @@
 /*
  * answer.c
- *		What a request is answered: JSON with a status.
+ *		What a request is answered: a status, and JSON or a text of any type.
  */
 #include <jansson.h>
 #include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/core/alloc.h"
 #include "agent/http/answer.h"
 #include "agent/http/door.h"
 
-unsigned int
-answer_error(json_t **answer, unsigned int status, const char *code, const char *hint, const char *format,...)
+void
+answer_json(Answer *answer, unsigned int status, json_t *json)
+{
+	answer->status = status;
+	answer->json = json;
+}
+
+void
+answer_text(Answer *answer, unsigned int status, const char *type, char *text)
+{
+	answer->status = status;
+	answer->type = type;
+	answer->text = text;
+}
+
+void
+answer_error(Answer *answer, unsigned int status, const char *code, const char *hint, const char *format,...)
 {
 	va_list		args;
 	char		message[512];
@@ -23,37 +39,48 @@ answer_error(json_t **answer, unsigned int status, const char *code, const char 
 	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
 	text = json_string(message);
-	*answer = json_pack("{s:{s:s, s:o, s:n, s:o}}", "error", "code", code,
-						"message", text ? text : json_string("bad request"), "detail",
-						"hint", hint ? json_string(hint) : json_null());
-	return status;
+	answer_json(answer, status, json_pack("{s:{s:s, s:o, s:n, s:o}}", "error", "code", code,
+										  "message", text ? text : json_string("bad request"), "detail",
+										  "hint", hint ? json_string(hint) : json_null()));
+}
+
+/* As text; what cannot be said in JSON is an error of ours. */
+static void
+dump_json(Answer *answer)
+{
+	answer->type = "application/json";
+	answer->text = json_dumps(answer->json, JSON_COMPACT | JSON_REAL_PRECISION(16));
+	json_decref(answer->json);
+	answer->json = NULL;
+	if (answer->text)
+		return;
+	answer->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
+	answer->text = xstrdup("{\"error\":{\"code\":\"XX000\",\"message\":\"no answer\",\"detail\":null,\"hint\":null}}");
 }
 
 enum MHD_Result
-answer_send(struct MHD_Connection *connection, unsigned int status, json_t *answer)
+answer_send(struct MHD_Connection *connection, Answer *answer)
 {
-	char	   *text = json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(16));
 	struct MHD_Response *response;
 	enum MHD_Result rc;
 
-	json_decref(answer);
-	if (!text)
-	{
-		status = MHD_HTTP_INTERNAL_SERVER_ERROR;
-		text = xstrdup("{\"error\":{\"code\":\"XX000\",\"message\":\"no answer\",\"detail\":null,\"hint\":null}}");
-	}
-	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+	if (!answer->text)
+		dump_json(answer);
+	response = MHD_create_response_from_buffer(strlen(answer->text), answer->text, MHD_RESPMEM_MUST_FREE);
 	if (!response)
+	{
+		free(answer->text);
 		return MHD_NO;
-	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
-	if (status == MHD_HTTP_UNAUTHORIZED)
+	}
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->type);
+	if (answer->status == MHD_HTTP_UNAUTHORIZED)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
-	if (status == MHD_HTTP_SERVICE_UNAVAILABLE)
+	if (answer->status == MHD_HTTP_SERVICE_UNAVAILABLE)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-	if (status == MHD_HTTP_UNAUTHORIZED || status == MHD_HTTP_SERVICE_UNAVAILABLE)
+	if (answer->last || answer->status == MHD_HTTP_UNAUTHORIZED || answer->status == MHD_HTTP_SERVICE_UNAVAILABLE)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	door_answering(connection);
-	rc = MHD_queue_response(connection, status, response);
+	rc = MHD_queue_response(connection, answer->status, response);
 	MHD_destroy_response(response);
 	return rc;
 }

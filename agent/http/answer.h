@@ -1,18 +1,32 @@
 /*
  * answer.h
- *		What a request is answered: JSON with a status.
+ *		What a request is answered: a status, and JSON or a text of any type.
  */
 #ifndef PINGPONG_AGENT_HTTP_ANSWER_H
 #define PINGPONG_AGENT_HTTP_ANSWER_H
 
 #include <jansson.h>
 #include <microhttpd.h>
+#include <stdbool.h>
 
-/* The status, with {"error": ...} as the answer. */
-extern unsigned int answer_error(json_t **answer, unsigned int status, const char *code, const char *hint,
-								 const char *format,...) __attribute__((format(printf, 5, 6)));
+typedef struct Answer
+{
+	unsigned int status;		/* 0: not answered yet */
+	json_t	   *json;			/* owned; or else: */
+	char	   *text;			/* malloc'd */
+	const char *type;			/* content type of the text */
+	bool		last;			/* the connection is closed behind it */
+} Answer;
 
-/* Takes the answer over. */
-extern enum MHD_Result answer_send(struct MHD_Connection *connection, unsigned int status, json_t *answer);
+/* Each takes over what it is given. */
+extern void answer_json(Answer *answer, unsigned int status, json_t *json);
+extern void answer_text(Answer *answer, unsigned int status, const char *type, char *text);
+
+/* The status, with {"error": ...}. */
+extern void answer_error(Answer *answer, unsigned int status, const char *code, const char *hint, const char *format,...)
+			__attribute__((format(printf, 5, 6)));
+
+/* Sends it, and frees what it holds. */
+extern enum MHD_Result answer_send(struct MHD_Connection *connection, Answer *answer);
 
 #endif							/* PINGPONG_AGENT_HTTP_ANSWER_H */

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
+#include "agent/core/nodestate.h"
 #include "agent/http/answer.h"
 #include "agent/http/routes.h"
 #include "agent/job/epoch.h"
@@ -16,13 +18,17 @@
 #include "agent/job/sqlstate.h"
 #include "common/protocol.h"
 
-static unsigned int get_ping(Request *request, json_t **answer);
-static unsigned int get_jobs(Request *request, json_t **answer);
-static unsigned int post_job(Request *request, json_t **answer);
-static unsigned int get_job(Request *request, json_t **answer);
-static unsigned int cancel_job(Request *request, json_t **answer);
+static void get_ping(Request *request, Answer *answer);
+static void get_jobs(Request *request, Answer *answer);
+static void post_job(Request *request, Answer *answer);
+static void get_job(Request *request, Answer *answer);
+static void cancel_job(Request *request, Answer *answer);
+static void get_health(Request *request, Answer *answer);
+static void get_state(Request *request, Answer *answer);
 
 static const Route routes[] = {
+	{"GET", "/health", ACCESS_ANYONE, get_health},
+	{"GET", "/v1/state", ACCESS_MONITOR, get_state},
 	{"GET", "/v1/ping", ACCESS_CONTROLLER, get_ping},
 	{"GET", "/v1/jobs", ACCESS_CONTROLLER, get_jobs},
 	{"POST", "/v1/jobs", ACCESS_CONTROLLER, post_job},
@@ -40,72 +46,106 @@ query_int(Request *request, const char *name)
 	return value ? strtoll(value, NULL, 10) : 0;
 }
 
-static unsigned int
-get_ping(Request *request, json_t **answer)
+static void
+get_ping(Request *request, Answer *answer)
 {
 	AgentConfig *config = config_current();
 
-	*answer = json_pack("{s:s, s:s, s:i, s:s, s:I, s:f}", "agent", "pingpong-agent", "version", PINGPONG_AGENT_VERSION,
-						"protocol", PINGPONG_PROTOCOL, "node", config->node, "epoch", (json_int_t) epoch_current(), "clock_ms", clock_realtime_ms());
+	answer_json(answer, MHD_HTTP_OK,
+				json_pack("{s:s, s:s, s:i, s:s, s:I, s:f}", "agent", "pingpong-agent", "version", PINGPONG_AGENT_VERSION,
+						  "protocol", PINGPONG_PROTOCOL, "node", config->node, "epoch", (json_int_t) epoch_current(),
+						  "clock_ms", clock_realtime_ms()));
 	config_release(config);
-	return MHD_HTTP_OK;
 }
 
-static unsigned int
-get_jobs(Request *request, json_t **answer)
+static void
+get_jobs(Request *request, Answer *answer)
 {
-	*answer = json_pack("{s:o}", "jobs", jobs_list());
-	return MHD_HTTP_OK;
+	answer_json(answer, MHD_HTTP_OK, json_pack("{s:o}", "jobs", jobs_list()));
 }
 
-static unsigned int
-job_status(JobAnswer rc, json_t **answer, const char *error)
+static void
+answer_job(Answer *answer, JobAnswer rc, json_t *job, const char *error)
 {
 	switch (rc)
 	{
 		case JOB_OK:
-			return MHD_HTTP_OK;
+			answer_json(answer, MHD_HTTP_OK, job);
+			return;
 		case JOB_BAD_REQUEST:
-			return answer_error(answer, MHD_HTTP_BAD_REQUEST, STATE_INVALID_PARAMETER, NULL, "%s", error);
+			answer_error(answer, MHD_HTTP_BAD_REQUEST, STATE_INVALID_PARAMETER, NULL, "%s", error);
+			return;
 		case JOB_UNKNOWN:
-			return answer_error(answer, MHD_HTTP_NOT_FOUND, STATE_UNDEFINED_OBJECT, NULL, "no such job");
+			answer_error(answer, MHD_HTTP_NOT_FOUND, STATE_UNDEFINED_OBJECT, NULL, "no such job");
+			return;
 		case JOB_OLD_EPOCH:
-			return answer_error(answer, MHD_HTTP_CONFLICT, STATE_NOT_IN_PREREQUISITE_STATE,
-								"The primary has moved since this job was made.",
-								"the job's epoch is older than this agent's (%lld)", (long long) epoch_current());
+			answer_error(answer, MHD_HTTP_CONFLICT, STATE_NOT_IN_PREREQUISITE_STATE,
+						 "The primary has moved since this job was made.",
+						 "the job's epoch is older than this agent's (%lld)", (long long) epoch_current());
+			return;
 		case JOB_SHUTDOWN:
-			break;
+			answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR, "57P01", NULL, "the agent is shutting down");
 	}
-	return answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR, "57P01", NULL, "the agent is shutting down");
 }
 
-static unsigned int
-post_job(Request *request, json_t **answer)
+static void
+post_job(Request *request, Answer *answer)
 {
 	json_error_t parse_error;
 	json_t	   *body = json_loadb(request->body.data ? request->body.data : "", request->body.size,
 								  JSON_REJECT_DUPLICATES, &parse_error);
 	char		error[256] = "";
+	json_t	   *job = NULL;
 	JobAnswer	rc;
 
 	if (!body)
-		return answer_error(answer, MHD_HTTP_BAD_REQUEST, STATE_INVALID_PARAMETER, NULL,
-							"the body is not JSON (line %d, column %d)", parse_error.line, parse_error.column);
-	rc = jobs_post(body, answer, error, sizeof(error));
+	{
+		answer_error(answer, MHD_HTTP_BAD_REQUEST, STATE_INVALID_PARAMETER, NULL,
+					 "the body is not JSON (line %d, column %d)", parse_error.line, parse_error.column);
+		return;
+	}
+	rc = jobs_post(body, &job, error, sizeof(error));
 	json_decref(body);
-	return job_status(rc, answer, error);
+	answer_job(answer, rc, job, error);
 }
 
-static unsigned int
-get_job(Request *request, json_t **answer)
+static void
+get_job(Request *request, Answer *answer)
 {
-	return job_status(jobs_get(request->run, request->step, query_int(request, "wait_ms"), answer), answer, "");
+	json_t	   *job = NULL;
+	JobAnswer	rc = jobs_get(request->run, request->step, query_int(request, "wait_ms"), &job);
+
+	answer_job(answer, rc, job, "");
 }
 
-static unsigned int
-cancel_job(Request *request, json_t **answer)
+static void
+cancel_job(Request *request, Answer *answer)
 {
-	return job_status(jobs_cancel(request->run, request->step, answer), answer, "");
+	json_t	   *job = NULL;
+	JobAnswer	rc = jobs_cancel(request->run, request->step, &job);
+
+	answer_job(answer, rc, job, "");
+}
+
+/* One word for load balancers; 503 for whoever must not be sent clients.  No more than that is for anyone. */
+static void
+get_health(Request *request, Answer *answer)
+{
+	NodeState	state = nodestate_get();
+	bool		serves = state.role == ROLE_PRIMARY || state.role == ROLE_STANDBY || state.role == ROLE_NONE;
+
+	answer_text(answer, serves ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, "text/plain",
+				xasprintf("%s\n", nodestate_role_name(state.role)));
+	answer->last = true;
+}
+
+static void
+get_state(Request *request, Answer *answer)
+{
+	AgentConfig *config = config_current();
+
+	answer_json(answer, MHD_HTTP_OK, nodestate_json(config->node));
+	config_release(config);
 }
 
 /* ---- routing ---- */

@@ -2,7 +2,8 @@
  * routes.h
  *		The table of routes: method, path, who may call, handler.
  *
- * Who may call is part of the table and refused by default.
+ * Who may call is part of the table and refused by default.  What anyone or a monitor may see is answered from the state
+ * of the node that a sampler refreshes (core/nodestate.h): a request costs no query.
  */
 #ifndef PINGPONG_AGENT_HTTP_ROUTES_H
 #define PINGPONG_AGENT_HTTP_ROUTES_H
@@ -13,6 +14,7 @@
 
 #include "agent/core/text.h"
 #include "agent/http/access.h"
+#include "agent/http/answer.h"
 #include "common/names.h"
 
 typedef struct Request
@@ -25,7 +27,7 @@ typedef struct Request
 	bool		too_large;
 } Request;
 
-typedef unsigned int (*RouteHandler) (Request *request, json_t **answer);
+typedef void (*RouteHandler) (Request *request, Answer *answer);
 
 typedef struct Route
 {

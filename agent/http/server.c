@@ -70,28 +70,30 @@ begin_request(struct MHD_Connection *connection, const char *path, const char *m
 	const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
 	bool		other_method;
 	char		why[128];
-	json_t	   *answer = NULL;
-	unsigned int status = 0;
+	RouteAccess access;
+	Answer		answer = {0};
 	DoorAnswer	door = DOOR_OPEN;
 
 	*state = request;
 	request->connection = connection;
 	request->route = route_find(method, path, request, &other_method);
-	if (!access_allowed(connection, request->route ? request->route->access : ACCESS_CONTROLLER, why, sizeof(why)))
-		status = answer_error(&answer, MHD_HTTP_UNAUTHORIZED, "28000", NULL, "%s", why);
-	else if ((door = door_admit(connection)) == DOOR_GONE)
+	access = request->route ? request->route->access : ACCESS_CONTROLLER;
+	if (!access_allowed(connection, access, why, sizeof(why)))
+		answer_error(&answer, MHD_HTTP_UNAUTHORIZED, "28000", NULL, "%s", why);
+	/* who has shown nothing stays a stranger, with little time */
+	else if (access != ACCESS_ANYONE && (door = door_admit(connection)) == DOOR_GONE)
 		return MHD_NO;
 	else if (door == DOOR_FULL)
-		status = answer_error(&answer, MHD_HTTP_SERVICE_UNAVAILABLE, "53300", NULL, "too many requests at a time");
+		answer_error(&answer, MHD_HTTP_SERVICE_UNAVAILABLE, "53300", NULL, "too many requests at a time");
 	else if (!request->route)
-		status = answer_error(&answer, other_method ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND,
-							  STATE_UNDEFINED_OBJECT, NULL, "no such resource");
+		answer_error(&answer, other_method ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND,
+					 STATE_UNDEFINED_OBJECT, NULL, "no such resource");
 	else if (length && strtoull(length, NULL, 10) > PINGPONG_BODY_MAX)
-		status = answer_error(&answer, MHD_HTTP_CONTENT_TOO_LARGE, "54000", NULL, "the request is larger than 64 kB");
-	if (!status)
+		answer_error(&answer, MHD_HTTP_CONTENT_TOO_LARGE, "54000", NULL, "the request is larger than 64 kB");
+	if (!answer.status)
 		return MHD_YES;
-	log_refusal(method, path, status);
-	return answer_send(connection, status, answer);
+	log_refusal(method, path, answer.status);
+	return answer_send(connection, &answer);
 }
 
 static enum MHD_Result
@@ -99,8 +101,7 @@ handle(void *unused, struct MHD_Connection *connection, const char *path, const 
 	   const char *data, size_t *size, void **state)
 {
 	Request    *request = *state;
-	json_t	   *answer = NULL;
-	unsigned int status;
+	Answer		answer = {0};
 
 	if (!request)
 		return begin_request(connection, path, method, state);
@@ -117,10 +118,10 @@ handle(void *unused, struct MHD_Connection *connection, const char *path, const 
 		return MHD_NO;
 	door_working(connection);
 	if (request->too_large)
-		status = answer_error(&answer, MHD_HTTP_CONTENT_TOO_LARGE, "54000", NULL, "the request is larger than 64 kB");
+		answer_error(&answer, MHD_HTTP_CONTENT_TOO_LARGE, "54000", NULL, "the request is larger than 64 kB");
 	else
-		status = request->route->handler(request, &answer);
-	return answer_send(connection, status, answer);
+		request->route->handler(request, &answer);
+	return answer_send(connection, &answer);
 }
 
 static void

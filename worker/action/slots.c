@@ -12,6 +12,7 @@ static ActionResult
 slots_begin(Run *run, Step *step)
 {
 	json_t	   *slots = json_array();
+	ActionResult result;
 
 	for (int i = 0; i < run->nnodes; i++)
 	{
@@ -25,7 +26,9 @@ slots_begin(Run *run, Step *step)
 		if (n->upstream[0] == '\0' || strcmp(n->upstream, step->node) == 0 || strcmp(n->upstream, run->source) == 0)
 			json_array_append_new(slots, json_string(n->slot));
 	}
-	return job_begin(run, step, step->node, ACTION_SLOT_ENSURE, json_pack("{s:o}", "slots", slots));
+	result = job_begin(run, step, step->node, ACTION_SLOT_ENSURE, json_pack("{s:o}", "slots", slots));
+	job_undo(run, ACTION_SLOT_DROP, json_new(), json_pack("{s:s}", "slots", "created"));
+	return result;
 }
 
 static ActionResult

@@ -42,6 +42,8 @@ add_undo(Step *step)
 	undo->phase = 0;
 	undo->unheard = 0;
 	undo->given_up = false;
+	undo->leader = NULL;
+	undo->undone = false;
 	undo->message[0] = '\0';
 	strlcpy(undo->name, step->undo, sizeof(undo->name));
 	undo->action = action_find(step->undo);
@@ -76,7 +78,7 @@ enter(const Rule *rule)
 	INSTR_TIME_SET_CURRENT(run->undo_began);
 	for (int i = run->nsteps - 1; i >= 0; i--)
 		if (run->steps[i].undo[0] && run->steps[i].state != STEP_PENDING && run->steps[i].state != STEP_SKIPPED &&
-			!is_added(&run->steps[i]))
+			run->steps[i].state != STEP_UNDONE && !is_added(&run->steps[i]))
 			add_undo(&run->steps[i]);
 	for (int i = 0; i < run->nundo; i++)
 		if (run->undo[i].action && run->undo[i].action->advance == NULL)

@@ -1,0 +1,151 @@
+/*
+ * sampler.c
+ *		Looks at the main instance again and again, so that others need not ask it.
+ *
+ * One session, kept open: a look costs two short statements.  It goes to the database of the
+ * extension, whose gate tells whether the server is sealed.  Like all sessions of the agent it
+ * is no client: nobody waits for it, and it holds up no stop.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/config.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/nodestate.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/sampler.h"
+
+#define LOOK_TIMEOUT_MS 1000
+#define GOOD_LOOKS 3			/* a state is good until so many further looks have failed to come */
+
+#define STATE_SQL \
+	"SELECT pg_catalog.pg_is_in_recovery(), c.timeline_id, CASE WHEN pg_catalog.pg_is_in_recovery() " \
+	"THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, " \
+	"EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming') FROM "
+	"pg_catalog.pg_control_checkpoint() c"
+
+static PGconn *session;
+
+static void
+leave(void)
+{
+	PQfinish(session);
+	session = NULL;
+}
+
+static bool
+arrive(const PgInstance *pg)
+{
+	char		error[256];
+	char	   *database;
+
+	if (session)
+		return true;
+	session = pg_local(pg, NULL, LOOK_TIMEOUT_MS, error, sizeof(error));
+	database = session ? pg_pingpong_database(session) : NULL;
+	if (database && strcmp(database, PQdb(session)) != 0)
+	{
+		PGconn	   *there = pg_local(pg, database, LOOK_TIMEOUT_MS, error, sizeof(error));
+
+		if (there)
+		{
+			leave();
+			session = there;
+		}
+	}
+	free(database);
+	return session != NULL;
+}
+
+/* Where the extension is not there, nothing seals. */
+static bool
+is_sealed(void)
+{
+	PGresult   *there = pg_query(session, NULL, 0, "SELECT pg_catalog.to_regclass('pingpong.gate') IS NOT NULL", 0,
+								 NULL);
+	bool		has_gate = there && PQntuples(there) == 1 && strcmp(PQgetvalue(there, 0, 0), "t") == 0;
+	PGresult   *gate = has_gate ? pg_query(session, NULL, 0, "SELECT state FROM pingpong.gate", 0, NULL) : NULL;
+	bool		sealed = gate && PQntuples(gate) == 1 && strcmp(PQgetvalue(gate, 0, 0), "sealed") == 0;
+
+	PQclear(gate);
+	PQclear(there);
+	return sealed;
+}
+
+/*
+ * A server that stops may wait for its sessions: ours must not be the last one. Line 8 of postmaster.pid has its
+ * state.
+ */
+static bool
+is_stopping(const PgInstance *pg)
+{
+	char	   *path = xasprintf("%s/postmaster.pid", pg->data);
+	char	   *text = file_read(path, 4096, NULL);
+	bool		stopping = text && strstr(text, "\nstopping") != NULL;
+
+	free(text);
+	free(path);
+	return stopping;
+}
+
+static void
+look(const PgInstance *pg, NodeState *state)
+{
+	PGresult   *res = !is_stopping(pg) && arrive(pg) ? pg_query(session, NULL, 0, STATE_SQL, 0, NULL) : NULL;
+	bool		in_recovery;
+
+	state->role = ROLE_DOWN;
+	if (!res || PQntuples(res) != 1)
+	{
+		PQclear(res);
+		leave();
+		return;
+	}
+	in_recovery = strcmp(PQgetvalue(res, 0, 0), "t") == 0;
+	state->role = in_recovery ? ROLE_STANDBY : is_sealed() ? ROLE_SEALED : ROLE_PRIMARY;
+	state->timeline = atoi(PQgetvalue(res, 0, 1));
+	snprintf(state->lsn, sizeof(state->lsn), "%s", PQgetvalue(res, 0, 2));
+	state->streaming = strcmp(PQgetvalue(res, 0, 3), "t") == 0;
+	PQclear(res);
+}
+
+/* The configuration of now, each time: it may have been reloaded. */
+static int
+look_once(void)
+{
+	AgentConfig *config = config_current();
+	int			interval = config->sample_interval_ms;
+	NodeState	state = {.role = ROLE_NONE};
+
+	if (config_instance(config, "") != NULL)
+		look(config_instance(config, ""), &state);
+	state.seen_ms = clock_realtime_ms();
+	state.good_until = clock_monotonic_ms() + GOOD_LOOKS * (interval + LOOK_TIMEOUT_MS);
+	nodestate_set(&state);
+	config_release(config);
+	return interval;
+}
+
+static void *
+sampler_main(void *unused)
+{
+	for (;;)
+		sleep_ms(look_once());
+	return NULL;
+}
+
+void
+sampler_start(void)
+{
+	pthread_t	thread;
+
+	if (pthread_create(&thread, NULL, sampler_main, NULL) != 0)
+		log_error("could not start a thread: the state of this node stays unknown");
+	else
+		pthread_detach(thread);
+}

@@ -1,0 +1,121 @@
+# Who may ask what: /health for anyone, /v1/state for monitors and controllers, the rest for controllers; and what
+# they are told is true soon: there and back, sealed, down, frozen.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use HTTP::Tiny;
+use JSON::PP;
+use Lab;
+use Test::More;
+
+my $lab = Lab->up(fast => 1);
+my $monitor = 'a-token-of-a-monitor';
+my $file = $lab->dir . '/monitor-token';
+
+open my $out, '>', $file or die $!;
+print $out "$monitor\n";
+close $out;
+chmod 0600, $file;
+for my $name ($lab->nodes)
+{
+	my $path = $lab->agent_dir($name) . '/agent.ini';
+
+	open my $in, '<', $path or die $!;
+	my $text = do { local $/; <$in> };
+	close $in;
+	$text =~ s/^\[agent\]\n/[agent]\nmonitor_token_file = $file\nsample_interval_ms = 200\n/m or die 'no [agent]';
+	open my $ini, '>', $path or die $!;
+	print $ini $text;
+	close $ini;
+	$lab->kill9('agent', $name);
+	$lab->start_agent($name);
+}
+
+open my $fh, '<', $lab->env('TOKEN_FILE') or die $!;
+chomp(my $controller = <$fh>);
+
+sub get
+{
+	my ($node, $path, $token, $method) = @_;
+	my %options = $token ? (headers => { Authorization => "Bearer $token" }) : ();
+
+	return HTTP::Tiny->new(timeout => 20)->request($method // 'GET', $lab->env("AGENT_$node") . $path, \%options);
+}
+
+sub health
+{
+	my ($node) = @_;
+	my $answer = get($node, '/health');
+
+	return $answer->{status} . ' ' . $answer->{content} =~ s/\n\z//r;
+}
+
+sub becomes
+{
+	my ($node, $health, $what) = @_;
+
+	ok($lab->until_true("$node to be $health", sub { health($node) eq $health }, 60), $what);
+	return;
+}
+
+# ---- who may ask ----
+
+becomes('chicago', '200 primary', 'health: the primary, without credentials');
+becomes('dallas', '200 standby', 'health: a standby');
+is(get('chicago', '/health')->{headers}{'content-type'}, 'text/plain', 'health: a text');
+is(get('chicago', '/v1/state')->{status}, 401, 'state: not for anyone');
+is(get('chicago', '/v1/state', 'another-token-of-no-use')->{status}, 401, 'state: nor for a wrong token');
+for my $who ([ 'a monitor', $monitor ], [ 'a controller', $controller ])
+{
+	my ($name, $token) = @$who;
+	my $answer = get('chicago', '/v1/state', $token);
+	my $state = eval { decode_json($answer->{content}) } // {};
+
+	is("$answer->{status} $answer->{headers}{'content-type'}", '200 application/json', "state: for $name");
+	is("$state->{node} $state->{role} $state->{timeline}", 'chicago primary 1', "state: $name is told what there is");
+	like($state->{lsn}, qr{^[0-9A-F]+/[0-9A-F]+$}, "state: and how far, for $name");
+}
+for my $path ('/v1/ping', '/v1/jobs', '/v1/jobs/a/b', '/nowhere')
+{
+	is(get('chicago', $path, $monitor)->{status}, 401, "a monitor may not ask for $path");
+	is(get('chicago', $path)->{status}, 401, "nor may anyone ask for $path");
+}
+is(get('chicago', '/v1/jobs', $monitor, 'POST')->{status}, 401, 'a monitor may not order');
+is(get('chicago', '/v1/ping', $controller)->{status}, 200, 'a controller may');
+
+# Strangers who look at the health are still strangers: they keep nobody out.
+is(scalar(grep { get('chicago', '/health')->{status} == 200 } 1 .. 300), 300, 'health: hundreds of looks, all answered');
+is(get('chicago', '/v1/ping', $controller)->{status}, 200, 'and a controller is let in behind them');
+
+# ---- what is told is true soon ----
+
+for my $move ([ 'chicago', 'dallas' ], [ 'dallas', 'chicago' ])
+{
+	my ($from, $to) = @$move;
+
+	my $run = $lab->sql($from, "SELECT run FROM pingpong.switchover('$to')");
+	$lab->settle($run);
+	becomes($to, '200 primary', "$to is the primary");
+	becomes($from, '200 standby', "$from is a standby");
+	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'", 'the standby', 60);
+}
+$lab->sql('chicago', q{SELECT pingpong.quiesce()}, q{SELECT pingpong.seal()});
+becomes('chicago', '503 sealed', 'a sealed server is no primary');
+$lab->sql('chicago', q{SELECT pingpong.resume(risk => 'two primaries are possible')});
+becomes('chicago', '200 primary', 'and is one again');
+
+my $postmaster = $lab->pid('postgres', 'dallas');
+chomp(my @all = `pgrep -P $postmaster`);
+kill STOP => $postmaster, @all;
+becomes('dallas', '503 down', 'a server that does not answer is down');
+kill CONT => $postmaster, @all;
+becomes('dallas', '200 standby', 'and is back');
+
+# The agent's own session holds up no stop, not even one that waits for sessions.
+my $data = $lab->env('PGDATA_dallas');
+is(system("@{[ $lab->env('PGBIN') ]}/pg_ctl -D $data -s -w -t 60 -m smart stop"), 0, 'a stop that waits for sessions ends');
+becomes('dallas', '503 down', 'a stopped server is down');
+is(get('pooler1', '/health')->{content}, "none\n", 'beside a router there is no server');
+
+done_testing();

@@ -1,0 +1,195 @@
+/*
+ * together.c
+ *		Several steps as one job of an agent.
+ *
+ * The agent does the whole list, or undoes what it has done of it, without anybody asking:
+ * also while the database is down, or when this worker has died.  A successor orders the same
+ * key again, and is told how far the job is.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "worker/job.h"
+#include "worker/together.h"
+
+/* ---- which steps ---- */
+
+static bool
+is_part(const Step *step, const Step *leader)
+{
+	return step->leader == leader && step->state != STEP_SKIPPED;
+}
+
+static void
+refuse(Run *run, const Step *step, int sqlstate, const char *why)
+{
+	ereport(ERROR, (errcode(sqlstate),
+					errmsg("step %s of \"%s\" in runbook \"%s\" cannot be part of the job \"%s\"", step->name,
+						   step->node, run->runbook, step->job),
+					errdetail("%s", why)));
+}
+
+/* Nothing else may stand between two steps of a job: it would be done before it, or after it, but not in between. */
+static void
+check_part(Run *run, const Step *leader, const Step *step)
+{
+	if (step->action->advance != job_advance || step->action->orders == NULL)
+		refuse(run, step, ERRCODE_FEATURE_NOT_SUPPORTED, "This action is not done by an agent alone.");
+	if (step->mine != leader->mine)
+		refuse(run, step, ERRCODE_INVALID_PARAMETER_VALUE, "The steps of a job belong to one worker.");
+	for (const Step *other = run->steps; other < run->steps + run->nsteps; other++)
+		if (other->leader != leader && other != step && other->mine == leader->mine && other->state != STEP_SKIPPED &&
+			other->ordinal > leader->ordinal && other->ordinal < step->ordinal)
+			refuse(run, step, ERRCODE_INVALID_PARAMETER_VALUE, "The steps of a job must be neighbours.");
+}
+
+static Step *
+find_leader(Run *run, const Step *step)
+{
+	for (Step *other = run->steps; other < step; other++)
+		if (other->leader && strcmp(other->job, step->job) == 0 && strcmp(other->node, step->node) == 0)
+			return other->leader;
+	return NULL;
+}
+
+void
+together_bind(Run *run)
+{
+	for (Step *step = run->steps; step < run->steps + run->nsteps; step++)
+	{
+		Step	   *leader;
+
+		if (step->job[0] == '\0' || step->state == STEP_SKIPPED)
+			continue;
+		leader = find_leader(run, step);
+		step->leader = leader ? leader : step;
+		check_part(run, step->leader, step);
+		if (leader)
+			leader->timeout_ms = (int) Min((int64) leader->timeout_ms + step->timeout_ms, INT_MAX);
+	}
+}
+
+/* ---- ordering ---- */
+
+ActionResult
+together_begin(Run *run, Step *leader)
+{
+	json_t	   *actions = json_array();
+
+	for (Step *step = run->steps; step < run->steps + run->nsteps; step++)
+	{
+		ActionResult result;
+
+		if (!is_part(step, leader))
+			continue;
+		step->part = (int) json_array_size(actions);
+		run->collected = actions;
+		result = step->action->begin(run, step);
+		run->collected = NULL;
+		if (result == ACTION_FAILED && step != leader)
+		{
+			leader->failure = step->failure;
+			strlcpy(leader->message, step->message, sizeof(leader->message));
+		}
+		if (result == ACTION_FAILED)
+		{
+			json_decref(actions);
+			return result;
+		}
+		if (result == ACTION_DONE)
+			step->part = -1;	/* there is nothing to do */
+		if (step == leader)
+			continue;
+		step->state = result == ACTION_DONE ? STEP_SUCCEEDED : STEP_RUNNING;
+		step->attempt++;
+		step->started = GetCurrentTimestamp();
+	}
+	if (json_array_size(actions) == 0)
+	{
+		json_decref(actions);
+		return ACTION_DONE;
+	}
+	return job_order(run, leader, leader->node, actions);
+}
+
+/* ---- answers ---- */
+
+static void
+fail_part(Step *step, json_t *error, const char *otherwise)
+{
+	const char *code = protocol_text(error, "code");
+	const char *message = protocol_text(error, "message");
+
+	step_fail(step, strlen(code) == 5 ? code : "58000", "%s", message[0] ? message : otherwise);
+	step->state = STEP_FAILED;
+}
+
+/* `over`: the job has ended, and what was not begun will not be. */
+static void
+take_part(Step *step, json_t *part, bool over)
+{
+	const char *state = protocol_text(part, "state");
+	json_t	   *error = json_object_get(part, "error");
+
+	step->ms = json_number_value(json_object_get(part, "took_ms"));
+	if (strcmp(state, "succeeded") == 0)
+	{
+		step->state = STEP_SUCCEEDED;
+		step->message[0] = '\0';
+		step_keep(step, json_object_get(part, "result"));
+	}
+	else if (strcmp(state, "undone") == 0 && !json_is_object(error))
+		step->state = STEP_UNDONE;
+	else if (strcmp(state, "running") == 0 && !over)
+		step->state = STEP_RUNNING;
+	else if (strcmp(state, "pending") == 0 && over)
+	{
+		step->state = STEP_SKIPPED;
+		strlcpy(step->message, "its job ended before", sizeof(step->message));
+	}
+	else if (over || json_is_object(error))
+		fail_part(step, strcmp(state, "not undone") == 0 && !json_is_object(error) ?
+				  json_object_get(part, "undo_error") : error, "its job failed");
+	if (step->state > STEP_RUNNING)
+		step->ended = GetCurrentTimestamp();
+}
+
+/* Without an answer all that was not done has failed as the leader has. */
+static void
+fail_rest(Run *run, Step *leader)
+{
+	for (Step *step = run->steps; step < run->steps + run->nsteps; step++)
+		if (is_part(step, leader) && step != leader && step->state <= STEP_RUNNING)
+		{
+			step_fail(step, leader->failure.sqlstate[0] ? leader->failure.sqlstate : "58000", "%s", leader->message);
+			step->state = STEP_FAILED;
+			step->ended = GetCurrentTimestamp();
+		}
+}
+
+ActionResult
+together_look(Run *run, Step *leader, ActionResult result)
+{
+	json_t	   *parts = json_object_get(leader->call ? leader->call->body : NULL, "actions");
+	StepState	own;
+
+	if (!json_is_array(parts))
+	{
+		if (result == ACTION_FAILED && leader->on_failure != FAIL_RETRY)
+			fail_rest(run, leader);
+		return result;
+	}
+	for (Step *step = run->steps; step < run->steps + run->nsteps; step++)
+		if (is_part(step, leader) && step != leader && step->part >= 0)
+			take_part(step, json_array_get(parts, step->part), result != ACTION_WAIT);
+	if (result != ACTION_FAILED || leader->part < 0)
+		return result == ACTION_FAILED ? ACTION_DONE : result;
+	/* the leader's own part may have been done, or undone, though the job failed */
+	take_part(leader, json_array_get(parts, leader->part), true);
+	own = leader->state;
+	leader->state = STEP_RUNNING;
+	if (own == STEP_UNDONE)
+		leader->undone = true;
+	return own == STEP_FAILED ? ACTION_FAILED : ACTION_DONE;
+}
