@@ -27,7 +27,7 @@ save_end(void)
 		relaxation_save(run);
 		journal_save_run(run);
 		if (!run->moves && strcmp(run->state, "succeeded") == 0)
-			journal_close_mended(run);
+			journal_close_fixed(run);
 	}
 	PG_CATCH();
 	{

@@ -394,7 +394,7 @@ journal_last_seal(int *timeline, XLogRecPtr *lsn)
  * stuck: when nothing of it is broken any more, it has ended well.
  */
 void
-journal_close_mended(Run *run)
+journal_close_fixed(Run *run)
 {
 	char		id[24];
 

@@ -29,7 +29,7 @@ add_step(Run *run)
 #define RUNBOOK_SQL \
 	"SELECT s.ordinal, s.action, s.node, s.undo, s.on_failure, s.timeout_ms, s.worker, s.holds, " \
 	"s.params::pg_catalog.text, " \
-	"s.requires, s.mark, s.fix, s.job FROM pingpong.run r, pingpong_internal.run_steps(r) s WHERE "
+	"s.requires, s.mark, s.fix, s.job FROM pingpong.run r, pingpong_internal.run_steps(r) s WHERE " \
 	"r.id = $1::pg_catalog.int8"
 
 static StepMark

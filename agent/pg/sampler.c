@@ -26,7 +26,7 @@
 #define STATE_SQL \
 	"SELECT pg_catalog.pg_is_in_recovery(), c.timeline_id, CASE WHEN pg_catalog.pg_is_in_recovery() " \
 	"THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, " \
-	"EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming') FROM "
+	"EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming') FROM " \
 	"pg_catalog.pg_control_checkpoint() c"
 
 static PGconn *session;
