@@ -51,12 +51,16 @@
 /* 18 knows the WAL writer by its process number instead of its latch. Needs storage/proc.h. */
 #if PG_VERSION_NUM >= 180000
 #define compat_walwriter_latch() \
-	(ProcGlobal->walwriterProc == INVALID_PROC_NUMBER ? NULL : &GetPGProcByNumber(ProcGlobal->walwriterProc)->procLatch)
+	(ProcGlobal->walwriterProc == INVALID_PROC_NUMBER ? NULL :
+	 &GetPGProcByNumber(ProcGlobal->walwriterProc)->procLatch)
 #else
 #define compat_walwriter_latch() (ProcGlobal->walwriterLatch)
 #endif
 
-/* 17 limits whole transactions, also those of a worker; 15 has a limit of each statement, which a worker does not meet. */
+/*
+ * 17 limits whole transactions, also those of a worker; 15 has a limit of each statement, which a worker does not
+ * meet.
+ */
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_TRANSACTION_TIMEOUT "transaction_timeout"
 #else

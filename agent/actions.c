@@ -2,9 +2,9 @@
  * actions.c
  *		The table of actions: name, function, and how the executor treats it.
  *
- * All are idempotent; RESUMABLE is for those that somebody waits for across a restart
- * of the agent.  A hook is not: what it did so far is known to nobody.  MAIN_ONLY is for the promote token, which a
- * run has one of: see job/instance.c.
+ * All are idempotent. RESUMABLE is for those whose result is needed across a restart of the agent. A hook is not
+ * resumable: nobody knows how much of it was done. MAIN_ONLY is for the promote token, of which a run has one: see
+ * job/instance.c.
  */
 #include "agent/action/hook.h"
 #include "agent/action/promote.h"

@@ -51,7 +51,7 @@
 #define VERDICT_PROMOTED "promoted"
 #define VERDICT_PROMOTING "promoting"
 #define VERDICT_BURNED "burned"
-#define VERDICT_UNKNOWN "unknown"	/* whoever cannot know says so; it lifts no seal */
+#define VERDICT_UNKNOWN "unknown"	/* from an agent that cannot know; lifts no seal */
 
 /* Prefix of the physical slots that belong to us */
 #define PINGPONG_SLOT_PREFIX "pingpong_"

@@ -123,9 +123,11 @@ read_action(json_t *action, size_t i, char *error, size_t error_size)
 {
 	json_t	   *undo = json_object_get(action, "undo");
 
-	if (!json_is_string(json_object_get(action, "action")) || (undo && !json_is_string(json_object_get(undo, "action"))))
+	if (!json_is_string(json_object_get(action, "action")) ||
+		(undo && !json_is_string(json_object_get(undo, "action"))))
 		snprintf(error, error_size, "action %zu, or its undo, has no name", i + 1);
-	else if (!is_object_or_nothing(json_object_get(action, "params")) || !is_object_or_nothing(json_object_get(undo, "params")) ||
+	else if (!is_object_or_nothing(json_object_get(action, "params")) ||
+			 !is_object_or_nothing(json_object_get(undo, "params")) ||
 			 !is_object_or_nothing(json_object_get(undo, "take")))
 		snprintf(error, error_size, "\"params\" of action %zu is not an object", i + 1);
 	else

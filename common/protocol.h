@@ -33,7 +33,7 @@
 
 /* ---- keys: a job is (run, step) ---- */
 
-/* The key of a step: "80.repoint.rw1", and ":2" behind it in a later round (from 1). */
+/* The key of a step: "80.repoint.rw1", followed by ":2" in a later round (from 1). */
 typedef struct StepKey
 {
 	int			ordinal;
@@ -69,7 +69,8 @@ extern json_t *protocol_action(const char *name, json_t *params);
 
 /*
  * What undoes that action (takes over `params` and `take`) when it, or a later one of its job, fails or is cancelled.
- * take: {"parameter": "field of the result"}; where the result has no such field, or an empty one, there is nothing to undo.
+ * take: {"parameter": "field of the result"}; where the result has no such field, or an empty one, there is nothing
+ * to undo.
  */
 extern void protocol_undo(json_t *action, const char *name, json_t *params, json_t *take);
 

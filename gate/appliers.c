@@ -1,23 +1,19 @@
 /*
- * appliers.c - logical replication workers (apply, parallel apply, table
- * synchronization) do not live while the gate is closed.
+ * appliers.c - logical replication workers (apply, parallel apply, table synchronization) do not run while the gate
+ * is closed.
  *
- * They call PostgreSQL's functions directly: rows come in without an executor,
- * so that a hold does not stop them, and COMMIT PREPARED and ROLLBACK PREPARED
- * of a two-phase subscription write their records without any hook. So each
- * registers itself here, whoever closes or drains the gate ends them, and a
- * seal waits until none is left. What the publisher sent is not lost by that:
- * it was not acknowledged, and is sent again.
+ * They call PostgreSQL's functions directly. Rows come in without an executor, so a hold does not stop them. COMMIT
+ * PREPARED and ROLLBACK PREPARED of a two-phase subscription write their records without any hook. So each worker
+ * registers itself here, the process that closes or drains the gate ends the registered workers, and a seal waits
+ * until none is left. Nothing that the publisher sent is lost: it was not acknowledged, and the publisher sends it
+ * again.
  *
- * Why none slips through: a worker registers and then reads the state, at the
- * end of each of its transactions; the first of them is the one that connects
- * it to its database, before it has read its subscription, let alone reached
- * the publisher. Whoever closes the gate writes the state and then looks at
- * the register. With a full barrier between the two on both sides, one sees
- * the other: either the worker reads that the gate is closed, and ends before
- * it could apply anything, or it is found in the register, where it stays
- * until its process is at its end. (A worker that read "open", was overtaken
- * and applies a whole transaction is found and waited for all the same.)
+ * Why none slips through: a worker registers and then reads the state, at the end of each of its transactions. The
+ * first of them is the one that connects it to its database, before it has read its subscription, let alone reached
+ * the publisher. The process that closes the gate writes the state and then looks at the register. With a full
+ * barrier between the two on both sides, one sees the other. Either the worker reads that the gate is closed, and
+ * ends before it could apply anything, or it is found in the register, where it stays until its process ends. (A
+ * worker that read "open" and then applies a whole transaction is also found and waited for.)
  */
 #include "postgres.h"
 
@@ -80,7 +76,8 @@ gate_applier_commits(void)
 			(errcode(ERRCODE_ADMIN_SHUTDOWN),
 			 errmsg("terminating logical replication worker: the write gate is closed"),
 			 errdetail("The state of the gate is \"%s\".", gate_state_name(state)),
-			 errhint("It is started again every \"wal_retrieve_retry_interval\", and goes on when the gate is open.")));
+			 errhint("It is started again every \"wal_retrieve_retry_interval\", and goes "
+					 "on when the gate is open.")));
 }
 
 /* The pid of one that is left, 0 if there is none; *n: how many. */

@@ -1,6 +1,5 @@
 /*
- * clock.c - time: the clock that the gate goes by, and what a function that
- * waits needs of it.
+ * clock.c - the clock of the gate, and what a function that waits needs of it.
  */
 #include "postgres.h"
 

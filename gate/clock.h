@@ -1,5 +1,5 @@
 /*
- * clock.h - the clock that the gate goes by, and waiting by it.
+ * clock.h - the clock of the gate, and waiting by it.
  */
 #ifndef PINGPONG_GATE_CLOCK_H
 #define PINGPONG_GATE_CLOCK_H

@@ -1,8 +1,8 @@
 /*
  * closing.c - closing the gate, and opening what is not sealed.
  *
- * Closing makes the calling process the owner. A hold ends with its owner or
- * its time (see state.c), or here, by whoever wants it opened.
+ * Closing makes the calling process the owner. A hold ends when its owner ends or its time is up (state.c), or by an
+ * explicit call here.
  */
 #include "postgres.h"
 

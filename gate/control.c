@@ -1,8 +1,8 @@
 /*
  * control.c - the SQL functions of the gate: quiesce, seal, resume, status.
  *
- * Who may call them is granted in schema/10-gate.sql; what needs a superuser
- * even so (touching a seal) is checked here.
+ * schema/10-gate.sql grants the right to call them. What needs a superuser in addition (touching a seal) is checked
+ * here.
  */
 #include "postgres.h"
 
@@ -104,7 +104,8 @@ check_still_closed(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the write gate was opened while transactions were ending"),
-				 errdetail("Another session opened it, or \"pingpong.hold_timeout\" (%d ms) was over.", gate_hold_timeout)));
+				 errdetail("Another session opened it, or \"pingpong.hold_timeout\" (%d ms) was over.",
+						   gate_hold_timeout)));
 }
 
 static void
@@ -189,7 +190,8 @@ refuse_to_unseal(const GateSeal *seal)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this server is sealed by run \"%s\"", seal->run),
-				 errdetail("The seal file cannot be read: which run sealed it, and where the primary was moved, is not known."),
+				 errdetail("The seal file cannot be read: which run sealed it, and where the primary "
+						   "was moved, is not known."),
 				 errhint("Make sure that no other server is, or may yet become, the primary. Then: "
 						 "SELECT pingpong.resume(risk => '%s').", RISK)));
 	ereport(ERROR,

@@ -1,11 +1,10 @@
 /*
- * drain.c - who still writes, and how it is told to stop.
+ * drain.c - which processes still write, and how they are told to stop.
  *
- * Whoever writes holds an XID, so one pass over the proc array answers the
- * question. Left out: prepared transactions (no process; they travel in the
- * WAL), autovacuum (its commit fails after the seal and nothing is lost by
- * that), and ourselves. Logical replication workers count whether they write
- * or not: they may commit what others have prepared (see appliers.c).
+ * A process that writes holds an XID, so one pass over the proc array finds them all. Left out are prepared
+ * transactions (no process; they are in the WAL), autovacuum (its commit fails after the seal, and nothing is lost by
+ * that), and this process. Logical replication workers count whether they write or not: they may commit what others
+ * have prepared (see appliers.c).
  */
 #include "postgres.h"
 
@@ -204,7 +203,7 @@ signal_for(const Holder *holder, int64 now)
 /*
  * One that waits for a synchronous standby has committed already: stopping it would acknowledge what no standby has.
  * So would a cancel of one that is about to wait, as its commit record is being flushed; ended there, it would have
- * committed and told nobody.
+ * committed and told no client.
  */
 static void
 stop_holders(Holder *holders, int n, int64 now)

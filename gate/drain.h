@@ -1,10 +1,10 @@
 /*
- * drain.h - who still writes, and the sessions of clients: looking, and telling them to end.
+ * drain.h - which processes still write, and the sessions of clients: finding them, and telling them to end.
  */
 #ifndef PINGPONG_GATE_DRAIN_H
 #define PINGPONG_GATE_DRAIN_H
 
-/* Who keeps the drain waiting. */
+/* The process that the drain waits for. */
 typedef struct GateHolder
 {
 	int			pid;

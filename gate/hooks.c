@@ -1,11 +1,10 @@
 /*
- * hooks.c - where every statement, and every commit, meets the gate.
+ * hooks.c - where every statement and every commit meets the gate.
  *
- * Open, a hook is one atomic read. Closed, a statement that could write and
- * whose transaction has no XID waits (hold), is refused (read_only), or, once
- * the server is sealed and on its way out, ends its session. A transaction
- * that has an XID goes on; the check before commit is what stops it after the
- * seal. See docs/architecture.md, section 2, for why that leaves no gap.
+ * While the gate is open a hook is one atomic read. While it is closed, a statement that could write and whose
+ * transaction has no XID waits (hold) or is refused (read_only). When the server is sealed and its sessions are to
+ * end, such a statement ends its session. A transaction that has an XID goes on; the check before commit stops it
+ * after the seal. docs/architecture.md, section 2, explains why that leaves no gap.
  */
 #include "postgres.h"
 
@@ -245,7 +244,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 
 /* ---- functions ---- */
 
-/* Functions that write where no XID shows it, or only behind the commit check. */
+/* Functions that write where no XID shows it, or only after the commit check. */
 static void
 function_executes(Oid function)
 {
@@ -275,7 +274,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 
 /* ---- transactions ---- */
 
-/* Will PostgreSQL take an XID behind this check, for what the transaction has still to do? */
+/* Will PostgreSQL take an XID after this check, for what the transaction has still to do? */
 static bool
 xid_is_due(void)
 {

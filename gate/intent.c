@@ -1,8 +1,8 @@
 /*
  * intent.c - what a statement or a function may do, as far as a hook can tell.
  *
- * Nothing is decided here, and nobody stopped; that is done in hooks.c, by
- * what is said here. A new kind of write belongs into these lists.
+ * This file decides nothing and stops nothing. hooks.c does that, by what is said here. A new kind of write belongs
+ * in these lists.
  */
 #include "postgres.h"
 

@@ -1,10 +1,9 @@
 /*
  * lag.c - waiting for lag zero: until a standby has replayed a position.
  *
- * The position is fixed before the wait begins; "the current LSN stands still"
- * never comes true, since even readers write WAL (hint bits with checksums).
- * Positions are read from the walsenders' shared memory each millisecond. A
- * standby is known by the slot that it streams from; where it uses none, by its
+ * The position is fixed before the wait begins. To wait until "the current LSN stands still" would never end, since
+ * even readers write WAL (hint bits with checksums). Positions are read from the walsenders' shared memory every
+ * millisecond. A standby is known by the slot that it streams from. If it uses none it is known by its
  * application_name, for which the walsender is looked up rarely.
  */
 #include "postgres.h"
@@ -268,15 +267,16 @@ report_behind(Awaited *one, XLogRecPtr lsn, int64 timeout_ms)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("standby \"%s\" did not replay %X/%X within %lld ms",
 						one->name, LSN_FORMAT_ARGS(lsn), (long long) timeout_ms),
-				 one->slot[0] ? errdetail("No standby of that application_name, nor one that uses the slot \"%s\", is connected to this server.", one->slot) :
+				 one->slot[0] ? errdetail("No standby of that application_name, nor one that uses the slot \"%s\", "
+										  "is connected to this server.", one->slot) :
 				 errdetail("No standby of that application_name is connected to this server."),
 				 errhint("See pg_stat_replication.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("standby \"%s\" did not replay %X/%X within %lld ms",
 					one->name, LSN_FORMAT_ARGS(lsn), (long long) timeout_ms),
-			 errdetail("Its state is \"%s\"; it has received up to %X/%X and replayed up to %X/%X, %lld bytes behind.",
-					   standby.state, LSN_FORMAT_ARGS(standby.flush),
+			 errdetail("Its state is \"%s\"; it has received up to %X/%X and replayed up to "
+					   "%X/%X, %lld bytes behind.", standby.state, LSN_FORMAT_ARGS(standby.flush),
 					   LSN_FORMAT_ARGS(standby.replay),
 					   (long long) (lsn > standby.replay ? lsn - standby.replay : 0))));
 }
@@ -292,7 +292,8 @@ find_slot(const char *node, char *slot)
 	if (!OidIsValid(table) || pg_class_aclcheck(table, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		return;
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT slot FROM pingpong.node WHERE name OPERATOR(pg_catalog.=) $1", 1, types, values, NULL, true, 1) == SPI_OK_SELECT &&
+	if (SPI_execute_with_args("SELECT slot FROM pingpong.node WHERE name OPERATOR(pg_catalog.=) $1", 1, types, values,
+							  NULL, true, 1) == SPI_OK_SELECT &&
 		SPI_processed == 1)
 	{
 		char	   *found = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -302,7 +303,7 @@ find_slot(const char *node, char *slot)
 	SPI_finish();
 }
 
-/* The one named, or all that are connected now. */
+/* The named standby, or all that are connected now. */
 static int
 list_awaited(const char *node, Awaited *awaited)
 {

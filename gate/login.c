@@ -1,14 +1,12 @@
 /*
  * login.c - sessions that log in at a sealed server.
  *
- * It presents itself as read-only to them, so that libpq's
- * target_session_attrs=read-write goes on to the next host. That must leave no
- * trace when the seal is lifted: the setting goes back to what the role, the
- * database or the client's options had made of it, a client's own SET counts
- * for more, and a transaction that began meanwhile may write again.
+ * The server tells them that it is read-only, so that libpq's target_session_attrs=read-write tries the next host.
+ * That must leave no trace when the seal is lifted: the setting returns to the value of the role, the database or the
+ * client's options, a client's own SET has priority, and a transaction that began meanwhile may write again.
  *
- * The setting has a source of its own, above the defaults and below SET. So
- * PostgreSQL itself ignores us where the client has said something.
+ * The setting has a source of its own, above the defaults and below SET. So PostgreSQL itself ignores our value where
+ * the client has set one.
  */
 #include "postgres.h"
 
@@ -56,7 +54,8 @@ take_back(void)
 static bool
 read_only_by_client(void)
 {
-	return set_config_option("transaction_read_only", "on", PGC_USERSET, OUR_SOURCE, GUC_ACTION_SET, true, 0, false) < 0;
+	return set_config_option("transaction_read_only", "on", PGC_USERSET, OUR_SOURCE, GUC_ACTION_SET, true, 0,
+							 false) < 0;
 }
 
 /* A serializable one that began to read as read-only keeps no account of conflicts. */

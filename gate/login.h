@@ -9,7 +9,7 @@ extern bool gate_read_only_login;
 
 /*
  * Undoes that for the present transaction if the gate is open. To be called
- * before each statement of such a session, behind the gate.
+ * before each statement of such a session, after the gate's own check.
  */
 extern void gate_login_writes_again(void);
 

@@ -1,10 +1,9 @@
 /*
  * refuse.c - what a client is told when the gate stops it.
  *
- * A client decides by these words whether it may try again, so they say only
- * what this process knows: that the transaction at hand is not committed, and
- * whether an earlier one of the same message from the client was (a procedure,
- * a DO block or a query string may commit in between).
+ * A client decides by these words whether it may try again. So they say only what this process knows: that the
+ * present transaction is not committed, and whether an earlier one of the same message from the client was (a
+ * procedure, a DO block or a query string may commit in between).
  */
 #include "postgres.h"
 
@@ -41,7 +40,8 @@ what_was_kept(bool may_commit)
 	if (may_commit)
 		return "";
 	if (committed_before())
-		return " An earlier part of the statement, or of its query string, was committed; the present transaction is not.";
+		return " An earlier part of the statement, or of its query string, was committed; the "
+			"present transaction is not.";
 	return " Nothing of the present transaction is committed.";
 }
 
@@ -68,7 +68,8 @@ refuse_sealed(GateState state, bool may_commit)
 			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 			 errmsg("cannot write: this server is sealed"),
 			 errdetail("The seal is of run \"%s\".%s", seal.run, kept),
-			 errhint("Connect to the server that is the primary now; a superuser sees more in the view pingpong.gate.")));
+			 errhint("Connect to the server that is the primary now; a superuser sees more "
+					 "in the view pingpong.gate.")));
 }
 
 void
@@ -98,7 +99,8 @@ gate_end_session(void)
 			(errcode(ERRCODE_ADMIN_SHUTDOWN),
 			 errmsg("terminating connection: the primary has moved"),
 			 committed_before() ?
-			 errdetail("An earlier part of the statement, or of its query string, was committed; the part that waited was not done.") :
+			 errdetail("An earlier part of the statement, or of its query string, was committed; the part "
+					   "that waited was not done.") :
 			 errdetail("Nothing of the waiting statement was done."),
 			 errhint("Reconnect to reach the new primary.")));
 }

@@ -1,11 +1,9 @@
 /*
  * seal.c - the seal file.
  *
- * A seal counts only when it is on disk: temporary name, fsync, rename, fsync
- * of the directory. It is text, so that an operator can read it, with a
- * checksum. It names the system and the timeline: on a newer timeline it is
- * void, since that server was promoted after it had been sealed, and a copy of
- * another system's file means nothing here.
+ * A seal counts only when it is on disk: temporary name, fsync, rename, fsync of the directory. The file is text with
+ * a checksum, so an operator can read it. It names the system and the timeline. On a newer timeline it is void,
+ * because this server was promoted after it had been sealed. A copy of another system's file means nothing here.
  */
 #include "postgres.h"
 
@@ -117,7 +115,7 @@ read_text(char *text, size_t size)
 /*
  * Read the seal. May be called in the postmaster before recovery, so the
  * timeline comes from the control file. A file that cannot be understood is
- * SEAL_BROKEN, with a seal made up for this timeline: who cannot tell must
+ * SEAL_BROKEN, with a seal made up for this timeline: a server that cannot tell must
  * stay closed.
  */
 SealFound

@@ -20,7 +20,7 @@ typedef struct GateSeal
 	int64		epoch;
 	char		run[GATE_RUN_LEN];
 	char		target[NAMEDATALEN];
-	XLogRecPtr	lsn;			/* nothing a client wrote lies beyond it */
+	XLogRecPtr	lsn;			/* nothing a client wrote is beyond it */
 	TimestampTz at;
 } GateSeal;
 

@@ -1,9 +1,9 @@
 /*
- * sealing.c - what changes the state together with the seal file.
+ * sealing.c - changes the state together with the seal file.
  *
- * Sealing keeps the lock from the last look at the proc array until the seal
- * file is on disk: in between, nobody can open. Lifting a seal removes the
- * file first. What a seal means for those who wait at the gate is here too.
+ * Sealing keeps the lock from the last look at the proc array until the seal file is on disk, so that nothing can
+ * open the gate in between. Lifting a seal removes the file first. What a seal means for the statements that wait at
+ * the gate is also here.
  */
 #include "postgres.h"
 
@@ -20,7 +20,7 @@
 #include "pg_compat.h"
 
 /*
- * At a page boundary GetXLogInsertRecPtr() points behind the page header that
+ * At a page boundary GetXLogInsertRecPtr() points after the page header that
  * is not written yet: XLogFlush() fails there, and no standby ever reports it.
  */
 XLogRecPtr
@@ -83,7 +83,7 @@ gate_seal_try(const GateSeal *info, XLogRecPtr *lsn)
 		return false;
 	}
 
-	/* Nobody commits any more: this is the end of what clients wrote. */
+	/* No process commits any more: this is the end of what clients wrote. */
 	fill_seal(&seal, info);
 	XLogFlush(seal.lsn);
 	seal_write(&seal);
@@ -108,7 +108,7 @@ gate_end_held(void)
 
 /*
  * Durably gone first, open then: a crash in between finds either the seal, or
- * no seal and no commit behind it.
+ * no seal and no commit after it.
  */
 bool
 gate_unseal(const char *why)
@@ -142,7 +142,8 @@ gate_remove_void_seal(void)
 	{
 		seal_remove(LOG);
 		ereport(LOG,
-				(errmsg("the seal file of run \"%s\" was removed: it is void on timeline %u", seal.run, gate_present_timeline())));
+				(errmsg("the seal file of run \"%s\" was removed: it is void on timeline %u", seal.run,
+						gate_present_timeline())));
 	}
 	LWLockRelease(gate_shared->lock);
 }

@@ -6,7 +6,7 @@
 
 #include "gate/seal.h"
 
-/* Position behind the last WAL record, as XLogFlush and standbys count it. */
+/* Position after the last WAL record, as XLogFlush and standbys count it. */
 extern XLogRecPtr gate_insert_end(void);
 
 /*

@@ -1,9 +1,8 @@
 /*
  * state.c - the state of the write gate, in shared memory.
  *
- * One door changes the state: gate_set_state(), under the lock. A hold opens by
- * itself when its owner is gone or its time is up, and whoever meets the closed
- * gate looks at that, so nobody has to be alive for it.
+ * Only gate_set_state() changes the state, under the lock. A hold ends by itself when its owner is gone or its time
+ * is up. Every process that meets the closed gate checks that, so no other process has to be alive for it.
  */
 #include "postgres.h"
 

@@ -33,9 +33,9 @@ typedef enum GateState
 /*
  * The gate in shared memory. The atomics are read by anybody without a lock;
  * all the rest is written under `lock`, held exclusively, and may be read
- * without it by who can bear a stale value (a message, a first guess).
+ * without it where a stale value does no harm (a message, a first guess).
  *
- * Who writes a field stands with it, by file; all are set up by state.c when
+ * Each field names the file that writes it. state.c sets all of them up when
  * the server starts, and what belongs to a closed gate is cleared there
  * (gate_open_locked).
  */
@@ -47,8 +47,8 @@ typedef struct GateShared
 	pg_atomic_uint32 end_held;	/* those that wait end their session. Set by sealing.c, cleared by closing.c */
 	ConditionVariable changed;	/* the gate opened, or end_held was set. Told by state.c and sealing.c */
 
-	/* who closed it, and until when: written by closing.c, in the process that becomes the owner */
-	int			owner_pid;		/* 0: nobody (sealed before a restart) */
+	/* the owner, and until when: written by closing.c, in the process that becomes the owner */
+	int			owner_pid;		/* 0: none (sealed before a restart) */
 	int			owner_slot;		/* index of the owner's PGPROC */
 	char		owner_name[NAMEDATALEN];
 	char		reason[GATE_REASON_LEN];
@@ -97,8 +97,8 @@ extern bool gate_get_seal(GateSeal *out);
 extern GateState gate_raw_state(void);
 
 /*
- * The one door: every store to `state` goes through here, as a full barrier.
- * The lock is held (but at start-up, when nobody else is there). What belongs
+ * Every store to `state` goes through here, as a full barrier.
+ * The lock is held (except at start-up, when there is no other process). What belongs
  * to the new state in GateShared is written before.
  */
 extern void gate_set_state(GateState state);

@@ -6,7 +6,8 @@ AS 'MODULE_PATHNAME', 'pingpong_quiesce' LANGUAGE C STRICT VOLATILE PARALLEL UNS
 REVOKE ALL ON FUNCTION pingpong.quiesce(text, interval, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pingpong.quiesce(text, interval, text) TO pingpong_operator;
 COMMENT ON FUNCTION pingpong.quiesce(text, interval, text) IS
-    'close the write gate of this server until pingpong.resume() or the end of this session; returns the LSN behind the last commit';
+    'close the write gate of this server until pingpong.resume() or the end of this session; returns the '
+    'LSN after the last commit';
 
 CREATE FUNCTION pingpong.seal() RETURNS pg_lsn
 AS 'MODULE_PATHNAME', 'pingpong_seal' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
@@ -35,7 +36,8 @@ CREATE VIEW pingpong.gate AS
     FROM pingpong_internal.gate_status();
 REVOKE ALL ON pingpong.gate FROM PUBLIC;
 GRANT SELECT ON pingpong.gate TO pingpong_operator, pg_monitor;
-COMMENT ON VIEW pingpong.gate IS 'the write gate of this server: its state, who closed it, how many statements it holds';
+COMMENT ON VIEW pingpong.gate IS
+    'the write gate of this server: its state, who closed it, how many statements it holds';
 COMMENT ON COLUMN pingpong.gate.state IS 'open, hold, read_only, sealing or sealed';
 COMMENT ON COLUMN pingpong.gate.since IS 'when it was closed';
 COMMENT ON COLUMN pingpong.gate.owner IS 'process that closed it; the gate opens when it ends, unless it is sealed';
@@ -43,7 +45,7 @@ COMMENT ON COLUMN pingpong.gate.owner_name IS 'application_name of the owner, or
 COMMENT ON COLUMN pingpong.gate.reason IS 'what it was closed for';
 COMMENT ON COLUMN pingpong.gate.held IS 'statements that wait at the gate now';
 COMMENT ON COLUMN pingpong.gate.deadline IS 'when it opens by itself, unless it is sealed by then';
-COMMENT ON COLUMN pingpong.gate.seal_lsn IS 'nothing that a client wrote lies behind this position';
+COMMENT ON COLUMN pingpong.gate.seal_lsn IS 'nothing that a client wrote comes after this position';
 COMMENT ON COLUMN pingpong.gate.run IS 'run that sealed it, or manual';
 COMMENT ON COLUMN pingpong.gate.epoch IS 'epoch of the run that sealed it';
 COMMENT ON COLUMN pingpong.gate.target IS 'node that the run moves the primary to';
@@ -66,4 +68,5 @@ COMMENT ON FUNCTION pingpong_internal.check_database() IS
 CREATE FUNCTION pingpong_internal.check_installation() RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_check_installation' LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
 COMMENT ON FUNCTION pingpong_internal.check_installation() IS
-    'warns if the module is not loaded, or if this is not the database of pingpong.database; CREATE EXTENSION, add_node() and their like call it';
+    'warns if the module is not loaded, or if this is not the database of pingpong.database; CREATE EXTENSION, '
+    'add_node() and their like call it';

@@ -1,13 +1,13 @@
--- Preflight: what must be true before a primary is moved, one row a finding.
+-- Preflight: what must be true before a primary is moved, one row for each finding.
 --
 -- The worker asks the agent of every node for its `facts` and stores the answers in node_fact. A check is a function
--- check_NAME(target, options) that compares those answers with the local catalogs; it can be called alone. The table
--- preflight_check lists them, and a site may add rows (and functions) of its own. preflight_checks() runs them all; one
--- that ends with an error is a fail and leaves the others alone.
+-- check_NAME(target, options) that compares those answers with the local catalogs. It can be called alone. The table
+-- preflight_check lists the checks, and a site may add rows and functions of its own. preflight_checks() runs them
+-- all. A check that ends with an error is a fail, and the others still run.
 --
--- status is ok, info (for the report), warn, or fail (stops a switchover). What could not be looked at is a warn that
--- says why, never an ok: finding() sees to that by taking the verdict as a boolean that may be null. What must be known
--- before anybody is promoted (role, cluster and timeline of the target) is a fail then: required().
+-- status is ok, info (for the report), warn, or fail (stops a switchover). What could not be looked at is never an
+-- ok, but a warn that says why: the verdict is a boolean that finding() takes as null then. What must be known before
+-- a promotion (role, cluster and timeline of the target) is a fail in that case: required().
 
 CREATE TABLE pingpong.preflight_check
 (
@@ -18,7 +18,8 @@ CREATE TABLE pingpong.preflight_check
     comment text NOT NULL,
     runbooks text[] CHECK (cardinality(runbooks) > 0)
 );
-COMMENT ON COLUMN pingpong.preflight_check.runbooks IS 'the runbooks for which the check is meant; null: all that move the primary';
+COMMENT ON COLUMN pingpong.preflight_check.runbooks IS
+    'the runbooks for which the check is meant; null: all that move the primary';
 COMMENT ON TABLE pingpong.preflight_check IS
     'the checks of preflight; each is the function pingpong_check.check_NAME(target text, options jsonb)';
 
@@ -28,13 +29,16 @@ VALUES
     ( 1, 'same_system_identifier',    'identity',  true, 'all nodes are copies of one cluster'),
     ( 3, 'same_timeline',             'identity',  true, 'the target receives the timeline that is written here'),
     ( 4, 'target_streaming',          'identity',  true, 'the target streams from this primary'),
-    ( 5, 'same_major_version',        'identity',  true, 'one major version, and no older minor release on the target'),
+    ( 5, 'same_major_version',        'identity',  true,
+     'one major version, and no older minor release on the target'),
     ( 5, 'same_build',                'identity',  true, 'block and segment sizes and processor architecture agree'),
     ( 6, 'unique_names',              'identity',  true, 'node names and application_name are unique'),
-    ( 6, 'standby_names',             'identity',  true, 'standbys stream under the name and with the slot that they are registered with'),
+    ( 6, 'standby_names',             'identity',  true,
+     'standbys stream under the name and with the slot that they are registered with'),
     ( 7, 'standbys_can_follow',       'identity',  true, 'the other standbys can follow the new primary'),
     ( 8, 'clock_skew',                'hosts',     true, 'the clocks of the hosts agree'),
-    ( 9, 'agent_reachable',           'hosts',     true, 'each agent answers, is the right one, and can control its PostgreSQL'),
+    ( 9, 'agent_reachable',           'hosts',     true,
+     'each agent answers, is the right one, and can control its PostgreSQL'),
     ( 9, 'agent_actions',             'hosts',     true, 'each agent knows what the run will order from it'),
     (10, 'no_other_ha_manager',       'hosts',     true, 'nobody else promotes or restarts servers'),
     (11, 'replay_lag',                'lag',       true, 'what the target has still to replay fits the blackout'),
@@ -59,7 +63,8 @@ VALUES
     (31, 'checkpoint_cost',           'shutdown',  true, 'how much the next checkpoint has to write'),
     (32, 'archiver',                  'shutdown',  true, 'WAL archiving works and has no backlog'),
     (34, 'other_walsenders',          'shutdown',  true, 'receivers of WAL that are no node of pg_pingpong'),
-    (37, 'hot_standby_settings',      'capacity',  true, 'settings that a standby needs as large as its primary, both ways'),
+    (37, 'hot_standby_settings',      'capacity',  true,
+     'settings that a standby needs as large as its primary, both ways'),
     (37, 'hot_standby',               'capacity',  true, 'source and target accept connections as standbys'),
     (38, 'setting_drift',             'capacity',  true, 'settings that differ between source and target'),
     (38, 'session_defaults',          'capacity',  true, 'new sessions may write, and see what was committed'),
@@ -67,7 +72,8 @@ VALUES
     (38, 'pending_restart',           'capacity',  true, 'settings that wait for a restart'),
     (38, 'configuration_files',       'capacity',  true, 'configuration files and pg_hba.conf have no errors'),
     (39, 'preload_libraries',         'capacity',  true, 'shared_preload_libraries agree and the files are there'),
-    (40, 'replication_login',         'capacity',  true, 'the future standbys can log in to the target (tried for real)'),
+    (40, 'replication_login',         'capacity',  true,
+     'the future standbys can log in to the target (tried for real)'),
     (40, 'same_hba_rules',            'capacity',  true, 'clients that may connect here may connect to the target'),
     (41, 'target_reachable',          'capacity',  true, 'the routers reach the target (tried for real)'),
     (42, 'connections',               'capacity',  true, 'the target has room for the sessions that are here'),
@@ -75,16 +81,22 @@ VALUES
     (44, 'senders_and_slots',         'capacity',  true, 'free walsenders and replication slots on the target'),
     (45, 'disk_space',                'capacity',  true, 'room on the disks of target and source'),
     (51, 'rewind_possible',           'capacity',  true, 'pg_rewind could bring a node back'),
-    (52, 'layout',                    'capacity',  true, 'folders that a rewind or a base backup has to change can be changed'),
-    (53, 'rewind_login',              'capacity',  true, 'pg_rewind can log in to the target and read it (tried for real)'),
+    (52, 'layout',                    'capacity',  true,
+     'folders that a rewind or a base backup has to change can be changed'),
+    (53, 'rewind_login',              'capacity',  true,
+     'pg_rewind can log in to the target and read it (tried for real)'),
     (54, 'slots_healthy',             'slots',     true, 'no replication slot has lost its WAL'),
     (55, 'inactive_slots',            'slots',     true, 'slots that nobody uses and that keep WAL'),
     (56, 'logical_slots',             'slots',     true, 'logical slots exist on the target too'),
-    (59, 'routes_observed',           'routes',    true, 'each router answers, points where the table says, and can be edited'),
-    (60, 'pooler_settings',           'routes',    true, 'timeouts, pooling mode and state of each pooler suit the move'),
+    (59, 'routes_observed',           'routes',    true,
+     'each router answers, points where the table says, and can be edited'),
+    (60, 'pooler_settings',           'routes',    true,
+     'timeouts, pooling mode and state of each pooler suit the move'),
     (71, 'no_other_run',              'safety',    true, 'no other run, and no agent has seen a newer epoch'),
-    (71, 'target_worker',             'safety',    true, 'the target''s worker is where it finds the run and goes on with it'),
-    (72, 'seal_enforced',             'safety',    true, 'no server would start without pg_pingpong, which enforces the seal');
+    (71, 'target_worker',             'safety',    true,
+     'the target''s worker is where it finds the run and goes on with it'),
+    (72, 'seal_enforced',             'safety',    true,
+     'no server would start without pg_pingpong, which enforces the seal');
 
 -- One finding of a check. preflight_checks() adds number and name.
 CREATE TYPE pingpong_check.finding AS (node text, status text, detail text, hint text);
@@ -98,18 +110,20 @@ SELECT n.name, n.kind, n.host, n.port, n.slot, n.upstream, n.away_since, n.name 
 FROM pingpong.node n LEFT JOIN pingpong.node_fact f ON f.node = n.name;
 COMMENT ON VIEW pingpong_check.preflight_answer IS 'nodes with what their agents last told';
 
--- Those that a move counts on: without the nodes that were let go on purpose.
+-- The nodes that a move needs: without those that are away on purpose.
 CREATE VIEW pingpong_check.preflight_node AS
 SELECT * FROM pingpong_check.preflight_answer WHERE away_since IS NULL OR is_source;
 COMMENT ON VIEW pingpong_check.preflight_node IS 'nodes that a move counts on, with what their agents last told';
 
 -- Connections that agents tried for real, with the node that is registered there.
 CREATE VIEW pingpong_check.preflight_connection AS
-SELECT n.name AS by_node, t.name AS node, x ->> 'kind' AS kind, (x ->> 'ok')::boolean AS ok, btrim(x ->> 'error', E' \n') AS error, x AS answer
+SELECT n.name AS by_node, t.name AS node, x ->> 'kind' AS kind, (x ->> 'ok')::boolean AS ok,
+    btrim(x ->> 'error', E' \n') AS error, x AS answer
 FROM pingpong_check.preflight_answer n
      CROSS JOIN LATERAL jsonb_array_elements(n.facts -> 'connect') x
      JOIN pingpong.node t ON t.host = x ->> 'host' AND t.port::text = x ->> 'port';
-COMMENT ON VIEW pingpong_check.preflight_connection IS 'connections that agents tried for real, with the node that is registered at that address';
+COMMENT ON VIEW pingpong_check.preflight_connection IS
+    'connections that agents tried for real, with the node that is registered at that address';
 
 -- Receivers of WAL, with the node each belongs to: by application_name or by the slot that it holds.
 CREATE VIEW pingpong_check.preflight_sender AS
@@ -128,11 +142,14 @@ CREATE FUNCTION pingpong_check.why_unknown(node text, VARIADIC part text[]) RETU
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT 'not checked: ' || coalesce(
         (SELECT CASE WHEN f.at IS NULL THEN format('the agent of node "%s" was never asked', $1)
-                     WHEN NOT f.ok THEN format('the agent of node "%s" did not answer (%s)', $1, coalesce(f.error, 'no reason given'))
+                     WHEN NOT f.ok THEN format('the agent of node "%s" did not answer (%s)', $1,
+                                               coalesce(f.error, 'no reason given'))
                      WHEN f.facts #>> (part || '{error}') IS NOT NULL
-                     THEN format('the agent of node "%s" reports for %s: %s', $1, array_to_string(part, '.'), f.facts #>> (part || '{error}'))
+                     THEN format('the agent of node "%s" reports for %s: %s', $1, array_to_string(part, '.'),
+                                 f.facts #>> (part || '{error}'))
                      WHEN f.facts #>> '{postgres,error}' IS NOT NULL AND part[1] = 'postgres'
-                     THEN format('the agent of node "%s" cannot ask its PostgreSQL: %s', $1, f.facts #>> '{postgres,error}')
+                     THEN format('the agent of node "%s" cannot ask its PostgreSQL: %s', $1,
+                                 f.facts #>> '{postgres,error}')
                      ELSE format('the agent of node "%s" does not report %s', $1, array_to_string(part, '.')) END
          FROM preflight_answer f WHERE f.name = $1),
         format('there is no node "%s"', $1))
@@ -150,13 +167,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                  'Make its agent answer, then repeat preflight; or make sure by hand.')::finding END
 $$;
 
--- The same for what a move cannot do without: not to know it is as bad as to know that it is wrong.
+-- The same for what a move needs in any case: if it is not known, that is as bad as a wrong value.
 CREATE FUNCTION pingpong_check.required(node text, fine boolean, bad text, detail text, hint text,
                                         VARIADIC part text[])
 RETURNS pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT CASE WHEN fine IS NOT NULL THEN finding(node, fine, bad, detail, hint, VARIADIC part)
-                ELSE ROW(node, bad, why_unknown(node, VARIADIC part), 'Make its agent answer, then repeat preflight.')::finding END
+                ELSE ROW(node, bad, why_unknown(node, VARIADIC part),
+                         'Make its agent answer, then repeat preflight.')::finding END
 $$;
 
 -- What the next start of a node takes for a setting: the files, and what is given on the command line.
@@ -178,19 +196,23 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
 $$;
 
--- What to say of a node that is no standby. A higher timeline is the newer one, whichever server it is; equal ones tell
--- nothing.
+-- What to say of a node that is no standby. A higher timeline is the newer one, whichever server it is; equal ones
+-- tell nothing.
 CREATE FUNCTION pingpong_check.second_primary(node text, standby boolean, theirs integer,
                                               OUT detail text, OUT hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT CASE WHEN standby THEN 'in recovery'
-                ELSE format('not in recovery: a second primary, on timeline %s; this server is on timeline %s', coalesce(theirs::text, 'unknown'), ours) END,
+                ELSE format('not in recovery: a second primary, on timeline %s; this server is on timeline %s',
+                            coalesce(theirs::text, 'unknown'), ours) END,
            CASE WHEN theirs > ours
-                THEN format('This server is the older one: let no client write here. On "%s", pingpong.rebuild(%L) makes this server its standby.', $1, node_name())
+                THEN format('This server is the older one: let no client write here. On "%s", pingpong.rebuild(%L) '
+                            'makes this server its standby.', $1, node_name())
                 WHEN theirs < ours
-                THEN format('That one is the older: let no client write there, and stop it. pingpong.rebuild(%L), here, makes it a standby again, unless it has'
+                THEN format('That one is the older: let no client write there, and stop it. pingpong.rebuild(%L), '
+                            'here, makes it a standby again, unless it has'
                             ' writes of its own: see then what they are.', $1)
-                ELSE 'Which of the two is the newer cannot be told from that. Let no client write on either, and find out which one has the data that counts,'
+                ELSE 'Which of the two is the newer cannot be told from that. Let no client write on either, and '
+                     'find out which one has the data that counts,'
                      ' before anything is rebuilt.' END
     FROM (SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pingpong_internal.written_timeline() END) o (ours)
 $$;
@@ -198,7 +220,8 @@ $$;
 -- With track_activities off a session shows neither its state nor the age of its transaction.
 CREATE FUNCTION pingpong_check.unseen_sessions() RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
-    SELECT ROW(node_name(), 'warn', format('not checked for %s of %s sessions: track_activities is off for them', count(*) FILTER (WHERE state = 'disabled'), count(*)),
+    SELECT ROW(node_name(), 'warn', format('not checked for %s of %s sessions: track_activities is off for them',
+                                           count(*) FILTER (WHERE state = 'disabled'), count(*)),
                'Set track_activities = on, or make sure by hand.')::finding
     FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
     HAVING count(*) FILTER (WHERE state = 'disabled') > 0
@@ -211,11 +234,13 @@ $$;
 CREATE FUNCTION pingpong_check.check_roles(target text, options jsonb) RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(coalesce(node_name(), '(here)'), NOT pg_is_in_recovery(), 'fail',
-                   CASE WHEN pg_is_in_recovery() THEN 'this server is a standby' ELSE 'this server is the primary' END,
+                   CASE WHEN pg_is_in_recovery() THEN 'this server is a standby'
+                       ELSE 'this server is the primary' END,
                    'Run preflight on the primary.', 'postgres')
     UNION ALL
     SELECT finding(coalesce(node_name(), '(here)'), false, 'fail', 'this server is not in pingpong.node',
-                   'Set pingpong.node_name to the name it was registered with, or register it with pingpong.add_node().', 'postgres')
+                   'Set pingpong.node_name to the name it was registered with, or register it '
+                   'with pingpong.add_node().', 'postgres')
     WHERE NOT EXISTS (SELECT FROM node n WHERE n.name = node_name() AND n.kind = 'postgres')
     UNION ALL
     SELECT finding($1, false, 'fail', coalesce('there is no node ' || quote_ident($1), 'no target was named'),
@@ -229,14 +254,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     WHERE $1 = node_name()
     UNION ALL
     SELECT finding($1, false, 'fail', format('the target was let go on %s', n.away_since::timestamptz(0)),
-                   format('pingpong.rebuild(%L) takes it back.', $1), 'postgres')
+                   format('pingpong.rebuild(%L) makes it a standby again.', $1), 'postgres')
     FROM node n WHERE n.name = $1 AND n.away_since IS NOT NULL
     UNION ALL
     SELECT finding(node_name(), false, 'fail', 'this server is sealed: it takes no writes',
                    'It waits for the verdict of its run, see pingpong.gate and pingpong.progress.', 'postgres')
     FROM pingpong_internal.gate_status() g WHERE g.state = 'sealed'
     UNION ALL
-    -- another primary: which of the two is the older, the timelines tell, and nothing is advised that would lose the newer
+    -- another primary: the timelines tell which of the two is the older one. The advice must not lose the newer one
     SELECT CASE WHEN n.name = $1 THEN required(n.name, standby, 'fail', detail, hint, 'postgres')
                 ELSE finding(n.name, standby, 'fail', detail, hint, 'postgres') END
     FROM preflight_node n,
@@ -245,10 +270,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     WHERE n.kind = 'postgres' AND NOT n.is_source AND NOT pg_is_in_recovery()
     UNION ALL
     SELECT CASE WHEN n.pg #>> '{pingpong,gate}' = 'sealed' OR (n.pg ->> 'in_recovery')::boolean
-                THEN ROW(n.name, 'info', format('is away since %s', n.away_since::timestamptz(0)), format('pingpong.rebuild(%L) takes it back.', n.name))::finding
+                THEN ROW(n.name, 'info', format('is away since %s', n.away_since::timestamptz(0)),
+                         format('pingpong.rebuild(%L) makes it a standby again.', n.name))::finding
                 ELSE ROW(n.name, 'fail', 'is away, and takes writes: ' || h.detail, h.hint)::finding END
-    FROM preflight_answer n, LATERAL second_primary(n.name, false, (n.pg ->> 'wal_timeline')::integer) h (detail, hint)
-    WHERE n.kind = 'postgres' AND n.away_since IS NOT NULL AND NOT n.is_source AND n.pg ? 'in_recovery' AND NOT pg_is_in_recovery()
+    FROM preflight_answer n, LATERAL second_primary(n.name, false, (n.pg ->> 'wal_timeline')::integer) h (detail,
+        hint)
+    WHERE n.kind = 'postgres' AND n.away_since IS NOT NULL AND NOT n.is_source AND n.pg ? 'in_recovery'
+        AND NOT pg_is_in_recovery()
 $$;
 
 CREATE FUNCTION pingpong_check.check_same_system_identifier(target text, options jsonb)
@@ -257,25 +285,33 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     SELECT CASE WHEN n.name = $1 THEN required(n.name, same, 'fail', detail, hint, 'postgres')
                 ELSE finding(n.name, same, 'fail', detail, hint, 'postgres') END
     FROM preflight_node n, pg_control_system() c,
-         LATERAL (SELECT n.pg ->> 'system_identifier' = c.system_identifier::text, format('%s there, %s here', n.pg ->> 'system_identifier', c.system_identifier),
-                         'This node belongs to another cluster: correct its registration (host, port, agent_url).') d (same, detail, hint)
+         LATERAL (SELECT n.pg ->> 'system_identifier' = c.system_identifier::text,
+                  format('%s there, %s here', n.pg ->> 'system_identifier', c.system_identifier),
+                         'This node belongs to another cluster: correct its registration '
+                         '(host, port, agent_url).') d (same, detail, hint)
     WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
 CREATE FUNCTION pingpong_check.check_same_timeline(target text, options jsonb) RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
-    SELECT CASE WHEN n.name = $1 THEN required(n.name, theirs = ours, 'fail', detail, hint, 'postgres', 'wal_receiver')
+    SELECT CASE WHEN n.name = $1 THEN required(n.name, theirs = ours, 'fail', detail, hint, 'postgres',
+                                               'wal_receiver')
                 ELSE finding(n.name, theirs = ours, 'warn', detail, hint, 'postgres', 'wal_receiver') END
     FROM preflight_node n,
-         LATERAL (SELECT CASE WHEN n.pg #>> '{wal_receiver,status}' = 'none' THEN 0 ELSE (n.pg #>> '{wal_receiver,received_tli}')::integer END,
+         LATERAL (SELECT CASE WHEN n.pg #>> '{wal_receiver,status}' = 'none' THEN 0
+                  ELSE (n.pg #>> '{wal_receiver,received_tli}')::integer END,
                          pingpong_internal.written_timeline(), (n.pg ->> 'wal_timeline')::integer)
                          t (theirs, ours, has),
-         LATERAL (SELECT CASE WHEN theirs = 0 THEN format('it receives nothing, and has timeline %s; this primary writes timeline %s', coalesce(has::text, 'unknown'), ours)
+         LATERAL (SELECT CASE WHEN theirs = 0 THEN format('it receives nothing, and has timeline %s; this '
+                                                          'primary writes timeline %s',
+                                                          coalesce(has::text, 'unknown'), ours)
                               ELSE format('receives timeline %s, this primary writes timeline %s', theirs, ours) END,
                          CASE WHEN greatest(theirs, has) > ours
-                              THEN 'It has a newer timeline: another server was promoted after this one, and this one is the older. Find out which, and let no client write here.'
+                              THEN 'It has a newer timeline: another server was promoted after this one, and this '
+                                   'one is the older. Find out which, and let no client write here.'
                               WHEN theirs = 0 THEN 'Look into its log why it receives nothing.'
-                              ELSE 'Wait until it follows the newest timeline (recovery_target_timeline = latest).' END) d (detail, hint)
+                              ELSE 'Wait until it follows the newest timeline '
+                                   '(recovery_target_timeline = latest).' END) d (detail, hint)
     WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
@@ -285,23 +321,29 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     SELECT finding($1, coalesce(s.state = 'streaming', false), 'fail',
                    CASE WHEN n.name IS NULL THEN format('there is no PostgreSQL node "%s"', $1)
                         WHEN n.is_source THEN 'the target is this primary'
-                        WHEN s.pid IS NULL THEN format('no walsender serves it (looked for application_name "%s" or slot "%s")', $1, n.slot)
+                        WHEN s.pid IS NULL THEN format('no walsender serves it (looked for '
+                                                       'application_name "%s" or slot "%s")', $1, n.slot)
                         ELSE format('state %s, slot %s', s.state, coalesce(s.slot_name, 'none')) END,
                    CASE WHEN n.name IS NULL THEN 'SELECT * FROM pingpong.node shows the nodes.'
                         WHEN n.is_source THEN 'Name a standby.'
                         WHEN s.pid IS NULL AND n.pg ->> 'in_recovery' = 'false' THEN 'See roles.'
                         WHEN s.pid IS NULL AND n.pg #>> '{wal_receiver,sender_port}' IS NOT NULL
-                        THEN format('It receives from %s:%s; let it stream from this primary (primary_conninfo), or move to that node first.',
+                        THEN format('It receives from %s:%s; let it stream from this primary (primary_conninfo), or '
+                                    'move to that node first.',
                                     n.pg #>> '{wal_receiver,sender_host}', n.pg #>> '{wal_receiver,sender_port}')
-                        WHEN s.pid IS NULL THEN 'Look into its log why it does not stream; its primary_conninfo needs application_name = its node name, or its slot the registered one.'
+                        WHEN s.pid IS NULL THEN 'Look into its log why it does not stream; its primary_conninfo '
+                                                'needs application_name = its node name, or its '
+                                                'slot the registered one.'
                         ELSE 'Wait until it has caught up.' END, 'postgres')
     FROM (SELECT) one
          LEFT JOIN preflight_answer n ON n.name = $1 AND n.kind = 'postgres'
-         LEFT JOIN LATERAL (SELECT * FROM preflight_sender s WHERE s.node = n.name ORDER BY s.state = 'streaming' LIMIT 1) s ON true
+         LEFT JOIN LATERAL (SELECT * FROM preflight_sender s
+                            WHERE s.node = n.name ORDER BY s.state = 'streaming' LIMIT 1) s ON true
     UNION ALL
-    -- as it sees itself; from where is told by the first row, not by an address, which a forwarder may change
+    -- as it sees itself; the first row tells its upstream, not an address, which a forwarder may change
     SELECT finding($1, w ->> 'status' = 'streaming', 'fail',
-                   format('its WAL receiver: %s from %s:%s', w ->> 'status', w ->> 'sender_host', w ->> 'sender_port'),
+                   format('its WAL receiver: %s from %s:%s', w ->> 'status', w ->> 'sender_host',
+                          w ->> 'sender_port'),
                    'Look into its log why it does not stream.', 'postgres', 'wal_receiver')
     FROM preflight_node n, LATERAL (SELECT n.pg -> 'wal_receiver') w (w)
     WHERE n.name = $1 AND n.kind = 'postgres' AND NOT n.is_source
@@ -316,7 +358,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                    CASE WHEN theirs / 10000 = ours / 10000 THEN 'Install the minor release on the standby first.'
                         ELSE 'A standby runs the major version of its primary.' END, 'postgres')
     FROM preflight_node n,
-         LATERAL (SELECT (n.pg ->> 'server_version_num')::integer, current_setting('server_version_num')::integer) v (theirs, ours)
+         LATERAL (SELECT (n.pg ->> 'server_version_num')::integer,
+                  current_setting('server_version_num')::integer) v (theirs, ours)
     WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
@@ -324,8 +367,11 @@ CREATE FUNCTION pingpong_check.check_same_build(target text, options jsonb) RETU
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH ours AS (SELECT to_jsonb(i) - 'data_page_checksum_version' AS init FROM pg_control_init() i)
     SELECT finding(n.name, theirs = init, 'fail',
-                   CASE WHEN theirs = init THEN format('blocks of %s, WAL segments of %s bytes', init ->> 'database_block_size', init ->> 'bytes_per_wal_segment')
-                        ELSE (SELECT string_agg(format('%s: %s there, %s here', k, theirs ->> k, init ->> k), '; ' ORDER BY k)
+                   CASE WHEN theirs = init THEN format('blocks of %s, WAL segments of %s bytes',
+                                                       init ->> 'database_block_size',
+                                                       init ->> 'bytes_per_wal_segment')
+                        ELSE (SELECT string_agg(format('%s: %s there, %s here', k, theirs ->> k, init ->> k),
+                                                '; ' ORDER BY k)
                               FROM jsonb_object_keys(init) k WHERE theirs ->> k IS DISTINCT FROM init ->> k) END,
                    'Both need the same build of PostgreSQL.', 'postgres', 'control')
     FROM preflight_node n, ours, LATERAL (SELECT (n.pg -> 'control') - 'data_page_checksum_version') t (theirs)
@@ -341,7 +387,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     SELECT finding(CASE WHEN s.facts #>> '{host,libc}' IS NULL THEN s.name ELSE n.name END,
                    n.facts #>> '{host,libc}' = s.facts #>> '{host,libc}', 'warn',
                    format('C library %s there, %s here', n.facts #>> '{host,libc}', s.facts #>> '{host,libc}'),
-                   'Another C library may sort text differently, which makes indexes wrong; compare collation versions before the move.', 'host', 'libc')
+                   'Another C library may sort text differently, which makes indexes wrong; compare collation '
+                   'versions before the move.', 'host', 'libc')
     FROM preflight_node n LEFT JOIN preflight_node s ON s.is_source
     WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
@@ -353,16 +400,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
         WHERE state IN ('streaming', 'catchup', 'startup') GROUP BY 1 HAVING count(*) > 1
     ), own AS (
         -- pingpong.node_name, or else cluster_name
-        SELECT n.name, n.is_source, coalesce(nullif(n.pg #>> '{settings,pingpong.node_name}', ''), n.pg #>> '{settings,cluster_name}', '') AS own_name
+        SELECT n.name, n.is_source, coalesce(nullif(n.pg #>> '{settings,pingpong.node_name}', ''),
+                                             n.pg #>> '{settings,cluster_name}', '') AS own_name
         FROM preflight_node n WHERE n.kind = 'postgres' AND n.pg #> '{settings,pingpong.node_name}' IS NOT NULL
     ), misnamed AS (
         -- after the move the new primary's worker looks for a run in which it has a part, by its own name
         SELECT * FROM own WHERE NOT is_source AND name <> own_name
     ), shared AS (
-        SELECT own_name, string_agg(name, ', ' ORDER BY name) AS nodes FROM own WHERE own_name <> '' GROUP BY 1 HAVING count(*) > 1
+        SELECT own_name, string_agg(name, ', ' ORDER BY name) AS nodes FROM own WHERE own_name <> '' GROUP BY 1
+            HAVING count(*) > 1
     )
     SELECT finding(node_name(), false,
-                   CASE WHEN name = ANY ((pingpong_internal.sync_standbys(current_setting('synchronous_standby_names'))).names) THEN 'fail' ELSE 'warn' END,
+                   CASE
+                       WHEN name = ANY ((pingpong_internal.sync_standbys(
+                                             current_setting('synchronous_standby_names'))).names) THEN 'fail'
+                       ELSE 'warn' END,
                    format('%s standbys call themselves "%s"', times, name),
                    'Give each its own application_name in primary_conninfo (or cluster_name).', 'postgres')
     FROM senders
@@ -383,8 +435,11 @@ CREATE FUNCTION pingpong_check.check_standby_names(target text, options jsonb) R
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     WITH s AS (
         SELECT s.node, s.application_name AS app, s.slot_name, n.slot, n.name = $1 AS is_target,
-               lower(s.application_name) = ANY (here.names) AS named_here, s.node = ANY (here.names) AS node_named_here,
-               (SELECT lower(s.application_name) = ANY ((pingpong_internal.sync_standbys(t.pg #>> '{settings,synchronous_standby_names}')).names) FROM preflight_node t WHERE t.name = $1) AS named_there
+               lower(s.application_name) = ANY (here.names) AS named_here,
+               s.node = ANY (here.names) AS node_named_here,
+               (SELECT lower(s.application_name) = ANY ((pingpong_internal.sync_standbys(
+                           t.pg #>> '{settings,synchronous_standby_names}')).names)
+                FROM preflight_node t WHERE t.name = $1) AS named_there
         FROM preflight_sender s JOIN node n ON n.name = s.node,
              LATERAL pingpong_internal.sync_standbys(current_setting('synchronous_standby_names')) here
         WHERE s.state <> 'backup'
@@ -393,16 +448,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                format('streams under the name "%s"%s', app,
                       CASE WHEN named_there THEN ', which synchronous_standby_names of the target has'
                            WHEN named_here AND NOT node_named_here THEN ', which synchronous_standby_names here has'
-                           WHEN node_named_here AND NOT named_here THEN format(', and synchronous_standby_names here has "%s"', node) ELSE '' END),
-               'It is known by its slot. With the move each standby takes the name of its node; a run exchanges the names that it gives to the new primary, but not'
+                           WHEN node_named_here AND NOT named_here
+                               THEN format(', and synchronous_standby_names here has "%s"', node) ELSE '' END),
+               'It is known by its slot. With the move each standby takes the name of its node; a run exchanges the '
+               'names that it gives to the new primary, but not'
                ' those that stand in the configuration of either side, which must name it so:'
                ' set application_name in its primary_conninfo to the name of the node.')::finding
     FROM s WHERE lower(app) <> node
     UNION ALL
-    -- a slot that no node has is neither made on the target nor dropped here
+    -- a run neither makes nor drops a slot that no node has
     SELECT ROW(node, 'warn', format('streams with the slot "%s", registered is "%s"', slot_name, slot),
-               format('After the move nobody uses "%s" on "%s", and it keeps WAL there until the disk is full: drop it then'
-                      ' (SELECT pg_drop_replication_slot(%L)), or set primary_slot_name of "%s" to "%s" now.', slot_name, node_name(), slot_name, node, slot))::finding
+               format('After the move nobody uses "%s" on "%s", and it keeps WAL there until the '
+                      'disk is full: drop it then'
+                      ' (SELECT pg_drop_replication_slot(%L)), or set primary_slot_name of "%s" to "%s" now.',
+                      slot_name, node_name(), slot_name, node, slot))::finding
     FROM s WHERE slot_name <> slot
     UNION ALL
     SELECT ROW(node, 'info', 'streams without a slot', format('With the move it gets the slot "%s".', slot))::finding
@@ -428,8 +487,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                               ELSE n.pg #>> '{settings,recovery_target_timeline}' END) t (latest)
     WHERE n.kind = 'postgres' AND n.name <> $1
     UNION ALL
-    -- who streams from the target already
-    SELECT finding($1, false, 'warn', format('"%s" streams from the target and is no node of pg_pingpong', r ->> 'application_name'),
+    -- the nodes that stream from the target already
+    SELECT finding($1, false, 'warn', format('"%s" streams from the target and is no node of pg_pingpong',
+                                             r ->> 'application_name'),
                    'It goes on to stream from the target; register it, or make sure that this is meant.', 'postgres')
     FROM preflight_node n, jsonb_array_elements(n.pg #> '{replication,rows}') r
     WHERE n.name = $1
@@ -444,75 +504,101 @@ $$;
 CREATE FUNCTION pingpong_check.check_clock_skew(target text, options jsonb) RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(n.name, abs(skew) <= 500, 'warn',
-                   format('its clock is %s ms %s (travelling time included)', round(abs(skew)), CASE WHEN skew > 0 THEN 'ahead' ELSE 'behind' END),
-                   'Let NTP set the clocks of all hosts; deadlines of tokens and journal times depend on them.', 'host', 'clock_ms')
+                   format('its clock is %s ms %s (travelling time included)', round(abs(skew)),
+                          CASE WHEN skew > 0 THEN 'ahead' ELSE 'behind' END),
+                   'Let NTP set the clocks of all hosts; deadlines of tokens and journal times depend on them.',
+                   'host', 'clock_ms')
     FROM preflight_node n,
          LATERAL (SELECT (n.facts #>> '{host,clock_ms}')::numeric - extract(epoch FROM n.at) * 1000) s (skew)
 $$;
 
 CREATE FUNCTION pingpong_check.check_agent_reachable(target text, options jsonb) RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
-    -- nodes that the run needs: source, target, routers; another standby is only left behind
+    -- nodes that the run needs: source, target, routers; without another standby the run goes on
     WITH asked AS (
-        SELECT n.*, CASE WHEN n.is_source OR n.name = $1 OR EXISTS (SELECT FROM route_endpoint e WHERE e.router = n.name)
+        SELECT n.*, CASE WHEN n.is_source OR n.name = $1
+            OR EXISTS (SELECT FROM route_endpoint e WHERE e.router = n.name)
                          THEN 'fail' ELSE 'warn' END AS bad
         FROM preflight_node n
     )
     SELECT finding(name, ok AND at > clock_timestamp() - interval '1 minute', bad,
                    CASE WHEN at IS NULL THEN 'was never asked'
                         WHEN NOT ok THEN format('did not answer: %s', coalesce(error, 'no reason given'))
-                        ELSE format('answered %s s ago', round(extract(epoch FROM clock_timestamp() - at)::numeric, 1)) END,
-                   CASE WHEN error ~ E'could not read the file of "pingpong\\.|must not be accessible to others|^the certificate of "pingpong\\.'
-                        THEN 'On this server: mend the setting or the file that it names; the file belongs to the user of the server, mode 0600.'
+                        ELSE format('answered %s s ago',
+                                    round(extract(epoch FROM clock_timestamp() - at)::numeric, 1)) END,
+                   CASE WHEN error ~ E'could not read the file of "pingpong\\.|must not be accessible to others|^the '
+                                     'certificate of "pingpong\\.'
+                        THEN 'On this server: fix the setting or the file that it names; the file belongs to the '
+                             'user of the server, mode 0600.'
                         WHEN error ~ E'\\(401\\)'
-                        THEN 'The token must be the same on all hosts: the file of pingpong.agent_token_file here, token_file of the agent there.'
+                        THEN 'The token must be the same on all hosts: the file of pingpong.agent_token_file here, '
+                             'token_file of the agent there.'
                         WHEN error ~ '^the agent''s certificate'
-                        THEN 'Mend its certificate (tls_cert), the agent_url of the node, or pingpong.agent_ca_file here.'
-                        ELSE 'Start pingpong-agent there; pingpong-agent --check shows what is wrong with its configuration.' END, 'host')
+                        THEN 'Fix its certificate (tls_cert), the agent_url of the node, or '
+                             'pingpong.agent_ca_file here.'
+                        ELSE 'Start pingpong-agent there; pingpong-agent --check shows what is '
+                             'wrong with its configuration.' END, 'host')
     FROM asked
     UNION ALL
-    SELECT ROW(name, 'info', format('let go on %s: nobody waits for it', away_since::timestamptz(0)), format('pingpong.rebuild(%L) takes it back.', name))::finding
+    SELECT ROW(name, 'info', format('let go on %s: no run waits for it', away_since::timestamptz(0)),
+               format('pingpong.rebuild(%L) makes it a standby again.', name))::finding
     FROM preflight_answer WHERE away_since IS NOT NULL AND NOT is_source
     UNION ALL
     SELECT finding(name, false, bad, format('its agent cannot ask its PostgreSQL: %s', pg ->> 'error'),
-                   'Is the server up, and are socket, port, superuser and database in the agent''s configuration right?', 'postgres')
+                   'Is the server up, and are socket, port, superuser and database in the '
+                   'agent''s configuration right?', 'postgres')
     FROM asked WHERE kind = 'postgres' AND pg ? 'error'
     UNION ALL
-    SELECT finding(name, false, bad, format('the agent at this node''s agent_url calls itself "%s"', facts ->> 'node'),
+    SELECT finding(name, false, bad, format('the agent at this node''s agent_url calls itself "%s"',
+                                            facts ->> 'node'),
                    'Correct agent_url of the node, or the name in the agent''s configuration.', 'host')
     FROM asked WHERE facts ->> 'node' <> name
     UNION ALL
-    -- The server at the registered address is the one that the agent controls: those that connected to it tell by what it
-    -- calls itself. Port numbers may differ on the way (a port mapping, a forwarder).
+    -- The server at the registered address is the one that the agent controls: those that connected to it tell by
+    -- what it calls itself. Port numbers may differ on the way (a port mapping, a forwarder).
     SELECT CASE WHEN wrong IS NOT NULL
-                THEN ROW(name, bad, format('at %s:%s answers another server (%s) than the one that its agent controls (%s)', host, port, wrong, itself),
-                         'Correct host and port of the node, the server in the agent''s configuration, or what leads from one to the other.')::finding
+                THEN ROW(name, bad, format('at %s:%s answers another server (%s) than the one '
+                                           'that its agent controls (%s)', host, port, wrong, itself),
+                         'Correct host and port of the node, the server in the agent''s configuration, or what '
+                         'forwards from one to the other.')::finding
                 WHEN reached IS NOT NULL
-                THEN ROW(name, 'ok', format('at %s:%s answers the server that its agent controls (%s)', host, port, itself), NULL)::finding
+                THEN ROW(name, 'ok', format('at %s:%s answers the server that its agent controls (%s)', host, port,
+                                            itself), NULL)::finding
                 ELSE finding(name, NOT (pg #>> '{settings,port}' <> port::text), 'warn',
-                             CASE WHEN pg #>> '{settings,port}' = port::text THEN format('its server listens on port %s, as registered', port)
-                                  ELSE format('registered at %s:%s, its server listens on port %s, and nobody has tried whether it is the same', host, port, own_port) END,
-                             'Make sure that the registered address leads to it.', 'postgres', 'settings') END
+                             CASE WHEN pg #>> '{settings,port}' = port::text
+                                 THEN format('its server listens on port %s, as registered', port)
+                                  ELSE format('registered at %s:%s, its server listens on port %s, and nobody has '
+                                              'tried whether it is the same', host, port, own_port) END,
+                             'Make sure that the registered address points to it.', 'postgres', 'settings') END
     FROM asked a,
-         LATERAL (SELECT coalesce(nullif(pg #>> '{settings,pingpong.node_name}', ''), pg #>> '{settings,cluster_name}'), pg #>> '{settings,port}') own (own_name, own_port),
+         LATERAL (SELECT coalesce(nullif(pg #>> '{settings,pingpong.node_name}', ''),
+                                  pg #>> '{settings,cluster_name}'), pg #>> '{settings,port}') own (own_name,
+                                  own_port),
          LATERAL (SELECT format('"%s", port %s', own_name, own_port)) i (itself),
          LATERAL (SELECT count(*) > 0 OR NULL,
-                         min(CASE WHEN coalesce(their_name <> own_name, false) OR coalesce(their_port <> own_port, false)
+                         min(CASE WHEN coalesce(their_name <> own_name, false)
+                             OR coalesce(their_port <> own_port, false)
                                        OR abs((answer ->> 'started_ms')::numeric - (pg ->> 'started_ms')::numeric) > 1
-                                  THEN format('"%s", port %s, as "%s" found it', coalesce(their_name, 'unknown'), coalesce(their_port, 'unknown'), by_node) END)
+                                  THEN format('"%s", port %s, as "%s" found it', coalesce(their_name, 'unknown'),
+                                              coalesce(their_port, 'unknown'), by_node) END)
                   FROM preflight_connection c,
-                       LATERAL (SELECT coalesce(nullif(answer ->> 'node_name', ''), answer ->> 'cluster_name'), answer ->> 'server_port') t (their_name, their_port)
+                       LATERAL (SELECT coalesce(nullif(answer ->> 'node_name', ''), answer ->> 'cluster_name'),
+                                answer ->> 'server_port') t (their_name, their_port)
                   WHERE c.node = a.name AND c.ok AND c.kind IN ('replication', 'rewind')) c (reached, wrong)
     WHERE kind = 'postgres' AND pg #> '{settings,port}' IS NOT NULL
     UNION ALL
     SELECT finding(name, (facts #>> '{service,ok}')::boolean, bad,
-                   format('controls its PostgreSQL with %s as "%s"%s', facts #>> '{service,method}', facts #>> '{host,os_user}',
+                   format('controls its PostgreSQL with %s as "%s"%s', facts #>> '{service,method}',
+                          facts #>> '{host,os_user}',
                           coalesce(': ' || (facts #>> '{service,detail}'), '')),
-                   'The agent must be able to start and stop its server: see "control" in its configuration.', 'service')
+                   'The agent must be able to start and stop its server: see "control" in its configuration.',
+                   'service')
     FROM asked WHERE kind = 'postgres' AND ok
     UNION ALL
     SELECT finding(name, NOT (a.facts ->> 'version' <> s.version), bad,
-                   format('version %s%s', a.facts ->> 'version', CASE WHEN a.facts ->> 'version' <> s.version THEN format(', %s at this node', s.version) END),
+                   format('version %s%s', a.facts ->> 'version',
+                          CASE WHEN a.facts ->> 'version' <> s.version
+                          THEN format(', %s at this node', s.version) END),
                    'Install the same release of pingpong-agent on all hosts.', 'version')
     FROM asked a, (SELECT (SELECT facts ->> 'version' FROM asked WHERE is_source)) s (version)
     WHERE a.ok
@@ -534,10 +620,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
         WHERE NOT coalesce($2 -> 'ha_managers', '[]') @> to_jsonb(manager)
     )
     SELECT finding(name, false, 'fail', string_agg(detail, '; '),
-                   'It would promote or restart servers during the move: pause it, then name it in the option "ha_managers" (a list) if it stays.', 'ha_managers')
+                   'It would promote or restart servers during the move: pause it, then name it in the option '
+                   '"ha_managers" (a list) if it stays.', 'ha_managers')
     FROM counted GROUP BY name
     UNION ALL
-    SELECT finding(n.name, CASE WHEN n.facts #> '{ha_managers,rows}' IS NOT NULL THEN true END, 'fail', 'none seen', NULL, 'ha_managers')
+    SELECT finding(n.name, CASE WHEN n.facts #> '{ha_managers,rows}' IS NOT NULL THEN true END, 'fail', 'none seen',
+                   NULL, 'ha_managers')
     FROM preflight_node n
     WHERE n.kind = 'postgres' AND NOT EXISTS (SELECT FROM counted c WHERE c.name = n.name)
 $$;
@@ -549,7 +637,8 @@ $$;
 CREATE FUNCTION pingpong_check.check_replay_lag(target text, options jsonb) RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- 20 MB/s is what replay on one core of a modest machine does; the option replay_mb_per_s says better
-    SELECT CASE WHEN bytes IS NULL THEN ROW($1, 'warn', 'not checked: the target does not stream from here', 'See target_streaming.')::finding ELSE
+    SELECT CASE WHEN bytes IS NULL THEN ROW($1, 'warn', 'not checked: the target does not stream from here',
+                                            'See target_streaming.')::finding ELSE
            finding($1, ms <= 1000 AND waits <= 1000,
                    CASE WHEN greatest(ms, waits) > budget THEN 'fail' ELSE 'warn' END,
                    format('%s behind, about %s ms to drain; last seen %s ms behind; the budget is %s ms',
@@ -558,16 +647,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     FROM (SELECT) one
          LEFT JOIN LATERAL (SELECT greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), s.replay_lsn), 0),
                                    coalesce(extract(epoch FROM s.replay_lag) * 1000, 0)
-                            FROM preflight_sender s WHERE s.node = $1 ORDER BY s.replay_lsn LIMIT 1) l (bytes, waits) ON true,
-         LATERAL (SELECT bytes / (coalesce(($2 ->> 'replay_mb_per_s')::numeric, 20) * 1048.576), preflight_ms($2, 'max_blackout_ms', 10000)::numeric) e (ms, budget)
+                            FROM preflight_sender s WHERE s.node = $1 ORDER BY s.replay_lsn LIMIT 1) l (bytes,
+                                waits) ON true,
+         LATERAL (SELECT bytes / (coalesce(($2 ->> 'replay_mb_per_s')::numeric, 20) * 1048.576),
+                  preflight_ms($2, 'max_blackout_ms', 10000)::numeric) e (ms, budget)
 $$;
 
 CREATE FUNCTION pingpong_check.check_replay_not_paused(target text, options jsonb)
     RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
-    SELECT finding(n.name, n.pg ->> 'replay_pause_state' = 'not paused', CASE WHEN n.name = $1 THEN 'fail' ELSE 'warn' END,
+    SELECT finding(n.name, n.pg ->> 'replay_pause_state' = 'not paused',
+                   CASE WHEN n.name = $1 THEN 'fail' ELSE 'warn' END,
                    format('replay: %s', n.pg ->> 'replay_pause_state'),
-                   'Run pg_wal_replay_resume() there; if a setting was lowered below the primary''s, raise it and restart that server.', 'postgres')
+                   'Run pg_wal_replay_resume() there; if a setting was lowered below the primary''s, raise it '
+                   'and restart that server.', 'postgres')
     FROM preflight_node n WHERE n.kind = 'postgres' AND NOT n.is_source
 $$;
 
@@ -575,9 +668,13 @@ CREATE FUNCTION pingpong_check.check_no_apply_delay(target text, options jsonb) 
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- what the files say counts too: a run reloads them
     SELECT finding($1, delay = '0' AND coming ~ '^[ 0.]+[a-z]*$', 'fail',
-                   format('recovery_min_apply_delay is %s', delay) || CASE WHEN delay = '0' AND coming !~ '^[ 0.]+[a-z]*$' THEN format(', and %s after a reload', coming) ELSE '' END,
-                   'Set recovery_min_apply_delay = 0 there and reload, then wait until it has caught up.', 'postgres', 'settings')
-    FROM preflight_node n, LATERAL (SELECT n.pg #>> '{settings,recovery_min_apply_delay}', next_setting(n.facts, 'recovery_min_apply_delay')) d (delay, coming)
+                   format('recovery_min_apply_delay is %s', delay) || CASE
+                       WHEN delay = '0' AND coming !~ '^[ 0.]+[a-z]*$' THEN format(', and %s after a reload', coming)
+                       ELSE '' END,
+                   'Set recovery_min_apply_delay = 0 there and reload, then wait until it has caught up.', 'postgres',
+                   'settings')
+    FROM preflight_node n, LATERAL (SELECT n.pg #>> '{settings,recovery_min_apply_delay}',
+                                    next_setting(n.facts, 'recovery_min_apply_delay')) d (delay, coming)
     WHERE n.name = $1
 $$;
 
@@ -585,16 +682,20 @@ CREATE FUNCTION pingpong_check.check_standby_queries(target text, options jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding($1, CASE WHEN q IS NOT NULL THEN n_long = 0 END, 'warn',
                    CASE WHEN n_long = 0 THEN 'no query on the target runs for more than 5 s'
-                        ELSE format('%s quer%s on the target for up to %s s (pids %s); max_standby_streaming_delay is %s, conflicts so far %s', n_long,
+                        ELSE format('%s quer%s on the target for up to %s s (pids %s); max_standby_streaming_delay '
+                                    'is %s, conflicts so far %s', n_long,
                                     CASE n_long WHEN 1 THEN 'y' ELSE 'ies' END, round(oldest), pids,
-                                    n.pg #>> '{settings,max_standby_streaming_delay}', n.pg #>> '{conflicts,count}') END,
-                   'Replay may have to wait for them. End them there with pg_terminate_backend().', 'postgres', 'readers')
+                                    n.pg #>> '{settings,max_standby_streaming_delay}',
+                                    n.pg #>> '{conflicts,count}') END,
+                   'Replay may have to wait for them. End them there with pg_terminate_backend().', 'postgres',
+                   'readers')
     FROM preflight_node n, LATERAL (SELECT n.pg #> '{readers,rows}') r (q),
          LATERAL (SELECT count(*), max((e ->> 'age_s')::numeric), string_agg(e ->> 'pid', ', ')
                   FROM jsonb_array_elements(q) e WHERE (e ->> 'age_s')::numeric > 5) l (n_long, oldest, pids)
     WHERE n.name = $1
     UNION ALL
-    SELECT ROW($1, 'warn', format('not checked for %s sessions: track_activities is off for them', n.pg #>> '{sessions,untracked}'),
+    SELECT ROW($1, 'warn', format('not checked for %s sessions: track_activities is off for them',
+                                  n.pg #>> '{sessions,untracked}'),
                'Set track_activities = on there, or make sure by hand.')::finding
     FROM preflight_node n WHERE n.name = $1 AND (n.pg #>> '{sessions,untracked}')::integer > 0
 $$;
@@ -617,26 +718,31 @@ BEGIN
     INTO replayed, behind FROM preflight_sender s WHERE s.node = $1;
     seconds := extract(epoch FROM clock_timestamp() - before_at);
     IF replayed IS NULL THEN
-        RETURN NEXT ROW($1, 'warn', 'not checked: the target does not stream from here', 'See target_streaming.')::finding;
+        RETURN NEXT ROW($1, 'warn', 'not checked: the target does not stream from here',
+                        'See target_streaming.')::finding;
         RETURN;
     END IF;
     -- 1 MB behind is a few milliseconds; that much may come and go with each flush
     RETURN NEXT finding($1, replayed >= written OR behind < 1048576, 'fail',
                         format('written %s/s, replayed %s/s, behind %s', pg_size_pretty(round(written / seconds)),
                                pg_size_pretty(round(replayed / seconds)), pg_size_pretty(greatest(behind, 0))),
-                        'The target falls behind; move at a quieter time, or find out what slows its replay.', 'postgres');
+                        'The target falls behind; move at a quieter time, or find out what slows its replay.',
+                        'postgres');
 END
 $$;
 
 CREATE FUNCTION pingpong_check.check_recovery_settings(target text, options jsonb)
     RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
-    WITH names (name) AS (VALUES ('recovery_target'), ('recovery_target_lsn'), ('recovery_target_name'), ('recovery_target_time'), ('recovery_target_xid'))
+    WITH names (name) AS (VALUES ('recovery_target'), ('recovery_target_lsn'), ('recovery_target_name'),
+                          ('recovery_target_time'), ('recovery_target_xid'))
     SELECT finding(n.name, bool_and(value = ''), 'warn',
-                   coalesce(string_agg(format('%s = %s', name_, value), ', ') FILTER (WHERE value <> ''), 'no recovery target is set'),
+                   coalesce(string_agg(format('%s = %s', name_, value), ', ') FILTER (WHERE value <> ''),
+                            'no recovery target is set'),
                    'Reset it: recovery would end or pause there.', 'postgres', 'settings')
     FROM preflight_node n, LATERAL (SELECT names.name, CASE WHEN n.is_source THEN current_setting(names.name)
-                                                            ELSE n.pg -> 'settings' ->> names.name END FROM names) v (name_, value)
+                                                            ELSE n.pg -> 'settings' ->> names.name END
+                                                                FROM names) v (name_, value)
     WHERE n.name = $1 OR n.is_source
     GROUP BY n.name
     UNION ALL
@@ -644,7 +750,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                 THEN ROW($1, 'fail', 'recovery_end_command names a program that is not there',
                          'The target would end inside its promotion: correct it, or reset it.')::finding
                 ELSE ROW($1, 'warn', 'recovery_end_command is set',
-                         'The target runs it while it is promoted, in the blackout: make sure that it is quick, or reset it.')::finding END
+                         'The target runs it while it is promoted, in the blackout: make sure that '
+                         'it is quick, or reset it.')::finding END
     FROM preflight_node n WHERE n.name = $1 AND (n.pg ->> 'recovery_end_command_set')::boolean
 $$;
 
@@ -653,7 +760,8 @@ CREATE FUNCTION pingpong_internal.sync_standbys(setting text, OUT needed integer
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN btrim(setting) = '' THEN 0 ELSE coalesce(m[1]::integer, 1) END,
            ARRAY(SELECT lower(coalesce(replace(x[1], '""', '"'), x[2]))
-                 FROM regexp_matches(CASE WHEN m IS NULL THEN setting ELSE m[2] END, '"((?:[^"]|"")+)"|([^[:space:],"]+)', 'g') x)
+                 FROM regexp_matches(CASE WHEN m IS NULL THEN setting ELSE m[2] END,
+                                     '"((?:[^"]|"")+)"|([^[:space:],"]+)', 'g') x)
     FROM (SELECT regexp_match(setting, E'^\\s*(?:(?:first|any)\\s+)?(\\d+)\\s*\\((.*)\\)\\s*$', 'i')) r (m)
 $$;
 
@@ -663,29 +771,39 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     SELECT finding($1, CASE WHEN theirs IS NOT NULL THEN have >= needed AND (theirs <> '' OR ours = '') END,
                    CASE WHEN have < needed THEN 'fail' ELSE 'warn' END,
                    CASE WHEN theirs = '' AND ours = '' THEN 'replication is asynchronous'
-                        WHEN theirs = '' THEN format('synchronous_standby_names is "%s" here and empty on the target: commits will not be synchronous', ours)
-                        ELSE format('the target''s synchronous_standby_names "%s" needs %s; %s of the remaining nodes match', theirs, needed, have) END,
-                   'Set synchronous_standby_names on the target so that it names the nodes that will be its standbys.', 'postgres', 'settings')
+                        WHEN theirs = '' THEN format('synchronous_standby_names is "%s" here and empty on the '
+                                                     'target: commits will not be synchronous', ours)
+                        ELSE format('the target''s synchronous_standby_names "%s" needs %s; %s of '
+                                    'the remaining nodes match', theirs, needed, have) END,
+                   'Set synchronous_standby_names on the target so that it names the nodes that will be '
+                   'its standbys.',
+                   'postgres', 'settings')
     FROM preflight_node n,
-         LATERAL (SELECT n.pg #>> '{settings,synchronous_standby_names}', current_setting('synchronous_standby_names')) s (theirs, ours),
+         LATERAL (SELECT n.pg #>> '{settings,synchronous_standby_names}',
+                  current_setting('synchronous_standby_names')) s (theirs, ours),
          LATERAL pingpong_internal.sync_standbys(theirs) w,
-         LATERAL (SELECT count(*) FROM node m WHERE m.kind = 'postgres' AND m.name <> $1 AND m.away_since IS NULL AND (m.name = ANY (w.names) OR '*' = ANY (w.names))) h (have)
+         LATERAL (SELECT count(*) FROM node m WHERE m.kind = 'postgres' AND m.name <> $1 AND m.away_since IS NULL
+                  AND (m.name = ANY (w.names) OR '*' = ANY (w.names))) h (have)
     WHERE n.name = $1
     UNION ALL
     -- and now: too few means that commits hang, and a hanging commit is not drained
     SELECT finding(node_name(), have >= needed, 'fail',
-                   CASE needed WHEN 0 THEN 'no synchronous standby is asked for here' ELSE format('%s synchronous standbys asked for here, %s there', needed, have) END,
+                   CASE needed WHEN 0 THEN 'no synchronous standby is asked for here'
+                       ELSE format('%s synchronous standbys asked for here, %s there', needed, have) END,
                    'Bring the synchronous standbys back or relax synchronous_standby_names first.', 'postgres')
     FROM pingpong_internal.sync_standbys(current_setting('synchronous_standby_names')) w,
-         LATERAL (SELECT count(*) FROM pg_stat_replication r WHERE r.sync_state IN ('sync', 'quorum') AND r.state = 'streaming') h (have)
+         LATERAL (SELECT count(*) FROM pg_stat_replication r
+                  WHERE r.sync_state IN ('sync', 'quorum') AND r.state = 'streaming') h (have)
 $$;
 
 CREATE FUNCTION pingpong_check.check_no_commit_waits(target text, options jsonb) RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     -- under load some backend always waits for a moment; one that waits for seconds hangs
     SELECT finding(node_name(), count(*) = 0, 'fail',
-                   CASE count(*) WHEN 0 THEN 'none' ELSE format('%s backends have waited for a synchronous standby for up to %s s (pids %s)', count(*),
-                                 round(max(extract(epoch FROM clock_timestamp() - coalesce(query_start, state_change)))), string_agg(pid::text, ', ')) END,
+                   CASE count(*) WHEN 0 THEN 'none' ELSE format('%s backends have waited for a synchronous standby '
+                       'for up to %s s (pids %s)', count(*),
+                                 round(max(extract(epoch FROM clock_timestamp() - coalesce(query_start,
+                                     state_change)))), string_agg(pid::text, ', ')) END,
                    'Bring the synchronous standby back: commits that wait cannot be sealed.', 'postgres')
     FROM pg_stat_activity
     WHERE wait_event = 'SyncRep' AND coalesce(query_start, state_change) < clock_timestamp() - interval '3 s'

@@ -3,7 +3,8 @@
 CREATE VIEW pingpong.progress AS
     SELECT run, run_state, ordinal, action, node, state, started_at, duration_ms, attempt, message, sentence
     FROM pingpong_internal.progress_rows();
-COMMENT ON VIEW pingpong.progress IS 'the present or last run that this server''s worker knows of, step by step, from shared memory';
+COMMENT ON VIEW pingpong.progress IS
+    'the present or last run that this server''s worker knows of, step by step, from shared memory';
 
 -- With the rights of its owner: members of pingpong_operator may not read pg_stat_replication, and have to see this.
 CREATE FUNCTION pingpong_internal.standby_rows(OUT name text, OUT host text, OUT port integer, OUT state text,
@@ -16,9 +17,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT n.name, n.host, n.port, s.state, r.sync_state, r.sent_lsn, r.replay_lsn,
            CASE WHEN r.replay_lsn IS NOT NULL THEN greatest(here.lsn - r.replay_lsn, 0) END,
            r.replay_lag, sl.slot_name, sl.active, sl.wal_status,
-           CASE WHEN sl.restart_lsn IS NOT NULL THEN greatest(here.lsn - sl.restart_lsn, 0) END, s.application_name, n.away_since
+           CASE WHEN sl.restart_lsn IS NOT NULL THEN greatest(here.lsn - sl.restart_lsn, 0) END, s.application_name,
+           n.away_since
     FROM pingpong.node n
-         CROSS JOIN LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END) here (lsn)
+         CROSS JOIN LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()
+                             ELSE pg_current_wal_lsn() END) here (lsn)
          LEFT JOIN LATERAL (SELECT * FROM pingpong_check.preflight_sender p
                             WHERE p.node = n.name AND p.state <> 'backup'
                             ORDER BY p.state = 'streaming' DESC LIMIT 1) s ON true
@@ -29,18 +32,22 @@ $$;
 COMMENT ON FUNCTION pingpong_internal.standby_rows() IS 'the rows of the view pingpong.standby';
 
 CREATE VIEW pingpong.standby AS
-    SELECT name, host, port, state, sync_state, sent_lsn, replay_lsn, behind_bytes, replay_lag, slot_name, slot_active, wal_status,
+    SELECT name, host, port, state, sync_state, sent_lsn, replay_lsn, behind_bytes, replay_lag, slot_name,
+        slot_active, wal_status,
            slot_retains_bytes, application_name, away_since
     FROM pingpong_internal.standby_rows();
-COMMENT ON VIEW pingpong.standby IS 'the registered nodes as this server sees them, by slot or by name: streaming state, lag and slot in bytes';
+COMMENT ON VIEW pingpong.standby IS
+    'the registered nodes as this server sees them, by slot or by name: streaming state, lag and slot in bytes';
 COMMENT ON COLUMN pingpong.standby.state IS 'as in pg_stat_replication; null: it does not stream from this server';
 COMMENT ON COLUMN pingpong.standby.behind_bytes IS 'what this server has and the node has not replayed';
-COMMENT ON COLUMN pingpong.standby.slot_name IS 'the slot that it uses; while it does not stream, the one that it is registered with';
+COMMENT ON COLUMN pingpong.standby.slot_name IS
+    'the slot that it uses; while it does not stream, the one that it is registered with';
 COMMENT ON COLUMN pingpong.standby.slot_retains_bytes IS 'WAL that the slot keeps on this server';
 COMMENT ON COLUMN pingpong.standby.away_since IS 'since when it is let go on purpose';
 
--- A sealed server is no primary. It knows the new one when the promotion was confirmed to its worker; until then nobody does.
--- A standby that streams from a node without an intermediate one knows best; then the journal, which came with the data.
+-- A sealed server is no primary. It knows the new one when the promotion was confirmed to its worker; until then
+-- nobody does. A standby that streams from a node without an intermediate one knows best; then the journal, which
+-- came with the data.
 CREATE FUNCTION pingpong.where_is_primary(OUT name text, OUT host text, OUT port integer, OUT since timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT n.name, n.host, n.port, (SELECT max(r.switched_at) FROM pingpong.run r WHERE r.target = n.name)
@@ -51,17 +58,20 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
                          WHEN EXISTS (SELECT FROM pingpong_internal.progress_rows() p
                                            JOIN pingpong.run r ON r.id = p.run
                                            JOIN pingpong.runbook_step s USING (runbook, ordinal, action)
-                                      WHERE r.key = g.run AND s.mark = 'no_return' AND p.state = 'succeeded') THEN g.target END
+                                      WHERE r.key = g.run AND s.mark = 'no_return' AND p.state = 'succeeded')
+                                      THEN g.target END
              FROM pingpong_internal.gate_status() g)
         ELSE coalesce((SELECT p.name FROM pingpong.node self, pingpong.node p, pg_stat_wal_receiver w
                        WHERE self.name = pingpong.node_name() AND self.upstream IS NULL
                          AND w.status = 'streaming' AND p.host = w.sender_host AND p.port = w.sender_port
                        ORDER BY p.name LIMIT 1),
-                      (SELECT r.target FROM pingpong.run r WHERE r.switched_at IS NOT NULL ORDER BY r.switched_at DESC, r.id DESC LIMIT 1))
+                      (SELECT r.target FROM pingpong.run r
+                       WHERE r.switched_at IS NOT NULL ORDER BY r.switched_at DESC, r.id DESC LIMIT 1))
         END;
 $$;
 COMMENT ON FUNCTION pingpong.where_is_primary() IS
-    'the node that is the primary, as this server knows it; nulls: it does not know (a sealed server, until the promotion is confirmed)';
+    'the node that is the primary, as this server knows it; nulls: it does not know (a sealed server, until '
+    'the promotion is confirmed)';
 
 -- Whether a step's guard is true for the run. Guards are SQL that only superusers can write.
 CREATE FUNCTION pingpong_internal.guard_holds(guard text, run pingpong.run) RETURNS boolean
@@ -99,7 +109,8 @@ BEGIN
                (SELECT st.duration_ms FROM pingpong.step st JOIN pingpong.run r ON r.id = st.run
                 WHERE st.action = s.action AND st.state = 'succeeded' AND r.runbook = plan.runbook
                 ORDER BY st.run DESC LIMIT 20) AS h),
-           s.impact, CASE WHEN s.ordinal < coalesce(min(s.ordinal) FILTER (WHERE s.mark = 'no_return') OVER (), s.ordinal + 1) THEN s.undo END,
+           s.impact, CASE WHEN s.ordinal < coalesce(min(s.ordinal) FILTER (WHERE s.mark = 'no_return') OVER (),
+                                                    s.ordinal + 1) THEN s.undo END,
            s.mark IS NOT DISTINCT FROM 'no_return', s.comment
     FROM pingpong_internal.run_steps(imagined) s
     WHERE s.holds
@@ -107,7 +118,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pingpong.plan(text, text, jsonb) IS
-    'the steps that a run would make, with the median of earlier runs in ms, what undoes them, and the point of no return';
+    'the steps that a run would make, with the median of earlier runs in ms, what undoes them, '
+    'and the point of no return';
 
 CREATE FUNCTION pingpong.report(run bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -123,18 +135,24 @@ BEGIN
     t := format(E'%s of run %s: %s -> %s, %s\n', initcap(r.runbook), r.id, coalesce(r.source, '?'), r.target, r.state)
       || format(E'  asked for by %s at %s\n', r.requested_by, to_char(r.started_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ'))
       || format(E'  epoch %s, key %s\n', r.epoch, r.key)
-      || coalesce(E'  preflight: ' || (SELECT string_agg(value || ' ' || key, ', ' ORDER BY key) FROM jsonb_each_text(r.preflight)) || E'\n', '')
-      || coalesce(E'  seal LSN ' || r.seal_lsn || E': nothing that a client wrote lies behind it\n', '')
+      || coalesce(E'  preflight: ' || (SELECT string_agg(value || ' ' || key, ', ' ORDER BY key)
+                                       FROM jsonb_each_text(r.preflight)) || E'\n', '')
+      || coalesce(E'  seal LSN ' || r.seal_lsn || E': nothing that a client wrote comes after it\n', '')
       || coalesce(E'  blackout ' || round(r.blackout_ms::numeric, 1) || E' ms\n', '')
       || coalesce(E'  ended at ' || to_char(r.ended_at, 'YYYY-MM-DD HH24:MI:SS.MS TZ') || ' after '
                   || round(extract(epoch FROM r.ended_at - r.started_at), 3) || E' s\n', '')
       || coalesce(E'  ' || r.sentence || E'\n', '')
       || E'\n  at (ms)      took (ms)  step            node          result\n';
-    SELECT t || coalesce(string_agg(format(E'  %s  %s  %s%s%s%s', lpad(coalesce(to_char(extract(epoch FROM s.started_at - r.started_at) * 1000, 'FM9999990.0'), '-'), 9),
-                                  lpad(coalesce(round(s.duration_ms::numeric, 1)::text, '-'), 12), rpad(s.action, 16), rpad(s.node, 14), s.state,
-                                  coalesce('  ' || s.message, '')), E'\n' ORDER BY s.ordinal, s.started_at, s.action, s.node), '')
+    SELECT t || coalesce(string_agg(format(E'  %s  %s  %s%s%s%s',
+                                           lpad(coalesce(to_char(extract(epoch FROM s.started_at - r.started_at)
+                                                                 * 1000, 'FM9999990.0'), '-'), 9),
+                                  lpad(coalesce(round(s.duration_ms::numeric, 1)::text, '-'), 12), rpad(s.action, 16),
+                                  rpad(s.node, 14), s.state,
+                                  coalesce('  ' || s.message, '')), E'\n' ORDER BY s.ordinal, s.started_at, s.action,
+                                  s.node), '')
     INTO t FROM pingpong.step s WHERE s.run = r.id AND (s.state <> 'skipped' OR s.message IS NOT NULL);
     RETURN t;
 END
 $$;
-COMMENT ON FUNCTION pingpong.report(bigint) IS 'a run as text for a change ticket: timeline, blackout, what was verified; null: the last one';
+COMMENT ON FUNCTION pingpong.report(bigint) IS
+    'a run as text for a change ticket: timeline, blackout, what was verified; null: the last one';

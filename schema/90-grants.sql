@@ -1,5 +1,6 @@
 -- Start closed: nothing for PUBLIC; pg_monitor reads, pingpong_operator acts. Registering stays with superusers: a
--- node's address decides to whom the agents' token goes and from whom a standby is built, a route what a pooler does.
+-- node's address decides who gets the agents' token and from which server a standby is built, a route what a pooler
+-- does.
 DO $$
 DECLARE
     f record;
@@ -9,11 +10,14 @@ BEGIN
              WHERE n.nspname IN ('pingpong', 'pingpong_check', 'pingpong_internal')
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
-        IF f.proname NOT IN ('seal', 'wake', 'probe', 'add_node', 'add_router', 'drop_node', 'add_route', 'drop_route', 'add_endpoint', 'drop_endpoint', 'check_router', 'copy_runbook') THEN
+        IF f.proname NOT IN ('seal', 'wake', 'probe', 'add_node', 'add_router', 'drop_node', 'add_route',
+                             'drop_route', 'add_endpoint', 'drop_endpoint', 'check_router', 'copy_runbook') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pingpong_operator', f.signature);
         END IF;
-        IF f.proname IN ('fail', 'progress_rows', 'standby_rows', 'node_name', 'worker_pid', 'where_is_primary', 'plan', 'report', 'check_node', 'gate_status', 'wait_lag_zero',
-                         'guard_holds', 'step_places', 'run_steps', 'imagined_run', 'run_actions', 'relaxed_due', 'sync_satisfiable', 'sync_standbys') THEN
+        IF f.proname IN ('fail', 'progress_rows', 'standby_rows', 'node_name', 'worker_pid', 'where_is_primary',
+                         'plan', 'report', 'check_node', 'gate_status', 'wait_lag_zero',
+                         'guard_holds', 'step_places', 'run_steps', 'imagined_run', 'run_actions', 'relaxed_due',
+                         'sync_satisfiable', 'sync_standbys') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_monitor', f.signature);
         END IF;
     END LOOP;

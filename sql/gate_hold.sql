@@ -1,5 +1,5 @@
--- Mode hold: whatever could write waits, however it is said, and goes on without an error once the gate is open; plain
--- reads go on. The writer is another session, over dblink.
+-- Mode hold: whatever could write waits, however it is said, and goes on without an error once the gate is open;
+-- plain reads go on. The writer is another session, over dblink.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_pingpong;
 CREATE EXTENSION dblink;

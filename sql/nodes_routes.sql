@@ -24,15 +24,18 @@ SELECT pg_temp.try($$SELECT pingpong.add_node('', '10.0.0.1', 5432, 'https://10.
 SELECT pg_temp.try($$SELECT pingpong.add_node('Chicago', '10.0.0.1', 5432, 'https://10.0.0.1:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_node('1st', '10.0.0.1', 5432, 'https://10.0.0.1:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_node('new-york', '10.0.0.1', 5432, 'https://10.0.0.1:7070')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_node('a''; DROP TABLE pingpong.node; --', '10.0.0.1', 5432, 'https://10.0.0.1:7070')$$);
-SELECT pg_temp.try(format($$SELECT pingpong.add_node(%L, '10.0.0.1', 5432, 'https://10.0.0.1:7070')$$, repeat('a', 42)));
+SELECT pg_temp.try($$SELECT pingpong.add_node('a''; DROP TABLE pingpong.node; --', '10.0.0.1', 5432,
+                                              'https://10.0.0.1:7070')$$);
+SELECT pg_temp.try(format($$SELECT pingpong.add_node(%L, '10.0.0.1', 5432, 'https://10.0.0.1:7070')$$,
+                          repeat('a', 42)));
 -- host and port
 SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', NULL, 5432, 'https://10.0.0.1:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '', 5432, 'https://10.0.0.1:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', NULL, 'https://10.0.0.1:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', 0, 'https://10.0.0.1:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', 65536, 'https://10.0.0.1:7070')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1 sslmode=disable', 5432, 'https://10.0.0.1:7070')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1 sslmode=disable', 5432,
+                                              'https://10.0.0.1:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', E'10.0.0.1\nx', 5432, 'https://10.0.0.1:7070')$$);
 -- the address of the agent: a token must not travel in the clear, nor lie in a table
 SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, NULL)$$);
@@ -43,8 +46,10 @@ SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, 'http
 SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, 'https://10.0.0.1:7070/v1')$$);
 -- slot and upstream
 SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, 'https://10.0.0.1:7070', 'Bad-Slot')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, 'https://10.0.0.1:7070', NULL, 'nowhere')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, 'https://10.0.0.1:7070', NULL, 'chicago')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, 'https://10.0.0.1:7070', NULL,
+                                              'nowhere')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.1', 5432, 'https://10.0.0.1:7070', NULL,
+                                              'chicago')$$);
 SELECT count(*) FROM pingpong.node;
 
 -- good ones
@@ -59,7 +64,8 @@ SELECT name, kind, host, port, agent_url, slot, upstream FROM pingpong.node ORDE
 SELECT pg_temp.try($$SELECT pingpong.add_node('chicago', '10.0.0.9', 5432, 'https://10.0.0.9:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_router('chicago', 'https://10.0.0.9:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_node('boston', '10.0.0.9', 5432, 'https://10.0.0.9:7070', 'my_slot')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_node('boston', '10.0.0.9', 5432, 'https://10.0.0.9:7070', NULL, 'pooler1')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_node('boston', '10.0.0.9', 5432, 'https://10.0.0.9:7070', NULL,
+                                              'pooler1')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_router(NULL, 'https://10.0.0.9:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_router('Pooler', 'https://10.0.0.9:7070')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_router('pooler3', NULL)$$);
@@ -81,11 +87,16 @@ SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '"app"')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": 1}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"a b": ""}')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "Password=secret"}')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "x=1\ny = host=evil"}')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "host=elsewhere"}')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "dbname=x\tpool_size=3"}')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"app": "dbname=''x\"y''"}')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main',
+                                               '{"app": "Password=secret"}')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main',
+                                               '{"app": "x=1\ny = host=evil"}')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main',
+                                               '{"app": "host=elsewhere"}')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main',
+                                               '{"app": "dbname=x\tpool_size=3"}')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main',
+                                               '{"app": "dbname=''x\"y''"}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main', '{"pgbouncer": ""}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', 'main',
 	(SELECT jsonb_object_agg('t' || i, '') FROM generate_series(1, 501) AS i))$$);

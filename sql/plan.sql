@@ -23,11 +23,13 @@ SELECT count(*) AS with_estimate FROM pingpong.plan('dallas') WHERE estimate_ms 
 SELECT count(*) AS without_comment FROM pingpong.plan('dallas') WHERE coalesce(comment, '') = '';
 
 -- the estimate is the median of the runs that went well
-INSERT INTO pingpong.run (id, key, runbook, source, target, epoch, state, blackout_ms, seal_lsn, requested_by, started_at, ended_at, sentence)
+INSERT INTO pingpong.run (id, key, runbook, source, target, epoch, state, blackout_ms, seal_lsn, requested_by,
+                          started_at, ended_at, sentence)
 SELECT i, 'r' || i, 'switchover', 'regress', 'dallas', i, 'succeeded', 20 + i, '0/1000060', 'dba',
        '2026-11-22 02:00:00 UTC', '2026-11-22 02:00:01.5 UTC', 'done' FROM generate_series(1, 3) AS i;
 INSERT INTO pingpong.step (run, ordinal, action, node, state, duration_ms, started_at)
-SELECT i, 70, 'promote', 'dallas', CASE i WHEN 3 THEN 'failed' ELSE 'succeeded' END, 10 * i, timestamptz '2026-11-22 02:00:00.5 UTC'
+SELECT i, 70, 'promote', 'dallas', CASE i WHEN 3 THEN 'failed' ELSE 'succeeded' END, 10 * i,
+    timestamptz '2026-11-22 02:00:00.5 UTC'
 FROM generate_series(1, 3) AS i;
 SELECT action, node, estimate_ms FROM pingpong.plan('dallas') WHERE estimate_ms IS NOT NULL;
 

@@ -1,4 +1,5 @@
--- Who may do what, as listings from the catalogs: a new object that is open to somebody shows up here as a difference.
+-- Who may do what, as listings from the catalogs: a new object that is open to somebody shows up here as a
+-- difference.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_pingpong;
 CREATE ROLE pp_nobody;
@@ -24,33 +25,41 @@ FROM pg_proc p WHERE p.pronamespace = 'pingpong_check'::regnamespace AND p.prona
 GROUP BY 1, 2, 3;
 -- tables and views
 SELECT c.oid::regclass AS relation, c.relkind,
-       (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS x
+       (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES',
+                                                    'TRIGGER']) AS x
         WHERE has_table_privilege('pp_nobody', c.oid, x)) AS public,
-       (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS x
+       (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES',
+                                                    'TRIGGER']) AS x
         WHERE has_table_privilege('pp_monitor', c.oid, x)) AS monitor,
-       (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS x
+       (SELECT string_agg(x, ' ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES',
+                                                    'TRIGGER']) AS x
         WHERE has_table_privilege('pp_operator', c.oid, x)) AS operator
 FROM pg_class c WHERE c.relnamespace::regnamespace::text LIKE 'pingpong%'
   AND c.relkind IN ('r', 'v', 'S', 'm', 'p', 'f') ORDER BY c.oid::regclass::text COLLATE "C";
 -- the owner of the database may dump it, no more
-SELECT string_agg(c.relname, ' ' ORDER BY c.relname COLLATE "C") FILTER (WHERE has_table_privilege('pg_database_owner', c.oid, 'SELECT')) AS database_owner_reads,
-       bool_or(has_table_privilege('pg_database_owner', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) AS writes,
+SELECT string_agg(c.relname, ' ' ORDER BY c.relname COLLATE "C")
+    FILTER (WHERE has_table_privilege('pg_database_owner', c.oid, 'SELECT')) AS database_owner_reads,
+       bool_or(has_table_privilege('pg_database_owner', c.oid,
+                                   'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) AS writes,
        (SELECT bool_or(has_function_privilege('pg_database_owner', p.oid, 'EXECUTE')) FROM pg_proc p
         WHERE p.pronamespace::regnamespace::text LIKE 'pingpong%') AS executes
 FROM pg_class c WHERE c.relnamespace::regnamespace::text LIKE 'pingpong%'
   AND c.relkind IN ('r', 'v', 'S', 'm', 'p', 'f');
 -- the schemas; none but a superuser puts anything there
 SELECT n.nspname,
-       (SELECT string_agg(r, ' ') FROM unnest(ARRAY['pp_nobody', 'pp_monitor', 'pp_operator', 'pg_database_owner']) AS r
+       (SELECT string_agg(r, ' ') FROM unnest(ARRAY['pp_nobody', 'pp_monitor', 'pp_operator',
+                                                    'pg_database_owner']) AS r
         WHERE has_schema_privilege(r, n.oid, 'USAGE')) AS usage,
-       (SELECT string_agg(r, ' ') FROM unnest(ARRAY['pp_nobody', 'pp_monitor', 'pp_operator', 'pg_database_owner']) AS r
+       (SELECT string_agg(r, ' ') FROM unnest(ARRAY['pp_nobody', 'pp_monitor', 'pp_operator',
+                                                    'pg_database_owner']) AS r
         WHERE has_schema_privilege(r, n.oid, 'CREATE')) AS creates
 FROM pg_namespace n WHERE n.nspname LIKE 'pingpong%' ORDER BY n.nspname COLLATE "C";
 
 -- whoever may run a function with the rights of its owner runs it in a fixed search_path, and so do all the others
 SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
 WHERE p.pronamespace::regnamespace::text LIKE 'pingpong%' AND l.lanname IN ('sql', 'plpgsql')
-  AND NOT coalesce(p.proconfig::text ~ 'search_path=pg_catalog,( pingpong,( pingpong_check,)?)? pg_temp', false) ORDER BY 1;
+  AND NOT coalesce(p.proconfig::text ~ 'search_path=pg_catalog,( pingpong,( pingpong_check,)?)? pg_temp', false)
+ORDER BY 1;
 SELECT p.oid::regprocedure AS security_definer FROM pg_proc p
 WHERE p.pronamespace::regnamespace::text LIKE 'pingpong%' AND p.prosecdef
 ORDER BY p.oid::regprocedure::text COLLATE "C";

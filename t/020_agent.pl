@@ -960,7 +960,7 @@ sub test_pause_ends
 	rename "$dir/router/state/pause.away", "$dir/router/state/pause" or die;
 	is(act('router', 'two', $epoch, 'pgbouncer.prepare',
 			{ endpoint => 'main', databases => { app => 'host=elsewhere' } })->{error}{code},
-		'22023', 'a route that leads elsewhere');
+		'22023', 'a route that points elsewhere');
 
 	done(act('router', 'end', $epoch, 'pgbouncer.prepare', \%app), 'connections are open');
 	stop_pgbouncer('KILL');

@@ -256,7 +256,8 @@ sub test_facts
 	is(join(' ', map { $_->{data_version} } @rows), "$major $major $major", 'and of their data');
 	is(join(' ', map { $_->{port} } @rows), join(' ', map { $port{$_} } qw(main next copy)), 'with their ports');
 	is(join(' ', map { $_->{running} ? 1 : 0 } @rows), '1 1 0', 'and which of them run');
-	is(join(' ', @{ $rows[1] }{qw(data socket bin control)}), "$dir/next/data $dir/run $bin pg_ctl", 'and where they are');
+	is(join(' ', @{ $rows[1] }{qw(data socket bin control)}), "$dir/next/data $dir/run $bin pg_ctl",
+		'and where they are');
 
 	my %system = map { $_ => sql($_, 'SELECT system_identifier FROM pg_control_system()') } qw(main next);
 	is($facts->{postgres}{system_identifier}, $system{main}, 'without a name they are about the main one');

@@ -77,12 +77,15 @@ sub set_on
 
 is(names('fail'), '', 'a healthy pair: nothing stops a switchover');
 is(sql('chicago',
-	q{SELECT string_agg(DISTINCT number::text, ' ' ORDER BY number::text) FROM pingpong_check.preflight_checks('dallas')
+	q{SELECT string_agg(DISTINCT number::text, ' ' ORDER BY number::text)
+					FROM pingpong_check.preflight_checks('dallas')
 					WHERE number IN (1,5,20,45,71)}), '1 20 45 5 71', 'the checks are rows');
 is(sql('chicago', q{SELECT count(*) FROM pingpong.preflight_check c
-					WHERE NOT EXISTS (SELECT FROM pingpong_check.preflight_checks('dallas') p WHERE p.name = c.name)}), '0',
+					WHERE NOT EXISTS (SELECT FROM pingpong_check.preflight_checks('dallas') p
+						WHERE p.name = c.name)}), '0',
 					'each check says something');
-is(sql('chicago', q{SELECT count(*) FROM pingpong_check.preflight_checks('dallas') WHERE detail LIKE '%SQLSTATE%'}), '0',
+is(sql('chicago', q{SELECT count(*) FROM pingpong_check.preflight_checks('dallas')
+					WHERE detail LIKE '%SQLSTATE%'}), '0',
 	'no check ends with an error');
 
 # ---- bad targets ----
@@ -126,14 +129,15 @@ sql('chicago', q{SELECT pg_drop_replication_slot('orphan')});
 
 sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{postgres,settings,max_connections}', '"7"')
 	WHERE node = 'dallas'});
-is(sql('chicago', q{SELECT status FROM pingpong_check.check_hot_standby_settings('dallas', '{}') WHERE node = 'dallas'}),
+is(sql('chicago', q{SELECT status FROM pingpong_check.check_hot_standby_settings('dallas', '{}')
+					WHERE node = 'dallas'}),
 	'fail', 'max_connections differs');
 
 # ---- what cannot be looked at is a warning that says why ----
 
 sql('chicago', q{UPDATE pingpong.node_fact SET ok = false, error = 'connection refused' WHERE node = 'dallas'});
-is(sql('chicago', q{SELECT status FROM pingpong_check.check_agent_reachable('dallas', '{}') WHERE node = 'dallas'}), 'fail',
-	'a silent agent');
+is(sql('chicago', q{SELECT status FROM pingpong_check.check_agent_reachable('dallas', '{}') WHERE node = 'dallas'}),
+	'fail', 'a silent agent');
 like(sql('chicago', q{SELECT status || ': ' || detail FROM pingpong_check.check_no_apply_delay('dallas', '{}')}),
 	qr/^warn: not checked: .*did not answer \(connection refused\)/,
 	'a check without facts is a warning with the reason');

@@ -18,7 +18,8 @@ is($lab->sql('chicago', 'SELECT count(*), pingpong_internal.known_epoch() FROM p
 my ($out, $err) = $lab->try_sql('chicago', sprintf $switchover, 'dallas');
 is($out, '1|switched|dallas', 'the first switchover') or diag($err);
 is(join(' ', $lab->settle(1)), 'succeeded done dallas', 'the first switchover succeeded');
-is($lab->sql('dallas', 'SELECT c.epoch, r.epoch, pingpong_internal.known_epoch() FROM pingpong.cluster c, pingpong.run r'),
+is($lab->sql('dallas',
+	'SELECT c.epoch, r.epoch, pingpong_internal.known_epoch() FROM pingpong.cluster c, pingpong.run r'),
 	'1|1|1', 'its epoch');
 sub streaming
 {
@@ -32,8 +33,8 @@ streaming('dallas', 'chicago');
 
 $lab->sql('dallas',
 	q{SELECT pingpong.copy_runbook('switchover', 'site')},
-	q{CREATE FUNCTION pingpong_check.check_site(target text, options jsonb) RETURNS SETOF pingpong_check.finding LANGUAGE sql
-	  AS $$SELECT ROW(target, 'ok', 'it is fine', NULL)::pingpong_check.finding$$},
+	q{CREATE FUNCTION pingpong_check.check_site(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+	  LANGUAGE sql AS $$SELECT ROW(target, 'ok', 'it is fine', NULL)::pingpong_check.finding$$},
 	q{INSERT INTO pingpong.preflight_check VALUES (101, 'site', 'site', false, 'of the site')},
 	q{INSERT INTO pingpong.run_option (name, type, comment) VALUES ('of_the_site', 'boolean', 'of the site')},
 	q{INSERT INTO pingpong.relaxed VALUES ('dallas', 'synchronous_standby_names', '', 'nobody', '2026-11-22', 1)},
@@ -95,7 +96,8 @@ for my $what (
 }
 is($lab->sql($dsn, q{SELECT count(*) FROM pingpong.run WHERE state = 'running'}), '0',
 	'a run that goes on stays where it goes on');
-is($lab->sql($dsn, 'SELECT pingpong_internal.known_epoch(), pingpong_internal.agents_epoch() IS NULL, pingpong_internal.primary_is_proved()'),
+is($lab->sql($dsn, 'SELECT pingpong_internal.known_epoch(), pingpong_internal.agents_epoch() IS NULL,
+	pingpong_internal.primary_is_proved()'),
 	'1|t|f', 'and the fresh cluster knows its epoch');
 as_lab("$bin/pg_ctl -D $fresh -s -m immediate stop");
 $lab->sql('dallas', q{DELETE FROM pingpong.preflight_check WHERE NOT builtin}, q{DELETE FROM pingpong.relaxed},

@@ -103,7 +103,7 @@ $lab->set('dallas', 'default_transaction_read_only', 'on');
 is(not_ok('session_defaults'), 'fail session_defaults dallas', 'the target is read-only by default');
 like(detail('session_defaults'),
 	qr/default_transaction_read_only is on on the target, off here\. .*ALTER SYSTEM RESET/,
-	'with what and how to mend it');
+	'with what and how to fix it');
 $lab->set('chicago', 'default_transaction_read_only', 'on');
 is(not_ok('session_defaults'), 'warn session_defaults dallas', 'both are: clients that write set it themselves');
 $lab->set('dallas', 'default_transaction_read_only', undef);
@@ -183,14 +183,14 @@ my $token = $lab->sql('dallas', 'SHOW pingpong.agent_token_file');
 $lab->set('dallas', 'pingpong.agent_token_file', "$token.none");
 is(not_ok(), 'fail target_worker dallas', 'its worker cannot read its token');
 like(detail('target_worker'), qr/^its worker could not go on: .*\. See to pingpong\.agent_token_file/,
-	'with what and how to mend it');
+	'with what and how to fix it');
 $lab->set('dallas', 'pingpong.agent_token_file', $token);
 is(not_ok(), '', 'it can again');
 $lab->sql('dallas', q{ALTER SYSTEM SET pingpong.database = 'postgres'});
 restart('dallas');
 is(not_ok(), 'fail target_worker dallas', 'pingpong.database differs');
 like(detail('target_worker'), qr/^pingpong\.database is "postgres" there, "app" here\. .*restart it/,
-	'with what and how to mend it');
+	'with what and how to fix it');
 my (undef, $refused) = $lab->try_sql('chicago', q{SELECT pingpong.switchover('dallas')});
 like($refused, qr/fail: target_worker \(dallas\): pingpong\.database is "postgres" there, "app" here\. /,
 	'and no switchover begins');
@@ -215,7 +215,8 @@ restart('chicago', '-o', '-c work_mem=5MB');
 not_ok();
 $lab->sql('chicago', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts, '{service}', '{"method": "systemctl"}')
 	WHERE node = 'chicago'});
-is($lab->sql('chicago', q{SELECT status FROM pingpong_check.check_command_line('dallas', '{}') WHERE node = 'chicago'}),
+is($lab->sql('chicago', q{SELECT status FROM pingpong_check.check_command_line('dallas', '{}')
+	WHERE node = 'chicago'}),
 	'info', 'or starts it as it is started by others');
 restart('chicago');
 
@@ -266,6 +267,6 @@ like(hba($rules), qr/^ok: /, 'the same rules');
 	$lab->sql('chicago', 'ALTER DATABASE app RESET ALL');
 }
 
-is(not_ok(), '', 'all is mended: nothing to say');
+is(not_ok(), '', 'all is fixed: nothing to say');
 
 done_testing();

@@ -15,7 +15,7 @@ my %mapped = (chicago => $lab->base + 66, dallas => $lab->base + 67);
 my %socat;
 END { local $?; kill 'TERM', values %socat; waitpid $_, 0 for values %socat; }
 
-# Leads the mapped port of a node to a server.
+# Points the mapped port of a node to a server.
 sub forward
 {
 	my ($node, $to) = @_;
@@ -92,12 +92,13 @@ is($writers->verify('chicago')->{lost}, 0, 'nothing lost');
 my $totals = $writers->stop;
 is($totals->{errors} + $totals->{ambiguous}, 0, 'no error, nothing ambiguous') or diag($totals->{sample});
 
-# a forwarder that leads to the wrong server
+# a forwarder that points to the wrong server
 forward('dallas', 'chicago');
 like(not_ok('chicago', 'dallas'), qr/^fail agent_reachable dallas$/m,
 	'another server behind the forwarder of the target is a fail');
 like($lab->sql('chicago',
-		q{SELECT detail FROM pingpong_check.preflight_checks('dallas') WHERE name = 'agent_reachable' AND status = 'fail'}),
+		q{SELECT detail FROM pingpong_check.preflight_checks('dallas')
+			WHERE name = 'agent_reachable' AND status = 'fail'}),
 	qr/^at 127\.0\.0\.1:$mapped{dallas} answers another server \("chicago", port $port{chicago}, /, 'and names it');
 
 done_testing();

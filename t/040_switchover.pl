@@ -53,7 +53,7 @@ sub check_run
 		"$what: nothing is left running");
 	is($lab->sql($to,
 			"SELECT string_agg(name || ' ' || coalesce(node, '-'), ', ' ORDER BY name) FROM pingpong.route"),
-		"ro1 $from, ro2 $from, rw1 $to, rw2 $to", "$what: the routes say where they lead");
+		"ro1 $from, ro2 $from, rw1 $to, rw2 $to", "$what: the routes say where they point");
 	is($lab->sql($to, q{SELECT string_agg(slot_name || ' ' || active, ' ') FROM pg_replication_slots}),
 		"pingpong_$from true",
 		"$what: the new primary has the slot of the old one");
@@ -63,7 +63,7 @@ sub check_run
 	is($lab->sql($_, 'SELECT name FROM pingpong.where_is_primary()'), $to, "$what: $_ knows the primary")
 		for $from, $to;
 	is($lab->sql($_, 'SELECT state FROM pingpong.gate'), 'open', "$what: the gate of $_ is open") for $from, $to;
-	is($lab->sql($lab->env('RO_DSN'), 'SELECT pg_is_in_recovery()'), 't', "$what: the RO route leads to a standby");
+	is($lab->sql($lab->env('RO_DSN'), 'SELECT pg_is_in_recovery()'), 't', "$what: the RO route points to a standby");
 	is($lab->sql($to, "SELECT count(*) FROM pg_settings
 			WHERE name IN ('wal_init_zero', 'synchronous_standby_names') AND setting NOT IN ('on', '')"),
 		'0', "$what: settings of the new primary as before");
@@ -121,7 +121,7 @@ like($err, qr/^NOTICE:  preflight passed$/m, 'ping: a NOTICE for preflight');
 like($err, qr/^NOTICE:  writes flow on "dallas", blackout [0-9.]+ ms$/m,
 	'ping: a NOTICE for the end of the blackout');
 ($out, $err, $rc) = $lab->finish($reader);
-is("$rc $out", '0 t', 'ping: a reader within his grace gets his answer');
+is("$rc $out", '0 t', 'ping: a reader within the grace gets the answer');
 check_run(1, 'chicago', 'dallas', 'ping');
 like($idle->ask('SELECT 1'), qr/57P01|gone|connection/i,
 	'ping: an idle session of the old primary was told to connect anew');
@@ -145,7 +145,7 @@ is($lab->sql('dallas',
 is($lab->sql('dallas', q{SELECT string_agg(DISTINCT run_state, ' ') FROM pingpong.progress}), 'succeeded',
 	'progress on the new primary shows the run');
 
-# ---- pong: the caller is behind the pooler; a reader over his grace; a writer that does not end ----
+# ---- pong: the caller is behind the pooler; a reader beyond the grace; a writer that does not end ----
 
 my $lazy = Session->open($lab, 'dallas');
 $lazy->ask('BEGIN');
@@ -155,11 +155,11 @@ $lab->wait_for('dallas', q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid() AND state = 'active'}, 'the slow reader');
 ($out, $err, $rc) = $lab->try_sql($super_rw, q{SELECT run, state, new_primary
 	FROM pingpong.switchover('chicago', grace => '200ms', readers_grace => '300ms')});
-is($rc, 0, 'pong: a caller behind the pooler gets his answer') or diag($err);
+is($rc, 0, 'pong: a caller behind the pooler gets the answer') or diag($err);
 is($out, '2|switched|chicago', 'pong: the row');
 check_run(2, 'dallas', 'chicago', 'pong');
 (undef, $err, $rc) = $lab->finish($slow, 10);
-like($err, qr/terminating connection/, 'pong: a reader over his grace is ended with a definite error');
+like($err, qr/terminating connection/, 'pong: a reader beyond the grace is ended with a definite error');
 like($lazy->ask('COMMIT'), qr/57P01|25P02|40001|57014|gone|connection/i,
 	'pong: a transaction over its grace cannot commit');
 $lazy->close;

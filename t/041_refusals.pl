@@ -113,7 +113,7 @@ $lab->set('chicago', 'pingpong.agent_token_file', $good);
 
 # ---- roll-backs: the caller's Ctrl-C, the end of the permitted blackout, a transaction that does not end ----
 
-# A run stopped behind a step; gives the caller's job.
+# A run stopped after a step; gives the caller's job.
 sub stopped_behind
 {
 	my ($action, $arguments) = @_;
@@ -176,16 +176,16 @@ for my $action (qw(pause hold seal lag_zero))
 	my $began = time;
 	$watch->ask(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity
 		WHERE query LIKE 'SELECT run, state%' AND state = 'active'});
-	is($direct->answer(5), '', "cancelled behind $action: a held statement goes on");
+	is($direct->answer(5), '', "cancelled after $action: a held statement goes on");
 	my $direct_ms = (time - $began) * 1000;
-	is($pooled->answer(5), '', "cancelled behind $action: so does one behind the pooler");
+	is($pooled->answer(5), '', "cancelled after $action: so does one through the pooler");
 	my $pooled_ms = (time - $began) * 1000;
 	# 200 ms, and what a busy machine adds to it
-	cmp_ok($direct_ms, '<', 400, "cancelled behind $action: in time");
-	cmp_ok($pooled_ms, '<', 400, "cancelled behind $action: in time behind the pooler");
+	cmp_ok($direct_ms, '<', 400, "cancelled after $action: in time");
+	cmp_ok($pooled_ms, '<', 400, "cancelled after $action: in time through the pooler");
 	note sprintf('held statements went on after %.0f ms, and %.0f ms behind the pooler', $direct_ms, $pooled_ms);
 	$_->close for $direct, $pooled, $watch;
-	rolled_back("cancelled behind $action", $job, '57014', qr/cancelled/);
+	rolled_back("cancelled after $action", $job, '57014', qr/cancelled/);
 }
 
 # too long
@@ -198,18 +198,18 @@ for my $action (qw(pause hold seal lag_zero))
 	$held->close;
 }
 
-# a writer who does not end
+# a writer that does not end
 {
 	my $writer = Session->open($lab, 'chicago');
 	$writer->ask('BEGIN');
 	$writer->ask('INSERT INTO kept VALUES (200)');
 	$job = $lab->begin_sql('chicago', '\set VERBOSITY verbose', q{SELECT run, state, new_primary
 		FROM pingpong.switchover('dallas', grace => '200 ms', on_grace_end => 'abort')});
-	rolled_back('a writer who does not end', $job, '55P03', qr/did not end within the grace.*process \d+/);
-	is($writer->ask('INSERT INTO kept VALUES (201)'), '', 'a writer who does not end: his transaction lives');
-	is($writer->ask('COMMIT'), '', 'a writer who does not end: and commits');
+	rolled_back('a writer that does not end', $job, '55P03', qr/did not end within the grace.*process \d+/);
+	is($writer->ask('INSERT INTO kept VALUES (201)'), '', 'a writer that does not end: the transaction goes on');
+	is($writer->ask('COMMIT'), '', 'a writer that does not end: and commits');
 	is($lab->sql('chicago', 'SELECT count(*) FROM kept WHERE i IN (200, 201)'), '2',
-		'a writer who does not end: his rows are there');
+		'a writer that does not end: the rows are there');
 	$writer->close;
 }
 
@@ -224,19 +224,19 @@ $lab->set('chicago', 'pingpong.debug_pause_after', undef);
 my ($out, $err, $rc) = $lab->finish($job);
 $lab->set('dallas', 'pingpong.debug_pause_after', undef);
 $run++;
-is($out, "$run|switched|dallas", 'cancelled behind the point of no return: the run goes on') or diag($err);
-like($err, qr/too late to cancel/, 'cancelled behind the point of no return: the caller is told');
+is($out, "$run|switched|dallas", 'cancelled after the point of no return: the run goes on') or diag($err);
+like($err, qr/too late to cancel/, 'cancelled after the point of no return: the caller is told');
 is(join(' ', $lab->settle($run)), 'succeeded done dallas',
-	'cancelled behind the point of no return: the run succeeded');
+	'cancelled after the point of no return: the run succeeded');
 
 # ---- a role with the privilege; a runbook with steps that fail, and need not succeed ----
 
-# One fails before the promotion, one behind it.
+# One fails before the promotion, one after it.
 $lab->sql('dallas', q{SELECT pingpong.copy_runbook('switchover', 'site')},
 	q{INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, on_failure, params, comment)
 		SELECT 'site', o, 'hook', 'source', CASE WHEN o < 70 THEN 'source' ELSE 'target' END,
 			'continue', '{"name": "nowhere"}', 'there is none' FROM unnest('{15,88}'::int[]) o});
-# and an RO route of which the table does not know that it leads to a third node
+# and an RO route of which the table does not know that it points to a third node
 my $backends = $lab->env('BACKENDS_1');
 open my $ini, '<', $backends or die;
 my @lines = map { s/^(app_ro = .*port=)\d+/$1 . $lab->env('PORT_austin')/er } <$ini>;
@@ -254,8 +254,8 @@ like(join(' ', $lab->settle($run + 1)), qr/^succeeded done, but step hook of "da
 is($lab->sql('chicago', "SELECT requested_by FROM pingpong.run WHERE id = $run + 1"), 'dba',
 	'and says who asked for it');
 is($lab->sql('chicago', q{SELECT node FROM pingpong.route WHERE name = 'ro1'}), 'austin',
-	'an RO route that leads to a third node stays there, also in the first run that sees it');
+	'an RO route that points to a third node stays there, also in the first run that sees it');
 is($lab->sql($lab->env('RO_DSN'), 'SELECT inet_server_port()'), $lab->env('PORT_austin'),
-	'and is not led elsewhere by the router');
+	'and the router does not point it elsewhere');
 
 done_testing();

@@ -147,8 +147,8 @@ is($lab->sql('chicago', q{SELECT count(*) FROM pingpong.step
 	'strict: nothing is relaxed');
 is($lab->sql('chicago', 'SHOW synchronous_standby_names'), 'ANY 1 (dallas)', 'strict: the names');
 
-# the target has no names of its own, and its RW route cannot be led there: it is the primary all the same, and takes
-# those of the old one
+# the target has no names of its own, and its RW route cannot be pointed there: it is the primary all the same, and
+# takes those of the old one
 $lab->set('dallas', 'synchronous_standby_names', '');
 my $conninfo = $lab->sql('dallas', 'SHOW primary_conninfo') =~ s/ ?application_name=\S+//r =~ s/'/''/gr;
 $lab->sql('dallas', "ALTER SYSTEM SET primary_conninfo = '$conninfo application_name=Dallas-A'",
@@ -174,8 +174,9 @@ is($lab->sql('dallas', q{SELECT switched_at IS NOT NULL FROM pingpong.run WHERE 
 	'no route: the journal has it that the primary has moved');
 $lab->start_agent('pooler1');
 is($lab->sql('dallas', q{SELECT state FROM pingpong.repoint()}), 'succeeded',
-	'no route: led there when the agent is back');
-is($lab->sql('dallas', q{SELECT state FROM pingpong.run WHERE id = 3}), 'succeeded', 'no route: which mends the run');
+	'no route: pointed there when the agent is back');
+is($lab->sql('dallas', q{SELECT state FROM pingpong.run WHERE id = 3}), 'succeeded',
+	'no route: which closes the run');
 
 is($writers->verify('dallas')->{lost}, 0, 'synchronous, two nodes: nothing lost');
 my $totals = $writers->stop;

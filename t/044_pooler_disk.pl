@@ -76,7 +76,7 @@ for my $i (1, 2)
 	my ($state, $sentence) = $lab->settle($run);
 	like("$state $sentence", qr/^succeeded done(, but step repoint of "ro1" failed: .*No space left|$)/,
 		"full later, $i: succeeded");
-	is($lab->sql($rw, 'SELECT inet_server_port()'), $lab->env("PORT_$to"), "full later, $i: the route leads to $to");
+	is($lab->sql($rw, 'SELECT inet_server_port()'), $lab->env("PORT_$to"), "full later, $i: the route points to $to");
 	like(slurp($file), qr/^app = .* port=@{[$lab->env("PORT_$to")]}$/m, "full later, $i: as the file says");
 	is(beside(), 'ballast dbs.ini', "full later, $i: nothing is left beside it");
 	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication

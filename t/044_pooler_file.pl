@@ -1,4 +1,4 @@
-# The pooler's file: what is in it stays, but for where the routed lines lead; and nobody says "switched" of a pooler
+# The pooler's file: what is in it stays, but for where the routed lines point; and nobody says "switched" of a pooler
 # that does not read it, or does not reload.
 use strict;
 use warnings;
@@ -27,7 +27,7 @@ sub spew
 	return;
 }
 
-sub leads_to { return $lab->sql($_[0] // $rw, 'SELECT inet_server_port()'); }
+sub points_to { return $lab->sql($_[0] // $rw, 'SELECT inet_server_port()'); }
 sub hidden { return join ' ', grep { !m{/\.\.?$} } glob "$_[0]/.*"; }
 sub console { return $lab->sql($admin, @_); }
 
@@ -47,7 +47,7 @@ sub switched
 	like($out, qr/^\d+\|switched$/, "$what: switched") or diag($err);
 	my ($run) = $out =~ /^(\d+)/ or die "$what: no run";
 	is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', "$what: succeeded");
-	is(leads_to(), $port{$to}, "$what: the route leads to $to");
+	is(points_to(), $port{$to}, "$what: the route points to $to");
 	return $run;
 }
 
@@ -60,7 +60,7 @@ sub refused
 	isnt($rc, 0, "$what: no switchover");
 	like($err, $words, "$what: the words");
 	unlike($err, qr/NOTICE:  pause/, "$what: before the blackout");
-	is(leads_to(), $port{chicago}, "$what: the route leads to chicago");
+	is(points_to(), $port{chicago}, "$what: the route points to chicago");
 	is(join(' ', $lab->primary), 'chicago', "$what: chicago is the primary");
 	is(slurp($backends), $before, "$what: the file is as before");
 	is(hidden("$folder/real"), $left, "$what: nothing beside it");
@@ -91,7 +91,7 @@ chmod 0640, "$folder/real/dbs.ini";
 unlink $backends;
 symlink 'real/dbs.ini', $backends or die;
 console('RELOAD');
-is(leads_to(), $port{chicago}, 'PgBouncer understands the file');
+is(points_to(), $port{chicago}, 'PgBouncer understands the file');
 
 like(preflight('chicago', 'dallas', 'pooler_databases'),
 	qr/^warn: .*\*, Alias\.x-y lead to this primary and no route covers them$/m,
@@ -200,7 +200,7 @@ for my $i (1 .. 2)
 	my ($out, $err) = $lab->finish($call, 60);
 	my ($run) = $out =~ /^(\d+)\|switched$/ or die "no run: $err";
 	is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', "edited meanwhile, $i: succeeded");
-	is(leads_to(), $port{$to}, "edited meanwhile, $i: the route leads to $to");
+	is(points_to(), $port{$to}, "edited meanwhile, $i: the route points to $to");
 	like(slurp($backends), qr/^; edit $i$/m, "edited meanwhile, $i: the edit is there");
 	is(hidden("$folder/real"), '', "edited meanwhile, $i: nothing is left beside the file");
 	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication
@@ -241,6 +241,6 @@ like($out, qr/^\d+\|switched\|dallas$/, 'when PgBouncer can load its configurati
 	or diag($err);
 my ($run) = $out =~ /^(\d+)/ or die 'no run';
 is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', 'and succeeds');
-is(leads_to(), $port{dallas}, 'with the route at dallas');
+is(points_to(), $port{dallas}, 'with the route at dallas');
 is(hidden("$folder/real"), '', 'nothing is left beside the file');
 done_testing();

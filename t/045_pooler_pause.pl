@@ -38,7 +38,7 @@ sub flip
 	is($out =~ s/^\d+\|//r, 'switched', "$what: switched") or diag($err);
 	my ($run) = $out =~ /^(\d+)/ or die "$what: no run";
 	is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', "$what: succeeded");
-	is($lab->sql($rw, 'SELECT inet_server_port()'), $lab->env("PORT_$to"), "$what: the route leads to $to");
+	is($lab->sql($rw, 'SELECT inet_server_port()'), $lab->env("PORT_$to"), "$what: the route points to $to");
 	$lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication
 		WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
 	($from, $to) = ($to, $from);
@@ -66,7 +66,7 @@ $lab->wait_for('chicago', 'SELECT count(*) > 50 FROM ledger', 'the writers');
 
 for my $i (1 .. 2)
 {
-	# it lasts until the old primary's idle sessions are ended, behind the move; within the grace of readers it gets
+	# it lasts until the old primary's idle sessions are ended, after the move; within the grace of readers it gets
 	# its result, and the grace of writers, which is longer, is not spent on it
 	my $holder = Session->open($lab, $from);
 	$holder->ask('SELECT pg_advisory_lock(1)');
@@ -135,7 +135,7 @@ for my $i (1 .. 2)
 		qr/database "app": user "app" is in session pooling, the database is not/,
 		"session user $i: preflight says so") if $i == 1;
 	$run = flip("session user $i", q{grace => '40 s', max_blackout => '60 s'});
-	cmp_ok(step_ms($run, 'pause'), '<', 20000, "session user $i: PAUSE does not wait for him");
+	cmp_ok(step_ms($run, 'pause'), '<', 20000, "session user $i: PAUSE does not wait for them");
 	like($idle->ask('SELECT 1', 20) // 'no answer', qr/57P01|gone|connection|^1$/i,
 		"session user $i: the session goes on anew, or is told");
 	$idle->close;
@@ -159,11 +159,11 @@ my @busy = map { Session->open($lab, $rw =~ s/dbname=app/dbname=$_/r) } qw(tenan
 for my $i (1 .. 2)
 {
 	$run = flip("many databases $i");
-	my @led = grep { /^tenant/ } split /\n/, $lab->sql($admin, 'SHOW DATABASES');
-	is(scalar(@led), $many, "many databases $i: all are there");
-	is(scalar(grep { (split /\|/)[2] == $lab->env("PORT_$from") } @led), $many,
-		"many databases $i: all lead to $from");
-	is(scalar(grep { !/\|0\|0$/ } @led), 0, "many databases $i: none is paused");
+	my @found = grep { /^tenant/ } split /\n/, $lab->sql($admin, 'SHOW DATABASES');
+	is(scalar(@found), $many, "many databases $i: all are there");
+	is(scalar(grep { (split /\|/)[2] == $lab->env("PORT_$from") } @found), $many,
+		"many databases $i: all point to $from");
+	is(scalar(grep { !/\|0\|0$/ } @found), 0, "many databases $i: none is paused");
 }
 $_->close for @busy;
 $lab->sql($from, q{SELECT pingpong.drop_route('tenants')});
@@ -217,7 +217,7 @@ my $not_served = 'is the primary, but its clients are not served';
 my $not_true = 'the smoke test through PgBouncer "main" did not give true\.';
 like(join(' ', ($lab->settle($out))[0, 1]),
 	qr/^stuck "$to" $not_served: step smoke of "rw1" failed: $not_true .*pingpong\.repoint\(\)/,
-	'smoke test: one that fails behind the move leaves the run stuck');
+	'smoke test: one that fails after the move leaves the run stuck');
 $lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication
 	WHERE application_name = '$from' AND state = 'streaming'", "$from to stream");
 ($from, $to) = ($to, $from);
@@ -225,7 +225,7 @@ $lab->wait_for($to, "SELECT count(*) = 1 FROM pg_stat_replication
 like($err, qr/^ERROR:  the smoke test through PgBouncer "main" did not give true/m,
 	'smoke test: repoint() looks again');
 $lab->sql($from, 'UPDATE pingpong.route SET smoke = NULL');
-is($lab->sql($from, 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'smoke test: repoint() when it is mended');
+is($lab->sql($from, 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'smoke test: repoint() when it is fixed');
 is($lab->sql($from, "SELECT count(*) FROM pingpong.run WHERE state = 'stuck'"), '0',
 	'smoke test: and closes the runs');
 
@@ -244,10 +244,10 @@ like(join(' ', ($lab->settle($out))[0, 1]), qr/^stuck "$to" $not_served: step wr
 ($from, $to) = ($to, $from);
 $lab->set($from, 'default_transaction_read_only', undef);
 is($lab->sql($from, 'SELECT state FROM pingpong.repoint()'), 'succeeded',
-	'read-only: repoint() sees that it is mended');
+	'read-only: repoint() sees that it is fixed');
 is($lab->sql($from, "SELECT state FROM pingpong.run WHERE id = $out"), 'succeeded', 'read-only: and closes the run');
 
-# ---- repoint() notes what it led, and only that ----
+# ---- repoint() notes what it changed, and only that ----
 
 $lab->sql($from, "UPDATE pingpong.route SET node = '$to' WHERE kind = 'rw'");
 like(preflight('routes_observed', 'fail'), qr/rw route "rw1" belongs to node "$to"/,
@@ -257,9 +257,9 @@ my $job = $lab->begin_sql($from, 'SELECT state FROM pingpong.repoint()');
 (undef, $err, $rc) = $lab->finish($job, 90);
 isnt($rc, 0, 'repoint() with one router away fails');
 is($lab->sql($from, 'SELECT state FROM pingpong.run ORDER BY id DESC LIMIT 1'), 'stuck',
-	'it is not called rolled back: one route was led');
+	'it is not called rolled back: one route was changed');
 is($lab->sql($from, q{SELECT string_agg(name || ' ' || node, ', ' ORDER BY name) FROM pingpong.route
-	WHERE kind = 'rw'}), "rw1 $from, rw2 $to", 'and notes the route that it led');
+	WHERE kind = 'rw'}), "rw1 $from, rw2 $to", 'and notes the route that it changed');
 $lab->start_agent('pooler2');
 is($lab->sql($from, 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'repoint() with all of them');
 is($lab->sql($from, q{SELECT string_agg(name || ' ' || node, ', ' ORDER BY name) FROM pingpong.route

@@ -61,7 +61,8 @@ is($lab->sql('chicago', q{SELECT count(*) FROM pg_replication_slots WHERE slot_n
 refused('words of an operator', dsn_as('chicago', 'ops'), qq{SELECT pingpong.rebuild('dallas', risk => '$words')},
 	'42501', qr/superuser/);
 refused('words of an operator, by the inner function', dsn_as('chicago', 'ops'),
-	qq[SELECT pingpong_internal.request('run', 'dallas', '{"runbook": "rebuild", "risk": "$words"}')], '42501', qr/superuser/);
+	qq[SELECT pingpong_internal.request('run', 'dallas', '{"runbook": "rebuild", "risk": "$words"}')],
+	'42501', qr/superuser/);
 refused('other words', 'chicago', q{SELECT pingpong.rebuild('dallas', risk => 'yes')}, '22023',
 	qr/"risk" does not say what is risked/);
 

@@ -141,7 +141,7 @@ for my $lost ('gone', 'empty')
 	$lab->finish($job, 20);
 	is(join(' ', $lab->primary), $to, "a promotion whose record is $lost: one primary");
 	is($lab->sql($lab->env('RW_DSN'), 'SELECT NOT pg_is_in_recovery()'), 't',
-		"a promotion whose record is $lost: the route leads to it");
+		"a promotion whose record is $lost: the route points to it");
 }
 
 # ---- it crashes inside the promotion and comes back on the old timeline ----

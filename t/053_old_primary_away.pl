@@ -29,7 +29,7 @@ sub steps
 sub route { my ($node) = @_; return $lab->sql($node, q{SELECT node FROM pingpong.route WHERE name = 'ro1'}); }
 sub reads { return $lab->sql($lab->env('RO_DSN'), 'SELECT 1'); }
 
-# ---- its host loses power behind the promotion ----
+# ---- its host loses power after the promotion ----
 
 $lab->sql('chicago', q{UPDATE pingpong.route SET node = 'dallas' WHERE name = 'ro1'});
 is(names('chicago'), 'ANY 1 (dallas)', 'commits wait for the other node');
@@ -82,7 +82,7 @@ is($lab->sql('dallas', q{SELECT count(*) > 0 AND bool_and(state = 'succeeded') F
 is(route('dallas'), 'chicago', 'back: the RO route follows the standby');
 is(reads(), '1', 'back: readers are served');
 like($lab->sql('dallas', "SELECT state || ' ' || sentence FROM pingpong.run WHERE id = $run"),
-	qr/^succeeded Mended by run \d+/, 'back: the run that was stuck is closed');
+	qr/^succeeded Fixed by run \d+/, 'back: the run that was stuck is closed');
 
 # ---- what a person has set outranks what is remembered ----
 
@@ -109,7 +109,7 @@ is($lab->sql('chicago', q{SELECT count(*) FROM pg_replication_slots WHERE slot_n
 	'let go: no slot keeps WAL for it');
 is($lab->sql('chicago', q{SELECT away_since IS NOT NULL AND state IS NULL FROM pingpong.standby
 	WHERE name = 'dallas'}), 't', 'let go: the view says so');
-is(route('chicago'), 'chicago', 'let go: the RO route leads to the new primary');
+is(route('chicago'), 'chicago', 'let go: the RO route points to the new primary');
 is(reads(), '1', 'let go: readers are served');
 like($lab->sql('chicago', q{SELECT string_agg(detail, ', ') FROM pingpong.preflight('dallas') WHERE status = 'fail'}),
 	qr/the target was let go on/, 'let go: it is no target');
@@ -119,15 +119,15 @@ is($lab->sql('chicago', q{SELECT string_agg(action, ' ' ORDER BY ordinal)
 $lab->start_pg('dallas');
 is($lab->sql('dallas', 'SELECT state FROM pingpong.gate'), 'sealed', 'let go: started by somebody, it is sealed');
 
-# ---- and taken back ----
+# ---- and made a standby again ----
 
 $lab->sql('chicago', q{SELECT pingpong.rebuild('dallas')});
 streaming('chicago', 'dallas');
 is($lab->sql('chicago', q{SELECT away_since IS NULL AND slot_active FROM pingpong.standby WHERE name = 'dallas'}),
-	't', 'taken back: the view says so');
+	't', 'a standby again: the view says so');
 $lab->wait_for('chicago', 'SELECT count(*) = 0 FROM pingpong.relaxed', 'what was relaxed to be restored', 90);
-is(names('chicago'), 'ANY 1 (dallas)', 'taken back: commits wait for it again');
-is(route('chicago'), 'dallas', 'taken back: the RO route follows it');
+is(names('chicago'), 'ANY 1 (dallas)', 'a standby again: commits wait for it again');
+is(route('chicago'), 'dallas', 'a standby again: the RO route follows it');
 ($out, $err) = $lab->try_sql('chicago', q{SELECT run, state FROM pingpong.switchover('dallas')});
 like($out, qr/^\d+\|switched$/, 'and there once more') or diag($err);
 ($state, $sentence) = $lab->settle($out =~ /^(\d+)/, 60);
@@ -163,7 +163,7 @@ like(ended('dallas', $run), qr/^stuck $begun.* SELECT pingpong\.repoint\(\)/, 'b
 is($lab->sql('dallas', q{SELECT node FROM pingpong.route WHERE name = 'rw1'}), 'dallas',
 	'begun elsewhere: the route stays');
 is($lab->sql('dallas', 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'begun elsewhere: run again');
-like(ended('dallas', $run), qr/^succeeded Mended/, 'begun elsewhere: and closed by that');
+like(ended('dallas', $run), qr/^succeeded Fixed/, 'begun elsewhere: and closed by that');
 
 # ---- nobody can say whether this server was promoted by the run: an operator gives it up ----
 
@@ -199,6 +199,6 @@ $lab->start_agent('chicago');
 $lab->sql('dallas', 'SELECT pingpong.repoint()',
 	q{SELECT pingpong.rebuild('chicago', risk => 'its own writes are lost')});
 streaming('dallas', 'chicago');
-like(ended('dallas', $run), qr/^rolled_back Overruled by an operator; mended by run/,
+like(ended('dallas', $run), qr/^rolled_back Overruled by an operator; fixed by run/,
 	'overruled: closed when the other one follows');
 done_testing();

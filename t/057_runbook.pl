@@ -1,6 +1,6 @@
 # A runbook of the site: a copy of the built-in one with hooks before, inside and behind the blackout. plan(),
-# where_is_primary() and the runner go by what its rows say, not by its name. And a worker that dies while a job runs at
-# an agent: its successor goes on with that job, and begins no other one beside it.
+# where_is_primary() and the runner go by what its rows say, not by its name. And a worker that dies while a job runs
+# at an agent: its successor goes on with that job, and begins no other one beside it.
 use strict;
 use warnings;
 use FindBin;
@@ -45,7 +45,8 @@ for my $name ($from, $to)
 }
 
 is($lab->sql($from, q{SELECT pingpong.copy_runbook('switchover', 'site')}),
-	$lab->sql($from, q{SELECT count(*) FROM pingpong.runbook_step WHERE runbook = 'switchover'}), 'a copy has all steps');
+	$lab->sql($from, q{SELECT count(*) FROM pingpong.runbook_step WHERE runbook = 'switchover'}),
+	'a copy has all steps');
 for my $hook (
 	[ 15, 'source', 'undo', 'before' ],
 	[ 45, 'source', 'undo', 'inside' ],
@@ -121,7 +122,8 @@ my $steps = q{SELECT string_agg(ordinal || ' ' || state, ', ' ORDER BY ordinal) 
 	WHERE action = 'hook' AND run = %s};
 is($lab->sql($to, sprintf $steps, $together), '12 succeeded, 13 succeeded', 'one job: the journal has both steps');
 my ($status, $list) = $lab->agent($from, '/v1/jobs');
-is(scalar(grep { $_->{step} =~ /\.hook\./ && $_->{actions}[1] } @{ $list->{jobs} }), 1, 'one job: and the agent one job');
+is(scalar(grep { $_->{step} =~ /\.hook\./ && $_->{actions}[1] } @{ $list->{jobs} }), 1,
+	'one job: and the agent one job');
 streams($to, $_) for $from, $third;
 ($from, $to) = ($to, $from);
 
@@ -174,7 +176,7 @@ $lab->start_agent($from);
 $lab->sql($from, q{INSERT INTO pingpong.runbook_step
 	(runbook, ordinal, action, node, worker, timeout, mark, params, comment) VALUES
 	('restart', 10, 'hook', 'source', 'source', '5min', NULL, '{"name": "page", "args": ["before"]}', 'of the site'),
-	('restart', 20, 'hook', 'source', 'source', '5min', 'away', '{"name": "again"}', 'stops the server, and starts it'),
+	('restart', 20, 'hook', 'source', 'source', '5min', 'away', '{"name": "again"}', 'stops it, and starts it'),
 	('restart', 30, 'hook', 'source', 'source', '5min', NULL, '{"name": "page", "args": ["behind"]}', 'of the site')});
 my $begin_restart = qq{SELECT pingpong_internal.request('run', '$to', '{"runbook": "restart"}')};
 my $states = q{SELECT string_agg(ordinal || ' ' || state || ' ' || attempt, ', ' ORDER BY ordinal) FROM pingpong.step
@@ -182,28 +184,30 @@ my $states = q{SELECT string_agg(ordinal || ' ' || state || ' ' || attempt, ', '
 
 unlink $written;
 my $caller = $lab->begin_sql($from, $begin_restart);
-ok($lab->until_true('the server to be gone', sub { written() eq 'before restart' && !$lab->sql_ok($from, 'SELECT 1') }),
-	'away: the database is gone');
+my $gone = sub { written() eq 'before restart' && !$lab->sql_ok($from, 'SELECT 1') };
+ok($lab->until_true('the server to be gone', $gone), 'away: the database is gone');
 open my $gate, '>', $go or die $!;
 close $gate;
 $lab->finish($caller, 60);
 ok($lab->until_true('the server to be back', sub { $lab->sql_ok($from, 'SELECT 1') }), 'away: it is back');
-is(join(' ', ($lab->settle($lab->sql($from, 'SELECT max(id) FROM pingpong.run')))[0, 1]), 'succeeded done',
+my $last = 'SELECT max(id) FROM pingpong.run';
+is(join(' ', ($lab->settle($lab->sql($from, $last)))[0, 1]), 'succeeded done',
 	'away: the worker of the server that was started brings the run to its end');
 is(written(), 'before restart behind', 'away: nothing is done twice');
-is($lab->sql($from, $states), '10 succeeded 1, 20 succeeded 1, 30 succeeded 1', 'away: the journal has what the agent told');
+is($lab->sql($from, $states), '10 succeeded 1, 20 succeeded 1, 30 succeeded 1',
+	'away: the journal has what the agent told');
 
 # An agent that does not know the job any more is not ordered a second time.
 unlink $written, $go;
 $caller = $lab->begin_sql($from, $begin_restart);
-ok($lab->until_true('the server to be gone', sub { written() eq 'before restart' && !$lab->sql_ok($from, 'SELECT 1') }),
+ok($lab->until_true('the server to be gone', $gone),
 	'away, and forgotten: the database is gone');
 $lab->kill9('agent', $from);
 system('rm', '-rf', $lab->state_dir($from) . '/jobs');
 $lab->start_agent($from);
 $lab->finish($caller, 60);
 $lab->start_pg($from);
-my ($ended, $why) = $lab->settle($lab->sql($from, 'SELECT max(id) FROM pingpong.run'));
+my ($ended, $why) = $lab->settle($lab->sql($from, $last));
 like("$ended $why", qr/^rolled_back step hook .* the agent does not know the job any more/,
 	'away, and forgotten: the run says that nobody knows');
 is(written(), 'before restart', 'away, and forgotten: it is not ordered a second time');

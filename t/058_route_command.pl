@@ -106,7 +106,8 @@ $lab->sql($from, sprintf $add, 'command');
 
 my $checks = "SELECT count(*) FROM pingpong.preflight('$to') WHERE";
 is($lab->sql($from, "$checks status = 'fail'"), '0', 'preflight: nothing against it');
-is($lab->sql($from, "$checks name = 'routes_observed' AND detail ~ 'command'"), '1', 'preflight: the router was asked');
+is($lab->sql($from, "$checks name = 'routes_observed' AND detail ~ 'command'"), '1',
+	'preflight: the router was asked');
 orders();
 
 # ---- there and back ----

@@ -1,7 +1,7 @@
 # Switchovers with a fault at a random moment on a random process or link: killed, stopped for a while, cut, frozen,
 # its disk full. After each all promises are checked: never two writable primaries, nothing acknowledged lost, nothing
 # refused there, nothing ambiguous where no server died, the run ends and says how, writes flow, and what it says to
-# do mends it.
+# do fixes it.
 #
 # PINGPONG_SEED repeats the order of the faults, PINGPONG_FAULTS is the number of switchovers in each pool mode.
 # ci: all
@@ -247,7 +247,7 @@ sub repair
 		push @$problems, "$statement: $err" if $rc != 0;
 		push @done, $statement =~ s/SELECT pingpong.//r;
 	}
-	eval { streaming($primary, $standby); 1 } or push @$problems, "not mended by @done: $@";
+	eval { streaming($primary, $standby); 1 } or push @$problems, "not fixed by @done: $@";
 	($stuck) = $lab->try_sql($primary, q{SELECT string_agg(sentence, '; ') FROM pingpong.run WHERE state = 'stuck'});
 	push @$problems, "still stuck: $stuck" if $stuck ne '';
 	return join ', ', @done;
@@ -280,7 +280,7 @@ sub one_fault
 	my ($run) = $lab->sql($p, 'SELECT coalesce(max(id), 0) + 1 FROM pingpong.run');
 	my @problems;
 	my $outcome = '';
-	my $mended = '';
+	my $fixed = '';
 	my $began = time;
 	my $whole = eval
 	{
@@ -303,14 +303,14 @@ sub one_fault
 		$outcome .= ': ' . ($err =~ /^ERROR:\s+(.*)/m)[0] if $outcome eq 'refused' && $err =~ /^ERROR:/m;
 		my $window = $load->end;
 		push @problems, "$window->{ambiguous} ambiguous" if $window->{ambiguous} && !$fault->{breaks};
-		$mended = repair(\@problems);
+		$fixed = repair(\@problems);
 		check_rows($fault, \@problems);
 		1;
 	};
 	push @problems, $@ if !$whole;
 	$fault->{end}->() if !$whole;
 	my $line = sprintf '%3d %-32s at %5.0f ms for %.1f s: %s%s (%.1f s)', $n, $fault->{name}, 1000 * $moment, $lasts,
-		$outcome =~ s/\s+/ /gr, $mended && " -> $mended", time - $began;
+		$outcome =~ s/\s+/ /gr, $fixed && " -> $fixed", time - $began;
 	ok(!@problems, "$mode $line") or diag(join "\n", @problems);
 	$seen{$fault->{name} =~ s/ .*//r}{$outcome =~ s/[ :].*//sr || 'none'}++;
 	if (!$whole) { diag('a new lab'); new_lab($mode); }

@@ -109,7 +109,7 @@ agents_startup(void)
 }
 
 /*
- * The bearer token, read anew for each call so that it can be exchanged
+ * The bearer token, read again for each call so that it can be exchanged
  * without a restart. False, with the reason, when there is none to be had.
  */
 static bool
@@ -132,7 +132,8 @@ read_token(char *token, size_t size, char *why, size_t why_size)
 	}
 	if (st.st_mode & 077)
 	{
-		snprintf(why, why_size, "the file of \"pingpong.agent_token_file\" must not be accessible to others (mode 0600)");
+		snprintf(why, why_size, "the file of \"pingpong.agent_token_file\" must not be "
+				 "accessible to others (mode 0600)");
 		CloseTransientFile(fd);
 		return false;
 	}
@@ -282,7 +283,8 @@ agents_release(AgentCall *call)
 static bool
 timed_out_connecting(const char *message)
 {
-	static const char *const before[] = {"Resolving timed out", "Connection time", "Failed to connect", "SSL connection timeout"};
+	static const char *const before[] = {"Resolving timed out", "Connection time", "Failed to connect",
+										 "SSL connection timeout"};
 
 	for (int i = 0; i < lengthof(before); i++)
 		if (strncmp(message, before[i], strlen(before[i])) == 0)
@@ -358,7 +360,8 @@ describe_failure(AgentCall *call, CURLcode code)
 			strlcpy(call->error, "the answer is too long", sizeof(call->error));
 			return;
 		case CURLE_PEER_FAILED_VERIFICATION:
-			what = strstr(detail, "subject name") ? "the agent's certificate is for another name than that in its URL" :
+			what = strstr(detail, "subject name") ?
+				"the agent's certificate is for another name than that in its URL" :
 				certificate_fault(call->easy);
 			break;
 		case CURLE_SSL_CACERT_BADFILE:
@@ -383,7 +386,7 @@ describe_failure(AgentCall *call, CURLcode code)
 		strlcpy(call->error, detail, sizeof(call->error));
 }
 
-/* An answer that is not the one asked for: who refused, and in which words. */
+/* An answer that is not the expected one: who refused, and in which words. */
 static void
 describe_refusal(AgentCall *call)
 {
@@ -397,8 +400,8 @@ describe_refusal(AgentCall *call)
 		snprintf(call->error, sizeof(call->error), "the agent refuses our %s (401): %s",
 				 strstr(message, "the certificate") ? "certificate" : call->has_token ? "token" : "call", message);
 	else if (call->status == 409)
-		snprintf(call->error, sizeof(call->error), "the agent refuses the order (409): %s%s%s", message, hint ? ". " : "",
-				 hint ? hint : "");
+		snprintf(call->error, sizeof(call->error), "the agent refuses the order (409): %s%s%s", message,
+				 hint ? ". " : "", hint ? hint : "");
 	else
 		snprintf(call->error, sizeof(call->error), "the agent answers %d: %s", call->status, message);
 	for (char *p = call->error; *p; p++)

@@ -7,7 +7,7 @@
 #include "common/protocol.h"
 
 /*
- * One call. `body` is set when the agent answered with JSON, `error` when the answer is not the one that was asked
+ * One call. `body` is set when the agent answered with JSON, `error` when the answer is not what was asked
  * for: below HTTP, in the JSON, or a status other than 200. It is a short sentence without secrets.
  */
 typedef struct AgentCall

@@ -1,5 +1,8 @@
 /*
- * api.c - the SQL functions that talk to the worker; in the backend of who calls them.
+ * api.c - the SQL functions that talk to the worker. They run in the backend of the caller.
+ *
+ * A request is checked with the rights of the caller, put into the mailbox (request.c) and waited for. The caller may
+ * be cancelled or die at any time: request_withdraw() then asks the worker to roll back, if that is still possible.
  */
 #include "postgres.h"
 
@@ -58,7 +61,7 @@ outcome_row(FunctionCallInfo fcinfo, const Outcome *o)
 }
 
 /*
- * Has the request checked, with the rights of who asks: pingpong_internal.validate_request()
+ * Has the request checked, with the rights of the caller: pingpong_internal.validate_request()
  * raises what is wrong with it. Gives the options as the worker is to read them.
  */
 static char *
@@ -70,7 +73,8 @@ validated_options(Datum kind, Datum target, Datum options)
 	char	   *text;
 
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT pingpong_internal.validate_request($1, $2, $3)", 3, types, values, NULL, true, 1) != SPI_OK_SELECT ||
+	if (SPI_execute_with_args("SELECT pingpong_internal.validate_request($1, $2, $3)", 3, types, values, NULL, true,
+							  1) != SPI_OK_SELECT ||
 		SPI_processed != 1)
 		elog(ERROR, "the request could not be checked");
 	text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -127,7 +131,7 @@ pingpong_request(PG_FUNCTION_ARGS)
 
 /*
  * Returns at once; what becomes of the run is in pingpong.progress. Before the point of no return it is rolled back;
- * behind it, on the target, steps that are tried again and again are given up, and the run ends stuck. ERROR 55000 if
+ * after it, on the target, steps that are being repeated are given up, and the run ends stuck. ERROR 55000 if
  * it does not run here, or if its promotion was ordered from here.
  */
 Datum
@@ -144,7 +148,8 @@ pingpong_cancel(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("run " INT64_FORMAT " cannot be cancelled here any more", run),
 				 errdetail("Its promotion was ordered."),
-				 errhint("It goes on; see pingpong.progress. Behind the promotion it can be cancelled on its target.")));
+				 errhint("It goes on; see pingpong.progress. After the promotion it can be "
+						 "cancelled on its target.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("run " INT64_FORMAT " is not being worked on by this server", run),

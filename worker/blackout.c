@@ -1,6 +1,6 @@
 /*
- * blackout.c - the measurement of a blackout: since when writes stand still, and what was done
- * meanwhile, for the worker that goes on.
+ * blackout.c - the measurement of a blackout: since when clients cannot write, and what was done meanwhile. The old
+ * primary measures, the worker of the new primary stores it.
  */
 #include "postgres.h"
 
@@ -17,7 +17,7 @@ run_blackout_so_far(Run *run)
 	return run->blackout ? ms_since(run->blackout_began) : 0;
 }
 
-/* What was done while writes were stopped, in ms behind the beginning of that; for the one who cannot know it. */
+/* What was done while writes were stopped, in ms after the beginning of that; for the worker that cannot know it. */
 json_t *
 blackout_steps(Run *run)
 {
@@ -31,7 +31,8 @@ blackout_steps(Run *run)
 		INSTR_TIME_SUBTRACT(offset, run->blackout_began);
 		if (s->state != STEP_SUCCEEDED || !s->mine || INSTR_TIME_GET_MILLISEC(offset) < 0)
 			continue;
-		json_array_append_new(steps, json_pack("{s:i, s:s, s:s, s:f, s:f, s:s}", "ordinal", s->ordinal, "action", s->name,
+		json_array_append_new(steps,
+							  json_pack("{s:i, s:s, s:s, s:f, s:f, s:s}", "ordinal", s->ordinal, "action", s->name,
 											   "node", s->node, "offset_ms", INSTR_TIME_GET_MILLISEC(offset),
 											   "ms", s->ms, "message", s->message));
 	}
@@ -48,13 +49,14 @@ step_of(json_t *was)
 		Step	   *step = &run->steps[i];
 
 		if (step->ordinal == json_integer_value(json_object_get(was, "ordinal")) &&
-			strcmp(step->name, protocol_text(was, "action")) == 0 && strcmp(step->node, protocol_text(was, "node")) == 0)
+			strcmp(step->name, protocol_text(was, "action")) == 0 &&
+			strcmp(step->node, protocol_text(was, "node")) == 0)
 			return step;
 	}
 	return NULL;
 }
 
-/* Its steps of the blackout, also those behind its last word in the journal. */
+/* Its steps of the blackout, also those after its last entry in the journal. */
 void
 blackout_take_steps(json_t *timeline)
 {
@@ -71,7 +73,8 @@ blackout_take_steps(json_t *timeline)
 		step->attempt = 1;
 		step->round = 1;
 		step->ms = json_number_value(json_object_get(was, "ms"));
-		step->started = run->blackout_at + (TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
+		step->started = run->blackout_at +
+			(TimestampTz) (json_number_value(json_object_get(was, "offset_ms")) * 1000);
 		step->ended = step->started + (TimestampTz) (step->ms * 1000);
 		strlcpy(step->message, protocol_text(was, "message"), sizeof(step->message));
 	}

@@ -1,8 +1,8 @@
 /*
- * clock.h - the worker's timers: microseconds that nobody can set back.
+ * clock.h - the worker's timers, in microseconds of a clock that nobody can set back.
  *
- * TimestampTz is for what others read. A wall clock that is set back by an hour would make a sealed primary ask an hour
- * later.
+ * TimestampTz is for what people read. With it, a wall clock that is set back by an hour would make a sealed primary
+ * ask an hour later.
  */
 #ifndef PINGPONG_CLOCK_H
 #define PINGPONG_CLOCK_H

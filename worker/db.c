@@ -1,8 +1,8 @@
 /*
- * db.c - statements of the worker. Every access is one short transaction: the
- * worker holds no snapshot or lock while it talks to an agent.
+ * db.c - statements of the worker. Each access is one short transaction, so the worker holds no snapshot or lock
+ * while it talks to an agent.
  *
- * All parameters travel as text and are cast in the statement.
+ * All parameters are sent as text and cast in the statement.
  */
 #include "postgres.h"
 

@@ -1,5 +1,5 @@
 /*
- * failure.c - why something failed, in words for somebody else.
+ * failure.c - why something failed, in a form that is shown to another process.
  */
 #include "postgres.h"
 

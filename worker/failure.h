@@ -1,5 +1,5 @@
 /*
- * failure.h - why something failed, in words for somebody else.
+ * failure.h - why something failed, in a form that is shown to another process.
  */
 #ifndef PINGPONG_FAILURE_H
 #define PINGPONG_FAILURE_H
@@ -7,7 +7,7 @@
 #define PP_NAME_LEN		64
 #define PP_TEXT_LEN		512
 
-/* As ereport() would tell it: fixed size, no pointers, so that it can lie in shared memory. */
+/* As ereport() would tell it: fixed size, no pointers, so that it can be in shared memory. */
 typedef struct Failure
 {
 	char		sqlstate[6];	/* empty: nothing failed */

@@ -1,5 +1,5 @@
 /*
- * finish.c - how a run ends: its row, its sentence, the answer to who waits for it.
+ * finish.c - how a run ends: its row, its sentence, the answer to the caller.
  */
 #include "postgres.h"
 
@@ -17,7 +17,7 @@ ends_with(const char *text, char c)
 	return text[0] != '\0' && text[strlen(text) - 1] == c;
 }
 
-/* Who waits has his answer also when the row cannot be written (a full disk); that is then tried until it can. */
+/* The caller gets the answer even if the row cannot be written (a full disk). The row is then tried until it can. */
 static void
 save_end(void)
 {
@@ -27,7 +27,7 @@ save_end(void)
 		relaxation_save(run);
 		journal_save_run(run);
 		if (!run->moves && strcmp(run->state, "succeeded") == 0)
-			journal_close_mended(run);
+			journal_close_fixed(run);
 	}
 	PG_CATCH();
 	{
@@ -51,18 +51,20 @@ end_with_row(RunPhase end, const char *state)
 	strlcpy(run->state, state, sizeof(run->state));
 	if (run->failure.sqlstate[0] && run->failure.detail[0] == '\0')
 		snprintf(run->failure.detail, sizeof(run->failure.detail), "Run " INT64_FORMAT " was %s: %s%s%s", run->id,
-				 end == RUN_STUCK ? "left stuck" : "rolled back", run->sentence, ends_with(run->sentence, '.') ? "" : ".",
-				 run->moves && end == RUN_ROLLED_BACK && gate_state() == GATE_OPEN ? " Writes go on here as before." : "");
+				 end == RUN_STUCK ? "left stuck" : "rolled back", run->sentence,
+				 ends_with(run->sentence, '.') ? "" : ".",
+				 run->moves && end == RUN_ROLLED_BACK && gate_state() == GATE_OPEN ? " Writes go on here as before." :
+				 "");
 	save_end();
 	run->phase = end;
 	run_publish();
-	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target, state,
-						 run->sentence[0] ? ", " : "", run->sentence)));
+	ereport(LOG, (errmsg("run " INT64_FORMAT " (%s to \"%s\") ended: %s%s%s", run->id, run->runbook, run->target,
+						 state, run->sentence[0] ? ", " : "", run->sentence)));
 	mailbox_event("run " INT64_FORMAT ": %s", run->id, state);
 	end_with_answer(state);
 }
 
-/* Nothing can be written here: the end stands in pingpong.progress only, and a restarted worker finds it again. */
+/* Nothing can be written here: the end is in pingpong.progress only, and a restarted worker finds it again. */
 static void
 end_left_behind(void)
 {
@@ -98,7 +100,7 @@ finish(RunPhase end)
 		case RUN_TOLD:
 			end_with_answer("facts");
 			break;
-		default:				/* there was none, or it goes on elsewhere: nobody waits here */
+		default:				/* there was none, or it goes on elsewhere: no session waits here */
 			run_forget();
 	}
 }

@@ -1,7 +1,6 @@
 /*
- * installation.c - the commonest first mistakes: the module is not loaded, the
- * extension is not where the worker looks, the worker does not run. Each gets
- * its sentence, with the remedy, before anything waits for an answer.
+ * installation.c - finds the commonest first mistakes: the module is not loaded, the extension is in another database
+ * than the worker, the worker does not run. Each has a message with the remedy, before a session waits for an answer.
  */
 #include "postgres.h"
 
@@ -49,9 +48,10 @@ installation_require_database(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the pg_pingpong worker does not work in database \"%s\"", here),
-			 errdetail("The setting \"pingpong.database\" names database \"%s\": nodes, routes and runs are there.", worker_database),
-			 errhint("Connect to database \"%s\", or set pingpong.database = '%s' in postgresql.conf of all nodes and restart them.",
-					 worker_database, here)));
+			 errdetail("The setting \"pingpong.database\" names database \"%s\": nodes, routes and runs are there.",
+					   worker_database),
+			 errhint("Connect to database \"%s\", or set pingpong.database = '%s' in postgresql.conf of "
+					 "all nodes and restart them.", worker_database, here)));
 }
 
 static void
@@ -97,7 +97,8 @@ installation_require_worker(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the pg_pingpong worker does not take requests"),
-				 errdetail("It has not found the extension in database \"%s\" yet, or is busy with something else.", worker_database),
+				 errdetail("It has not found the extension in database \"%s\" yet, or is busy with something else.",
+						   worker_database),
 				 errhint("The server's log tells what it does.")));
 }
 
@@ -129,6 +130,7 @@ pingpong_check_installation(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the pg_pingpong worker does not work in database \"%s\"", here),
 				 errdetail("The setting \"pingpong.database\" names database \"%s\".", worker_database),
-				 errhint("Create the extension there, or set pingpong.database = '%s' in postgresql.conf of all nodes and restart them.", here)));
+				 errhint("Create the extension there, or set pingpong.database = '%s' in postgresql.conf of "
+						 "all nodes and restart them.", here)));
 	PG_RETURN_VOID();
 }

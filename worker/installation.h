@@ -1,5 +1,5 @@
 /*
- * installation.h - is this where, and as, requests can be made? ERROR 55000 with the remedy if not.
+ * installation.h - can requests be made in this database, and by this server? ERROR 55000 with the remedy if not.
  */
 #ifndef PINGPONG_INSTALLATION_H
 #define PINGPONG_INSTALLATION_H

@@ -1,10 +1,18 @@
 /*
- * job.c - one job at one agent.
+ * job.c - one job at one agent, for one step.
  *
- * A job's key is (run, step), so it may be posted again and again: by a worker
- * that lost the answer, by its successor, and by the other worker. What fails
- * below HTTP, or comes back as anything but JSON, is posted again until the
- * step's time is up; what the agent refuses or the job reports is final.
+ * The key of a job is (run, step). The agent runs each key once, and answers a known key with the job as it is. So
+ * the job may be posted again by a worker that lost the answer, by its successor, and by the worker of the other
+ * server.
+ *
+ * A job is posted, then asked for with long polls until it has ended.
+ * - No answer, or one that is no JSON: ask again, until the time of the step is up. An agent that is not heard for
+ *   UNHEARD_US before the blackout ends the run.
+ * - 404: the order never arrived. It is given again, with the same key.
+ * - A refusal (401, 409), or the end that the job reports, is final.
+ *
+ * The order to promote is special: as long as no byte of it was sent it does not count as given, see
+ * order_may_be_out().
  */
 #include "postgres.h"
 
@@ -35,7 +43,8 @@ list_of(const char *action, json_t *params)
 static AgentCall *
 post_to(Run *run, const char *url, const char *key, json_t *actions, int wait_ms, int timeout_ms)
 {
-	return agents_post(url, PROTOCOL_JOBS_PATH, protocol_job(run->key, key, run->epoch, wait_ms, actions), timeout_ms);
+	return agents_post(url, PROTOCOL_JOBS_PATH, protocol_job(run->key, key, run->epoch, wait_ms, actions),
+					   timeout_ms);
 }
 
 AgentCall *
@@ -126,7 +135,7 @@ order_may_be_out(Run *run, Step *step)
 
 /*
  * No usable answer. A GET finds out whether the job arrived: 404 means that it
- * did not, and then the step is begun anew.
+ * did not, and then the step is begun again.
  */
 static ActionResult
 no_answer(Run *run, Step *step)
@@ -141,7 +150,7 @@ no_answer(Run *run, Step *step)
 	if (step->unheard == 0)
 		step->unheard = now;
 	if (!run->ordered && step->on_failure != FAIL_RETRY && now - step->unheard > UNHEARD_US)
-	{							/* whatever the step may do without: the run cannot do without the agent */
+	{							/* even if the step is not essential: the run needs the agent */
 		step->on_failure = run->is_target ? FAIL_CONTINUE : FAIL_UNDO;
 		return step_fail(step, "08006", "%s", pstrdup(step->message));
 	}
@@ -225,13 +234,13 @@ judge(Run *run, Step *step)
 	if (call->status == 404 && step->mark == MARK_AWAY && !step->posting)
 		return step_fail(step, "58000", "the agent does not know the job any more: what became of it is not known");
 	if (call->status == 404)
-	{							/* the job never arrived: begin anew, same key */
+	{							/* the job never arrived: begin again, same key */
 		step_release(step);
 		return step->leader ? ACTION_AGAIN : step->action->begin(run, step);
 	}
 	if (call->status == 401 || call->status == 409)
 	{
-		/* nothing that is tried again would change it: the one who is to be ordered follows somebody else */
+		/* trying again would not change it: the node that is to obey follows another primary */
 		if (call->status == 409 && step->on_failure == FAIL_RETRY)
 			step->on_failure = FAIL_CONTINUE;
 		return step_fail(step, call->status == 401 ? "28000" : "55000", "the agent answers: %s", call_problem(call));

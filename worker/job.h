@@ -10,13 +10,16 @@
 extern char *job_url(Run *run, const char *node);
 
 /* Orders one action from the agent of `node`, without a step; takes over `params`. NULL if there is no such node. */
-extern AgentCall *job_post(Run *run, const char *node, const char *key, const char *action, json_t *params, int wait_ms,
-						   int timeout_ms);
+extern AgentCall *job_post(Run *run, const char *node, const char *key, const char *action, json_t *params,
+						   int wait_ms, int timeout_ms);
 
 /* The same for a list of actions, as one job (takes it over). */
 extern ActionResult job_order(Run *run, Step *step, const char *node, json_t *actions);
 
-/* What undoes the action that was begun last in a job of several steps (takes over `params` and `take`, see protocol.h). */
+/*
+ * What undoes the action that was begun last in a job of several steps (takes over `params` and `take`, see
+ * protocol.h).
+ */
 extern void job_undo(Run *run, const char *action, json_t *params, json_t *take);
 
 /* Why a call gave no usable answer, in one line; good until the next call of it. */

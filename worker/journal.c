@@ -1,5 +1,19 @@
 /*
- * journal.c - the tables of runs and steps, nodes and routes, facts and preflight, as rows.
+ * journal.c - the rows of runs, steps, nodes, routes, facts and preflight.
+ *
+ * The journal is what a worker needs to go on with a run of another worker: on this server after a crash, or on the
+ * target after its promotion, which has the rows because they are replicated with the data.
+ *
+ * - A run is stored before its first step, in one transaction that also takes its number and its epoch. It is
+ *   `running` until it ends as `succeeded`, `rolled_back` or `stuck`.
+ * - The steps are stored between two groups, but not while writes are stopped: that would cost blackout, and after a
+ *   crash in the blackout the seal file and the target's promote token tell more than a row could. On a sealed server
+ *   nothing can be stored. Then the target's worker writes the rows, from the note that it gets with the promotion.
+ * - The round of a step is stored before its order goes to an agent (step.c). A worker that goes on asks for the job
+ *   of that round. With a wrong round it would begin a second job beside the first.
+ *
+ * Every function is one short transaction of its own. If it raises an error, the run is as it was, and runner_error()
+ * decides.
  */
 #include "postgres.h"
 
@@ -33,7 +47,8 @@ journal_load_topology(Run *run)
 	db_begin();
 	if (run->epoch == 0 && db_exec("SELECT epoch FROM pingpong.cluster", 0) == 1)
 		run->epoch = strtoll(db_text(0, 1), NULL, 10);
-	n = db_exec("SELECT name, kind, host, port, agent_url, slot, upstream, away_since IS NOT NULL FROM pingpong.node ORDER BY name", 0);
+	n = db_exec("SELECT name, kind, host, port, agent_url, slot, upstream, away_since IS NOT NULL FROM "
+				"pingpong.node ORDER BY name", 0);
 	run->nodes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(RunNode));
 	run->nnodes = (int) n;
 	for (uint64 i = 0; i < n; i++)
@@ -50,7 +65,8 @@ journal_load_topology(Run *run)
 		db_copy(node->upstream, sizeof(node->upstream), i, 7);
 		node->away = strcmp(db_text(i, 8), "t") == 0;
 	}
-	n = db_exec("SELECT e.name, r.kind, e.router, e.endpoint, r.databases::pg_catalog.text, r.node, r.smoke, r.driver, e.route "
+	n = db_exec("SELECT e.name, r.kind, e.router, e.endpoint, r.databases::pg_catalog.text, r.node, "
+				"r.smoke, r.driver, e.route "
 				"FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route ORDER BY e.name", 0);
 	run->routes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(RunRoute));
 	run->nroutes = (int) n;
@@ -72,8 +88,8 @@ journal_load_topology(Run *run)
 }
 
 /*
- * RO routes that no run has led yet lead where their routers just said, as preflight sees them; what is no node of
- * ours stays unknown.
+ * RO routes that no run has changed yet point where their routers just said, as preflight sees them; what is no node
+ * of ours stays unknown.
  */
 void
 journal_find_routes(Run *run)
@@ -81,8 +97,10 @@ journal_find_routes(Run *run)
 	uint64		n;
 
 	db_begin();
-	n = db_exec("UPDATE pingpong.route r SET node = s.node FROM (SELECT name, pg_catalog.min(node) AS node FROM pingpong_check.preflight_route "
-					 "GROUP BY name HAVING pg_catalog.count(*) = pg_catalog.count(node) AND pg_catalog.count(DISTINCT node) = 1) s "
+	n = db_exec("UPDATE pingpong.route r SET node = s.node FROM (SELECT name, pg_catalog.min(node) AS node FROM "
+					 "pingpong_check.preflight_route "
+					 "GROUP BY name HAVING pg_catalog.count(*) = pg_catalog.count(node) AND "
+					 "pg_catalog.count(DISTINCT node) = 1) s "
 					 "WHERE r.name = s.name AND r.kind = 'ro' AND r.node IS NULL RETURNING r.name, r.node", 0);
 	for (uint64 i = 0; i < n; i++)
 		for (int e = 0; e < run->nroutes; e++)
@@ -101,7 +119,8 @@ journal_create_run(Run *run)
 	db_begin();
 	if (db_exec("SELECT FROM pingpong.runbook_step WHERE runbook = $1", 1, run->runbook) == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("runbook \"%s\" does not exist", run->runbook)));
-	run->moves = db_exec("SELECT FROM pingpong.runbook_step WHERE runbook = $1 AND mark = 'no_return'", 1, run->runbook) > 0;
+	run->moves = db_exec("SELECT FROM pingpong.runbook_step WHERE runbook = $1 AND mark = 'no_return'", 1,
+						 run->runbook) > 0;
 	if (run->moves != (run->request == REQUEST_SWITCHOVER))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("runbook \"%s\" cannot be used for this", run->runbook),
@@ -112,13 +131,16 @@ journal_create_run(Run *run)
 				 "SELECT pingpong_internal.adopted_epoch()", 0);
 	run->epoch = strtoll(db_text(0, 1), NULL, 10);
 	snprintf(epoch, sizeof(epoch), INT64_FORMAT, run->epoch);
-	db_exec("INSERT INTO pingpong.run (id, key, runbook, source, target, epoch, state, options, requested_by, preflight) "
+	db_exec("INSERT INTO pingpong.run (id, key, runbook, source, target, epoch, state, options, "
+				 "requested_by, preflight) "
 				 "SELECT coalesce(max(id), 0) + 1, pg_catalog.gen_random_uuid()::pg_catalog.text, $1, $2, $3, "
 				 "$7::pg_catalog.int8, 'running', $4::pg_catalog.jsonb, $5, "
-				 "CASE WHEN $6 = 't' THEN (SELECT pg_catalog.jsonb_object_agg(status, n) FROM (SELECT status, pg_catalog.count(*) AS n "
+				 "CASE WHEN $6 = 't' THEN (SELECT pg_catalog.jsonb_object_agg(status, n) FROM (SELECT status, "
+				 "pg_catalog.count(*) AS n "
 				 " FROM pingpong.last_preflight GROUP BY status) AS s) END "
 				 "FROM pingpong.run RETURNING id, key",
-				 7, run->runbook, run->source, run->target, options, run->requested_by, run->moves ? "t" : "f", epoch);
+				 7, run->runbook, run->source, run->target, options, run->requested_by, run->moves ? "t" : "f",
+				 epoch);
 	run->id = strtoll(db_text(0, 1), NULL, 10);
 	db_copy(run->key, sizeof(run->key), 0, 2);
 	db_end();
@@ -154,7 +176,7 @@ points_as_one(Run *run, const RunRoute *route)
 	return true;
 }
 
-/* Where the routes point that this run has pointed somewhere: of what was told, what their routers said it is. */
+/* Where the routes point that this run has changed: of what was told, what their routers said it is. */
 static void
 save_routes(Run *run)
 {
@@ -163,11 +185,12 @@ save_routes(Run *run)
 		RunRoute   *route = &run->routes[e];
 
 		if (route->node[0] && points_as_one(run, route))
-			db_exec("UPDATE pingpong.route SET node = $2 WHERE name = $1 AND node IS DISTINCT FROM $2", 2, route->route, route->node);
+			db_exec("UPDATE pingpong.route SET node = $2 WHERE name = $1 AND node IS DISTINCT FROM $2", 2,
+					route->route, route->node);
 	}
 }
 
-/* All steps as they are now, and where the routes lead now. */
+/* All steps as they are now, and where the routes point now. */
 void
 journal_save_steps(Run *run)
 {
@@ -189,15 +212,20 @@ journal_save_steps(Run *run)
 		snprintf(attempt, sizeof(attempt), "%d", step->attempt);
 		snprintf(round, sizeof(round), "%d", Max(step->round, 1));
 		db_exec("INSERT INTO pingpong.step AS s (run, ordinal, action, node, state, undo, fix, started_at, ended_at, "
-					 "duration_ms, attempt, detail, message, round) VALUES ($1::pg_catalog.int8, $2::pg_catalog.int4, $3, $4, $5, $6, $13, "
-					 "$7::pg_catalog.timestamptz, $8::pg_catalog.timestamptz, $9::pg_catalog.float8, $10::pg_catalog.int4, "
-					 "$11::pg_catalog.jsonb, $12, $14::pg_catalog.int4) ON CONFLICT (run, ordinal, action, node) DO UPDATE SET "
+					 "duration_ms, attempt, detail, message, round) VALUES ($1::pg_catalog.int8, "
+					 "$2::pg_catalog.int4, $3, $4, $5, $6, $13, "
+					 "$7::pg_catalog.timestamptz, $8::pg_catalog.timestamptz, "
+					 "$9::pg_catalog.float8, $10::pg_catalog.int4, "
+					 "$11::pg_catalog.jsonb, $12, $14::pg_catalog.int4) ON CONFLICT (run, ordinal, "
+					 "action, node) DO UPDATE SET "
 					 "state = EXCLUDED.state, started_at = coalesce(EXCLUDED.started_at, s.started_at), "
 					 "ended_at = coalesce(EXCLUDED.ended_at, s.ended_at), "
-					 "duration_ms = coalesce(EXCLUDED.duration_ms, s.duration_ms), attempt = EXCLUDED.attempt, round = EXCLUDED.round, "
+					 "duration_ms = coalesce(EXCLUDED.duration_ms, s.duration_ms), attempt = EXCLUDED.attempt, "
+					 "round = EXCLUDED.round, "
 					 "detail = coalesce(EXCLUDED.detail, s.detail), message = EXCLUDED.message "
 					 "WHERE (s.state, s.attempt, s.round, s.message, s.started_at, s.ended_at) IS DISTINCT FROM "
-					 "(EXCLUDED.state, EXCLUDED.attempt, EXCLUDED.round, EXCLUDED.message, EXCLUDED.started_at, EXCLUDED.ended_at)",
+					 "(EXCLUDED.state, EXCLUDED.attempt, EXCLUDED.round, EXCLUDED.message, "
+					 "EXCLUDED.started_at, EXCLUDED.ended_at)",
 					 14, id, ordinal, step->name, step->node, step_state_name(step->state),
 					 step->undo[0] ? step->undo : NULL, moment(started, step->started), moment(ended, step->ended),
 					 step->ended ? number(ms, step->ms) : NULL, attempt, step->detail,
@@ -208,7 +236,7 @@ journal_save_steps(Run *run)
 }
 
 /*
- * Whether this server is the primary by this run: from the promotion that was confirmed, wherever the routes lead. A
+ * Whether this server is the primary by this run: from the promotion that was confirmed, wherever the routes point. A
  * run that ends so has moved the primary, also when it is stuck.
  */
 static bool
@@ -235,14 +263,17 @@ journal_save_run(Run *run)
 	db_exec("UPDATE pingpong.run SET state = $2, blackout_ms = coalesce($3::pg_catalog.float8, blackout_ms), "
 				 "seal_lsn = coalesce($4::pg_catalog.pg_lsn, seal_lsn), sentence = coalesce($5, sentence), "
 				 "notes = notes || $6::pg_catalog.jsonb, "
-				 "switched_at = CASE WHEN $7 = 't' THEN coalesce(switched_at, pg_catalog.clock_timestamp()) ELSE switched_at END, "
-				 "ended_at = CASE WHEN $2 = 'running' THEN NULL ELSE coalesce(ended_at, pg_catalog.clock_timestamp()) END "
+				 "switched_at = CASE WHEN $7 = 't' THEN coalesce(switched_at, "
+				 "pg_catalog.clock_timestamp()) ELSE switched_at END, "
+				 "ended_at = CASE WHEN $2 = 'running' THEN NULL ELSE coalesce(ended_at, "
+				 "pg_catalog.clock_timestamp()) END "
 				 "WHERE id = $1::pg_catalog.int8",
 				 7, id, run->state, run->blackout_ms >= 0 ? number(ms, run->blackout_ms) : NULL,
 				 run->seal_lsn != InvalidXLogRecPtr ? lsn : NULL, run->sentence[0] ? run->sentence : NULL,
 				 notes ? notes : "{}", switched ? "t" : "f");
 	if (has_moved_here(run))
-		db_exec("UPDATE pingpong.node SET upstream = NULL WHERE name = $1 OR upstream IN ($1, $2)", 2, run->target, run->source);
+		db_exec("UPDATE pingpong.node SET upstream = NULL WHERE name = $1 OR upstream IN ($1, $2)", 2, run->target,
+				run->source);
 	db_end();
 	free(notes);
 }
@@ -255,9 +286,11 @@ journal_find_unfinished(Run *run)
 	json_error_t err;
 
 	db_begin();
-	found = db_exec("SELECT id, key, runbook, coalesce(source, ''), target, epoch, state, options::pg_catalog.text, requested_by, "
+	found = db_exec("SELECT id, key, runbook, coalesce(source, ''), target, epoch, state, "
+						 "options::pg_catalog.text, requested_by, "
 						 "notes::pg_catalog.text, blackout_ms, EXISTS (SELECT FROM pingpong.runbook_step s "
-						 "WHERE s.runbook = run.runbook AND s.mark = 'no_return'), switched_at IS NOT NULL FROM pingpong.run WHERE state = 'running' ORDER BY id DESC LIMIT 1", 0) == 1;
+						 "WHERE s.runbook = run.runbook AND s.mark = 'no_return'), switched_at IS NOT NULL FROM "
+						 "pingpong.run WHERE state = 'running' ORDER BY id DESC LIMIT 1", 0) == 1;
 	if (found)
 	{
 		run->id = strtoll(db_text(0, 1), NULL, 10);
@@ -286,7 +319,9 @@ journal_synchronous(void)
 	bool		satisfied;
 
 	db_begin();
-	satisfied = db_exec("SELECT WHERE pingpong_internal.sync_satisfiable(pg_catalog.current_setting('synchronous_standby_names'))", 0) == 1;
+	satisfied = db_exec("SELECT WHERE "
+						"pingpong_internal.sync_satisfiable(pg_catalog.current_setting('synchronous_standby_names'))",
+						0) == 1;
 	db_end();
 	return satisfied;
 }
@@ -303,7 +338,10 @@ journal_satisfiable(const char *names)
 	return satisfied;
 }
 
-/* What the standbys of this server call themselves, with their nodes' names: {"application_name": "node"}; release it. */
+/*
+ * What the standbys of this server call themselves, with their nodes' names: {"application_name": "node"}; release
+ * it.
+ */
 json_t *
 journal_standby_names(void)
 {
@@ -311,14 +349,15 @@ journal_standby_names(void)
 	uint64		n;
 
 	db_begin();
-	n = db_exec("SELECT application_name, node FROM pingpong_check.preflight_sender WHERE node IS NOT NULL AND state <> 'backup'", 0);
+	n = db_exec("SELECT application_name, node FROM pingpong_check.preflight_sender WHERE node IS NOT "
+				"NULL AND state <> 'backup'", 0);
 	for (uint64 i = 0; i < n; i++)
 		json_object_set_new(names, db_text(i, 1), json_string(db_text(i, 2)));
 	db_end();
 	return names;
 }
 
-/* Whether somebody waits for the node at all. */
+/* Whether runs wait for the node. */
 void
 journal_set_away(const char *node, bool away)
 {
@@ -328,7 +367,9 @@ journal_set_away(const char *node, bool away)
 	db_end();
 }
 
-/* The seal behind which this server became the primary, and the timeline that it ended; unchanged if no run did that. */
+/*
+ * The seal after which this server became the primary, and the timeline that it ended; unchanged if no run did that.
+ */
 void
 journal_last_seal(int *timeline, XLogRecPtr *lsn)
 {
@@ -336,8 +377,10 @@ journal_last_seal(int *timeline, XLogRecPtr *lsn)
 				lo;
 
 	db_begin();
-	if (db_exec("SELECT seal_lsn, notes ->> 'timeline' FROM pingpong.run WHERE switched_at IS NOT NULL AND target = $1 "
-					 "AND seal_lsn IS NOT NULL AND notes ->> 'timeline' ~ '^[0-9]{1,9}$' ORDER BY id DESC LIMIT 1", 1, worker_self()) == 1 &&
+	if (db_exec("SELECT seal_lsn, notes ->> 'timeline' FROM pingpong.run WHERE switched_at IS "
+					 "NOT NULL AND target = $1 "
+					 "AND seal_lsn IS NOT NULL AND notes ->> 'timeline' ~ '^[0-9]{1,9}$' ORDER BY id DESC LIMIT 1", 1,
+					 worker_self()) == 1 &&
 		sscanf(db_text(0, 1), "%X/%X", &hi, &lo) == 2)
 	{
 		*lsn = ((uint64) hi << 32) | lo;
@@ -347,29 +390,37 @@ journal_last_seal(int *timeline, XLogRecPtr *lsn)
 }
 
 /*
- * A rebuild or repoint that succeeded may have mended what left an earlier run
+ * A rebuild or repoint that succeeded may have fixed what left an earlier run
  * stuck: when nothing of it is broken any more, it has ended well.
  */
 void
-journal_close_mended(Run *run)
+journal_close_fixed(Run *run)
 {
 	char		id[24];
 
 	snprintf(id, sizeof(id), INT64_FORMAT, run->id);
 	db_begin();
-	/* what did a fix did all of it, or it would not have succeeded */
-	db_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'mended by run ' || $1 FROM pingpong.run r, pingpong.step m "
-			"WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' AND m.run = $1::pg_catalog.int8 AND m.state = 'succeeded' "
+	/* a step that did the fix did all of it, or it would not have succeeded */
+	db_exec("UPDATE pingpong.step s SET state = 'succeeded', message = 'fixed by run ' || $1 FROM "
+			"pingpong.run r, pingpong.step m "
+			"WHERE r.id = s.run AND r.state = 'stuck' AND s.state = 'failed' AND m.run = $1::pg_catalog.int8 "
+			"AND m.state = 'succeeded' "
 			"AND (m.fix = s.fix OR (m.action = s.action AND m.node = s.node))", 1, id);
-	db_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Mended by run ' || $1 || '.' || coalesce((SELECT ' What failed, too: step ' "
-			"|| pg_catalog.string_agg(s.action || ' of \"' || s.node || '\": ' || s.message, '; ' ORDER BY s.ordinal) FROM pingpong.step s "
+	db_exec("UPDATE pingpong.run r SET state = 'succeeded', sentence = 'Fixed by run ' || $1 || '.' || "
+			"coalesce((SELECT ' What failed, too: step ' "
+			"|| pg_catalog.string_agg(s.action || ' of \"' || s.node || '\": ' || s.message, '; ' ORDER BY "
+			"s.ordinal) FROM pingpong.step s "
 			"WHERE s.run = r.id AND s.state = 'failed'), '') WHERE r.state = 'stuck' "
-			"AND EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.message = 'mended by run ' || $1) "
-			"AND NOT EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.state = 'failed' AND s.fix IS NOT NULL)", 1, id);
+			"AND EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.message = 'fixed by run ' || $1) "
+			"AND NOT EXISTS (SELECT FROM pingpong.step s WHERE s.run = r.id AND s.state = "
+			"'failed' AND s.fix IS NOT NULL)", 1, id);
 	/* it had moved the primary away, and an operator has overruled it: its target follows this server now */
-	db_exec("UPDATE pingpong.run r SET state = 'rolled_back', sentence = 'Overruled by an operator; mended by run ' || $1 || '.' "
-				 "FROM pingpong.step m WHERE r.state = 'stuck' AND r.source = $2 AND m.run = $1::pg_catalog.int8 AND m.fix = pg_catalog.format('SELECT pingpong.rebuild(%L)', r.target) "
-				 "AND m.state = 'succeeded' AND m.node = r.target AND EXISTS (SELECT FROM pingpong.runbook_step p WHERE p.runbook = r.runbook AND p.mark = 'no_return')",
+	db_exec("UPDATE pingpong.run r SET state = 'rolled_back', sentence = 'Overruled by an operator; "
+				 "fixed by run ' || $1 || '.' "
+				 "FROM pingpong.step m WHERE r.state = 'stuck' AND r.source = $2 AND m.run = $1::pg_catalog.int8 AND "
+				 "m.fix = pg_catalog.format('SELECT pingpong.rebuild(%L)', r.target) "
+				 "AND m.state = 'succeeded' AND m.node = r.target AND EXISTS (SELECT FROM pingpong.runbook_step p "
+				 "WHERE p.runbook = r.runbook AND p.mark = 'no_return')",
 				 2, id, worker_self());
 	db_end();
 }
@@ -387,7 +438,7 @@ journal_give_up(int64 id, const char *state, const char *sentence)
 	db_end();
 }
 
-/* What the agent of a node is to try for a move to the target; release it. */
+/* What the agent of a node has to try for a move to the target; release it. */
 json_t *
 journal_facts_params(const char *node, const char *target)
 {
@@ -409,13 +460,17 @@ journal_store_fact(const char *node, bool ok, const char *error, const char *fac
 	db_exec("INSERT INTO pingpong.node_fact (node, at, ok, error, facts) "
 				 "SELECT $1, pg_catalog.clock_timestamp(), $2 = 't', $3, $4::pg_catalog.jsonb "
 				 "FROM pingpong.node WHERE name = $1 "
-				 "ON CONFLICT (node) DO UPDATE SET at = EXCLUDED.at, ok = EXCLUDED.ok, error = EXCLUDED.error, facts = EXCLUDED.facts",
-				 4, node, ok ? "t" : "f", error, facts);
-	db_exec("UPDATE pingpong.route_endpoint e SET observed_at = pg_catalog.clock_timestamp(), observed = CASE WHEN x ? 'error' "
-			"THEN pg_catalog.jsonb_build_object('error', x -> 'error') ELSE (SELECT pg_catalog.jsonb_object_agg(d ->> 'name', "
-			"pg_catalog.concat_ws(':', d ->> 'host', d ->> 'port')) FROM pg_catalog.jsonb_array_elements(x -> 'databases') d "
+				 "ON CONFLICT (node) DO UPDATE SET at = EXCLUDED.at, ok = EXCLUDED.ok, error = "
+				 "EXCLUDED.error, facts = EXCLUDED.facts", 4, node, ok ? "t" : "f", error, facts);
+	db_exec("UPDATE pingpong.route_endpoint e SET observed_at = pg_catalog.clock_timestamp(), observed "
+			"= CASE WHEN x ? 'error' "
+			"THEN pg_catalog.jsonb_build_object('error', x -> 'error') ELSE (SELECT "
+			"pg_catalog.jsonb_object_agg(d ->> 'name', "
+			"pg_catalog.concat_ws(':', d ->> 'host', d ->> 'port')) FROM "
+			"pg_catalog.jsonb_array_elements(x -> 'databases') d "
 			"WHERE r.databases ? (d ->> 'name')) END FROM pingpong.route r, pingpong.node_fact f, "
-			"pg_catalog.jsonb_array_elements(f.facts -> 'routers') x WHERE r.name = e.route AND f.node = $1 AND e.router = $1 AND f.ok "
+			"pg_catalog.jsonb_array_elements(f.facts -> 'routers') x WHERE r.name = e.route AND f.node = $1 "
+			"AND e.router = $1 AND f.ok "
 			"AND x ->> 'endpoint' = e.endpoint AND coalesce(x ->> 'driver', 'pgbouncer') = r.driver", 1, node);
 	db_end();
 }
@@ -434,7 +489,8 @@ journal_preflight(Run *run, Failure *failure)
 	db_begin();
 	db_exec("DELETE FROM pingpong.last_preflight", 0);
 	db_exec("INSERT INTO pingpong.last_preflight "
-				 "SELECT number, name, node, status, detail, hint FROM pingpong_check.preflight_checks($1, $2::pg_catalog.jsonb)",
+				 "SELECT number, name, node, status, detail, hint FROM "
+				 "pingpong_check.preflight_checks($1, $2::pg_catalog.jsonb)",
 				 2, run->target, options);
 	n = db_exec("SELECT name || coalesce(' (' || node || ')', '') || ': ' || detail || coalesce('. ' || hint, '') "
 					 "FROM pingpong.last_preflight WHERE status = 'fail' ORDER BY number, name, node", 0);

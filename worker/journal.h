@@ -9,7 +9,10 @@
 /* Whether the extension is there. */
 extern bool journal_ready(void);
 
-/* Nodes and routes as they are now, into `run`, in the caller's context; and where RO routes lead that no run has led. */
+/*
+ * Nodes and routes as they are now, into `run`, in the caller's context; and where RO routes point that no run has
+ * changed.
+ */
 extern void journal_load_topology(Run *run);
 extern void journal_find_routes(Run *run);
 
@@ -20,7 +23,7 @@ extern void journal_save_run(Run *run);
 
 /* The last run that has not ended, without its steps; false if there is none. */
 extern bool journal_find_unfinished(Run *run);
-extern void journal_close_mended(Run *run);
+extern void journal_close_fixed(Run *run);
 extern void journal_give_up(int64 id, const char *state, const char *sentence);
 
 /* Whether a commit finds the standbys that it has to wait for; whether it would, with these names. */

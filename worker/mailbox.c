@@ -1,10 +1,9 @@
 /*
- * mailbox.c - the worker's end of the mailbox: one request at a time, a ring of
- * events while it is worked on, one answer.
+ * mailbox.c - the worker's end of the mailbox: one request at a time, a ring of events while it is worked on, one
+ * answer.
  *
- * The asking backend may die at any moment; nothing here waits for it. When
- * the worker dies its successor finds `busy` and answers that the worker was
- * restarted (the run itself goes on from the journal).
+ * The asking backend may die at any moment, so nothing here waits for it. If the worker dies, the next one finds
+ * `busy` and answers that the worker was restarted. The run itself goes on from the journal.
  */
 #include "postgres.h"
 
@@ -31,7 +30,8 @@ mailbox_attach(void)
 		return;
 	memset(&none, 0, sizeof(none));
 	failure_set(&v, "57P02", "the pg_pingpong worker was restarted while it worked on the request");
-	strlcpy(v.hint, "A run that had begun is in pingpong.run; the worker goes on with it or undoes it.", sizeof(v.hint));
+	strlcpy(v.hint, "A run that had begun is in pingpong.run; the worker goes on with it or undoes it.",
+			sizeof(v.hint));
 	mailbox_answer(&none, &v, true);
 }
 
@@ -55,7 +55,7 @@ mailbox_detach(int code, Datum arg)
 	LWLockRelease(worker_shared->lock);
 }
 
-/* A request that nobody works on yet; false if there is none. */
+/* A request that is not being worked on yet; false if there is none. */
 bool
 mailbox_take(RequestKind *kind, char *target, char *options, char *requested_by)
 {
@@ -120,7 +120,9 @@ make_room(void)
 	worker_shared->asker = 0;
 }
 
-/* In one piece with the end: who was answered, and asks again in the same moment, must not meet his own old request. */
+/*
+ * Together with the end of the request: a caller that asks again at once must not meet its own old request.
+ */
 void
 mailbox_answer(const Outcome *outcome, const Failure *failure, bool over)
 {
@@ -137,7 +139,7 @@ mailbox_answer(const Outcome *outcome, const Failure *failure, bool over)
 	LWLockRelease(worker_shared->lock);
 }
 
-/* A request that has come already, while a run was going on that nobody had asked for here, stays. */
+/* A request that came during a run which no session had asked for stays. */
 void
 mailbox_finish(void)
 {

@@ -13,10 +13,13 @@ extern void mailbox_detach(int code, Datum arg);
 /* Whether the extension is there, so that requests are taken. */
 extern void mailbox_ready(bool ready);
 
-/* Takes a request that nobody works on yet; buffers of PP_NAME_LEN, PP_OPTIONS_LEN, NAMEDATALEN. False: there is none. */
+/*
+ * Takes a request that is not being worked on yet; buffers of PP_NAME_LEN, PP_OPTIONS_LEN, NAMEDATALEN. False: there
+ * is none.
+ */
 extern bool mailbox_take(RequestKind *kind, char *target, char *options, char *requested_by);
 
-/* What is wanted of the present request or run: by the one who waits, by a superuser, by pingpong.cancel(). */
+/* What is wanted of the present request or run: by the caller, by a superuser, by pingpong.cancel(). */
 extern bool mailbox_cancelled(void);
 extern bool mailbox_of_superuser(void);
 extern bool mailbox_cancel_wanted(int64 run);

@@ -120,7 +120,8 @@ find_run(char *problem, size_t size)
 	if (db_exec("SELECT target, coalesce(source, ''), state FROM pingpong.run WHERE key = $1", 1, wanted_run) == 0)
 		snprintf(problem, size, "it does not see the run in its database \"%s\"", worker_database);
 	else if (strcmp(db_text(0, 1), worker_self()) != 0)
-		snprintf(problem, size, "it calls itself \"%s\", not \"%s\" (pingpong.node_name)", worker_self(), db_text(0, 1));
+		snprintf(problem, size, "it calls itself \"%s\", not \"%s\" (pingpong.node_name)", worker_self(),
+				 db_text(0, 1));
 	else
 		source = MemoryContextStrdup(probe_context, db_text(0, 2));
 	db_end();
@@ -150,7 +151,8 @@ look(void)
 
 	if (wanted_version[0] && strcmp(wanted_version, PINGPONG_AGENT_VERSION) != 0)
 	{
-		snprintf(problem, sizeof(problem), "its module is of version %s, the other one's of %s", PINGPONG_AGENT_VERSION, wanted_version);
+		snprintf(problem, sizeof(problem), "its module is of version %s, the other one's of %s",
+				 PINGPONG_AGENT_VERSION, wanted_version);
 		answer(problem);
 		return 0;
 	}
@@ -211,7 +213,8 @@ probe_advance(bool ready)
 	{
 		char		problem[PP_TEXT_LEN];
 
-		snprintf(problem, sizeof(problem), "there is no extension pg_pingpong in its database \"%s\" (pingpong.database)", worker_database);
+		snprintf(problem, sizeof(problem), "there is no extension pg_pingpong in its database "
+				 "\"%s\" (pingpong.database)", worker_database);
 		answer(problem);
 		return 0;
 	}

@@ -1,8 +1,8 @@
 /*
- * relaxation.c - settings that a run relaxes, and what each is to be again.
+ * relaxation.c - settings that a run relaxes, and the value to which each is restored.
  *
- * What is not put back by the end of a run (its node is away, no standby could satisfy it) stays in pingpong.relaxed,
- * and the idle worker restores it when it can be (restore.c).
+ * What a run cannot restore at its end (the node is away, no standby could satisfy the value) stays in
+ * pingpong.relaxed. The idle worker restores it when that is possible (restore.c).
  */
 #include "postgres.h"
 
@@ -45,7 +45,8 @@ relaxation_remembered(const char *node, const char *setting)
 	char	   *wanted = NULL;
 
 	db_begin();
-	if (db_exec("SELECT wanted FROM pingpong.relaxed WHERE node = $1 AND name = $2", 2, node, setting) == 1 && db_text(0, 1))
+	if (db_exec("SELECT wanted FROM pingpong.relaxed WHERE node = $1 AND name = $2", 2, node, setting) == 1 &&
+		db_text(0, 1))
 		wanted = MemoryContextStrdup(context, db_text(0, 1));
 	db_end();
 	return wanted;
@@ -81,7 +82,7 @@ in_name(char c)
 	return isalnum((unsigned char) c) || c == '_' || c == '$' || IS_HIGHBIT_SET(c);
 }
 
-/* The text behind the name, quoted or not, at `at`; the name itself goes into `name`, "" for what is no name. */
+/* The text after the name, quoted or not, at `at`; the name itself goes into `name`, "" for what is no name. */
 static const char *
 scan_name(const char *at, StringInfo name)
 {
@@ -101,7 +102,7 @@ scan_name(const char *at, StringInfo name)
 	return at;
 }
 
-/* The old primary's list, with the names that its standbys will have behind the move; palloc'd. */
+/* The old primary's list, with the names that its standbys will have after the move; palloc'd. */
 static char *
 exchange_names(Run *run, const char *names)
 {
@@ -185,16 +186,20 @@ relaxation_save(Run *run)
 		bool		relaxes = r && strcmp(r->relax, step->name) == 0;
 		char	   *wanted;
 
-		if (r == NULL || step->state == STEP_PENDING || step->state == STEP_SKIPPED || (!relaxes && step->state != STEP_SUCCEEDED))
+		if (r == NULL || step->state == STEP_PENDING || step->state == STEP_SKIPPED ||
+			(!relaxes && step->state != STEP_SUCCEEDED))
 			continue;
 		wanted = relaxation_wanted(run, r, step->node);
 		db_begin();
 		if (!relaxes || is_restored(run, r, step) || (wanted && strcmp(wanted, r->relaxed) == 0))
 			db_exec("DELETE FROM pingpong.relaxed WHERE node = $1 AND name = $2", 2, step->node, r->setting);
 		else
-			db_exec("INSERT INTO pingpong.relaxed (node, name, value, wanted, run) VALUES ($1, $2, $3, $4, $5::pg_catalog.int8) "
-						 "ON CONFLICT (node, name) DO UPDATE SET value = EXCLUDED.value, wanted = coalesce(EXCLUDED.wanted, relaxed.wanted), "
-						 "since = EXCLUDED.since, run = EXCLUDED.run", 5, step->node, r->setting, r->relaxed, wanted, id);
+			db_exec("INSERT INTO pingpong.relaxed (node, name, value, wanted, run) VALUES ($1, $2, $3, "
+						 "$4, $5::pg_catalog.int8) "
+						 "ON CONFLICT (node, name) DO UPDATE SET value = EXCLUDED.value, wanted = "
+						 "coalesce(EXCLUDED.wanted, relaxed.wanted), "
+						 "since = EXCLUDED.since, run = EXCLUDED.run", 5, step->node, r->setting, r->relaxed, wanted,
+						 id);
 		db_end();
 	}
 }
@@ -206,7 +211,8 @@ relaxation_due(void)
 	bool		due;
 
 	db_begin();
-	db_exec("DELETE FROM pingpong.relaxed WHERE node = pingpong.node_name() AND pg_catalog.current_setting(name) IS DISTINCT FROM value", 0);
+	db_exec("DELETE FROM pingpong.relaxed WHERE node = pingpong.node_name() AND "
+			"pg_catalog.current_setting(name) IS DISTINCT FROM value", 0);
 	due = db_exec("SELECT FROM pingpong_internal.relaxed_due() LIMIT 1", 0) == 1;
 	db_end();
 	return due;

@@ -16,7 +16,7 @@
 #include "worker/settings.h"
 
 #define WAIT_MS		100
-#define DROP_US		(3 * 1000 * 1000)	/* for a request to be dropped that nobody waits for */
+#define DROP_US		(3 * 1000 * 1000)	/* for a request to be dropped that no session waits for */
 #define DEAD_US		(5 * 1000 * 1000)	/* for a worker that died to be back */
 #define UNDO_US		(15 * 1000 * 1000)	/* for a run to be rolled back */
 #define BEHIND_US	(5 * 1000 * 1000)	/* for one that cannot be rolled back any more to succeed */
@@ -182,7 +182,8 @@ is_ordered(const Request *request)
 	LWLockAcquire(worker_shared->lock, LW_SHARED);
 	ordered = strcmp(worker_shared->run_state, "asking") == 0;
 	for (int i = 0; i < worker_shared->nsteps; i++)
-		ordered |= strcmp(worker_shared->steps[i].action, "promote") == 0 && strcmp(worker_shared->steps[i].state, "pending") != 0;
+		ordered |= strcmp(worker_shared->steps[i].action, "promote") == 0 &&
+			strcmp(worker_shared->steps[i].state, "pending") != 0;
 	ordered &= worker_shared->run != request->last_run;
 	LWLockRelease(worker_shared->lock);
 	return ordered;

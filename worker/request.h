@@ -15,13 +15,15 @@ typedef struct Request
 	int64		cancelled;		/* gate_clock() when we were told to give up; 0: not */
 } Request;
 
-/* Puts the request, and wakes the worker. ERROR 55006 if another one is being worked on, 22001 if a text is too long. */
+/*
+ * Puts the request, and wakes the worker. ERROR 55006 if another one is being worked on, 22001 if a text is too long.
+ */
 extern void request_post(Request *request, const char *kind, const char *target, const char *options);
 
 /* Clean-up callback: we leave without the answer. Its argument is the Request. */
 extern void request_withdraw(int code, Datum arg);
 
-/* Position in the ring of events: what comes behind it is shown by request_wait(). */
+/* Position in the ring of events: what comes after it is shown by request_wait(). */
 extern uint64 request_events(void);
 
 /*

@@ -1,5 +1,5 @@
 /*
- * restore.c - what the idle worker does by itself: it restores what earlier runs relaxed, when that has become possible.
+ * restore.c - what the idle worker does by itself: it restores what earlier runs relaxed, when that is possible.
  */
 #include "postgres.h"
 

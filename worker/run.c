@@ -94,14 +94,14 @@ run_answer(const char *state, bool over)
 	mailbox_answer(&outcome, &run->failure, over);
 }
 
-/* By the one who waits for the run: with whoever has come since it has nothing to do. */
+/* By the caller of the run. A session that came later has nothing to do with it. */
 bool
 run_cancelled_by_caller(void)
 {
 	return !run->answered && mailbox_cancelled();
 }
 
-/* By the one who waits for it, or by pingpong.cancel(). */
+/* By the caller, or by pingpong.cancel(). */
 bool
 run_cancelled(void)
 {
@@ -142,9 +142,10 @@ run_note_overruled(void)
 void
 run_note_opened(void)
 {
-	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" was promoted, or another server was since, and this server takes "
-			 "writes. Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT pingpong.rebuild('%s') here.",
-			 run->target, run->target);
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "\"%s\" was promoted, or another server was since, and this server takes "
+			 "writes. Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT "
+			 "pingpong.rebuild('%s') here.", run->target, run->target);
 	failure_set(&run->failure, "55000", "the target was promoted, and this server takes writes");
 }
 
@@ -173,7 +174,7 @@ run_node(Run *run, const char *name)
 	return NULL;
 }
 
-/* Nobody waits for it: it was let go before, or this run lets it go. */
+/* No run waits for it: it is away already, or this run sets it away. */
 bool
 run_node_is_away(Run *run, RunNode *node)
 {

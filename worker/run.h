@@ -92,7 +92,7 @@ struct Step
 	int			timeout_ms;
 	bool		mine;			/* this worker does it */
 	StepState	state;
-	int			attempt;		/* tries, for those who look */
+	int			attempt;		/* tries, for pingpong.progress */
 	int			round;			/* part of its job's key; stored before the order. Another round is another job */
 	TimestampTz started;
 	TimestampTz ended;
@@ -149,7 +149,8 @@ typedef struct RunRoute
 	char	   *databases;		/* JSON text */
 	char		node[PP_NAME_LEN];	/* where it points now; "": not known */
 	char	   *smoke;			/* a statement through the route that must give true; NULL: none */
-	char	   *held;			/* databases whose clients the router can hold, as prepared: JSON text; NULL: not known */
+	/* databases whose clients the router can hold, as prepared: JSON text; NULL: not known */
+	char	   *held;
 } RunRoute;
 
 struct Run
@@ -188,7 +189,7 @@ struct Run
 	bool		ordered;		/* promote was sent: only a verdict of the agent may undo it */
 	bool		switched;		/* writes flow on the target */
 	bool		answered;
-	bool		own;			/* the worker's own: nobody waits for it */
+	bool		own;			/* the worker's own: no session waits for it */
 	int64		own_since;		/* now_us() */
 	int			errors;			/* that the journal or an action raised */
 	XLogRecPtr	seal_lsn;
@@ -207,12 +208,13 @@ struct Run
 	bool		told_waiting;
 	char		told[PP_TEXT_LEN];	/* the last reason that was logged */
 	int64		unheard;		/* now_us() since when our own agent gives no answer; 0: it does */
-	int64		armed_us;		/* now_us() when the token was armed for certain: its time to live has run from then */
+	/* now_us() when the token was certainly armed: its time to live has run from then */
+	int64		armed_us;
 	int			witness;		/* ask.c: how far the second witness has been heard */
 	XLogRecPtr	witness_lsn;
 };
 
-/* Who asks for a run that workers begin by themselves. */
+/* The name under which workers ask for runs of their own. */
 #define WORKER_ROLE		"pg_pingpong worker"
 
 /* The state that the old primary shows when its part is over; the run goes on at its target. */
@@ -225,7 +227,7 @@ extern Run *run;				/* NULL: nothing to do */
 extern Run *run_new(void);
 extern void run_forget(void);
 
-/* What pingpong.progress shows; the answer to who waits, once (`over`: see mailbox_answer()). */
+/* What pingpong.progress shows; the answer to the caller, once (`over`: see mailbox_answer()). */
 extern void run_publish(void);
 extern void run_answer(const char *state, bool over);
 
@@ -238,7 +240,7 @@ extern RunNode *run_node(Run *run, const char *name);
 extern RunRoute *run_route(Run *run, const char *name);
 extern Step *run_promote_step(Run *run);
 
-/* Nobody waits for the node: it was let go before, or this run lets it go. */
+/* No run waits for the node: it is away already, or this run sets it away. */
 extern bool run_node_is_away(Run *run, RunNode *node);
 
 /* Where the target is, as this server's walsender knows it. */
@@ -247,7 +249,7 @@ extern bool run_find_target(Run *run, LagStandby *lag);
 /* Time to live of the promote token, in ms. */
 extern int	run_token_ttl_ms(Run *run);
 
-/* Whether the one who waits for it has cancelled it; whether that one or an operator has. */
+/* Whether the caller has cancelled it; whether the caller or an operator has. */
 extern bool run_cancelled_by_caller(void);
 extern bool run_cancelled(void);
 

@@ -27,8 +27,10 @@ add_step(Run *run)
 
 /* To be read by read_step(). */
 #define RUNBOOK_SQL \
-	"SELECT s.ordinal, s.action, s.node, s.undo, s.on_failure, s.timeout_ms, s.worker, s.holds, s.params::pg_catalog.text, " \
-	"s.requires, s.mark, s.fix, s.job FROM pingpong.run r, pingpong_internal.run_steps(r) s WHERE r.id = $1::pg_catalog.int8"
+	"SELECT s.ordinal, s.action, s.node, s.undo, s.on_failure, s.timeout_ms, s.worker, s.holds, " \
+	"s.params::pg_catalog.text, " \
+	"s.requires, s.mark, s.fix, s.job FROM pingpong.run r, pingpong_internal.run_steps(r) s WHERE " \
+	"r.id = $1::pg_catalog.int8"
 
 static StepMark
 mark_from(const char *name)

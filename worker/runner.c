@@ -1,15 +1,21 @@
 /*
- * runner.c - the state machine that executes a run.
+ * runner.c - executes a run: the driver of the phases.
  *
- * A run goes forward group by group (steps of equal ordinal at the same time).
- * What fails before the point of no return is undone; once promote was
- * ordered, only the target's agent can say whether there is something to undo
- * (RUN_ASKING); behind it everything goes forward, and what does not succeed
- * in its time leaves the run stuck, with a sentence.
+ * This file promises three things.
+ * - A run that fails before the promotion is ordered undoes its steps.
+ * - When the order may be out, only the target's agent, or the target itself, says whether there is something to
+ *   undo.
+ * - After the promotion the run only goes forward. What does not succeed in its time leaves the run stuck, with a
+ *   sentence that tells the operator what to do.
  *
- * The journal is written between groups, but not while writes are stopped:
- * after a crash in the blackout the seal file and the target's token tell
- * more than a row could.
+ * There is at most one run in the worker, in the variable `run`, and it is in one phase. Each phase is a file of
+ * phase/ that tells facts (look) and works (work). The table of transition.c says for each set of facts whether the
+ * run stays in its phase or which phase is next. advance() makes one such round. change_phase() is the only place
+ * that changes the phase, except that an error before the run is stored ends it as refused. Nothing here waits: each
+ * function gives the time until it wants to be called again.
+ *
+ * If the worker dies, the run is in the journal (journal.c) and, after the seal, in the seal file. The next worker,
+ * here or on the promoted target, begins with the phase "recovering", which finds the run there.
  */
 #include "postgres.h"
 
@@ -46,7 +52,7 @@ runner_busy(void)
 }
 
 /*
- * Whether who asks for something now shall wait a moment rather than be refused: what goes on is the worker's own
+ * Whether a caller that asks now shall wait a moment and not be refused: what goes on is the worker's own
  * small work.
  */
 bool
@@ -134,7 +140,7 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 	MemoryContextSwitchTo(old);
 }
 
-/* A run that nobody has asked for: the worker's own, on this server. */
+/* A run that no session has asked for: the worker's own, on this server. */
 void
 runner_start_own(const char *runbook)
 {
@@ -168,8 +174,8 @@ runner_reject(void)
 			step = &run->steps[i];
 	memset(&none, 0, sizeof(none));
 	failure_set(&v, "55006", "a run is in progress");
-	snprintf(v.detail, sizeof(v.detail), "Run " INT64_FORMAT " (%s to \"%s\") is at step %s of \"%s\".", run->id, run->runbook,
-			 run->target, step ? step->name : "none", step ? step->node : "");
+	snprintf(v.detail, sizeof(v.detail), "Run " INT64_FORMAT " (%s to \"%s\") is at step %s of \"%s\".", run->id,
+			 run->runbook, run->target, step ? step->name : "none", step ? step->node : "");
 	strlcpy(v.hint, "See pingpong.progress, and try again when it has ended.", sizeof(v.hint));
 	mailbox_answer(&none, &v, true);
 }
@@ -202,7 +208,7 @@ runner_recover(void)
 	MemoryContext old;
 
 	if (run != NULL)
-		return true;			/* it was found, and raised an error behind that */
+		return true;			/* it was found, and raised an error after that */
 	if (now_us() < recover_at)
 		return false;
 	old = MemoryContextSwitchTo(run_context);
@@ -215,7 +221,9 @@ runner_recover(void)
 	return true;
 }
 
-/* Tried again after a pause. A run that cannot be recovered must not stay "running" for ever, but where it is sealed. */
+/*
+ * Tried again after a pause. A run that cannot be recovered must not stay "running" for ever, but where it is sealed.
+ */
 static void
 recover_failed(const ErrorData *error)
 {
@@ -240,7 +248,7 @@ gather_failed(const ErrorData *error)
 
 /*
  * An action or the journal raised an error: the steps that were being worked
- * on have failed. What could not be stored is derived anew after a restart of
+ * on have failed. What could not be stored is derived again after a restart of
  * the worker, so repeated errors simply end it.
  */
 void

@@ -1,8 +1,8 @@
 /*
- * runner.h - the state machine of a run: which phase it is in, and its function.
+ * runner.h - executes a run: which phase it is in.
  *
- * A phase is a file of phase/ (phase.h). It looks, which gives facts; the table of transition.c says whether the run stays
- * in it, and what to do, or which phase is next.
+ * A phase is a file of phase/ (phase.h). It tells facts, and the table of transition.c says whether the run stays in
+ * the phase and what to do, or which phase is next.
  */
 #ifndef PINGPONG_RUNNER_H
 #define PINGPONG_RUNNER_H
@@ -12,13 +12,13 @@
 extern void runner_startup(void);
 extern bool runner_busy(void);
 
-/* Whether who asks for something now shall wait a moment rather than be refused. */
+/* Whether a caller that asks now shall wait a moment and not be refused. */
 extern bool runner_gives_way(void);
 
 /* A backend asks for something; nothing else is being done. */
 extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
 
-/* A run that nobody has asked for: the worker's own. */
+/* A run that no session has asked for: the worker's own. */
 extern void runner_start_own(const char *runbook);
 
 /* A backend asks for something while a run is going on. */

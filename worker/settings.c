@@ -47,7 +47,8 @@ worker_wait_event(void)
 }
 
 static void
-define_string(const char *name, const char *what, char **variable, const char *otherwise, GucContext context, int flags)
+define_string(const char *name, const char *what, char **variable, const char *otherwise, GucContext context,
+			  int flags)
 {
 	DefineCustomStringVariable(name, what, NULL, variable, otherwise, context, flags, NULL, NULL, NULL);
 }
@@ -55,7 +56,8 @@ define_string(const char *name, const char *what, char **variable, const char *o
 static void
 define_ms(const char *name, const char *what, int *variable, int otherwise, int least, int most)
 {
-	DefineCustomIntVariable(name, what, NULL, variable, otherwise, least, most, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(name, what, NULL, variable, otherwise, least, most, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL,
+							NULL);
 }
 
 void
@@ -65,11 +67,11 @@ settings_define(void)
 				  &worker_database, "postgres", PGC_POSTMASTER, 0);
 	define_string("pingpong.version", "Version of the module pg_pingpong.",
 				  &worker_version, PINGPONG_VERSION, PGC_INTERNAL, GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE);
-	DefineCustomIntVariable("pingpong.protocol", "Version of the protocol that the worker and agents speak.", NULL, &worker_protocol,
-							PINGPONG_PROTOCOL, PINGPONG_PROTOCOL, PINGPONG_PROTOCOL, PGC_INTERNAL,
+	DefineCustomIntVariable("pingpong.protocol", "Version of the protocol that the worker and agents speak.", NULL,
+							&worker_protocol, PINGPONG_PROTOCOL, PINGPONG_PROTOCOL, PINGPONG_PROTOCOL, PGC_INTERNAL,
 							GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, NULL, NULL, NULL);
-	define_string("pingpong.node_name", "Name under which this server is registered in pingpong.node; empty: cluster_name.",
-				  &worker_node_name, "", PGC_SIGHUP, 0);
+	define_string("pingpong.node_name", "Name under which this server is registered in "
+				  "pingpong.node; empty: cluster_name.", &worker_node_name, "", PGC_SIGHUP, 0);
 	define_string("pingpong.agent_token_file", "File (mode 0600) with the bearer token for the agents.",
 				  &worker_token_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
 	define_string("pingpong.agent_ca_file", "Certificates that the agents' certificates are checked against.",
@@ -78,12 +80,13 @@ settings_define(void)
 				  &worker_cert_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
 	define_string("pingpong.agent_key_file", "Key of the client certificate.",
 				  &worker_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
-	define_string("pingpong.debug_pause_after", "Developer option: the worker stops a run behind the action of this name.",
+	define_string("pingpong.debug_pause_after",
+				  "Developer option: the worker stops a run after the action of this name.",
 				  &worker_pause_after, "", PGC_SIGHUP, GUC_NOT_IN_SAMPLE | GUC_SUPERUSER_ONLY);
 	define_ms("pingpong.agent_connect_timeout", "Longest time to connect to an agent.",
 			  &worker_connect_timeout, 2000, 10, 60000);
-	define_ms("pingpong.rejoin_timeout", "How long a new primary tries to bring the old one back before the run is stuck.",
-			  &worker_rejoin_timeout, 10 * 60 * 1000, 1000, INT_MAX);
+	define_ms("pingpong.rejoin_timeout", "How long a new primary tries to bring the old one back "
+			  "before the run is stuck.", &worker_rejoin_timeout, 10 * 60 * 1000, 1000, INT_MAX);
 	define_ms("pingpong.sample_interval", "How often the idle worker looks at its server.",
 			  &worker_sample_interval, 1000, 100, 60000);
 }

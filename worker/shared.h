@@ -41,14 +41,14 @@ typedef struct Event
 } Event;
 
 /*
- * A question to the worker whether it could take a run over, on a standby too (probe.c). Written by one asking backend
- * at a time (`asker`), answered by the worker.
+ * A question to the worker whether it could take a run over, on a standby too (probe.c). Written by one asking
+ * backend at a time (`asker`), answered by the worker.
  */
 typedef struct Probe
 {
 	uint64		asked;			/* number of the last question */
 	uint64		answered;
-	pid_t		asker;			/* 0: nobody waits */
+	pid_t		asker;			/* 0: none waits */
 	char		run[PP_NAME_LEN];	/* key of the run; empty: no particular one */
 	char		version[16];	/* of the module that asks; empty: not told */
 	char		problem[PP_TEXT_LEN];	/* empty: it could */
@@ -69,8 +69,8 @@ typedef struct StepLine
 
 /*
  * All of it is read and written under `lock`. Who writes what: the request, the asking backend while `busy` is false,
- * `cancel` and `asker` also later; `cancel_run` and `awake_until`, any backend; the question of the probe, the backend
- * that asks it (`probe.asker`); all else, the worker.
+ * `cancel` and `asker` also later; `cancel_run` and `awake_until`, any backend; the question of the probe, the
+ * backend that asks it (`probe.asker`); all else, the worker.
  */
 typedef struct WorkerShared
 {
@@ -85,7 +85,7 @@ typedef struct WorkerShared
 	int64		cancel_run;		/* an operator gives up the run of this number (any backend writes it); 0: none */
 	uint64		request;		/* number of the last request */
 	RequestKind kind;
-	pid_t		asker;			/* pid to wake; 0: nobody waits */
+	pid_t		asker;			/* pid to wake; 0: none waits */
 	bool		superuser;		/* the asking role is one: it may take risks */
 	char		requested_by[NAMEDATALEN];
 	char		target[PP_NAME_LEN];

@@ -18,8 +18,9 @@
 #define SHORT_MS		(2 * 60 * 1000)
 
 /*
- * The order of a later round, of which the journal knows before it is given: who goes on with the run in our place goes on
- * with the job that runs, and does not begin another one beside it. So is any order in whose job the database may go.
+ * The order of a later round, which is in the journal before it is given: a worker that goes on with the run in our
+ * place goes on with the job that runs, and does not begin another one beside it. So is
+ * any order in whose job the database may go.
  */
 static ActionResult
 order(Step *step)
@@ -67,7 +68,8 @@ step_ended(Step *step, StepState state)
 	step->ended = GetCurrentTimestamp();
 	step->ms = ms_since(step->clock);
 	if (state == STEP_SUCCEEDED || state == STEP_UNDONE)
-		mailbox_event("%-13s %-12s %8.1f ms%s%s", step->name, step->node, step->ms, step->message[0] ? "  " : "", step->message);
+		mailbox_event("%-13s %-12s %8.1f ms%s%s", step->name, step->node, step->ms, step->message[0] ? "  " : "",
+					  step->message);
 	else
 		mailbox_event("%-13s %-12s failed: %s", step->name, step->node, step->message);
 }
@@ -155,7 +157,8 @@ lacks_what_it_needs(Step *step)
 static void
 fail_orphan(Step *step)
 {
-	step_fail(step, "58000", "the job of step %s is over, and what became of this one is not known", step->leader->name);
+	step_fail(step, "58000", "the job of step %s is over, and what became of this one is not known",
+			  step->leader->name);
 	step_ended(step, STEP_FAILED);
 }
 

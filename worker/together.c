@@ -25,8 +25,8 @@ static void
 refuse(Run *run, const Step *step, int sqlstate, const char *why)
 {
 	ereport(ERROR, (errcode(sqlstate),
-					errmsg("step %s of \"%s\" in runbook \"%s\" cannot be part of the job \"%s\"", step->name, step->node,
-						   run->runbook, step->job),
+					errmsg("step %s of \"%s\" in runbook \"%s\" cannot be part of the job \"%s\"", step->name,
+						   step->node, run->runbook, step->job),
 					errdetail("%s", why)));
 }
 
@@ -149,8 +149,8 @@ take_part(Step *step, json_t *part, bool over)
 		strlcpy(step->message, "its job ended before", sizeof(step->message));
 	}
 	else if (over || json_is_object(error))
-		fail_part(step, strcmp(state, "not undone") == 0 && !json_is_object(error) ? json_object_get(part, "undo_error") : error,
-				  "its job failed");
+		fail_part(step, strcmp(state, "not undone") == 0 && !json_is_object(error) ?
+				  json_object_get(part, "undo_error") : error, "its job failed");
 	if (step->state > STEP_RUNNING)
 		step->ended = GetCurrentTimestamp();
 }

@@ -11,8 +11,8 @@
 #include "worker/run.h"
 
 /*
- * Finds the steps of each job. ERROR 22023: they are no neighbours, or of different workers; 0A000: one of them is not
- * done by an agent alone.
+ * Finds the steps of each job. ERROR 22023: they are no neighbours, or of different workers; 0A000: one of them is
+ * not done by an agent alone.
  */
 extern void together_bind(Run *run);
 

@@ -1,9 +1,8 @@
 /*
- * transition.h - which phase is next? The decisions of the runner as one table: facts in, rule out.
+ * transition.h - which phase of a run is next? The decisions of the runner as one table: facts in, rule out.
  *
- * Pure and free of server headers. What a phase sees it tells as facts; the
- * first rule of the phase that they fit decides. Nothing else changes a phase
- * (runner.c), but an error.
+ * It is pure and free of server headers. A phase tells what it sees as facts. The first rule of the phase that fits
+ * them decides. Nothing else changes a phase (runner.c), except an error.
  */
 #ifndef PINGPONG_TRANSITION_H
 #define PINGPONG_TRANSITION_H
@@ -21,16 +20,17 @@ typedef enum RunPhase
 	RUN_ASKING,					/* promote was ordered, the answer is missing */
 	RUN_UNDOING,				/* the way back */
 	RUN_AWAY,					/* an agent has a job in which the database may go, and this worker with it */
-	/* the ends; behind them there is no run here */
+	/* the ends; after them there is no run here */
 	RUN_NONE,					/* there was none */
-	RUN_DROPPED,				/* nobody waits for it any more, and nothing was begun */
+	RUN_DROPPED,				/* no session waits for it any more, and nothing was begun */
 	RUN_TOLD,					/* only the facts were wanted */
 	RUN_REFUSED,				/* by preflight */
 	RUN_HANDED_OVER,
 	RUN_SUCCEEDED,
 	RUN_ROLLED_BACK,
 	RUN_STUCK,					/* an operator has to do something */
-	RUN_LEFT_BEHIND				/* stuck, on a sealed server that the primary has moved on from: nothing can be stored */
+	/* stuck, on a sealed server that the primary has moved on from: nothing can be stored */
+	RUN_LEFT_BEHIND
 } RunPhase;
 
 #define RUN_PHASES		(RUN_LEFT_BEHIND + 1)
@@ -63,7 +63,7 @@ typedef enum Fact
 	FACT_NEWER = 1 << 21,		/* that agent has proof of a newer epoch */
 	FACT_FOLLOWS = 1 << 22,		/* the target follows this server, after the token's time to live */
 	FACT_NOT_OURS = 1 << 23,	/* this server was promoted, and not by this run */
-	FACT_UNHEARD = 1 << 24,		/* nobody has said so for too long */
+	FACT_UNHEARD = 1 << 24,		/* no answer for too long */
 	FACT_OPENED = 1 << 25,		/* the target was promoted, and this server takes writes */
 	FACT_OWN = 1 << 26,			/* a run that workers begin by themselves */
 	FACT_AWAY = 1 << 27			/* a job was ordered in which the database may go */
@@ -104,7 +104,9 @@ typedef struct Rule
 /* The rule for what is seen in a phase; never NULL for a phase that is no end. */
 extern const Rule *transition(RunPhase phase, uint32_t facts);
 
-/* For those who print or test the table: all rules, up to one whose `why` is NULL; the facts that a phase looks at. */
+/*
+ * For those who print or test the table: all rules, up to one whose `why` is NULL; the facts that a phase looks at.
+ */
 extern const Rule transition_rules[];
 extern uint32_t transition_facts(RunPhase phase);
 extern const char *transition_phase_name(RunPhase phase);

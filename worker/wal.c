@@ -1,5 +1,5 @@
 /*
- * wal.c - WAL of no meaning, and the process that writes it out.
+ * wal.c - WAL without content, and the process that writes WAL out.
  */
 #include "postgres.h"
 

@@ -1,12 +1,12 @@
 /*
- * wal.h - WAL of no meaning, and the process that writes it out.
+ * wal.h - WAL without content, and the process that writes WAL out.
  */
 #ifndef PINGPONG_WORKER_WAL_H
 #define PINGPONG_WORKER_WAL_H
 
 #include "worker/run.h"
 
-/* A segment with less than this behind the last record is ended at the seal (wal_align). */
+/* A segment with less than this after the last record is ended at the seal (wal_align). */
 #define ALIGN_MARGIN	(512 * 1024)
 
 extern uint64 wal_to_segment_end(void);

@@ -1,10 +1,9 @@
 /*
  * worker.c - the background worker: registration and main loop.
  *
- * One per cluster, attached to pingpong.database, also on standbys (where it
- * only waits for a promotion). Its loop has one wait, for everything: latch,
- * postmaster, agents' sockets, timers. Starting is recovering: what a
- * predecessor left running is in the journal and in the seal.
+ * There is one for each server, attached to pingpong.database. On a standby it only waits for a promotion. Its loop
+ * has one wait for everything (latch, postmaster, the agents' sockets, timers), so that no step blocks another one or
+ * a shutdown. The start is always a recovery: the journal and the seal tell what an earlier worker left.
  */
 #include "postgres.h"
 
@@ -109,7 +108,7 @@ round_on_primary(bool *recovered)
 	char		requested_by[NAMEDATALEN];
 
 	if (seal_was_lifted() && !runner_busy())
-		*recovered = false;		/* of a run that has left this server nobody else would know its end */
+		*recovered = false;		/* a run that has left this server would have no end here */
 	if (!*recovered)
 	{
 		gate_remove_void_seal();

@@ -1,6 +1,6 @@
 /*
  * hook.c
- *		hook: a command of the site.  The configuration names it, the order only picks it.
+ *		hook: a command of the site. The configuration names the command, the order only chooses it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,8 @@ add_arguments(ActionContext *ctx, json_t *args, char ***argv)
 	size_t		i;
 
 	if (args && (!json_is_array(args) || json_array_size(args) > HOOK_ARGS_MAX))
-		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"args\" must be a list of at most %d strings", HOOK_ARGS_MAX);
+		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"args\" must be a list of at most %d strings",
+						   HOOK_ARGS_MAX);
 	json_array_foreach(args, i, arg)
 	{
 		char	  **one = xalloc(sizeof(char *) * 2);

@@ -2,13 +2,13 @@
  * promote.c
  *		token.arm, token.burn, pg.promote.
  *
- * token.c decides what becomes of a token, tokenfile.c keeps it. A decision is made of facts that were gathered
- * without a lock (a server that hangs must not hang those who ask about it), so the token is read again under the lock
- * and must be the one that the facts were gathered for. "promoting" is on disk before the server gets the order, so
- * whoever burns later sees it.
+ * token.c decides what happens to a token, tokenfile.c stores it. A decision is made from facts that were gathered
+ * without a lock, because a server that hangs must not block questions about it. So the token is read again under the
+ * lock and must be the one that the facts were gathered for. "promoting" is on disk before the server gets the order,
+ * so a later token.burn sees it.
  *
- * The connection for the promotion is opened when the token is armed: in the blackout there is no time for it, and the
- * server may be out of connections then.
+ * The connection for the promotion is opened when the token is armed. In the blackout there is no time for it, and
+ * the server may be out of connections then.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -50,12 +50,15 @@
 	"(SELECT system_identifier FROM pg_catalog.pg_control_system()), " \
 	"extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text, " WRITTEN_FILE
 
-/* The time to live once more, by the server itself: between our look and its obeying we may have been stopped. */
+/*
+ * The time to live once more, by the server itself: this process may have been stopped between its own check and the
+ * promotion.
+ */
 #define ORDER_SQL \
 	"SELECT CASE WHEN extract(epoch FROM pg_catalog.clock_timestamp()) * 1000 < $1::pg_catalog.numeric " \
 	"THEN pg_catalog.pg_promote(false) END"
 
-static PGconn *warm;			/* opened by token.arm; whoever takes it out owns it */
+static PGconn *warm;			/* opened by token.arm; the thread that takes it out owns it */
 static pthread_mutex_t warm_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void
@@ -256,7 +259,8 @@ prove_baton(ActionContext *ctx, PGconn *conn, json_t *params, int64_t ttl_ms, js
 		return 0;
 	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the worker of \"%s\" cannot take the run over: %s",
 				ctx->config->node, problem);
-	action_hint(ctx, "See pingpong.database, pingpong.node_name and pingpong.agent_token_file there, and its server's log.");
+	action_hint(ctx, "See pingpong.database, pingpong.node_name and pingpong.agent_token_file "
+				"there, and its server's log.");
 	free(problem);
 	return -1;
 }
@@ -283,7 +287,8 @@ write_armed(ActionContext *ctx, json_t *params, int64_t ttl_ms)
 		rc = token_write(ctx, &record);
 	}
 	if (rc == 0)
-		rc = token_reserve(ctx);	/* behind the first: with a disk that is full there is no armed token to be used */
+		/* after the first: on a full disk there is then no armed token that could be used */
+		rc = token_reserve(ctx);
 	token_record_free(&record);
 	return rc;
 }
@@ -315,7 +320,7 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 
 	if (ttl_ms <= 0 || ttl_ms > TTL_MAX_MS)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"ttl_ms\" must be between 1 and %d", TTL_MAX_MS);
-	/* whoever remakes this server as a standby stops it */
+	/* the rejoin of this server stops it */
 	if (!server_claim(ctx->pg))
 	{
 		action_fail(ctx, STATE_OBJECT_IN_USE, "another job makes this server a standby");
@@ -351,7 +356,7 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 
 /* ---- token.burn ---- */
 
-/* The verdict, with all that the one who asks needs to believe it. */
+/* The verdict, with all that the caller needs to believe it. */
 static void
 put_verdict(const Decided *d, json_t *result)
 {
@@ -401,7 +406,10 @@ action_token_burn(ActionContext *ctx, json_t *params, json_t *result)
 
 /* ---- pg.promote ---- */
 
-/* It was too late, so there is no order; but one that was sent before may still be obeyed, and then nothing is burned. */
+/*
+ * It was too late, so there is no order; but one that was sent before may still be obeyed, and then nothing is
+ * burned.
+ */
 static int
 burn_unordered(ActionContext *ctx, const Decided *d)
 {
@@ -459,7 +467,7 @@ order_died(ActionContext *ctx, PGconn **conn)
 		died = token_on_burn(&record.token, &facts).state == TOKEN_BURNED;
 	}
 	else
-		action_forget_error(ctx);	/* whoever decides reads it again */
+		action_forget_error(ctx);	/* the decision reads it again */
 	token_record_free(&record);
 	return died;
 }

@@ -1,6 +1,6 @@
 /*
  * retire.c
- *		pg.warm, pg.retire: the end of a server's life as a primary, where it is not to come back as a standby.
+ *		pg.warm, pg.retire: the end of a server's life as a primary when it does not become a standby.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@
 
 /*
  * pg.warm: reads on the old primary what its end will read on it. Each first read may set hint bits in the catalogs,
- * which is WAL; behind the seal that would be WAL past the fork, and cost a rewind.
+ * which is WAL; after the seal that would be WAL past the fork, and cost a rewind.
  */
 int
 action_pg_warm(ActionContext *ctx, json_t *params, json_t *result)
@@ -62,7 +62,8 @@ check_retired(ActionContext *ctx)
 		return -1;
 	ours = server_seal(ctx->pg, conn, run, sizeof(run), &lsn) && strcmp(run, ctx->run) == 0;
 	PQfinish(conn);
-	return ours ? 0 : action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" is not sealed by this run", ctx->config->node);
+	return ours ? 0 : action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" is not sealed by this run",
+								  ctx->config->node);
 }
 
 /* pg.retire {"readers_grace_ms"}: the primary that this run has sealed is let go. It is stopped, and stays sealed. */
@@ -71,5 +72,6 @@ action_pg_retire(ActionContext *ctx, json_t *params, json_t *result)
 {
 	if (control_running(ctx->pg) && check_retired(ctx) < 0)
 		return -1;
-	return server_stop(ctx, true, (int) param_int(params, "readers_grace_ms", 0), clock_monotonic_ms() + RETIRE_TIMEOUT_MS, result);
+	return server_stop(ctx, true, (int) param_int(params, "readers_grace_ms", 0),
+					   clock_monotonic_ms() + RETIRE_TIMEOUT_MS, result);
 }

@@ -1,6 +1,6 @@
 /*
  * retire.h
- *		pg.warm, pg.retire: the end of a server's life as a primary, where it is not to come back as a standby.
+ *		pg.warm, pg.retire: the end of a server's life as a primary when it does not become a standby.
  */
 #ifndef PINGPONG_AGENT_ACTION_RETIRE_H
 #define PINGPONG_AGENT_ACTION_RETIRE_H

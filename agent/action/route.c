@@ -1,6 +1,6 @@
 /*
  * route.c
- *		route.*: what a run wants of a router, whichever it is.
+ *		route.*: what a run wants of a router of any kind.
  */
 #include "agent/action/route.h"
 #include "agent/job/params.h"

@@ -1,6 +1,6 @@
 /*
  * route.h
- *		route.*: what a run wants of a router, whichever it is.
+ *		route.*: what a run wants of a router of any kind.
  */
 #ifndef PINGPONG_AGENT_ACTION_ROUTE_H
 #define PINGPONG_AGENT_ACTION_ROUTE_H

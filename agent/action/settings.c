@@ -1,6 +1,6 @@
 /*
  * settings.c
- *		pg.setting: settings of the local server, changed for the time of a run and put back.
+ *		pg.setting: settings of the local server, changed during a run and restored.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -106,7 +106,7 @@ restore_original(ActionContext *ctx, PGconn *conn, const char *name, const Origi
 {
 	if (alter_system(ctx, conn, name, original->line) < 0)
 		return -1;
-	/* who comes next must not find our value as the one to be remembered */
+	/* the next job must not take our value for the original */
 	is_back(conn, name, original->value, ours);
 	original_forget(ctx->pg, name, original);
 	return 0;

@@ -1,6 +1,6 @@
 /*
  * settings.h
- *		pg.setting: settings of the local server, changed for the time of a run and put back.
+ *		pg.setting: settings of the local server, changed during a run and restored.
  */
 #ifndef PINGPONG_AGENT_ACTION_SETTINGS_H
 #define PINGPONG_AGENT_ACTION_SETTINGS_H

@@ -15,7 +15,8 @@
 static bool
 slot_name_valid(const char *name)
 {
-	return name && *name && strlen(name) < 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name);
+	return name && *name && strlen(name) < 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") ==
+		strlen(name);
 }
 
 static json_t *
@@ -53,7 +54,7 @@ for_slot(ActionContext *ctx, PGconn *conn, const char *sql, const char *name, js
 	return true;
 }
 
-/* Both workers may ask at once: whoever comes second finds the slot there. */
+/* Both workers may ask at once: the second one finds the slot there. */
 static bool
 ensure_one(ActionContext *ctx, PGconn *conn, const char *name, json_t *created)
 {

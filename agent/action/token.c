@@ -8,8 +8,9 @@
  * "burned" tells the old primary that it may open again, so it is only said when it is certain that no promotion of
  * this run is under way or can begin: by an agent that remembers the run, of a server that was looked at. An agent
  * that has never heard of the run (its state folder was lost, it is another host) says "unknown". A "promoting" token
- * becomes burned in one case: the postmaster that got the order is gone (a promote signal does not outlive it), and its
- * successor is in recovery, or there is none and the directory is that of a standby. A server out of recovery, and an epoch that was proved, are never burned.
+ * becomes burned in one case: the postmaster that got the order is gone (a promote signal does not outlive it), and
+ * its successor is in recovery, or there is none and the directory is that of a standby. A server out of recovery,
+ * and an epoch that was proved, are never burned.
  */
 #include <string.h>
 
@@ -117,7 +118,8 @@ token_on_order(const Token *token, const TokenFacts *facts)
 				return become(TOKEN_PROMOTED, NULL);
 			refusal = order_refusal(token, facts);
 			if (refusal)
-				return become(restarted(token, facts) && !other_system(token, facts) ? TOKEN_BURNED : TOKEN_PROMOTING, refusal);
+				return become(restarted(token, facts) && !other_system(token, facts) ? TOKEN_BURNED : TOKEN_PROMOTING,
+							  refusal);
 			break;				/* to ask the same server twice does no harm */
 	}
 	return (TokenDecision) {.state = TOKEN_PROMOTING, .order = true, .reason = NULL};

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* UNKNOWN is never the state of a token: it is the answer of one who cannot know. */
+/* UNKNOWN is never the state of a token: it is the answer of an agent that cannot know. */
 typedef enum TokenState
 {
 	TOKEN_NONE, TOKEN_ARMED, TOKEN_PROMOTING, TOKEN_PROMOTED, TOKEN_BURNED, TOKEN_UNKNOWN
@@ -48,8 +48,10 @@ typedef struct TokenFacts
 	unsigned	timeline;		/* out of recovery: the one it writes */
 	char		system_identifier[TOKEN_TEXT_MAX];
 	char		server_start[TOKEN_TEXT_MAX];
-	bool		stopped;		/* not reachable, and proved: no process of it was left, before the directory was looked at */
-	bool		standby_on_disk;	/* not reachable: its directory is whole, of the token's system, and a standby's */
+	/* not reachable, and proved: no process of it was left, before the directory was looked at */
+	bool		stopped;
+	/* not reachable: its directory is whole, of the token's system, and a standby's */
+	bool		standby_on_disk;
 } TokenFacts;
 
 typedef struct TokenDecision
@@ -62,7 +64,7 @@ typedef struct TokenDecision
 /* pg.promote asks: may the server be promoted? */
 extern TokenDecision token_on_order(const Token *token, const TokenFacts *facts);
 
-/* Is the time to live over? Looked at again directly before the order. */
+/* Is the time to live over? Checked again directly before the order. */
 extern bool token_expired(const Token *token, const TokenFacts *facts);
 
 /*

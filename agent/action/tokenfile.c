@@ -2,8 +2,8 @@
  * tokenfile.c
  *		The promote token on disk: state_dir/token/RUN.json, and the room to change it.
  *
- * A token is armed with the disk space for what may become of it: a promotion, or its burning, must not fail in the
- * middle of a blackout because a disk is full.
+ * A token is armed together with the disk space for its later states. A promotion, or a burned token, must not fail
+ * in the middle of a blackout because a disk is full.
  */
 #include <dirent.h>
 #include <errno.h>

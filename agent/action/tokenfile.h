@@ -9,7 +9,7 @@
 #include "agent/action/token.h"
 
 /*
- * The token with what stands beside it in its file: what the old primary measured, for the new one's worker. Each
+ * The token with the other contents of its file: what the old primary measured, for the new one's worker. Each
  * change of the file has another serial.
  */
 typedef struct TokenRecord
@@ -28,8 +28,8 @@ extern void token_record_free(TokenRecord *record);
 extern int	token_read(ActionContext *ctx, TokenRecord *record);
 
 /*
- * Makes the record durable, as the next serial; fails the job, and changes nothing, when that is not possible. When it
- * was armed with room (token_reserve), a full disk does not matter.
+ * Makes the record durable, as the next serial; fails the job, and changes nothing, when that is not possible. When
+ * it was armed with room (token_reserve), a full disk does not matter.
  */
 extern int	token_write(ActionContext *ctx, TokenRecord *record);
 

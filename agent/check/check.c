@@ -1,8 +1,9 @@
 /*
  * check.c
- *		--check: the configuration and what it can reach, one line a thing.
+ *		--check: the configuration and what it can reach, one line for each thing.
  *
- * Everything that the configuration names is opened or tried, as the user that runs this: that of the agent.
+ * Everything that the configuration names is opened or tried, as the present user. That must be the user of the
+ * agent.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -64,7 +65,8 @@ check_state_write(const AgentConfig *config)
 	char	   *path = xasprintf("%s/check.%d", config->state_dir, (int) getpid());
 	int			rc = file_write_atomic(path, "check\n", 6, 0600, true);
 
-	check_say(rc == 0, "state_dir %s can be written%s%s", config->state_dir, rc ? ": " : "", rc ? strerror(errno) : "");
+	check_say(rc == 0, "state_dir %s can be written%s%s", config->state_dir, rc ? ": " : "",
+			  rc ? strerror(errno) : "");
 	unlink(path);
 	free(path);
 }
@@ -78,7 +80,8 @@ check_state_room(const AgentConfig *config)
 	if (statvfs(config->state_dir, &fs) < 0)
 		return;
 	room = (unsigned long long) fs.f_bavail * fs.f_frsize;
-	check_say(room >= STATE_BYTES_MIN && (fs.f_files == 0 || fs.f_favail > 100), "state_dir %s has room (%llu MB)", config->state_dir, room >> 20);
+	check_say(room >= STATE_BYTES_MIN && (fs.f_files == 0 || fs.f_favail > 100), "state_dir %s has room (%llu MB)",
+			  config->state_dir, room >> 20);
 }
 
 static void
@@ -88,7 +91,8 @@ check_state(const AgentConfig *config)
 	char	   *parent = xstrdup(config->state_dir);
 
 	if (stat(config->state_dir, &st) < 0 && errno == ENOENT)
-		check_say(access(dirname(parent), W_OK | X_OK) == 0, "state_dir %s does not exist, and can be made", config->state_dir);
+		check_say(access(dirname(parent), W_OK | X_OK) == 0, "state_dir %s does not exist, and can be made",
+				  config->state_dir);
 	else if (stat(config->state_dir, &st) < 0 || !S_ISDIR(st.st_mode))
 		check_say(false, "state_dir %s is a folder", config->state_dir);
 	else
@@ -127,7 +131,7 @@ check_listen_address(const AgentConfig *config)
 
 /* ---- hooks ---- */
 
-/* Whoever can change a hook can do what the agent can. */
+/* A user that can change a hook can do what the agent can. */
 static void
 check_hook(const HookConfig *hook)
 {
@@ -136,8 +140,8 @@ check_hook(const HookConfig *hook)
 	struct stat folder;
 	bool		found = stat(hook->argv[0], &st) == 0;
 
-	check_say(found && S_ISREG(st.st_mode) && access(hook->argv[0], X_OK) == 0, "hook %s: %s can be executed", hook->name,
-			  hook->argv[0]);
+	check_say(found && S_ISREG(st.st_mode) && access(hook->argv[0], X_OK) == 0, "hook %s: %s can be executed",
+			  hook->name, hook->argv[0]);
 	if (found && stat(dirname(copy), &folder) == 0)
 		check_say((st.st_uid == 0 || st.st_uid == geteuid()) && (st.st_mode & 022) == 0 &&
 				  (folder.st_uid == 0 || folder.st_uid == geteuid()) && (folder.st_mode & 022) == 0,

@@ -106,7 +106,8 @@ check_conninfo(const char *what, const char *conninfo)
 
 		if (path && *path && strcmp(path, "system") != 0 && check_readable(files[i], path) &&
 			strcmp(files[i], "sslkey") == 0 && stat(path, &st) == 0)
-			check_say((st.st_mode & (st.st_uid == 0 ? 037 : 077)) == 0, "sslkey %s of \"%s\" is readable by its owner alone", path, what);
+			check_say((st.st_mode & (st.st_uid == 0 ? 037 : 077)) == 0,
+					  "sslkey %s of \"%s\" is readable by its owner alone", path, what);
 		free(path);
 	}
 	if (!user || !*user)

@@ -21,7 +21,8 @@ check_bouncer_file(const BouncerConfig *bouncer, const char *main_file)
 	BouncerChain chain;
 	bool		replaceable = bouncer_file_check(bouncer->file, why, sizeof(why)) == 0;
 
-	check_say(replaceable, "file %s can be replaced%s%s", bouncer->file, replaceable ? "" : ": ", replaceable ? "" : why);
+	check_say(replaceable, "file %s can be replaced%s%s", bouncer->file, replaceable ? "" : ": ",
+			  replaceable ? "" : why);
 	if (!main_file)
 		return;
 	bouncer_chain_look(main_file, bouncer->file, &chain);
@@ -37,7 +38,8 @@ check_smoke(const BouncerConfig *bouncer)
 	char		error[256];
 	PGconn	   *conn = pg_remote(bouncer->smoke, NULL, 0, false, error, sizeof(error));
 
-	check_say(conn != NULL, "connection \"smoke\" through PgBouncer %s%s%s", bouncer->name, conn ? "" : ": ", conn ? "" : error);
+	check_say(conn != NULL, "connection \"smoke\" through PgBouncer %s%s%s", bouncer->name, conn ? "" : ": ",
+			  conn ? "" : error);
 	check_conninfo("smoke", bouncer->smoke);
 	PQfinish(conn);
 }
@@ -52,7 +54,8 @@ check_bouncer(const BouncerConfig *bouncer)
 
 	check_say(res != NULL, "console of PgBouncer %s%s%s", bouncer->name, res ? "" : ": ", res ? "" : error);
 	if (!conn)
-		printf("     \"admin\" needs a user of PgBouncer's admin_users, or over the unix socket user=pgbouncer where the agent "
+		printf("     \"admin\" needs a user of PgBouncer's admin_users, or over the unix socket "
+			   "user=pgbouncer where the agent "
 			   "runs as PgBouncer's own user\n");
 	for (int i = 0; res && i < PQntuples(res); i++)
 		if (strcmp(PQgetvalue(res, i, 0), "conffile") == 0)

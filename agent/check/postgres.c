@@ -1,6 +1,6 @@
 /*
  * postgres.c
- *		--check: the servers, their programs, and who may stop them.
+ *		--check: the servers, their programs, and whether this user may stop them.
  */
 #include <errno.h>
 #include <libgen.h>
@@ -89,8 +89,8 @@ check_layout(const PgInstance *pg)
 {
 	char	   *problem = layout_problem(pg);
 
-	check_say(problem == NULL, "folders of the data directory, its WAL and tablespaces can be changed%s%s", problem ? ": " : "",
-			  problem ? problem : "");
+	check_say(problem == NULL, "folders of the data directory, its WAL and tablespaces can be changed%s%s",
+			  problem ? ": " : "", problem ? problem : "");
 	free(problem);
 }
 

@@ -1,6 +1,6 @@
 /*
  * postgres.h
- *		--check: the servers, their programs, and who may stop them.
+ *		--check: the servers, their programs, and whether this user may stop them.
  */
 #ifndef PINGPONG_AGENT_CHECK_POSTGRES_H
 #define PINGPONG_AGENT_CHECK_POSTGRES_H

@@ -1,6 +1,6 @@
 /*
  * say.c
- *		What --check says: one line a thing.
+ *		The output of --check: one line for each thing.
  */
 #include <errno.h>
 #include <fcntl.h>

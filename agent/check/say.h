@@ -1,6 +1,6 @@
 /*
  * say.h
- *		What --check says: one line a thing.
+ *		The output of --check: one line for each thing.
  */
 #ifndef PINGPONG_AGENT_CHECK_SAY_H
 #define PINGPONG_AGENT_CHECK_SAY_H
@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 /*
- * One line.  "ok" is what was tried or looked at; what could not be proved, or is likely to hurt, is "warn"; "FAIL" will
- * not work.
+ * One line. "ok" is what was tried or looked at; what could not be proved, or is likely to hurt, is "warn"; "FAIL"
+ * will not work.
  */
 extern void check_say(bool ok, const char *format,...) __attribute__((format(printf, 2, 3)));
 extern void check_warn(const char *format,...) __attribute__((format(printf, 1, 2)));

@@ -1,6 +1,6 @@
 /*
  * tls.c
- *		--check: certificates and keys, ours and those of who may control.
+ *		--check: certificates and keys, of the agent and of those that may control it.
  */
 #include <sys/stat.h>
 #include <time.h>
@@ -41,14 +41,16 @@ check_own(const AgentConfig *config)
 	{
 		check_dates("tls_cert", config->tls_cert, &facts);
 		if (!facts.for_servers)
-			check_say(false, "tls_cert %s is not for a server (extendedKeyUsage): the worker would refuse it", config->tls_cert);
+			check_say(false, "tls_cert %s is not for a server (extendedKeyUsage): the worker would refuse it",
+					  config->tls_cert);
 	}
 	if (certificate_fits_key(config->tls_cert, config->tls_key, error, sizeof(error)) < 0)
 		check_say(false, "tls_key %s", error);
 	else
 		check_say(true, "tls_key %s is the key of the certificate", config->tls_key);
 	if (stat(config->tls_key, &st) == 0 && (st.st_mode & 077) != 0)
-		check_say(false, "tls_key %s is readable by others (mode %03o)", config->tls_key, (unsigned) st.st_mode & 0777);
+		check_say(false, "tls_key %s is readable by others (mode %03o)", config->tls_key,
+				  (unsigned) st.st_mode & 0777);
 }
 
 static void
@@ -64,10 +66,12 @@ check_clients(const AgentConfig *config)
 	}
 	check_dates("tls_client_ca", config->tls_client_ca, &facts);
 	if (!config->tls_client_names)
-		check_warn("tls_client_names is not set: each certificate of %s that is for client authentication, or does not say "
+		check_warn("tls_client_names is not set: each certificate of %s that is for client "
+				   "authentication, or does not say "
 				   "what it is for, may control this agent", config->tls_client_ca);
 	if (certificate_serves_as_client(config))
-		check_warn("tls_cert %s is of tls_client_ca and does not say that it is for a server (extendedKeyUsage): others "
+		check_warn("tls_cert %s is of tls_client_ca and does not say that it is for a server "
+				   "(extendedKeyUsage): others "
 				   "like it may control this agent", config->tls_cert);
 }
 

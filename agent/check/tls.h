@@ -1,6 +1,6 @@
 /*
  * tls.h
- *		--check: certificates and keys, ours and those of who may control.
+ *		--check: certificates and keys, of the agent and of those that may control it.
  */
 #ifndef PINGPONG_AGENT_CHECK_TLS_H
 #define PINGPONG_AGENT_CHECK_TLS_H

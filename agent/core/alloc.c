@@ -1,6 +1,6 @@
 /*
  * alloc.c
- *		Memory that is there: out of memory ends the process.
+ *		Memory that is never NULL: out of memory ends the process.
  */
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /*
  * alloc.h
- *		Memory that is there: out of memory ends the process.
+ *		Memory that is never NULL: out of memory ends the process.
  */
 #ifndef PINGPONG_AGENT_CORE_ALLOC_H
 #define PINGPONG_AGENT_CORE_ALLOC_H

@@ -1,6 +1,6 @@
 /*
  * clock.c
- *		Clocks, and which life of the host this is.
+ *		Clocks, and a name for the present boot of the host.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /*
  * clock.h
- *		Clocks, and which life of the host this is.
+ *		Clocks, and a name for the present boot of the host.
  */
 #ifndef PINGPONG_AGENT_CORE_CLOCK_H
 #define PINGPONG_AGENT_CORE_CLOCK_H

@@ -1,9 +1,9 @@
 /*
  * config.c
- *		The ini file: reading, defaults, what must be set, and who holds which version.
+ *		The ini file: reading, defaults, required options, and which thread uses which version.
  *
- * The options are a table.  An unknown section or option is an error: a misspelt
- * "tls_cert" must not leave an agent without TLS.
+ * The options are a table. An unknown section or option is an error: a misspelt "tls_cert" must not leave an agent
+ * without TLS.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -170,7 +170,7 @@ set_option(ConfigParser *parser, const ConfigOption *options, void *base, const 
 	return 0;
 }
 
-/* inih cuts a section's name off behind 49 bytes without a word: one that reaches so far is not allowed. */
+/* inih cuts a section's name off after 49 bytes without an error: a name of that length is not allowed. */
 static bool
 instance_name_valid(const char *name)
 {
@@ -180,7 +180,7 @@ instance_name_valid(const char *name)
 	return name[0] >= 'a' && name[0] <= 'z' && len <= INSTANCE_NAME_MAX && strspn(name, letters) == len;
 }
 
-/* The main one stands first, wherever it stands in the file. */
+/* The main one is the first, wherever it is in the file. */
 static PgInstance *
 add_instance(AgentConfig *config, const char *name)
 {
@@ -364,7 +364,7 @@ default_string(char **field, const char *value)
 		*field = xstrdup(value);
 }
 
-/* The main one has the places that it had when there was no other: what stands there is found by a newer agent. */
+/* The main one has the places that it had when there was no other: a newer agent finds the files there. */
 static void
 set_places(PgInstance *pg, const char *state_dir)
 {
@@ -408,7 +408,7 @@ require_conninfo(ConfigParser *parser, const char *value, const char *name)
 	return ok ? 1 : refuse(parser, "option \"%s\" is not a connection string%s", name, "");
 }
 
-/* What is kept is taken away in a new copy and put there anew: it must be the node's, and in the data directory. */
+/* What is kept is removed from a new copy and restored: it must be the node's, and in the data directory. */
 static bool
 may_be_kept(const char *name)
 {
@@ -476,7 +476,8 @@ check_listen(ConfigParser *parser, const AgentConfig *config)
 	ListenAddress address;
 
 	if (listen_parse(config->listen, &address) < 0)
-		return refuse(parser, "option \"%s\" is neither ADDRESS:PORT nor unix:/PATH: \"%s\"", "listen", config->listen);
+		return refuse(parser, "option \"%s\" is neither ADDRESS:PORT nor unix:/PATH: \"%s\"", "listen",
+					  config->listen);
 	if ((config->tls_cert != NULL) != (config->tls_key != NULL))
 		return refuse(parser, "options \"%s\" and \"%s\" need each other", "tls_cert", "tls_key");
 	if (config->tls_client_ca && !config->tls_cert)
@@ -530,7 +531,7 @@ same_text(const char *a, const char *b)
 
 /*
  * What two instances have in common that they must not. An order for one would stop, overwrite or judge the other: a
- * base backup empties a data directory, with all that lies in it; a server is stopped by its unit; its log tells why
+ * base backup empties a data directory, with all that is in it; a server is stopped by its unit; its log tells why
  * it ended.
  */
 static const char *
@@ -587,7 +588,8 @@ check_files(ConfigParser *parser, const AgentConfig *config)
 	for (int i = 0; i < config->n_bouncers; i++)
 		for (int j = 0; j < i; j++)
 			if (same_file(config->bouncers[i].file, config->bouncers[j].file))
-				return refuse(parser, "[pgbouncer.%s] and [pgbouncer.%s] have the same \"file\"; each PgBouncer needs "
+				return refuse(parser, "[pgbouncer.%s] and [pgbouncer.%s] have the same "
+							  "\"file\"; each PgBouncer needs "
 							  "one of its own", config->bouncers[j].name, config->bouncers[i].name);
 	return 1;
 }
@@ -643,7 +645,7 @@ check_config(ConfigParser *parser, AgentConfig *config)
 	return 1;
 }
 
-/* Whoever reads the token owns the agent, or sees it: it must be readable by its owner alone. */
+/* A user that can read a token controls the agent, or sees it: only its owner may read it. */
 static int
 read_token(ConfigParser *parser, const char *path, char **token)
 {
@@ -666,7 +668,7 @@ read_token(ConfigParser *parser, const char *path, char **token)
 	return 1;
 }
 
-/* Who may look must not be able to act. */
+/* The token that may look must not be able to act. */
 static int
 read_tokens(ConfigParser *parser, AgentConfig *config)
 {

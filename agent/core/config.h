@@ -2,8 +2,8 @@
  * config.h
  *		The configuration.
  *
- * It is an immutable snapshot.  A reload (SIGHUP) makes a new one; whoever still works with the old one (a running
- * job) holds a reference to it.
+ * It is an immutable snapshot. A reload (SIGHUP) makes a new one. A running job keeps a reference to the one that it
+ * began with.
  */
 #ifndef PINGPONG_AGENT_CORE_CONFIG_H
 #define PINGPONG_AGENT_CORE_CONFIG_H
@@ -67,7 +67,7 @@ typedef struct HookConfig
 	char	  **argv;			/* NULL-terminated, argv[0] is an absolute path */
 } HookConfig;
 
-/* [KIND.NAME] of a kind that somebody above has made known: its options as they stand there */
+/* [KIND.NAME] of a kind that a higher floor has made known: its options as they are in the file */
 typedef struct ConfigSection
 {
 	char	   *kind;
@@ -84,7 +84,7 @@ typedef struct ConfigKind
 	bool		(*valid) (const ConfigSection *section, char *error, size_t error_size);
 } ConfigKind;
 
-/* Who prints a line of --check: whether it is fine, and what was looked at. */
+/* Prints a line of --check: whether it is fine, and what was looked at. */
 typedef void (*CheckSay) (bool fine, const char *format,...);
 
 typedef struct AgentConfig

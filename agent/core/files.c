@@ -1,6 +1,6 @@
 /*
  * files.c
- *		Whole files: read, write so that a crash leaves the old or the new one, copy, remove.
+ *		Whole files: read, write so that a crash leaves the old or the new content, copy, remove.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -125,7 +125,7 @@ file_reserve(const char *reserve, size_t size, int mode)
 	return rc;
 }
 
-/* All of it: a reserve that was begun to be used by one who died may hold more than `data`. */
+/* All of it: a reserve that a killed agent began to use may hold more than `data`. */
 static int
 fill_reserve(const char *reserve, const char *data, size_t size)
 {

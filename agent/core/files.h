@@ -19,7 +19,7 @@ extern int	file_reserve(const char *reserve, size_t size, int mode);
 extern int	file_write_reserved(const char *path, const char *reserve, const char *data, size_t size, int mode);
 extern int	file_write_all(int fd, const char *data, size_t size);
 /*
- * The whole file, malloc'd, NUL behind it; or NULL with errno, never a part of it. ENOENT: there is none. EFBIG: it
+ * The whole file, malloc'd, NUL after it; or NULL with errno, never a part of it. ENOENT: there is none. EFBIG: it
  * has more than `limit` bytes, or is not a file. What else may be is not the same as "there is none".
  */
 extern char *file_read(const char *path, size_t limit, size_t *size);

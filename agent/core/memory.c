@@ -1,6 +1,6 @@
 /*
  * memory.c
- *		Which memory this is: a name that goes with the state folder.
+ *		The name of this state folder.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -48,7 +48,8 @@ memory_start(const AgentConfig *config)
 	else
 	{
 		make_id();
-		log_warning("there is no memory in \"%s\": this agent begins without knowledge of earlier runs", config->state_dir);
+		log_warning("there is no memory in \"%s\": this agent begins without knowledge of earlier runs",
+					config->state_dir);
 		/* where it cannot be kept, what is promised in this life holds for this life */
 		if (file_write_atomic(path, id, ID_LENGTH, 0600, true) < 0)
 			log_error("could not write \"%s\": %s", path, strerror(errno));

@@ -1,10 +1,10 @@
 /*
  * memory.h
- *		Which memory this is.
+ *		The name of this state folder: its "memory".
  *
- * A random name in state_dir/memory, made when there is none: another one after the folder was lost, emptied or not
- * mounted, and on another host.  Whoever was promised something by the other memory learns from it that this one does
- * not know.
+ * It is a random name in state_dir/memory, made when there is none. It is another one after the folder was lost,
+ * emptied or not mounted, and on another host. A caller that got a promise from the other memory sees by the name
+ * that this agent does not know of it.
  */
 #ifndef PINGPONG_AGENT_CORE_MEMORY_H
 #define PINGPONG_AGENT_CORE_MEMORY_H

@@ -1,10 +1,10 @@
 /*
  * attempt.c
- *		Questions that may take their time (a connection across a firewall, a name server, a
- *		site's command): each in a thread of its own, and given up at a deadline.
+ *		Questions that may take long (a connection across a firewall, a name server, a command of the site): each in a
+ *		thread of its own, given up at a deadline.
  *
- * A thread that was given up ends when its question does, and frees what it had; nobody
- * waits for it, so that one silent host does not make all other facts late.
+ * A thread that was given up ends when its question ends, and frees what it had. Nothing waits for it, so one silent
+ * host does not delay all other facts.
  */
 #include <errno.h>
 #include <pthread.h>

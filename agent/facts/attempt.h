@@ -1,6 +1,6 @@
 /*
  * attempt.h
- *		A part that may take its time: a thread of its own, given up at a deadline.
+ *		A part that may take long: a thread of its own, given up at a deadline.
  */
 #ifndef PINGPONG_AGENT_FACTS_ATTEMPT_H
 #define PINGPONG_AGENT_FACTS_ATTEMPT_H

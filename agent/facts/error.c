@@ -1,6 +1,6 @@
 /*
  * error.c
- *		What is said of a part that could not be looked at.
+ *		The answer for a part that could not be looked at.
  */
 #include <stdarg.h>
 #include <stdio.h>

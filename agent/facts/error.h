@@ -1,10 +1,9 @@
 /*
  * error.h
- *		What is said of a part that could not be looked at.
+ *		The answer for a part that could not be looked at.
  *
- * A part never fails: where it could not look, its object has a member "error", and
- * preflight turns that into a warning.  Lists stand in "rows", so that an empty list
- * and a list that nobody could read look different.
+ * A part never fails. Where it could not look, its object has a member "error", and preflight turns that into a
+ * warning. Lists are in "rows", so that an empty list and a list that could not be read look different.
  */
 #ifndef PINGPONG_AGENT_FACTS_ERROR_H
 #define PINGPONG_AGENT_FACTS_ERROR_H

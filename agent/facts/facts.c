@@ -1,11 +1,11 @@
 /*
  * facts.c
- *		The action "facts": what preflight wants to know of this host, its PostgreSQL and
- *		its poolers, and whether the connections that a move needs can be made.
+ *		The action "facts": what preflight wants to know of this host, its PostgreSQL and its poolers, and whether the
+ *		connections that a move needs can be made.
  *
- * It only reads, and holds no secret: connection strings, passwords and commands that
- * may contain them are left out or masked.  What may take its time is asked beside the rest.  The parts about a
- * server are those of the instance that is asked about: "postgres" is the main one's for everyone who names none.
+ * It only reads. The answer holds no secret: connection strings, passwords and commands that may contain them are
+ * left out or masked. What may take long is asked at the same time as the rest. The parts about a server are those of
+ * the instance that was asked for; without a name that is the main one.
  */
 #include "agent/core/clock.h"
 #include "agent/core/config.h"

@@ -1,7 +1,7 @@
 /*
  * host.c
- *		Facts about the host: names, clock, memory, disks, who else manages PostgreSQL,
- *		and whether we could start and stop our server.
+ *		Facts about the host: names, clock, memory, disks, other managers of PostgreSQL, and whether this agent could
+ *		start and stop its server.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -32,7 +32,8 @@
 static json_t *
 memory(void)
 {
-	static const char *const names[] = {"MemTotal", "MemAvailable", "HugePages_Total", "HugePages_Free", "Hugepagesize"};
+	static const char *const names[] = {"MemTotal", "MemAvailable", "HugePages_Total", "HugePages_Free",
+										"Hugepagesize"};
 	FILE	   *file = fopen("/proc/meminfo", "re");
 	json_t	   *object = json_object();
 	char		line[256];
@@ -123,7 +124,8 @@ facts_disks(const PgInstance *pg)
 static const char *
 manager_name(const char *pid)
 {
-	static const char *const names[] = {"patroni", "repmgrd", "pg_autoctl", "pacemakerd", "keepalived", "stolon-keeper"};
+	static const char *const names[] = {"patroni", "repmgrd", "pg_autoctl", "pacemakerd", "keepalived",
+										"stolon-keeper"};
 	char		path[64];
 	char		command[1024] = "";
 	ssize_t		len = -1;
@@ -194,9 +196,10 @@ postmaster_problem(const PgInstance *pg)
 		return xasprintf("could not read %s/postmaster.pid", pg->data);
 	if (file.port != pg->port)
 		return xasprintf("the server in %s listens on port %d, configured is %d", pg->data, file.port, pg->port);
-	/* behind a command it may live where we cannot see it */
+	/* with a command it may run where we cannot see it */
 	if (pid == 0 && pg->control != PG_CONTROL_COMMAND)
-		return xasprintf("process %d, which postmaster.pid in %s names, is not its postmaster", (int) file.pid, pg->data);
+		return xasprintf("process %d, which postmaster.pid in %s names, is not its postmaster", (int) file.pid,
+						 pg->data);
 	if (pid != 0 && kill(pid, 0) < 0)
 		return xasprintf("cannot signal the postmaster (pid %d): %s", (int) pid, strerror(errno));
 	return NULL;

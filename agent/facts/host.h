@@ -1,7 +1,7 @@
 /*
  * host.h
- *		Facts about the host: names, clock, memory, disks, who else manages PostgreSQL,
- *		and whether we could start and stop our server.
+ *		Facts about the host: names, clock, memory, disks, other managers of PostgreSQL, and whether this agent could
+ *		start and stop its server.
  */
 #ifndef PINGPONG_AGENT_FACTS_HOST_H
 #define PINGPONG_AGENT_FACTS_HOST_H

@@ -1,8 +1,8 @@
 /*
  * instances.c
- *		Which PostgreSQL instances this agent knows: what an order may name, and of which major each is.
+ *		Which PostgreSQL instances this agent knows: the names that an order may use, and the major of each.
  *
- * No server is asked: one that hangs would make the facts about all others late.
+ * No server is asked: one that hangs would delay the facts about all others.
  */
 #include "agent/facts/instances.h"
 #include "agent/pg/postmaster.h"
@@ -14,7 +14,7 @@ known_number(int number)
 	return number ? json_integer(number) : json_null();
 }
 
-/* Behind a command it may run where its process cannot be seen. */
+/* With a command it may run where its process cannot be seen. */
 static json_t *
 running(const PgInstance *pg)
 {

@@ -11,7 +11,7 @@
 
 /*
  * A row an instance, the main one first. "version" and "data_version" are null where they are not known, "running" is
- * null where the server may live where it cannot be seen.
+ * null if the server may run where it cannot be seen.
  */
 extern json_t *facts_instances(const AgentConfig *config);
 

@@ -74,7 +74,7 @@ show(PGconn *conn, json_t *answer, const char *member, const char *setting)
 
 /*
  * A walsender connection with our own credentials: what a standby needs.  What the server
- * calls itself tells whether it is the one that is meant, whatever leads to it.
+ * calls itself tells whether it is the one that is meant, whatever forwards to it.
  */
 static bool
 try_replication(const PgInstance *pg, const char *host, int port, json_t *answer, char *error, size_t error_size)
@@ -108,7 +108,8 @@ try_replication(const PgInstance *pg, const char *host, int port, json_t *answer
 	"SELECT pg_catalog.round(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000)::pg_catalog.int8," \
 	" pg_catalog.string_agg(f, ', ') FILTER (WHERE NOT pg_catalog.has_function_privilege(f, 'EXECUTE'))," \
 	" pg_catalog.pg_is_in_recovery()" \
-	" FROM pg_catalog.unnest(ARRAY['pg_catalog.pg_ls_dir(text,boolean,boolean)', 'pg_catalog.pg_stat_file(text,boolean)'," \
+	" FROM pg_catalog.unnest(ARRAY['pg_catalog.pg_ls_dir(text,boolean,boolean)', " \
+	"'pg_catalog.pg_stat_file(text,boolean)'," \
 	" 'pg_catalog.pg_read_binary_file(text)', 'pg_catalog.pg_read_binary_file(text,bigint,bigint,boolean)']) f"
 
 /* The login of pg_rewind, and whether it may read what pg_rewind reads. */

@@ -2,11 +2,10 @@
  * restore.c
  *		How long the server's restore_command takes to say that it has no such file.
  *
- * A standby asks it while it is promoted (for the next segment, for the next timeline), so
- * its time is part of the blackout, and a command that cannot be run ends the server.  It
- * is tried as PostgreSQL would run it, by the same user, for a file that cannot exist.
- * recovery_end_command ends the server in the same way, but what it does must not be done
- * beforehand: only its program is looked for.
+ * A standby runs it while it is promoted (for the next segment, for the next timeline). So its time is part of the
+ * blackout, and a command that cannot be run ends the server. It is tried as PostgreSQL would run it, by the same
+ * user, for a file that cannot exist. recovery_end_command ends the server in the same way, but it must not be run
+ * beforehand. So the agent only looks whether its program exists.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,7 +78,8 @@ end_command(const PgInstance *pg, const char *setting)
 		found = "none";
 	else if (!strpbrk(words[0], "$`\"'\\;&|(){}[]<>*?=~!#%"))
 	{
-		char	   *argv[] = {"/bin/sh", "-c", "cd \"$0\" && command -v -- \"$1\" && case $1 in */*) test -x \"$1\" ;; esac",
+		char	   *argv[] = {"/bin/sh", "-c",
+		"cd \"$0\" && command -v -- \"$1\" && case $1 in */*) test -x \"$1\" ;; esac",
 		pg->data, words[0], NULL};
 		int			status = child_run_quietly(argv, PATIENCE_MS);
 

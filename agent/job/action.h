@@ -2,11 +2,10 @@
  * action.h
  *		The interface between the job executor and the actions.
  *
- * An action is a function that gets its parameters and fills a result object.  It
- * returns 0, or what action_fail() returned.  It runs in the thread of its job and
- * may block; it looks at action_cancelled() where it waits.  Every action can be
- * repeated without harm: both workers may ask for it, and one that is marked as
- * resumable is run again from its beginning when the agent was restarted under it.
+ * An action is a function that gets its parameters and fills a result object. It returns 0, or what action_fail()
+ * returned. It runs in the thread of its job and may block. It checks action_cancelled() where it waits. Every action
+ * can be repeated without harm: both workers may ask for it, and one that is marked as resumable is run again from
+ * its beginning if the agent was restarted during it.
  */
 #ifndef PINGPONG_AGENT_JOB_ACTION_H
 #define PINGPONG_AGENT_JOB_ACTION_H

@@ -2,9 +2,8 @@
  * child.c
  *		Starting programs: argv lists, no shell, no inherited descriptors, no zombies.
  *
- * A child dies with us (PR_SET_PDEATHSIG): a job that is resumed must not meet the
- * pg_rewind of its former life.  A server that the child started does not: the setting
- * is not inherited.
+ * A child dies with the agent (PR_SET_PDEATHSIG): a job that is resumed must not meet the pg_rewind that it started
+ * before the restart. A server that the child started does not die, because the setting is not inherited.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -184,7 +183,8 @@ last_words(const Child *child, char *words, size_t size)
 		last[0] = last[1];
 		last[1] = line;
 	}
-	snprintf(words, size, "%s%s%s%s", last[1] ? ": " : "", last[0] ? last[0] : "", last[0] ? "; " : "", last[1] ? last[1] : "");
+	snprintf(words, size, "%s%s%s%s", last[1] ? ": " : "", last[0] ? last[0] : "", last[0] ? "; " : "",
+			 last[1] ? last[1] : "");
 	for (char *p = words; *p; p++)
 		if ((unsigned char) *p < ' ')
 			*p = ' ';

@@ -1,6 +1,6 @@
 /*
  * epoch.c
- *		The highest epoch that was proved to this agent: orders of an older one are refused.
+ *		The highest epoch that was proved to this agent. Orders of an older one are refused.
  */
 #include <errno.h>
 #include <pthread.h>

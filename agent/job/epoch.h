@@ -1,6 +1,6 @@
 /*
  * epoch.h
- *		The highest epoch that was proved to this agent: orders of an older one are refused.
+ *		The highest epoch that was proved to this agent. Orders of an older one are refused.
  */
 #ifndef PINGPONG_AGENT_JOB_EPOCH_H
 #define PINGPONG_AGENT_JOB_EPOCH_H
@@ -9,7 +9,10 @@
 
 #include "agent/core/config.h"
 
-/* Reads what is on disk; `proved` is what else is known. -1 with `error`: it cannot be read, and the agent must not start. */
+/*
+ * Reads what is on disk; `proved` is what else is known. -1 with `error`: it cannot be read, and the agent must not
+ * start.
+ */
 extern int	epoch_start(const AgentConfig *config, int64_t proved, char *error, size_t error_size);
 
 /* The file in state_dir: *epoch is 0 for none yet; -1 with error: it is there and cannot be read. */

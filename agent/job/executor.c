@@ -1,12 +1,11 @@
 /*
  * executor.c
- *		The executor: a thread a job, idempotent by (run, step), durable, resumable.
+ *		The executor: a thread for each job, idempotent by (run, step), durable, resumable.
  *
- * A job is journaled when it begins, after each of its actions but the last, and when
- * it ends.  Normally the record is on disk before the answer is given.  Jobs made of
- * ACTION_LAZY_JOURNAL actions stand in the blackout: their answer goes first and their
- * records are not fsynced, since the truth about them is elsewhere (the token file, the
- * server, PgBouncer) and doing them again finds it.
+ * A job is journaled when it begins, after each of its actions except the last, and when it ends. Normally the record
+ * is on disk before the answer is given. Jobs of ACTION_LAZY_JOURNAL actions are part of the blackout: their answer
+ * is sent first, and their records are not fsynced. The truth about them is elsewhere (the token file, the server,
+ * PgBouncer), and to do them again finds it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -193,7 +192,8 @@ undo_parts(Job *job, ActionContext *ctx, bool lazy)
 	{
 		PartState	state = job->parts[i].state;
 
-		if (!json_object_get(json_array_get(job->actions, i), "undo") || (state != PART_SUCCEEDED && state != PART_FAILED))
+		if (!json_object_get(json_array_get(job->actions, i), "undo") ||
+			(state != PART_SUCCEEDED && state != PART_FAILED))
 			continue;
 		undo_part(ctx, i);
 		journal_job(job, ctx->config, JOB_RUNNING, !lazy);
@@ -250,7 +250,7 @@ run_actions(Job *job, ActionContext *ctx, bool lazy)
 
 /*
  * Only what the next life of this agent will know has succeeded: it would take orders of older epochs again, or do
- * the job again, behind the back of who was told that it is done.
+ * the job again, although its caller was told that it is done.
  */
 static JobState
 settle_before(Job *job, ActionContext *ctx, JobState state)
@@ -391,8 +391,8 @@ fail_part(Job *job, size_t i)
 }
 
 /*
- * The lock is held.  What was going back goes on going back; what may not be resumed by itself has failed, and what was
- * done before it is undone.
+ * The lock is held. What was going back goes on going back; what may not be resumed by itself has failed, and what
+ * was done before it is undone.
  */
 static void
 resume_or_fail(Job *job, const AgentConfig *config)

@@ -1,6 +1,6 @@
 /*
  * executor.h
- *		The executor: a thread a job.
+ *		The executor: a thread for each job.
  */
 #ifndef PINGPONG_AGENT_JOB_EXECUTOR_H
 #define PINGPONG_AGENT_JOB_EXECUTOR_H
@@ -18,7 +18,7 @@ extern void job_begin(Job *job);
  */
 extern int	jobs_start(int64_t proved_epoch, char *error, size_t error_size);
 
-/* Wakes all who wait; gives running jobs limit_ms to end.  What still runs is resumed at the next start. */
+/* Wakes all threads that wait; gives running jobs limit_ms to end.  What still runs is resumed at the next start. */
 extern void jobs_shutdown(int limit_ms);
 
 extern bool jobs_shutting_down;	/* no new jobs, nobody waits; under jobs_lock */

@@ -2,8 +2,8 @@
  * instance.c
  *		Which PostgreSQL instance of this host an action works on: "instance" in its parameters.
  *
- * Chosen here, once and before the action begins, so that no action can look for it in another way. Whatever cannot
- * be understood is refused: an order for one instance must never reach another.
+ * The instance is chosen here, once and before the action begins, so that no action can choose in another way. What
+ * is not understood is refused: an order for one instance must never reach another.
  */
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /*
  * known.c
- *		The actions that the executor knows: they stand above it, and are handed down to it.
+ *		The actions that the executor knows. They are on a floor above it, so main.c hands them down.
  */
 #include <string.h>
 

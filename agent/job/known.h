@@ -16,7 +16,7 @@ extern const ActionEntry *action_find(const char *name);
 /* The flags that all of these (a list of {"action": name}) have. */
 extern int	action_flags_of(json_t *actions);
 
-/* Their names, for whoever asks what can be ordered; a new reference. */
+/* Their names, for the facts; a new reference. */
 extern json_t *action_names(void);
 
 #endif							/* PINGPONG_AGENT_JOB_KNOWN_H */

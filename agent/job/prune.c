@@ -2,7 +2,7 @@
  * prune.c
  *		Which jobs are forgotten: old runs, and old questions.
  *
- * jobs_lock is held everywhere but in prune_questions(), which takes it.
+ * The caller holds jobs_lock, except for prune_questions(), which takes it.
  */
 #include <string.h>
 
@@ -100,7 +100,8 @@ prune_question(char *run, char *step)
 		Job		   *job = *place;
 		Question	kind = question_of(job);
 
-		if (kind == QUESTION_NONE || job->state == JOB_RUNNING || job->waiters > 0 || ++seen[kind] <= JOB_QUESTIONS_KEPT)
+		if (kind == QUESTION_NONE || job->state == JOB_RUNNING || job->waiters > 0 ||
+			++seen[kind] <= JOB_QUESTIONS_KEPT)
 			continue;
 		memcpy(run, job->run, sizeof(job->run));
 		memcpy(step, job->step, sizeof(job->step));

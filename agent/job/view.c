@@ -140,7 +140,8 @@ jobview_json(const Job *job, bool with_output)
 	json_object_set_new(view, "received_ms", json_real(job->received_ms));
 	json_object_set_new(view, "elapsed_ms", json_real(elapsed));
 	json_object_set_new(view, "progress", json_pack("{s:o, s:o}", "text", text_or_null(job->progress),
-													"percent", job->percent < 0 ? json_null() : json_real(job->percent)));
+													"percent",
+													job->percent < 0 ? json_null() : json_real(job->percent)));
 	json_object_set_new(view, "actions", parts_json(job));
 	json_object_set_new(view, "results", results_json(job));
 	if (job->cancel)

@@ -11,7 +11,8 @@ extern const char *jobview_state(JobState state);
 extern json_t *jobview_json(const Job *job, bool with_output);
 extern json_t *jobview_record(const Job *job);	/* the same, with what a resumption needs */
 extern json_t *jobview_order(json_t *record);	/* the actions that a record was made of; borrowed */
-extern void jobview_restore(Job *job, json_t *record);	/* a new job of that order; record: of the journal, any contents */
+/* a new job of that order; record: of the journal, any contents */
+extern void jobview_restore(Job *job, json_t *record);
 extern void jobview_output_add(Job *job, const char *data, size_t size);
 
 #endif							/* PINGPONG_AGENT_JOB_VIEW_H */

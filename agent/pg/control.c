@@ -1,10 +1,10 @@
 /*
  * control.c
- *		Starting and stopping the local server, by whichever means it is managed.
+ *		Starting and stopping the local server, by the means that manages it.
  *
- * Stopping is a signal to the postmaster and a pidfd that tells its end at once: pg_ctl
- * looks each 100 ms only.  With systemctl the unit is stopped afterwards, so that it is
- * not started behind our back; with a configured command only that is run.
+ * Stopping is a signal to the postmaster and a pidfd that tells its end at once; pg_ctl looks only every 100 ms. With
+ * systemctl the unit is stopped afterwards, so that systemd does not start the server again. With a configured
+ * command only that is run.
  */
 #include <errno.h>
 #include <poll.h>
@@ -53,8 +53,8 @@ listens(const char *host, int port)
 }
 
 /*
- * A server behind a command may live where its process cannot be seen (a container): then it runs if something answers
- * at its place.
+ * A server with a command may run where its process cannot be seen (a container): then it runs if something
+ * answers at its place.
  */
 static bool
 answers(const PgInstance *pg)
@@ -181,7 +181,8 @@ start_by_pg_ctl(ActionContext *ctx)
 	text_addf(&all, "-c " OUR_SYNC_OPTION);
 	for (int i = 0; options && options[i]; i++)
 		add_quoted(&all, options[i]);
-	rc = run_command(ctx, (char *[]) {program, "start", "-D", pg->data, "-l", pg->log, "-W", "-s", "-o", all.data, NULL}, true);
+	rc = run_command(ctx, (char *[]) {program, "start", "-D", pg->data, "-l", pg->log, "-W", "-s", "-o", all.data,
+									  NULL}, true);
 	free(all.data);
 	text_free_list(options);
 	free(program);
@@ -248,7 +249,8 @@ fail_ended(ActionContext *ctx)
 {
 	char	   *why = serverlog_last_words(ctx->pg);
 
-	action_fail(ctx, STATE_CONNECTION_FAILURE, "the server ended while it started%s%s", why ? ": " : "", why ? why : "");
+	action_fail(ctx, STATE_CONNECTION_FAILURE, "the server ended while it started%s%s", why ? ": " : "",
+				why ? why : "");
 	action_hint(ctx, "See its log.");
 	free(why);
 }

@@ -1,6 +1,6 @@
 /*
  * control.h
- *		Starting and stopping the local server, by whichever means it is managed.
+ *		Starting and stopping the local server, by the means that manages it.
  */
 #ifndef PINGPONG_AGENT_PG_CONTROL_H
 #define PINGPONG_AGENT_PG_CONTROL_H
@@ -10,10 +10,12 @@
 
 #include "agent/job/action.h"
 
-/* Does the server run? By its process, proved; one behind a command also by its answer. */
+/* Does the server run? By its process, proved; with a command also by its answer. */
 extern bool control_running(const PgInstance *pg);
 
-/* Ends it: immediate (no shutdown checkpoint, which would be a record past the fork) or fast.  Down already is fine. */
+/*
+ * Ends it: immediate (no shutdown checkpoint, which would be a record past the fork) or fast.  Down already is fine.
+ */
 extern int	control_stop(ActionContext *ctx, bool immediate, int timeout_ms);
 
 /* Starts it and returns; it need not accept connections yet.  Up already is fine. */

@@ -1,6 +1,6 @@
 /*
  * datadir.c
- *		What a data directory tells by itself, without its server.
+ *		What a data directory tells without its server.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -12,7 +12,9 @@
 #include "agent/core/files.h"
 #include "agent/pg/datadir.h"
 
-/* Places in pg_control, on all majors: the system identifier, the state, the last checkpoint's record and timeline. */
+/*
+ * Places in pg_control, on all majors: the system identifier, the state, the last checkpoint's record and timeline.
+ */
 #define SYSTEM_AT 0
 #define STATE_AT 16
 #define CHECKPOINT_AT 32
@@ -71,8 +73,8 @@ read_control(const char *data, DataDir *found)
 }
 
 /*
- * A standby may be further than its control file says, which does no harm: what it has of the source's timeline is the
- * source's.
+ * A standby may be further than its control file says, which does no harm: what it has of the source's timeline is
+ * the source's.
  */
 DataDir
 datadir_look(const char *path)
@@ -83,7 +85,8 @@ datadir_look(const char *path)
 	found.wal_known = newest_history(path, &found.newest_history);
 	found.standby = file_exists_in(path, "standby.signal");
 	found.startable = file_exists_in(path, "PG_VERSION");
-	found.was_primary = found.known && found.state != DATA_SHUTDOWNED_IN_RECOVERY && found.state != DATA_IN_ARCHIVE_RECOVERY;
+	found.was_primary = found.known && found.state != DATA_SHUTDOWNED_IN_RECOVERY &&
+		found.state != DATA_IN_ARCHIVE_RECOVERY;
 	found.timeline = found.checkpoint_timeline;
 	if (found.was_primary && found.newest_history > found.timeline)
 		found.timeline = found.newest_history;

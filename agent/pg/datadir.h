@@ -1,6 +1,6 @@
 /*
  * datadir.h
- *		What a data directory tells by itself, without its server.
+ *		What a data directory tells without its server.
  */
 #ifndef PINGPONG_AGENT_PG_DATADIR_H
 #define PINGPONG_AGENT_PG_DATADIR_H

@@ -1,6 +1,6 @@
 /*
  * layout.c
- *		Where a data directory lies, and parts of it.
+ *		Where a data directory and its parts are.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -99,7 +99,8 @@ mount_of(const char *path, int flags)
 {
 	struct statx st;
 
-	return statx(AT_FDCWD, path, flags | AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) == 0 && (st.stx_mask & STATX_MNT_ID) ? st.stx_mnt_id : 0;
+	return statx(AT_FDCWD, path, flags | AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) == 0 && (st.stx_mask & STATX_MNT_ID) ?
+		st.stx_mnt_id : 0;
 }
 
 /* What is mounted inside the folder cannot be moved out of it, which would only show in the middle of the move. */

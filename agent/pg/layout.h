@@ -1,9 +1,9 @@
 /*
  * layout.h
- *		Where a data directory lies: its own folder, and parts of it elsewhere (WAL, tablespaces).
+ *		Where a data directory is: its own folder, and parts of it elsewhere (WAL, tablespaces).
  *
- * All work is done inside these folders, in DATA/pingpong.rejoin and PART/pingpong.*: a data directory may be a mount
- * point, a link, or in a folder that is not ours, and stays what it is.
+ * All work is done inside these folders, in DATA/pingpong.rejoin and PART/pingpong.*. A data directory may be a mount
+ * point, a link, or in a folder that is not ours, and it stays what it is.
  */
 #ifndef PINGPONG_AGENT_PG_LAYOUT_H
 #define PINGPONG_AGENT_PG_LAYOUT_H
@@ -16,7 +16,7 @@
 #define LAYOUT_WORK "pingpong.rejoin"	/* the folder of our work, in the data directory */
 #define LAYOUT_VERSION_FILE "PG_VERSION"	/* no server starts without it */
 
-/* A folder outside of the data directory that a link in it leads to. */
+/* A folder outside of the data directory that a link in it points to. */
 typedef struct LayoutPart
 {
 	char	   *link;			/* pg_wal or pg_tblspc/OID */

@@ -1,6 +1,6 @@
 /*
  * layout_mark.c
- *		The mark in the work folder: what was begun with the data directory, and where its parts lie.
+ *		The mark in the work folder: what was begun with the data directory, and where its parts are.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@
 static const char *const phase_names[] = {"whole", "hiding", "hidden", "rewinding", "rewound", "showing", "swap_out",
 "swap_in"};
 
-/* A directory is known by its PG_VERSION, which a copy has anew; 0: there is none. */
+/* A directory is known by its PG_VERSION, which is a new file in a copy; 0: there is none. */
 json_int_t
 layout_identity(const char *data)
 {
@@ -155,7 +155,8 @@ layout_parts_json(const Layout *layout)
 	json_t	   *parts = json_array();
 
 	for (int i = 0; i < layout->n_parts; i++)
-		json_array_append_new(parts, json_pack("{s:s, s:s}", "link", layout->parts[i].link, "path", layout->parts[i].path));
+		json_array_append_new(parts,
+							  json_pack("{s:s, s:s}", "link", layout->parts[i].link, "path", layout->parts[i].path));
 	return json_pack("{s:o}", "parts", parts);
 }
 
@@ -170,7 +171,8 @@ layout_parts_from(json_t *mark, const PgInstance *pg, Layout *layout)
 	json_array_foreach(json_object_get(mark, "parts"), i, part)
 		if (i < LAYOUT_PARTS_MAX)
 			layout->parts[layout->n_parts++] =
-				(LayoutPart) {xstrdup(param_string(part, "link", "")), xstrdup(param_string(part, "path", "/nonexistent"))};
+				(LayoutPart) {xstrdup(param_string(part, "link", "")),
+							  xstrdup(param_string(part, "path", "/nonexistent"))};
 }
 
 /* An array of parts, as in the mark */
@@ -279,7 +281,8 @@ layout_phase(ActionContext *ctx)
 	json_decref(mark);
 	if (phase == LAYOUT_WHOLE || here == 0 || here == coming || here == leaving)
 		return phase;
-	log_warning("the mark in \"%s/" LAYOUT_WORK "\" is of another data directory than the one that is here now; it is "
+	log_warning("the mark in \"%s/" LAYOUT_WORK "\" is of another data directory than the one "
+				"that is here now; it is "
 				"removed", pg->data);
 	layout_clean_up(ctx);
 	return LAYOUT_WHOLE;

@@ -1,6 +1,6 @@
 /*
  * layout_mark.h
- *		The mark in the work folder: what was begun with the data directory, and where its parts lie.
+ *		The mark in the work folder: what was begun with the data directory, and where its parts are.
  */
 #ifndef PINGPONG_AGENT_PG_LAYOUT_MARK_H
 #define PINGPONG_AGENT_PG_LAYOUT_MARK_H
@@ -13,7 +13,7 @@
 
 /*
  * What has been begun. In all but NONE the directory lacks PG_VERSION for a time, so that no server starts in it:
- * neither half a server nor one that could come up as a primary may be found by who starts servers.
+ * a start must find neither half a server nor one that could come up as a primary.
  */
 typedef enum LayoutPhase
 {
@@ -28,8 +28,8 @@ typedef enum LayoutPhase
 } LayoutPhase;
 
 /*
- * The phase that was left, by a mark in the work folder that names run and directory. A mark that is not about what lies
- * here now (a person has put another directory in its place) is void, and removed with its folder.
+ * The phase that was left, by a mark in the work folder that names run and directory. A mark that is not about what
+ * is here now (a person has put another directory in its place) is void, and removed with its folder.
  */
 extern LayoutPhase layout_phase(ActionContext *ctx);
 
@@ -45,7 +45,7 @@ extern bool layout_same_boot(const PgInstance *pg);
 extern int	layout_note(ActionContext *ctx, LayoutPhase phase, unsigned timeline);
 extern unsigned layout_rewind_timeline(const PgInstance *pg);
 
-/* A directory is known by its PG_VERSION, which a copy has anew; 0: there is none. */
+/* A directory is known by its PG_VERSION, which is a new file in a copy; 0: there is none. */
 extern json_int_t layout_identity(const char *data);
 
 /* The mark itself; NULL: there is none. `coming` is the identity of the directory that will be in DATA at the end. */
@@ -54,11 +54,11 @@ extern int	layout_write_mark(ActionContext *ctx, LayoutPhase phase, json_int_t l
 							  json_t *more);
 extern void layout_remove_mark(const PgInstance *pg);
 
-/* The parts as they stand in a mark, and back */
+/* The parts as they are in a mark, and back */
 extern json_t *layout_parts_json(const Layout *layout);
 extern void layout_parts_from(json_t *mark, const PgInstance *pg, Layout *layout);
 
-/* Before anything is written beside a part: where it lies, durably. The copy may not have that part any more. */
+/* Before anything is written beside a part: where it is, durably. The copy may not have that part any more. */
 extern int	layout_note_parts(ActionContext *ctx, const Layout *layout);
 
 /* The node is well: everything that the work left is removed. */

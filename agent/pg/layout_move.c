@@ -1,10 +1,10 @@
 /*
  * layout_move.c
- *		Hiding a data directory, exchanging it for another.
+ *		Hiding a data directory, and exchanging it for another.
  *
- * A directory is hidden, and exchanged for another, entry by entry with renames inside its own folder. That is not one
- * step, so a mark tells what was begun, durably and before the first rename; it can be gone on with from any point:
- * an entry is either here or there. PG_VERSION goes first and comes last, and no server starts without it.
+ * A directory is hidden and exchanged entry by entry, with renames inside its own folder. That is not one step, so a
+ * mark tells what was begun, durably and before the first rename. The work can go on from any point, because an entry
+ * is either here or there. PG_VERSION goes first and comes last, since no server starts without it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -37,7 +37,9 @@ move_one(ActionContext *ctx, const char *from, const char *to, const char *name)
 	return rc;
 }
 
-/* One pass; the number that was moved, -1: the job failed. A folder that changes while it is read may hide an entry. */
+/*
+ * One pass; the number that was moved, -1: the job failed. A folder that changes while it is read may hide an entry.
+ */
 static int
 move_pass(ActionContext *ctx, const char *from, const char *to)
 {
@@ -46,7 +48,8 @@ move_pass(ActionContext *ctx, const char *from, const char *to)
 	int			moved = 0;
 
 	if (!dir)
-		return errno == ENOENT ? 0 : action_fail(ctx, STATE_IO_ERROR, "could not open \"%s\": %s", from, strerror(errno));
+		return errno == ENOENT ? 0 :
+			action_fail(ctx, STATE_IO_ERROR, "could not open \"%s\": %s", from, strerror(errno));
 	errno = 0;
 	while (moved >= 0 && (entry = readdir(dir)))
 	{
@@ -112,7 +115,7 @@ move_out(ActionContext *ctx, const char *from, const char *to)
 	return rc == 0 ? move_all(ctx, from, to) : -1;
 }
 
-/* Only behind the last rename a server can start in `to`. */
+/* Only after the last rename a server can start in `to`. */
 static int
 move_in(ActionContext *ctx, const char *from, const char *to)
 {
@@ -160,7 +163,7 @@ show(ActionContext *ctx)
 	return rc;
 }
 
-/* Looked at once more: what was mounted since would stop the move in its middle. */
+/* Checked once more: what was mounted since would stop the move in the middle. */
 static int
 check_movable(ActionContext *ctx)
 {
@@ -173,7 +176,7 @@ check_movable(ActionContext *ctx)
 	return rc;
 }
 
-/* What could not be hidden is whole again, for who comes next. */
+/* What could not be hidden is whole again, for the next job. */
 int
 layout_hide(ActionContext *ctx)
 {
@@ -274,7 +277,7 @@ layout_swap(ActionContext *ctx, const Layout *layout)
 }
 
 /*
- * Hiding is taken back: nothing was changed yet. What is hidden stays so: pg_rewind may have begun, and whoever comes
+ * The hiding is undone: nothing was changed yet. What is hidden stays so: pg_rewind may have begun, and whoever comes
  * next has to go on with it.
  */
 int

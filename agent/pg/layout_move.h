@@ -1,8 +1,8 @@
 /*
  * layout_move.h
- *		Hiding a data directory, exchanging it for another.
+ *		Hiding a data directory, and exchanging it for another.
  *
- * What is begun and interrupted at any point is finished by layout_repair().
+ * layout_repair() finishes work that was interrupted at any point.
  */
 #ifndef PINGPONG_AGENT_PG_LAYOUT_MOVE_H
 #define PINGPONG_AGENT_PG_LAYOUT_MOVE_H
@@ -14,8 +14,8 @@
 extern int	layout_repair(ActionContext *ctx);
 
 /*
- * A server was started between the first rename of a move and the look for it: it gets its PG_VERSION back, and what was
- * begun is void.
+ * A server was started between the first rename of a move and the look for it: it gets its PG_VERSION back, and what
+ * was begun is void.
  */
 extern int	layout_give_back(ActionContext *ctx);
 

@@ -1,12 +1,12 @@
 /*
  * originals.c
- *		What settings were before we changed them.
+ *		The values that settings had before the agent changed them.
  *
- * The answer to the one who changed a setting may get lost, and he with it; then the changed value would be taken for
- * the original by the next one.
+ * The original is on disk before the change. Otherwise, if the answer to the change is lost together with the worker
+ * that asked for it, the next worker would take the changed value for the original.
  *
- * Several jobs may change one setting at a time. No lock is held while a server is asked, so each version of a file
- * has a number: who keeps or forgets names the version that they have looked at.
+ * Several jobs may change one setting at a time. No lock is held during a question to a server. So each version of
+ * the file has a number, and to keep or forget an original a job names the version that it has looked at.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -88,7 +88,7 @@ original_read(const PgInstance *pg, const char *name, Original *original)
 	return known;
 }
 
-/* A file that cannot be read is not one without the line: the line would be taken away when all is put back. */
+/* A file that cannot be read is not one without the line: then the line would be removed when all is restored. */
 static int
 own_line(const PgInstance *pg, const char *name, char **line)
 {

@@ -1,7 +1,7 @@
 /*
  * originals.h
- *		What settings of an instance were before we changed them; state_dir/settings/SETTING.json, of a named instance
- *		state_dir/settings.NAME/SETTING.json, on disk before the change.
+ *		The values that settings of an instance had before the agent changed them: state_dir/settings/SETTING.json, of
+ *		a named instance state_dir/settings.NAME/SETTING.json, on disk before the change.
  */
 #ifndef PINGPONG_AGENT_PG_ORIGINALS_H
 #define PINGPONG_AGENT_PG_ORIGINALS_H

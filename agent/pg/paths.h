@@ -1,6 +1,6 @@
 /*
  * paths.h
- *		Where the local server's files and programs lie.
+ *		Where the local server's files and programs are.
  */
 #ifndef PINGPONG_AGENT_PG_PATHS_H
 #define PINGPONG_AGENT_PG_PATHS_H

@@ -128,7 +128,8 @@ pg_remote(const char *conninfo, const char *host, int port, bool replication, ch
 	char		text[16];
 	char	   *merged;
 	PGconn	   *conn;
-	const char *keywords[] = {"dbname", "application_name", "connect_timeout", replication ? "replication" : NULL, NULL};
+	const char *keywords[] = {"dbname", "application_name", "connect_timeout", replication ? "replication" : NULL,
+							  NULL};
 	const char *values[] = {NULL, "pingpong-agent", CONNECT_TIMEOUT_S, "true", NULL};
 
 	snprintf(text, sizeof(text), "%d", port);

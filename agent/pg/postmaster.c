@@ -1,10 +1,10 @@
 /*
  * postmaster.c
- *		The process that serves a data directory: who it is, proved.
+ *		The process that serves a data directory, with proof.
  *
- * A postmaster changes to its data directory and stays there, runs the program "postgres", and belongs to the owner of
- * the directory. Its children share all three, but not its number, which stands in postmaster.pid. So the process with
- * that number, with that program, in that directory, is it; anything else with that number has come later.
+ * A postmaster changes to its data directory and stays there, runs the program "postgres", and belongs to the owner
+ * of the directory. Its children share all three, but not its number, which is in postmaster.pid. So the process with
+ * that number, that program and that directory is the postmaster. Any other process with that number has come later.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /*
  * postmaster.h
- *		The process that serves a data directory: who it is, proved.
+ *		The process that serves a data directory, with proof.
  */
 #ifndef PINGPONG_AGENT_PG_POSTMASTER_H
 #define PINGPONG_AGENT_PG_POSTMASTER_H
@@ -40,20 +40,20 @@ extern char **postmaster_options(const char *data);
 extern pid_t postmaster_pid(const char *data);
 
 /*
- * Is there still something of a postmaster that is no more: its process, not yet reaped by its parent, or a child that
- * uses its shared memory? As long as there is, no server starts there.
+ * Is there still something of a postmaster that is no more: its process, not yet reaped by its parent, or a child
+ * that uses its shared memory? As long as there is, no server starts there.
  */
 extern bool postmaster_has_remains(const char *data);
 
 /*
- * Proved: no process of a server works in that directory or has its memory. That there is no postmaster.pid, or that its
- * process cannot be looked into, is no proof. False also where it cannot be told.
+ * Proved: no process of a server works in that directory or has its memory. That there is no postmaster.pid, or that
+ * its process cannot be looked into, is no proof. False also where it cannot be told.
  */
 extern bool postmaster_gone(const char *data);
 
 /*
- * Removes lock files (postmaster.pid, that of the socket) whose number belongs to another process now: PostgreSQL would
- * take that one for its own predecessor and not start. True: there is none in the way.
+ * Removes lock files (postmaster.pid, that of the socket) whose number belongs to another process now: PostgreSQL
+ * would take that one for its own predecessor and not start. True: there is none in the way.
  */
 extern bool postmaster_forget_stale(const char *data);
 

@@ -2,9 +2,9 @@
  * rights.c
  *		May this process stop and start the server, as it is managed here?
  *
- * systemd is asked itself: it is given an order that it first checks the caller's right for, with the unit and the verb
- * that a rule of polkit sees, and then refuses in any case, because its job mode is for the other verb.  (pkcheck would
- * not do: polkit takes such details from root only.)
+ * systemd itself is asked: it gets an order for which it first checks the caller's right, with the unit and the verb
+ * that a rule of polkit sees, and which it then refuses in any case, because its job mode is for the other verb.
+ * (pkcheck does not work for this: polkit takes such details from root only.)
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,9 +72,11 @@ property(const char *text, const char *name)
 
 /* The order that cannot be carried out; its refusal tells whether we might have given it. */
 static RightsVerdict
-ask_systemd(const char *unit, const char *method, const char *impossible_mode, const char *refusal, char *why, size_t size)
+ask_systemd(const char *unit, const char *method, const char *impossible_mode, const char *refusal, char *why,
+			size_t size)
 {
-	char	   *argv[] = {"/usr/bin/busctl", "--no-pager", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+	char	   *argv[] = {"/usr/bin/busctl", "--no-pager", "call", "org.freedesktop.systemd1",
+	"/org/freedesktop/systemd1",
 	"org.freedesktop.systemd1.Manager", (char *) method, "ss", (char *) unit, (char *) impossible_mode, NULL};
 	char		text[1024];
 	int			rc = child_run_text(argv, ASK_TIMEOUT_MS, text, sizeof(text));
@@ -106,7 +108,8 @@ may_manage(const char *unit, char *why, size_t size)
 static RightsVerdict
 look_at_unit(const PgInstance *pg, const char *unit, char *why, size_t size)
 {
-	char	   *argv[] = {"/usr/bin/systemctl", "show", "--property=LoadState", "--property=Restart", "--", (char *) unit, NULL};
+	char	   *argv[] = {"/usr/bin/systemctl", "show", "--property=LoadState", "--property=Restart", "--",
+						  (char *) unit, NULL};
 	char		text[512];
 	int			rc = child_run_text(argv, ASK_TIMEOUT_MS, text, sizeof(text));
 	char	   *load = property(text, "LoadState");
@@ -123,7 +126,8 @@ look_at_unit(const PgInstance *pg, const char *unit, char *why, size_t size)
 	else if (strcmp(load, "loaded") != 0)
 		snprintf(why, size, "the unit %s is %s", unit, load);
 	else if (*restart && strcmp(restart, "no") != 0)
-		snprintf(why, size, "%s has Restart=%s: systemd would start the server that the agent has stopped", unit, restart);
+		snprintf(why, size, "%s has Restart=%s: systemd would start the server that the agent has stopped", unit,
+				 restart);
 	else if (pid && actual && strcmp(actual, unit) != 0)
 		snprintf(why, size, "the server (pid %d) belongs to %s, not to %s", (int) pid, actual, unit);
 	else if (pid && !actual)
@@ -163,7 +167,8 @@ rights_of_signal(const PgInstance *pg, char *why, size_t size)
 	if (stat(pg->data, &st) == 0 && st.st_uid != geteuid())
 		snprintf(why, size, "%s belongs to another user", pg->data);
 	else if (unit && strcmp(unit, OWN_UNIT) != 0 && (!own || strcmp(unit, own) != 0))
-		snprintf(why, size, "the server belongs to systemd's %s, which would lose it: use \"control = systemctl\"", unit);
+		snprintf(why, size, "the server belongs to systemd's %s, which would lose it: use \"control = systemctl\"",
+				 unit);
 	else if (pid == 0)
 	{
 		verdict = RIGHTS_UNKNOWN;

@@ -26,7 +26,8 @@
 #define STATE_SQL \
 	"SELECT pg_catalog.pg_is_in_recovery(), c.timeline_id, CASE WHEN pg_catalog.pg_is_in_recovery() " \
 	"THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, " \
-	"EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming') FROM pg_catalog.pg_control_checkpoint() c"
+	"EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming') FROM " \
+	"pg_catalog.pg_control_checkpoint() c"
 
 static PGconn *session;
 
@@ -65,7 +66,8 @@ arrive(const PgInstance *pg)
 static bool
 is_sealed(void)
 {
-	PGresult   *there = pg_query(session, NULL, 0, "SELECT pg_catalog.to_regclass('pingpong.gate') IS NOT NULL", 0, NULL);
+	PGresult   *there = pg_query(session, NULL, 0, "SELECT pg_catalog.to_regclass('pingpong.gate') IS NOT NULL", 0,
+								 NULL);
 	bool		has_gate = there && PQntuples(there) == 1 && strcmp(PQgetvalue(there, 0, 0), "t") == 0;
 	PGresult   *gate = has_gate ? pg_query(session, NULL, 0, "SELECT state FROM pingpong.gate", 0, NULL) : NULL;
 	bool		sealed = gate && PQntuples(gate) == 1 && strcmp(PQgetvalue(gate, 0, 0), "sealed") == 0;
@@ -75,7 +77,10 @@ is_sealed(void)
 	return sealed;
 }
 
-/* A server that stops may wait for its sessions: ours must not be the last one. Line 8 of postmaster.pid has its state. */
+/*
+ * A server that stops may wait for its sessions: ours must not be the last one. Line 8 of postmaster.pid has its
+ * state.
+ */
 static bool
 is_stopping(const PgInstance *pg)
 {

@@ -31,7 +31,9 @@ server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsi
 	return sealed;
 }
 
-/* The seal of a server that does not run: pingpong.seal is text, key=value (gate/seal.c). Void on a newer timeline. */
+/*
+ * The seal of a server that does not run: pingpong.seal is text, key=value (gate/seal.c). Void on a newer timeline.
+ */
 bool
 seal_read(const char *place, const DataDir *dir, char *run, size_t run_size, unsigned long long *lsn)
 {
@@ -42,7 +44,8 @@ seal_read(const char *place, const DataDir *dir, char *run, size_t run_size, uns
 	char	   *position = text ? conf_value(text, "lsn") : NULL;
 	char	   *name = text ? conf_value(text, "run") : NULL;
 	bool		sealed = system && timeline && name && text && strstr(text, "\ncrc=") &&
-		strtoull(system, NULL, 10) == dir->system && strtoul(timeline, NULL, 10) >= dir->timeline && lsn_parse(position, lsn);
+		strtoull(system, NULL, 10) == dir->system && strtoul(timeline, NULL, 10) >= dir->timeline &&
+		lsn_parse(position, lsn);
 
 	if (sealed)
 		snprintf(run, run_size, "%s", name);

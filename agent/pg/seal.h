@@ -17,7 +17,7 @@
 /* Is the seal of the server in force? If so, of which run, and where clients' writes end. */
 extern bool server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn);
 
-/* The same of one that does not run, by its file in the data directory (or where that lies now). */
+/* The same of one that does not run, by its file in the data directory (or where that is now). */
 extern bool seal_read(const char *place, const DataDir *dir, char *run, size_t run_size, unsigned long long *lsn);
 
 #endif							/* PINGPONG_AGENT_PG_SEAL_H */

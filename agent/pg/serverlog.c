@@ -1,6 +1,6 @@
 /*
  * serverlog.c
- *		What the local server has said of itself since its last start, wherever it writes its log.
+ *		What the local server has logged since its last start, in any place that it may log to.
  */
 #include <jansson.h>
 #include <pthread.h>
@@ -180,7 +180,7 @@ same_file(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* The server makes the file anew; what an earlier one has left names an earlier one's log. */
+/* The server writes the file at each start. A file of an earlier start names an earlier log. */
 static bool
 is_collecting(const Mark *mark)
 {
@@ -222,7 +222,7 @@ csv_complaint(const char *line, const char *severity)
 {
 	char	   *field = xasprintf(",%s,", severity);
 	const char *found = strstr(line, field);
-	const char *message = found ? strchr(found + strlen(field), ',') : NULL;	/* behind the SQLSTATE */
+	const char *message = found ? strchr(found + strlen(field), ',') : NULL;	/* after the SQLSTATE */
 	char	   *complaint = NULL;
 
 	if (message && message[1] == '"')

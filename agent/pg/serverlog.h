@@ -1,11 +1,10 @@
 /*
  * serverlog.h
- *		What the local server has said of itself since its last start, wherever it writes its log.
+ *		What the local server has logged since its last start, in any place that it may log to.
  *
- * Looked at: the option "log" (what pg_ctl writes to), Debian's log of the
- * cluster, and the files that DATA/current_logfiles names, where the server has made that file anew since the start.
- * Of a file that was there at the start only what was added since; of another one what comes behind the words of a
- * start.
+ * These places are read: the option "log" (what pg_ctl writes to), Debian's log of the cluster, and the files that
+ * DATA/current_logfiles names, if the server has written that file since the start. Of a file that was there at the
+ * start only the new part counts. Of another one the part after the words of a start counts.
  */
 #ifndef PINGPONG_AGENT_PG_SERVERLOG_H
 #define PINGPONG_AGENT_PG_SERVERLOG_H

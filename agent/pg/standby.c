@@ -68,9 +68,11 @@ static bool
 look_at_goal(PGconn *conn, const Goal *goal, bool *reached, unsigned long long *behind)
 {
 	static const char sql[] =
-		"SELECT received_tli >= $1::int AND w.lsn >= $2::pg_lsn, greatest(pg_catalog.pg_wal_lsn_diff($2::pg_lsn, w.lsn), 0)::bigint "
+		"SELECT received_tli >= $1::int AND w.lsn >= $2::pg_lsn, "
+		"greatest(pg_catalog.pg_wal_lsn_diff($2::pg_lsn, w.lsn), 0)::bigint "
 		"FROM pg_catalog.pg_stat_wal_receiver, LATERAL (SELECT CASE "
-		"WHEN pg_catalog.pg_get_wal_replay_pause_state() <> 'not paused' OR pg_catalog.current_setting('recovery_min_apply_delay') <> '0' "
+		"WHEN pg_catalog.pg_get_wal_replay_pause_state() <> 'not paused' OR "
+		"pg_catalog.current_setting('recovery_min_apply_delay') <> '0' "
 		"THEN pg_catalog.pg_last_wal_receive_lsn() ELSE pg_catalog.pg_last_wal_replay_lsn() END) AS w (lsn)";
 	char		timeline[16];
 	char		lsn[32];
@@ -110,7 +112,8 @@ standby_wait_streaming(ActionContext *ctx, PGconn *conn, const Upstream *upstrea
 		since = !streams ? 0 : since == 0 ? clock_monotonic_ms() : since;
 		if (streams && (behind < nearest || clock_monotonic_ms() - since > STEADY_MS))
 		{
-			action_progress(ctx, -1, "streams from %s:%s, %llu kB to replay", upstream->host, upstream->port, behind / 1024);
+			action_progress(ctx, -1, "streams from %s:%s, %llu kB to replay", upstream->host, upstream->port,
+							behind / 1024);
 			nearest = behind < nearest ? behind : nearest;
 			last = clock_monotonic_ms() + window;
 		}

@@ -33,8 +33,8 @@ typedef struct Goal
 extern bool standby_streams(PGconn *conn, const Upstream *upstream);
 
 /*
- * Waits until the server streams from there (by stream_deadline) and has replayed the goal (by deadline): only then it
- * follows that server, and not merely has a connection to it. Where replay is paused or delayed on purpose the WAL
+ * Waits until the server streams from there (by stream_deadline) and has replayed the goal (by deadline): only then
+ * it follows that server, and not merely has a connection to it. Where replay is paused or delayed on purpose the WAL
  * must be here. Both deadlines are monotonic. The moment (realtime), 0: not in time, or the connection broke.
  */
 extern double standby_wait_streaming(ActionContext *ctx, PGconn *conn, const Upstream *upstream, const Goal *goal,

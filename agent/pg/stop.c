@@ -66,7 +66,8 @@ server_await_remains(ActionContext *ctx, double deadline)
 	const char *data = ctx->pg->data;
 
 	limit = limit < deadline ? limit : deadline;
-	while ((postmaster_has_remains(data) || !postmaster_gone(data)) && clock_monotonic_ms() < limit && !action_cancelled(ctx))
+	while ((postmaster_has_remains(data) || !postmaster_gone(data)) && clock_monotonic_ms() < limit &&
+		   !action_cancelled(ctx))
 		sleep_ms(POLL_MS);
 	if (postmaster_gone(data))
 		return 0;
@@ -75,14 +76,14 @@ server_await_remains(ActionContext *ctx, double deadline)
 	return -1;
 }
 
-/* Behind a command it may live where its processes cannot be seen. */
+/* With a command it may run where its processes cannot be seen. */
 bool
 server_is_stopped(const PgInstance *pg)
 {
 	return pg->control != PG_CONTROL_COMMAND && !control_running(pg) && postmaster_gone(pg->data);
 }
 
-/* The lock is held. Where it stands in the list, or the list's end. */
+/* The lock is held. Its place in the list, or the list's end. */
 static Claim **
 find_claim(const char *data)
 {

@@ -25,9 +25,9 @@
 	SERVER_OTHER_SESSIONS " AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Extension'"
 
 /*
- * Down afterwards, whatever it was, within the deadline (monotonic ms). A primary's readers have `readers_grace_ms`, then
- * each session is ended with 57P01. The stop is immediate: of a sealed server nothing can be lost, and a clean stop
- * would write a checkpoint record past the fork. `result` gets stop_lsn and stopped_ms.
+ * Down afterwards, whatever it was, within the deadline (monotonic ms). A primary's readers have `readers_grace_ms`,
+ * then each session is ended with 57P01. The stop is immediate: of a sealed server nothing can be lost, and a clean
+ * stop would write a checkpoint record past the fork. `result` gets stop_lsn and stopped_ms.
  */
 extern int	server_stop(ActionContext *ctx, bool primary, int readers_grace_ms, double deadline, json_t *result);
 
@@ -41,8 +41,8 @@ extern int	server_await_remains(ActionContext *ctx, double deadline);
 extern bool server_is_stopped(const PgInstance *pg);
 
 /*
- * Who changes the data directory has it for themselves: two at a time would pull it from under each other. False:
- * somebody else has it. Each instance has its own. Released by who has claimed it, in any thread.
+ * A job that changes the data directory has it for itself: two at a time would destroy each other's work. False:
+ * another job has it. Each instance has its own. Released by the job that has claimed it, in any thread.
  */
 extern bool server_claim(const PgInstance *pg);
 extern void server_release(const PgInstance *pg);

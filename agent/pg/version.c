@@ -1,9 +1,9 @@
 /*
  * version.c
- *		Which major of PostgreSQL an instance's programs are of.
+ *		Of which major of PostgreSQL the programs of an instance are.
  *
  * Two instances of one host may be of different majors, and the programs of one must not be used on the data of the
- * other.  A number in the configuration would be one more that can be wrong.
+ * other. A number in the configuration could be wrong.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
  * version.h
- *		Which major of PostgreSQL an instance's programs are of: asked of them, not configured.
+ *		Of which major of PostgreSQL the programs of an instance are. The programs are asked.
  */
 #ifndef PINGPONG_AGENT_PG_VERSION_H
 #define PINGPONG_AGENT_PG_VERSION_H

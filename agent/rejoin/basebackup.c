@@ -1,9 +1,9 @@
 /*
  * basebackup.c
- *		The way back that always works where there is room: a copy of the source.
+ *		The costliest method, which always works where there is room: a copy of the source.
  *
- * The copy is made beside what is there, each part on its own disk, and exchanged for it when it is complete. What was
- * there before goes away when the new one streams.
+ * The copy is made beside the present data, each part on its own disk, and exchanged for it when it is complete. The
+ * old data is removed when the new server streams.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -32,12 +32,13 @@
 
 /* A role that may not know a size does without the check of room. */
 #define SPACES_SQL \
-	"SELECT oid, pg_catalog.pg_tablespace_location(oid), CASE WHEN pg_catalog.has_tablespace_privilege(oid, 'CREATE') " \
+	"SELECT oid, pg_catalog.pg_tablespace_location(oid), CASE WHEN " \
+	"pg_catalog.has_tablespace_privilege(oid, 'CREATE') " \
 	"OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_catalog.pg_tablespace_size(oid) ELSE 0 END " \
 	"FROM pg_catalog.pg_tablespace WHERE spcname <> 'pg_global'"
 #define DEFAULT_SPACE "1663"	/* pg_default: everything in the data directory itself */
 
-/* What the source has, and where each piece of it is to lie here. */
+/* What the source has, and where each piece of it is to be here. */
 typedef struct Plan
 {
 	Layout		layout;
@@ -131,8 +132,8 @@ check_room(Rejoin *rejoin, const char *path, const char *needed)
 	unsigned long long bytes = strtoull(needed, NULL, 10);
 
 	if (statvfs(path, &fs) == 0 && (unsigned long long) fs.f_bavail * fs.f_frsize < bytes)
-		return action_fail(rejoin->ctx, "53100", "a base backup needs %llu MB in \"%s\", where %llu MB are free", bytes >> 20, path,
-						   (unsigned long long) fs.f_bavail * fs.f_frsize >> 20);
+		return action_fail(rejoin->ctx, "53100", "a base backup needs %llu MB in \"%s\", where %llu MB are free",
+						   bytes >> 20, path, (unsigned long long) fs.f_bavail * fs.f_frsize >> 20);
 	return 0;
 }
 
@@ -286,7 +287,8 @@ correct_links(Rejoin *rejoin, const Layout *layout, const char *directory)
 		int			rc = 0;
 
 		if (wanted && (unlink(link) < 0 || symlink(layout->parts[i].path, link) < 0))
-			rc = action_fail(rejoin->ctx, STATE_IO_ERROR, "could not correct the link \"%s\": %s", link, strerror(errno));
+			rc = action_fail(rejoin->ctx, STATE_IO_ERROR, "could not correct the link \"%s\": %s", link,
+							 strerror(errno));
 		free(link);
 		if (rc < 0)
 			return -1;

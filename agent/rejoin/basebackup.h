@@ -1,6 +1,6 @@
 /*
  * basebackup.h
- *		The way back that always works where there is room: a copy of the source.
+ *		The costliest method, which always works where there is room: a copy of the source.
  */
 #ifndef PINGPONG_AGENT_REJOIN_BASEBACKUP_H
 #define PINGPONG_AGENT_REJOIN_BASEBACKUP_H

@@ -14,7 +14,7 @@ typedef struct HistoryLine
 	unsigned long long left_at;
 } HistoryLine;
 
-/* The next one that says something, and *text is behind it; false: there is none. */
+/* The next one that says something, and *text is after it; false: there is none. */
 static bool
 history_next(const char **text, HistoryLine *line)
 {

@@ -10,7 +10,10 @@
 /* Where, by the text of a history file, a timeline was left; 0: it is not in there. */
 extern unsigned long long history_left_at(const char *text, unsigned timeline);
 
-/* Do both name the same ancestors of that timeline, left at the same places? (A timeline's own history ends before it.) */
+/*
+ * Do both name the same ancestors of that timeline, left at the same places? (A timeline's own history ends before
+ * it.)
+ */
 extern bool history_agrees(const char *a, const char *b, unsigned timeline);
 
 #endif							/* PINGPONG_AGENT_REJOIN_HISTORY_H */

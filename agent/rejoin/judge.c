@@ -1,6 +1,6 @@
 /*
  * judge.c
- *		What is here, may it be made a standby, and why not.
+ *		What is on this host, may it be made a standby, and why not.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,9 +121,11 @@ rejoin_look(Rejoin *rejoin, PGconn *conn)
 static void
 explain_newer(Rejoin *rejoin)
 {
-	action_detail(rejoin->ctx, "It is on timeline %u, the server at %s:%s on timeline %u. What was written here since would be lost.",
+	action_detail(rejoin->ctx, "It is on timeline %u, the server at %s:%s on timeline %u. What was written "
+				  "here since would be lost.",
 				  rejoin->timeline, rejoin->upstream.host, rejoin->upstream.port, rejoin->source.timeline);
-	action_hint(rejoin->ctx, "This node is the newer side. If it is the right one, stop the server at %s:%s and make that one a "
+	action_hint(rejoin->ctx, "This node is the newer side. If it is the right one, stop the server at "
+				"%s:%s and make that one a "
 				"standby of this one.", rejoin->upstream.host, rejoin->upstream.port);
 }
 
@@ -132,8 +134,10 @@ explain_more(Rejoin *rejoin)
 {
 	unsigned long long fork = source_fork(&rejoin->source, rejoin->timeline);
 
-	action_detail(rejoin->ctx, "The server at %s:%s left timeline %u at %X/%X; WAL of this node from there on would be lost.",
-				  rejoin->upstream.host, rejoin->upstream.port, rejoin->timeline, (unsigned) (fork >> 32), (unsigned) fork);
+	action_detail(rejoin->ctx, "The server at %s:%s left timeline %u at %X/%X; WAL of this node "
+				  "from there on would be lost.",
+				  rejoin->upstream.host, rejoin->upstream.port, rejoin->timeline, (unsigned) (fork >> 32),
+				  (unsigned) fork);
 	action_hint(rejoin->ctx, "Save what clients wrote here. Then a superuser may give the risk => '%s'.", RISK_WORDS);
 }
 
@@ -152,15 +156,16 @@ rejoin_refuse(Rejoin *rejoin)
 		explain_more(rejoin);
 	else if (verdict == REJOIN_OTHER_CLUSTER)
 	{
-		action_detail(ctx, "The system identifier at %s:%s is %s.", rejoin->upstream.host, rejoin->upstream.port, rejoin->source.system);
+		action_detail(ctx, "The system identifier at %s:%s is %s.", rejoin->upstream.host, rejoin->upstream.port,
+					  rejoin->source.system);
 		action_hint(ctx, "To give this node to another cluster, empty its data directory first.");
 	}
 	else if (verdict == REJOIN_NO_SUCH_WAY)
 		action_hint(ctx, "Use the method \"auto\", or \"basebackup\".");
 	else
 	{
-		action_detail(ctx, "It is on timeline %u, the server at %s:%s on timeline %u.", rejoin->timeline, rejoin->upstream.host,
-					  rejoin->upstream.port, rejoin->source.timeline);
+		action_detail(ctx, "It is on timeline %u, the server at %s:%s on timeline %u.", rejoin->timeline,
+					  rejoin->upstream.host, rejoin->upstream.port, rejoin->source.timeline);
 		action_hint(ctx, "Find out which of the two has the right data, and stop or seal the other one.");
 	}
 	return -1;

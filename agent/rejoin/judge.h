@@ -1,6 +1,6 @@
 /*
  * judge.h
- *		What is here, may it be made a standby, and why not.
+ *		What is on this host, may it be made a standby, and why not.
  */
 #ifndef PINGPONG_AGENT_REJOIN_JUDGE_H
 #define PINGPONG_AGENT_REJOIN_JUDGE_H

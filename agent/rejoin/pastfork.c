@@ -41,7 +41,7 @@ segment_size(const char *wal)
 	return (unsigned long long) st.st_size;
 }
 
-/* The file in which WAL behind `lsn` would be, malloc'd. */
+/* The file in which WAL after `lsn` would be, malloc'd. */
 static char *
 segment_path(const char *wal, unsigned tli, unsigned long long lsn, unsigned long long size)
 {
@@ -51,14 +51,18 @@ segment_path(const char *wal, unsigned tli, unsigned long long lsn, unsigned lon
 	return xasprintf("%s/%08X%08X%08X", wal, tli, (unsigned) (lsn / per_id), (unsigned) (lsn % per_id));
 }
 
-/* A segment that was made beforehand and never written begins with zeros; pg_waldump fails on it, whatever it is asked. */
+/*
+ * A segment that was made beforehand and never written begins with zeros; pg_waldump fails on it, whatever it is
+ * asked.
+ */
 static bool
 segment_is_unused(const char *path)
 {
 	char		begin[8] = {0};
 	char		zeros[8] = {0};
 	FILE	   *file = fopen(path, "re");
-	bool		unused = file && fread(begin, 1, sizeof(begin), file) == sizeof(begin) && memcmp(begin, zeros, sizeof(zeros)) == 0;
+	bool		unused = file && fread(begin, 1, sizeof(begin), file) == sizeof(begin) &&
+		memcmp(begin, zeros, sizeof(zeros)) == 0;
 
 	if (file)
 		fclose(file);
@@ -66,8 +70,8 @@ segment_is_unused(const char *path)
 }
 
 /*
- * pg_waldump finds the first valid record at or after `from`; only if it says that there is none, there is none. `next`
- * may be NULL; a record may reach into it.
+ * pg_waldump finds the first valid record at or after `from`; only if it says that there is none, there is none.
+ * `next` may be NULL; a record may reach into it.
  */
 static PastFork
 look_for_record(const PgInstance *pg, const char *tli, unsigned long long from, char *segment, char *next)
@@ -89,7 +93,7 @@ look_for_record(const PgInstance *pg, const char *tli, unsigned long long from, 
 	return PAST_FORK_UNKNOWN;
 }
 
-/* Of that timeline, behind the segment of `lsn`; true also when the folder cannot be read to its end. */
+/* Of that timeline, after the segment of `lsn`; true also when the folder cannot be read to its end. */
 static bool
 has_later_segment(const char *wal, unsigned tli, unsigned long long lsn, unsigned long long size)
 {
@@ -101,7 +105,8 @@ has_later_segment(const char *wal, unsigned tli, unsigned long long lsn, unsigne
 
 	errno = 0;
 	while (!found && (entry = readdir(dir)) != NULL)
-		found = strlen(entry->d_name) == 24 && strncmp(entry->d_name, name, 8) == 0 && strcmp(entry->d_name, name) > 0;
+		found = strlen(entry->d_name) == 24 && strncmp(entry->d_name, name, 8) == 0 &&
+			strcmp(entry->d_name, name) > 0;
 	found |= errno != 0;
 	if (dir)
 		closedir(dir);

@@ -9,7 +9,7 @@
 #include "agent/rejoin/rule.h"
 #include "agent/rejoin/source.h"
 
-/* Does the WAL in the directory (of a stopped server, or behind what it flushed) reach past the fork? */
+/* Does the WAL in the directory (of a stopped server, or after what it flushed) reach past the fork? */
 extern PastFork source_past_fork(const Source *source, const PgInstance *pg, const char *data, unsigned timeline);
 
 #endif							/* PINGPONG_AGENT_REJOIN_PASTFORK_H */

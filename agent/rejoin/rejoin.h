@@ -37,7 +37,7 @@ typedef struct Rejoin
 	bool		follow_only;	/* never stop a server */
 	double		judged_ms;		/* monotonic: when the facts were true */
 	bool		no_more;		/* what failed would fail in each other way, too */
-	char		place[1200];	/* where the data directory lies now: DATA, or hidden */
+	char		place[1200];	/* where the data directory is now: DATA, or hidden */
 	char	  **options;		/* of the server's last start (postmaster.opts), without -D */
 } Rejoin;
 

@@ -36,9 +36,9 @@ rejoin_check_epoch(Rejoin *rejoin)
 }
 
 /*
- * What was judged is as old as the copy that was made meanwhile, or the wait for WAL. A standby may be a primary by now,
- * a primary may take writes again, a person may have started what was down: they are not stopped by what was true
- * before.
+ * What was judged is as old as the copy that was made meanwhile, or the wait for WAL. A standby may be a primary by
+ * now, a primary may take writes again, a person may have started what was down: they are not stopped by what was
+ * true before.
  */
 static int
 confirm(Rejoin *rejoin)
@@ -71,11 +71,13 @@ confirm(Rejoin *rejoin)
 int
 rejoin_stop_server(Rejoin *rejoin)
 {
-	rejoin->no_more = true;		/* a server that must not be, or cannot be stopped, must not be by another way either */
+	/* a server that must not be, or cannot be stopped, must not be by another way either */
+	rejoin->no_more = true;
 	if (clock_monotonic_ms() - rejoin->judged_ms > JUDGED_LIMIT_MS && control_running(rejoin->pg) &&
 		confirm(rejoin) < 0)
 		return -1;
-	if (server_stop(rejoin->ctx, rejoin->facts.primary, rejoin->readers_grace_ms, rejoin->deadline, rejoin->result) < 0)
+	if (server_stop(rejoin->ctx, rejoin->facts.primary, rejoin->readers_grace_ms, rejoin->deadline,
+					rejoin->result) < 0)
 		return -1;
 	rejoin->no_more = false;
 	rejoin->facts.running = false;
@@ -94,13 +96,14 @@ rejoin_remove_seal(Rejoin *rejoin)
 }
 
 /*
- * It runs and does not stream. Only if the source has not the WAL that it needs, a costlier way helps; a password or a
- * network that is wrong would be as wrong for that, and intact data would be copied anew.
+ * It runs and does not stream. Only if the source has not the WAL that it needs, a costlier way helps; a password or
+ * a network that is wrong would be as wrong for that, and intact data would be copied again.
  */
 static int
 no_stream(Rejoin *rejoin, PGconn *conn)
 {
-	char	   *lsn = pg_value(conn, "SELECT greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())");
+	char	   *lsn = pg_value(conn, "SELECT greatest(pg_catalog.pg_last_wal_receive_lsn(), "
+							   "pg_catalog.pg_last_wal_replay_lsn())");
 	unsigned long long from = 0;
 	DataDir		dir = datadir_look(rejoin->pg->data);
 	char	   *why = serverlog_last_words(rejoin->pg);
@@ -108,10 +111,11 @@ no_stream(Rejoin *rejoin, PGconn *conn)
 	if (lsn_parse(lsn, &from) && source_can_serve(rejoin->ctx, &rejoin->source, dir.timeline, from))
 		rejoin->no_more = true;
 	free(lsn);
-	action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server does not stream from %s:%s%s%s", rejoin->upstream.host,
-				rejoin->upstream.port, why ? ": " : "", why ? why : "");
+	action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server does not stream from %s:%s%s%s",
+				rejoin->upstream.host, rejoin->upstream.port, why ? ": " : "", why ? why : "");
 	if (rejoin->no_more)
-		action_hint(rejoin->ctx, "The WAL that it needs is there: see primary_conninfo, pg_hba.conf and the passwords.");
+		action_hint(rejoin->ctx, "The WAL that it needs is there: see primary_conninfo, "
+					"pg_hba.conf and the passwords.");
 	free(why);
 	return -1;
 }

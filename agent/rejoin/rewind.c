@@ -1,11 +1,11 @@
 /*
  * rewind.c
- *		The way back for a server that has written past the fork: pg_rewind.
+ *		The method for a server that has written past the fork: pg_rewind.
  *
- * While pg_rewind works, the directory is neither the old server nor the new one, and if it were started then, it
- * could come up as a primary. So it is hidden for that time (layout_move.c). pg_rewind wants a server that was shut
- * down, and would run one for it, but not with a configuration that lies elsewhere and names another data directory:
- * that is done here.
+ * While pg_rewind works, the directory is neither the old server nor the new one. If somebody started it then, it
+ * could come up as a primary. So it is hidden for that time (layout_move.c). pg_rewind needs a server that was shut
+ * down. It would run one for that, but not with a configuration that is elsewhere and names another data directory.
+ * So that is done here.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -62,8 +62,8 @@ recover_alone(Rejoin *rejoin, char *place)
 	char	   *config = elsewhere ? xasprintf("config_file=%s", elsewhere) : NULL;
 	char	   *data = xasprintf("data_directory=%s", place);
 	char	   *plain[] = {program, "--single", "-F", "-D", place, "template1", NULL};
-	char	   *with_config[] = {program, "--single", "-F", "-D", place, "-c", config, "-c", data, "-c", "external_pid_file=",
-	"template1", NULL};
+	char	   *with_config[] = {program, "--single", "-F", "-D", place, "-c", config, "-c", data, "-c",
+	"external_pid_file=", "template1", NULL};
 	int			rc;
 
 	action_progress(rejoin->ctx, -1, "recovery before pg_rewind");
@@ -127,9 +127,9 @@ prepare_rewind(Rejoin *rejoin, char *place)
 }
 
 /*
- * pg_rewind was killed. It writes pg_control last: as long as that tells of the server that was shut down here, it can
- * be run again (and fails if it lacks WAL that it has removed itself). Afterwards the directory is a copy that has to
- * recover from the source's WAL; a recovery of its own would end in records that the source does not have.
+ * pg_rewind was killed. It writes pg_control last: as long as that tells of the server that was shut down here, it
+ * can be run again (and fails if it lacks WAL that it has removed itself). Afterwards the directory is a copy that
+ * has to recover from the source's WAL; a recovery of its own would end in records that the source does not have.
  */
 static int
 rewind_again(Rejoin *rejoin, char *place)
@@ -155,7 +155,8 @@ rewind_in(Rejoin *rejoin, char *place)
 	if (phase == LAYOUT_HIDDEN)
 		rc = prepare_rewind(rejoin, place);
 	else if (layout_rewind_timeline(rejoin->pg) != rejoin->source.timeline)
-		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "pg_rewind was begun for timeline %u, and the source is on %u",
+		rc = action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+						 "pg_rewind was begun for timeline %u, and the source is on %u",
 						 layout_rewind_timeline(rejoin->pg), rejoin->source.timeline);
 	if (rc == 0 && phase == LAYOUT_HIDDEN)
 		rc = layout_note(rejoin->ctx, LAYOUT_REWINDING, rejoin->source.timeline);

@@ -1,6 +1,6 @@
 /*
  * rewind.h
- *		The way back for a server that has written past the fork: pg_rewind.
+ *		The method for a server that has written past the fork: pg_rewind.
  */
 #ifndef PINGPONG_AGENT_REJOIN_REWIND_H
 #define PINGPONG_AGENT_REJOIN_REWIND_H

@@ -1,12 +1,12 @@
 /*
  * rule.c
- *		May a node be made a standby of that source, and by which ways: a pure function of facts.
+ *		May a node be made a standby of that source, and by which methods: a pure function of facts.
  *
- * What a client was promised may be on a server that looks broken, and the one who orders may be the stale side. So
- * overwriting needs proof that the node has nothing that the source lacks: its timeline is the source's or one that
- * the source was promoted from, and no client wrote behind the point where they parted (there is no WAL, or a seal
- * says so). Without the proof it is refused; words from an operator (`risk`) take its place, but not between two
- * clusters.
+ * A server that looks broken may have commits that were acknowledged to clients, and the server that gives the order
+ * may be the older side. So overwriting needs proof that the node has nothing that the source lacks: its timeline is
+ * the source's or one that the source was promoted from, and no client wrote after the point where they parted (there
+ * is no WAL, or a seal says so). Without the proof it is refused. The words of an operator (`risk`) can replace the
+ * proof, but not between two clusters.
  */
 #include "agent/rejoin/rule.h"
 
@@ -82,7 +82,7 @@ only_a_copy(const RejoinFacts *facts)
 }
 
 /*
- * pg_rewind first runs the server alone, to end its recovery, and that writes a checkpoint behind the WAL that is
+ * pg_rewind first runs the server alone, to end its recovery, and that writes a checkpoint after the WAL that is
  * there. On a standby which has not diverged this would be the first record of its own, where pg_rewind does not look
  * for it: a damaged copy. So rewind is for what has diverged, or was a primary until now.
  */

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-/* Where the node's timeline stands to the source's. */
+/* The relation of the node's timeline to the source's. */
 typedef enum Relation
 {
 	RELATION_EMPTY,				/* there is no data directory, or an empty one */
@@ -18,7 +18,7 @@ typedef enum Relation
 	RELATION_FORKED				/* both were promoted from a third one, or have nothing to do with each other */
 } Relation;
 
-/* Is there WAL on the node's timeline behind the point where the source left it? */
+/* Is there WAL on the node's timeline after the point where the source left it? */
 typedef enum PastFork
 {
 	PAST_FORK_NO, PAST_FORK_YES, PAST_FORK_UNKNOWN

@@ -1,12 +1,12 @@
 /*
  * run.c
- *		pg.rejoin: the old primary (or a standby that lost its way) becomes a standby of the new one; pg.follow.
+ *		pg.rejoin: the old primary (or a standby that does not stream) becomes a standby of the new one; pg.follow.
  *
- * First everything is asked: what is here, who the source is, where their timelines parted. judge.c asks rule.c, and
- * what it refuses, or what could not work, is refused before anything is touched. Each step looks at what is there, so
- * that the action can be run again after a crash at any point. A sealed primary is stopped immediately: nothing can be
- * lost, and a clean stop would write a checkpoint record past the fork. A base backup is made while the server still
- * runs.
+ * First everything is asked: what is on this host, who the source is, where their timelines parted. judge.c asks
+ * rule.c. What is not allowed, or could not work, is refused before anything is touched. Each step looks at what it
+ * finds, so that the action can be run again after a crash at any point. A sealed primary is stopped immediately:
+ * nothing can be lost, and a clean stop would write a checkpoint record past the fork. A base backup is made while
+ * the server still runs.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +53,8 @@ redirected(Rejoin *rejoin, PGconn *conn)
 	if (!there)
 		json_array_append_new(rejoin->tried, json_string("follow"));
 	if (there || standby_redirect(rejoin->ctx, conn, &rejoin->upstream) == 0)
-		streaming = standby_wait_streaming(rejoin->ctx, conn, &rejoin->upstream, &rejoin->goal, limit, rejoin->deadline);
+		streaming = standby_wait_streaming(rejoin->ctx, conn, &rejoin->upstream, &rejoin->goal, limit,
+										   rejoin->deadline);
 	if (streaming == 0)
 		return false;
 	action_forget_error(rejoin->ctx);
@@ -78,15 +79,15 @@ judge_stopped(Rejoin *rejoin)
 	if (rejoin_judge(rejoin, NULL) == 0)
 		return 0;
 	start = control_start_words(rejoin->pg);
-	action_detail_more(rejoin->ctx, "The server was stopped to find that out, and stays down; to start it as it was: %s",
-					   start);
+	action_detail_more(rejoin->ctx, "The server was stopped to find that out, and stays down; "
+					   "to start it as it was: %s", start);
 	free(start);
 	return -1;
 }
 
 /*
- * Whatever way was asked for: when the order is taken up again by a later agent and nothing is left of what was begun,
- * a person has put this directory here. If it streams, that is what was wanted.
+ * Whatever way was asked for: when the order is taken up again by a later agent and nothing is left of what was
+ * begun, a person has put this directory here. If it streams, that is what was wanted.
  */
 static bool
 may_be_there_already(Rejoin *rejoin)
@@ -120,7 +121,7 @@ handle_running(Rejoin *rejoin)
 	return rc == 0 && rejoin->facts.primary ? judge_stopped(rejoin) : rc;
 }
 
-/* Hidden, it lies elsewhere; whatever else was interrupted is finished first. */
+/* A hidden one is elsewhere. Any other work that was interrupted is finished first. */
 static int
 find_place(Rejoin *rejoin)
 {

@@ -1,12 +1,12 @@
 /*
  * saved.c
- *		The node's own files (settings, authentication, keys): saved before a rewind or a base backup, which bring the
- *		source's, and put back afterwards.
+ *		The node's own files (settings, authentication, keys). They are saved before a rewind or a base backup, which
+ *		bring those of the source, and restored afterwards.
  *
- * They stand in the work folder of the data directory, so that they go with it. While the directory is hidden they
- * are not taken again: pg_rewind may have brought the source's by then. What the node did not have of these files is
- * removed when they are put back: a conf.d/x.conf or a list of revoked certificates of the source is not the node's.
- * But a node that had no data directory has no such choice, and keeps what the source has.
+ * They are in the work folder of the data directory, so that they move with it. While the directory is hidden they
+ * are not saved again, because pg_rewind may have brought the source's by then. A file of this kind that the node did
+ * not have is removed when they are restored: a conf.d/x.conf or a list of revoked certificates of the source is not
+ * the node's. A node that had no data directory keeps what the source has.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -35,7 +35,7 @@ static const char *const own_names[] = {
 
 static int	copy_entry(const char *source, const char *target);
 
-/* A link stays a link: a key may lie where others find it, too. */
+/* A link stays a link: a key may be where others use it, too. */
 static int
 copy_link(const char *source, const char *target)
 {
@@ -119,7 +119,8 @@ copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name, boo
 	if (rc == 0 && exists)
 		rc = copy_entry(source, target);
 	if (rc < 0)
-		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not copy \"%s\" to \"%s\": %s", source, target, strerror(errno));
+		action_fail(rejoin->ctx, STATE_IO_ERROR, "could not copy \"%s\" to \"%s\": %s", source, target,
+					strerror(errno));
 	free(parent);
 	free(target);
 	free(source);

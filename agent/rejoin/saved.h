@@ -7,7 +7,8 @@
 
 #include "agent/rejoin/rejoin.h"
 
-extern int	saved_check(Rejoin *rejoin);	/* could they be saved? Fails the job with the reason, while the server runs */
+/* could they be saved? Fails the job with the reason, while the server runs */
+extern int	saved_check(Rejoin *rejoin);
 extern int	saved_take(Rejoin *rejoin);
 extern int	saved_put_back(Rejoin *rejoin, const char *data);
 

@@ -1,6 +1,6 @@
 /*
  * source.c
- *		The server that a node is to follow: who it is, and where its timeline left ours.
+ *		The server that a node is to follow: which one it is, and where its timeline left ours.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -33,7 +33,8 @@ connect_to(ActionContext *ctx, const Source *source, const char *conninfo, bool 
 
 	while (clock_monotonic_ms() < limit && clock_monotonic_ms() < source->deadline)
 	{
-		PGconn	   *conn = pg_remote(conninfo, upstream->host, upstream->port_number, replication, error, sizeof(error));
+		PGconn	   *conn = pg_remote(conninfo, upstream->host, upstream->port_number, replication, error,
+									 sizeof(error));
 
 		if (conn)
 			return conn;
@@ -41,7 +42,8 @@ connect_to(ActionContext *ctx, const Source *source, const char *conninfo, bool 
 			break;
 		sleep_ms(RETRY_MS);
 	}
-	action_fail(ctx, STATE_CONNECTION_FAILURE, "could not connect to %s:%s: %s", upstream->host, upstream->port, error);
+	action_fail(ctx, STATE_CONNECTION_FAILURE, "could not connect to %s:%s: %s", upstream->host, upstream->port,
+				error);
 	return NULL;
 }
 
@@ -132,8 +134,9 @@ own_history(const char *data, unsigned timeline)
 }
 
 /*
- * Two servers that were promoted apart from each other give their timelines the same number. Only the way that led
- * there tells them apart; who was promoted to a timeline, or has begun to follow it, has its history file.
+ * Two servers that were promoted apart from each other give their timelines the same number. Only the way that
+ * brought there tells them apart; a server that was promoted to a timeline, or has begun to follow it, has its
+ * history file.
  */
 static Relation
 same_number(const Source *source, const char *data, unsigned timeline, Relation by_number)
@@ -169,7 +172,8 @@ relation_of(const Source *source, const char *data, unsigned timeline)
 		return same_number(source, data, timeline, RELATION_SAME);
 	if (source_fork(source, timeline) != 0)
 		return same_number(source, data, timeline, RELATION_ANCESTOR);
-	return timeline > source->timeline && comes_from_source(source, data, timeline) ? RELATION_AHEAD : RELATION_FORKED;
+	return timeline > source->timeline && comes_from_source(source, data, timeline) ? RELATION_AHEAD :
+		RELATION_FORKED;
 }
 
 /* A standby's control file may tell an older timeline than the one it has begun to follow. */
@@ -229,7 +233,8 @@ source_can_serve(ActionContext *ctx, const Source *source, unsigned timeline, un
 		action_forget_error(ctx);	/* then that is the trouble, and the server's own attempts tell it */
 		return true;
 	}
-	snprintf(sql, sizeof(sql), "START_REPLICATION PHYSICAL %X/%X TIMELINE %u", (unsigned) (lsn >> 32), (unsigned) lsn, timeline);
+	snprintf(sql, sizeof(sql), "START_REPLICATION PHYSICAL %X/%X TIMELINE %u", (unsigned) (lsn >> 32), (unsigned) lsn,
+			 timeline);
 	res = pg_query(conn, NULL, 0, sql, 0, NULL);
 	if (res)
 		serves = wal_comes(conn);
@@ -250,7 +255,8 @@ source_checkpoint(ActionContext *ctx, const Source *source)
 	if (!conn)
 		return -1;
 	action_progress(ctx, -1, "checkpoint on %s:%s", source->upstream->host, source->upstream->port);
-	while (rc < 0 && PQstatus(conn) == CONNECTION_OK && clock_monotonic_ms() < source->deadline && !action_cancelled(ctx))
+	while (rc < 0 && PQstatus(conn) == CONNECTION_OK && clock_monotonic_ms() < source->deadline &&
+		   !action_cancelled(ctx))
 	{
 		char	   *tli = pg_value(conn, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()");
 
@@ -270,6 +276,7 @@ source_checkpoint(ActionContext *ctx, const Source *source)
 		free(tli);
 	}
 	PQfinish(conn);
-	return rc == 0 ? 0 : action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "%s:%s has made no checkpoint on its timeline",
+	return rc == 0 ? 0 :
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "%s:%s has made no checkpoint on its timeline",
 									 source->upstream->host, source->upstream->port);
 }

@@ -1,6 +1,6 @@
 /*
  * source.h
- *		The server that a node is to follow: asked before anything is touched.
+ *		The server that a node is to follow. It is asked before anything is touched.
  */
 #ifndef PINGPONG_AGENT_REJOIN_SOURCE_H
 #define PINGPONG_AGENT_REJOIN_SOURCE_H
@@ -18,20 +18,21 @@ typedef struct Source
 	double		deadline;		/* monotonic, for asking */
 	char		system[32];		/* system identifier */
 	unsigned	timeline;
-	unsigned long long lsn;		/* a position on that timeline: who has replayed it follows this server for certain */
+	/* a position on that timeline: a node that has replayed it certainly follows this server */
+	unsigned long long lsn;
 	char	   *history;		/* the history file of its timeline, malloc'd; NULL: it is the first */
 } Source;
 
 /*
- * Who it is, its timeline and its ancestors, a position, and that it has our slot. Fails the job (08006) when it does
- * not answer by source->deadline, or in ten seconds.
+ * Which server it is, its timeline and its ancestors, a position, and that it has our slot. Fails the job (08006)
+ * when it does not answer by source->deadline, or in ten seconds.
  */
 extern int	source_inspect(ActionContext *ctx, Source *source);
 
 /* Where the source left that timeline; 0: it is the source's own, or no ancestor. */
 extern unsigned long long source_fork(const Source *source, unsigned timeline);
 
-/* Where a node that is on `timeline` (and knows of newest_history) stands to the source. */
+/* The relation of a node on `timeline` (that knows of newest_history) to the source. */
 extern Relation source_relation(const Source *source, const char *data, unsigned timeline, unsigned newest_history);
 
 /*

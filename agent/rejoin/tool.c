@@ -44,7 +44,8 @@ show_percent(void *argument, const char *data, size_t size)
 }
 
 /*
- * A password must not stand in an argument, which everyone on the host can read; it goes into the child's environment.
+ * A password must not be in an argument, which everyone on the host can read; it goes into the child's
+ * environment.
  */
 int
 run_tool(Rejoin *rejoin, char *const *argv, char *password)

@@ -1,6 +1,6 @@
 /*
  * ways.c
- *		The ways to make a server a standby (direct, rewind, base backup), each costlier than the one before.
+ *		The methods to make a server a standby (direct, rewind, base backup), each costlier than the one before.
  */
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /*
  * ways.h
- *		The ways to make a server a standby (direct, rewind, base backup), each costlier than the one before.
+ *		The methods to make a server a standby (direct, rewind, base backup), each costlier than the one before.
  */
 #ifndef PINGPONG_AGENT_REJOIN_WAYS_H
 #define PINGPONG_AGENT_REJOIN_WAYS_H

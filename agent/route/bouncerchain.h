@@ -15,7 +15,7 @@ typedef struct BouncerChain
 	char		trouble[512];	/* what PgBouncer cannot read, or why we cannot tell; "" for neither */
 	bool		broken;			/* trouble is PgBouncer's: its next RELOAD would fail */
 	char	   *star;			/* the "*" line that counts, malloc'd; NULL: there is none */
-	json_t	   *shadowed;		/* databases of the file that another one has too, behind it: names, with where */
+	json_t	   *shadowed;		/* databases of the file that another one has too, after it: names, with where */
 } BouncerChain;
 
 extern void bouncer_chain_look(const char *main_file, const char *file, BouncerChain *chain);

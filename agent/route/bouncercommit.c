@@ -23,7 +23,7 @@
 
 #define RELOAD_AGAIN_MS 50
 
-/* The file leads to the new place.  Not durable yet: that is done when the clients go on. */
+/* The file points to the new place.  Not durable yet: that is done when the clients go on. */
 static int
 write_file(Order *order, const char *host, int port, char *why, size_t why_size)
 {
@@ -46,7 +46,7 @@ write_file(Order *order, const char *host, int port, char *why, size_t why_size)
 	return rc;
 }
 
-/* What counts is where PgBouncer says that its databases lead, whatever became of the RELOAD. */
+/* What counts is where PgBouncer says that its databases point, whatever became of the RELOAD. */
 static int
 look(Order *order, const char *host, int port, const char *refusal, char *why, size_t why_size)
 {
@@ -99,7 +99,7 @@ go_on_proved(const AgentConfig *config, Order *order, const char *host, int port
 	return look(order, host, port, refusal, why, why_size);
 }
 
-/* Again and again while there is time: behind the promotion nothing else helps. */
+/* Again and again while there is time: after the promotion nothing else helps. */
 static int
 lead_to(ActionContext *ctx, Order *order, const char *host, int port, json_t *result)
 {
@@ -127,7 +127,7 @@ lead_to(ActionContext *ctx, Order *order, const char *host, int port, json_t *re
 		return 0;
 	}
 	json_object_del(result, "resumed_ms");
-	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not lead to %s:%d: %s",
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "PgBouncer \"%s\" does not point to %s:%d: %s",
 				order->bouncer->name,
 				host, port, why);
 	action_hint(ctx, "PgBouncer's log says what stops its RELOAD.  It must read \"%s\".", order->bouncer->file);

@@ -1,6 +1,6 @@
 /*
  * bouncerfile.c
- *		The file of PgBouncer that is ours to change.
+ *		The file of PgBouncer that the agent changes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -70,7 +70,7 @@ bouncer_file_read(const char *path, char **text, char *why, size_t why_size)
 	return -1;
 }
 
-/* A file that we made belongs to us; a change of the owner would shut out who edits or reads it. */
+/* A file that we made belongs to us; with another owner those that edit or read the file could not do so any more. */
 static int
 keep_owner(int fd, const struct stat *old, const char *path, char *why, size_t why_size)
 {
@@ -140,7 +140,7 @@ write_like(const char *real, const char *path, const char *text, char *why, size
 	int			fd;
 	int			rc = -1;
 
-	unlink(path);				/* of a former life */
+	unlink(path);				/* of an earlier run of the agent */
 	if (stat(real, &old) < 0)
 		return fail(why, why_size, "look at", real);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -1,10 +1,10 @@
 /*
  * bouncerfile.h
- *		The file of PgBouncer that is ours to change: read, replaced as a whole, prepared beforehand.
+ *		The file of PgBouncer that the agent changes: read, replaced as a whole, prepared beforehand.
  *
  * A new version is written under a hidden name beside the file, complete, with the file's owner, mode and access
- * list, and renamed over it: a reader sees the old one or the new one.  A symbolic link stays, its target is
- * replaced.  All functions return 0, or -1 with the reason in one line.
+ * list, and renamed over it. So a reader sees the old one or the new one. A symbolic link stays, its target is
+ * replaced. All functions return 0, or -1 with the reason in one line.
  */
 #ifndef PINGPONG_AGENT_ROUTE_BOUNCERFILE_H
 #define PINGPONG_AGENT_ROUTE_BOUNCERFILE_H

@@ -176,7 +176,7 @@ typedef struct Pair
 {
 	const char *key;			/* NULL: the list is over */
 	size_t		key_len;
-	const char *value;			/* without its quotes, but as it stands there */
+	const char *value;			/* without its quotes, otherwise as in the file */
 	size_t		value_len;
 	bool		quoted;
 } Pair;
@@ -203,7 +203,7 @@ closing_quote(const char *p, const char *end)
 	return NULL;
 }
 
-/* The pair at p, and what is behind it; NULL: PgBouncer would not understand it. */
+/* The pair at p, and what is after it; NULL: PgBouncer would not understand it. */
 static const char *
 next_pair(const char *p, const char *end, Pair *pair)
 {
@@ -356,7 +356,7 @@ new_settings(const char *text, const char *extra)
 }
 
 /*
- * A line behind the last database.  It takes the end of line before it along, not the one behind it, so that it
+ * A line after the last database.  It takes the end of line before it along, not the one after it, so that it
  * can be taken out again whether or not the file ends with one.
  */
 static char *
@@ -544,7 +544,7 @@ bouncer_name_valid(const char *name)
 	return *name && !name[strspn(name, BARE_NAME)] && strcmp(name, "*") != 0;
 }
 
-/* Behind a value (in quotes, doubled inside of it, or up to a blank); NULL: it is not one. */
+/* After a value (in quotes, doubled inside of it, or up to a blank); NULL: it is not one. */
 static const char *
 value_end(const char *text)
 {
@@ -560,7 +560,7 @@ value_end(const char *text)
 	return NULL;
 }
 
-/* Not host, port, user, password, auth_...: a route must not lead to another place, or as another role. */
+/* Not host, port, user, password, auth_...: a route must not point to another place, or as another role. */
 bool
 bouncer_extra_valid(const char *text)
 {

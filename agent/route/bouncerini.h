@@ -1,11 +1,11 @@
 /*
  * bouncerini.h
- *		PgBouncer's configuration as text: its entries, where a database leads, a line changed in its place.
+ * 		PgBouncer's configuration as text: its entries, where a database points, a line changed in its place.
  *
- * Pure functions, tested by test/unit.c.  The rules are those of PgBouncer's own parser (the same from 1.18 to
- * 1.26): a value goes to the end of its line and is trimmed; comments stand alone, behind ";" or "#"; text may go
- * on behind "[section]"; of two lines for a database, and of two values for a key, the last one counts; within a
- * value only the blank separates, and '..' keeps blanks, with '' for a quote.
+ * Pure functions, tested by test/unit.c. The rules are those of PgBouncer's own parser (the same from 1.18 to 1.26):
+ * a value goes to the end of its line and is trimmed; comments are lines of their own, after ";" or "#"; text may go
+ * on after "[section]"; of two lines for a database, and of two values for a key, the last one counts; within a value
+ * only the blank separates, and '..' keeps blanks, with '' for a quote.
  *
  * Entries before the first section count as databases: an included file goes on in the section of its includer.
  */
@@ -28,7 +28,7 @@ typedef struct BouncerScan
 	const char *at;				/* where to go on; at an error: where it is */
 	const char *section;		/* NULL: none yet */
 	size_t		section_len;
-	const char *key;			/* of an entry, as it stands there */
+	const char *key;			/* of an entry, as it is in the file */
 	size_t		key_len;
 	const char *value;			/* of an entry; the path of an include */
 	size_t		value_len;
@@ -53,7 +53,7 @@ extern char *bouncer_entry(const char *text, const char *name);
 extern char *bouncer_value(const char *entry, const char *key);
 extern bool bouncer_entry_valid(const char *entry);
 
-/* A database that is to lead to another place */
+/* A database that is to point to another place */
 typedef struct BouncerDatabase
 {
 	const char *name;
@@ -70,7 +70,7 @@ extern char *bouncer_repoint(const char *text, BouncerDatabase *databases, int n
 							 const char **failed);
 
 /*
- * The text with a database that leads nowhere, and without all such; malloc'd, NULL as above, or no database is
+ * The text with a database without a real server, and without all such; malloc'd, NULL as above, or no database is
  * there.
  */
 extern char *bouncer_with_probe(const char *text, const char *probe);

@@ -1,9 +1,9 @@
 /*
  * bouncerobserve.c
- *		What a PgBouncer that we administer says of itself, and its file.
+ *		What a PgBouncer says of itself, and its file.
  *
- * Only looked at: the file is not touched and nothing is reloaded.  Whether RELOAD takes effect is proved by
- * prepare, in front of each run; what came of that last time is told here.
+ * This only looks: it does not touch the file and reloads nothing. Whether RELOAD takes effect is proved by prepare,
+ * before each run. The answer here has the result of the last such proof.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -222,7 +222,8 @@ action_pgbouncer_observe(ActionContext *ctx, json_t *params, json_t *result)
 	PGconn	   *conn;
 
 	if (!bouncer)
-		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no PgBouncer \"%s\" is configured", param_string(params, "endpoint", ""));
+		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no PgBouncer \"%s\" is configured",
+						   param_string(params, "endpoint", ""));
 	conn = admin_connect(bouncer, error, sizeof(error));
 	if (!conn || look_at_pooler(bouncer, conn, result, error, sizeof(error)) < 0)
 		json_object_set_new(result, "error", json_string(error));

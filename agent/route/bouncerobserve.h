@@ -1,6 +1,6 @@
 /*
  * bouncerobserve.h
- *		What a PgBouncer that we administer says of itself, and its file.
+ *		What a PgBouncer says of itself, and its file.
  */
 #ifndef PINGPONG_AGENT_ROUTE_BOUNCEROBSERVE_H
 #define PINGPONG_AGENT_ROUTE_BOUNCEROBSERVE_H

@@ -2,10 +2,9 @@
  * bouncerpause.c
  *		hold: PAUSE.
  *
- * PAUSE is answered when the last transaction (transaction pooling) or client (session
- * pooling) has gone, so it has a connection of its own, whose answers nobody counts on:
- * PgBouncer is asked on the control connection.  RESUME does not wake a waiting PAUSE;
- * its connection is closed then.  KILL is never used.
+ * PAUSE is answered when the last transaction (transaction pooling) or client (session pooling) has gone. So it has a
+ * connection of its own, and its answer is not needed: the control connection asks PgBouncer. RESUME does not wake a
+ * waiting PAUSE, so its connection is closed then. KILL is never used.
  */
 #include <errno.h>
 #include <poll.h>

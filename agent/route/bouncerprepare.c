@@ -1,9 +1,9 @@
 /*
  * bouncerprepare.c
- *		prepare: what a switchover needs of a pooler, found out while nothing has changed yet.
+ *		prepare: what a switchover needs of a pooler, found out before anything has changed.
  *
- * It is proved that PgBouncer reads our file and that RELOAD takes effect, the next version of the file is on disk,
- * and a console for the PAUSE is open.  Whatever stands against the move ends the run here.
+ * It proves that PgBouncer reads our file and that RELOAD takes effect, writes the next version of the file to disk,
+ * and opens a console for the PAUSE. Whatever stands against the move ends the run here.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -65,13 +65,13 @@ setting(PGresult *config, const char *key)
 /* ---- the report ---- */
 
 /*
- * A pool's mode may be its user's; that of the database holds for who comes next.
+ * A pool's mode may be its user's; that of the database holds for the next client.
  *
- * PAUSE is for the databases in transaction pooling.  In session pooling it cannot return while a client is there, and it
- * is a trap: a client that logs in between RELOAD and RESUME makes PgBouncer begin a login at the new primary, which the
- * pause then breaks off, and that counts as a failed login (server_login_retry).  There the gate does the holding.  A
- * database that has pools of both kinds is paused: that spares the clients in transaction pooling an error, and the
- * others are not waited for.
+ * PAUSE is for the databases in transaction pooling. In session pooling it cannot return while a client is there, and
+ * it is a trap: a client that logs in between RELOAD and RESUME makes PgBouncer begin a login at the new primary,
+ * which the pause then breaks off, and that counts as a failed login (server_login_retry). There the gate does the
+ * holding. A database that has pools of both kinds is paused: that spares the clients in transaction pooling an
+ * error, and the others are not waited for.
  */
 static const char *
 pool_mode_of(Console *console, int row)
@@ -120,7 +120,8 @@ report_database(Console *console, int row, json_t *result)
 
 	json_object_set_new(json_object_get(result, "pool_mode"), name, json_string(mode));
 	json_object_set_new(json_object_get(result, "databases"), name,
-						json_pack("{s:s, s:s, s:s, s:i, s:b, s:b, s:i}", "held_by", strcmp(mode, "session") == 0 ? "gate" : "router",
+						json_pack("{s:s, s:s, s:s, s:i, s:b, s:b, s:i}", "held_by",
+								  strcmp(mode, "session") == 0 ? "gate" : "router",
 								  "pool_mode", mode, "host", host ? host : "",
 								  "port", port ? atoi(port) : 0, "paused", paused && atoi(paused),
 								  "disabled", disabled && atoi(disabled), "cl_active", clients_of(console, name)));
@@ -177,7 +178,7 @@ check_lines(ActionContext *ctx, Order *order, Console *console, const char *text
 
 /*
  * Says PgBouncer of our databases what our file says?  Else a RELOAD would move clients now (an edit that nobody has
- * loaded), or, after one, another line for the database is read behind ours.
+ * loaded), or, after one, another line for the database is read after ours.
  */
 static int
 check_matches(ActionContext *ctx, Order *order, PGresult *shown, const char *text, const char *hint)
@@ -210,7 +211,9 @@ check_matches(ActionContext *ctx, Order *order, PGresult *shown, const char *tex
 	return rc;
 }
 
-/* A line that another file has behind ours counts instead of it: found by reading them all, as far as we may. */
+/*
+ * A line in another file that is read after ours counts instead of it. Found by reading them all, as far as we may.
+ */
 static int
 check_shadowed(ActionContext *ctx, Order *order, Console *console)
 {
@@ -248,7 +251,7 @@ explain(ActionContext *ctx, Order *order, Console *console)
 				  chain.trouble[0] ? chain.trouble : "PgBouncer's log tells what its RELOAD could not read");
 	bouncer_chain_free(&chain);
 	action_hint(ctx,
-				"Mend the configuration of PgBouncer (\"%s\"), which must include \"%s\"; RELOAD, and look into its "
+				"Fix the configuration of PgBouncer (\"%s\"), which must include \"%s\"; RELOAD, and look into its "
 				"log.",
 				main_file, order->bouncer->file);
 }
@@ -261,7 +264,7 @@ is_proved(ActionContext *ctx, Endpoint *endpoint, const char *text)
 		endpoint->stage.run && strcmp(endpoint->stage.run, ctx->run) == 0 && strcmp(endpoint->stage.base, text) == 0;
 }
 
-/* The lock is held.  *text is the file, and becomes the file as it is behind the proof. */
+/* The lock is held.  *text is the file, and becomes the file as it is after the proof. */
 static int
 prove(ActionContext *ctx, Order *order, Console *console, char **text)
 {
@@ -311,7 +314,7 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 	rc = check_lines(ctx, order, console, text);
 	if (rc == 0)
 		rc = check_matches(ctx, order, console->databases, text,
-						   "A RELOAD now would move its clients: mend the file, or the "
+						   "A RELOAD now would move its clients: fix the file, or the "
 						   "route's dbname, or let PgBouncer RELOAD first.");
 	if (rc == 0)
 		rc = check_shadowed(ctx, order, console);
@@ -321,7 +324,7 @@ prepare_file(ActionContext *ctx, Order *order, Console *console, json_t *params)
 		rc = -1;
 	if (rc == 0)
 		rc = check_matches(ctx, order, shown, text,
-						   "Another file has a line for the same database, behind this one.");
+						   "Another file has a line for the same database, after this one.");
 	if (rc == 0 && order_place(params, &host, &port) &&
 		stage_make(order, ctx->run, text, host, port, why, sizeof(why)) < 0)
 		rc = action_fail(ctx, STATE_IO_ERROR, "the file of PgBouncer \"%s\" cannot be prepared: %s",
@@ -376,7 +379,7 @@ action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc == 0)
 		rc = open_pauser(ctx, &order);
 	pthread_mutex_unlock(&order.endpoint->lock);
-	/* what does not work before the move will not tell anything behind it */
+	/* a test that does not work before the move tells nothing after it */
 	if (rc == 0 && *smoke)
 		rc = smoke_test(ctx, order.bouncer, smoke, admin_timeout_ms(order.bouncer));
 	console_clear(&console);

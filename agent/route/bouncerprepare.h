@@ -1,6 +1,6 @@
 /*
  * bouncerprepare.h
- *		prepare: what a switchover needs of a pooler, found out while nothing has changed yet.
+ *		prepare: what a switchover needs of a pooler, found out before anything has changed.
  */
 #ifndef PINGPONG_AGENT_ROUTE_BOUNCERPREPARE_H
 #define PINGPONG_AGENT_ROUTE_BOUNCERPREPARE_H

@@ -2,11 +2,11 @@
  * burst.c
  *		Several statements to PgBouncer's console in one write.
  *
- * libpq sends one statement, and the next when the first is answered.  What PgBouncer finds together it executes
- * together, without looking after its clients in between: RELOAD and RESUME leave no moment in which a client's login
- * begins a connection that the pause breaks off, and hundreds of PAUSEs need one console, which a PAUSE that is
- * outstanding blocks for answers only. So the messages are written past libpq, on a connection that is idle; where it
- * is encrypted that cannot be done, and the callers send one by one.
+ * libpq sends a statement only when the one before is answered. PgBouncer executes together what it finds together,
+ * without looking after its clients in between. So RELOAD and RESUME leave no moment in which the login of a client
+ * begins a connection that the pause breaks off. And hundreds of PAUSEs need one console, which a PAUSE without an
+ * answer blocks for answers only. Therefore the messages are written without libpq, on a connection that is idle.
+ * Where it is encrypted that is not possible, and the callers send them one by one.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,7 +28,7 @@
  */
 #define CHUNK 1200
 #define BURST_AGAIN_MS 20
-#define MARK "SHOW VERSION"		/* is answered behind a PAUSE, whether that is or not */
+#define MARK "SHOW VERSION"		/* is answered after a PAUSE, whether that is answered or not */
 
 bool
 burst_possible(PGconn *conn)

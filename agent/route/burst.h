@@ -1,6 +1,6 @@
 /*
  * burst.h
- *		Several statements to PgBouncer's console in one write, past libpq.
+ *		Several statements to PgBouncer's console in one write, without libpq.
  */
 #ifndef PINGPONG_AGENT_ROUTE_BURST_H
 #define PINGPONG_AGENT_ROUTE_BURST_H

@@ -1,12 +1,11 @@
 /*
  * command.c
- *		The route driver for everything that has a command line: [command.ENDPOINT] names a program
- *		for each order, see driver.h.
+ *		The route driver for everything that has a command line: [command.ENDPOINT] names a program for each order,
+ *		see driver.h.
  *
- * A program reads one JSON object: the parameters of the order, with "order" and "run".  The
- * last line of its output that is a JSON object is its answer; the rest is the job's output.
- * A status other than 0 is a failure.  It may be run again for the same order, and may be
- * killed: it must be able to do its work twice.
+ * A program reads one JSON object: the parameters of the order, with "order" and "run". The last line of its output
+ * that is a JSON object is its answer; the rest is the job's output. An exit status other than 0 is a failure. A
+ * program may be run again for the same order, and may be killed: it must be possible to do its work twice.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,7 +245,7 @@ look(ActionContext *ctx, json_t *params)
 	return rc;
 }
 
-/* Who holds the clients of each database, where the program does not say it. */
+/* Router or gate: which holds the clients of each database, where the program does not say it. */
 static void
 add_holders(ActionContext *ctx, json_t *params, json_t *result)
 {

@@ -13,11 +13,11 @@
  *					"host", "port": where it will point, "smoke": a statement that must give true.
  *					{"databases": {"name": {"held_by": "router" or "gate"}}}
  *		hold		clients wait, and their transactions end.  Also "resume_after_ms": it ends by
- *					itself then, whoever dies; "patience_ms", "ignore": processes that are not waited
+ *					itself then, whatever dies; "patience_ms", "ignore": processes that are not waited
  *					for.  {"complete": are all through?}
- *		commit		the databases point to "host", "port", and whoever was held goes on there.  That
+ *		commit		the databases point to "host", "port", and clients that were held go on there.  That
  *					it is so was looked at.  Also without prepare and hold
- *		release		whoever was held goes on where he was; what prepare has left goes away
+ *		release		clients that were held go on where they were; removes what prepare has left
  *		smoke		the statement "smoke" through the router must give true
  */
 #ifndef PINGPONG_AGENT_ROUTE_DRIVER_H
@@ -31,7 +31,7 @@
 typedef struct RouteDriver
 {
 	const char *name;			/* in pingpong.route, and of its sections: [NAME.ENDPOINT] */
-	void		(*start) (void);	/* once, when the agent starts: what its former life has left */
+	void		(*start) (void);	/* once, when the agent starts: what an earlier run of the agent has left */
 	/* NULL: config.c knows its sections */
 	bool		(*valid) (const ConfigSection *section, char *error, size_t error_size);
 	void		(*check) (const ConfigSection *section, CheckSay say);	/* for --check */

@@ -7,7 +7,7 @@
 
 #include "agent/route/driver.h"
 
-/* The n-th, from 0; NULL behind the last one. */
+/* The n-th, from 0; NULL after the last one. */
 extern const RouteDriver *driver_at(int n);
 
 /* NULL: there is none of that name. */

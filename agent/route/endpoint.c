@@ -1,6 +1,6 @@
 /*
  * endpoint.c
- *		A PgBouncer as we know it: its connections, its pause.
+ *		One PgBouncer in the memory of the agent: its connections, its pause.
  */
 #include <stdlib.h>
 #include <string.h>

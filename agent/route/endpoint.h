@@ -1,6 +1,9 @@
 /*
  * endpoint.h
- *		A PgBouncer as we know it: its connections, its pause.
+ *		One PgBouncer in the memory of the agent: its connections, its pause, and the file that a run prepared for it.
+ *
+ * There is one for each section [pgbouncer.NAME], and it lives as long as the process. Several jobs use it at a time,
+ * under its lock. After a restart of the agent only the pause is known again, from the file of pause.c.
  */
 #ifndef PINGPONG_AGENT_ROUTE_ENDPOINT_H
 #define PINGPONG_AGENT_ROUTE_ENDPOINT_H
@@ -64,13 +67,13 @@ typedef struct Endpoint
 
 extern Endpoint *endpoint_get(const char *name);
 
-/* A pause is over: whoever waits for it stops waiting.  The lock is held. */
+/* A pause is over: threads that wait for it stop waiting.  The lock is held. */
 extern void endpoint_end_pause(Endpoint *endpoint);
 
 /* More databases are paused, for that run (NULL: not known).  The lock is held. */
 extern void endpoint_add_pause(Endpoint *endpoint, const char *run, json_t *databases);
 
-/* The consoles for PAUSE that nobody needs any more.  The lock is held. */
+/* The consoles for PAUSE that are no longer needed.  The lock is held. */
 extern void endpoint_close_pausers(Endpoint *endpoint);
 
 /* A run will not pause these any more; was it so?  The lock is held. */

@@ -2,10 +2,9 @@
  * pause.c
  *		The end that every pause carries.
  *
- * A paused PgBouncer whose controller died stays paused for ever.  So a pause has an
- * end, written to state_dir/pause/ENDPOINT.json before the first PAUSE is sent, and
- * a thread that resumes when it has passed; a restarted agent finds the file.  There is
- * no fsync: a pause does not survive the host's crash either.
+ * A PgBouncer whose controller died would stay paused for ever. So a pause has an end. It is written to
+ * state_dir/pause/ENDPOINT.json before the first PAUSE is sent, and a thread resumes when it has passed. A restarted
+ * agent finds the file. There is no fsync, because a pause does not survive a crash of the host either.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -74,7 +73,8 @@ mark_path(const AgentConfig *config, const char *name)
 int
 pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *databases, const PauseEnd *end)
 {
-	json_t	   *record = json_pack("{s:s, s:f, s:f, s:s, s:O}", "endpoint", endpoint->name, "deadline_ms", end->real_ms,
+	json_t	   *record = json_pack("{s:s, s:f, s:f, s:s, s:O}", "endpoint", endpoint->name, "deadline_ms",
+								   end->real_ms,
 								   "deadline_boot_ms", end->boot_ms, "boot_id", end->boot_id, "databases", databases);
 	char	   *text = json_dumps(record, JSON_COMPACT);
 	char	   *path = mark_path(config, endpoint->name);
@@ -253,7 +253,8 @@ load_mark(const AgentConfig *config, const char *name)
 		pthread_mutex_unlock(&endpoint->lock);
 	}
 	else						/* which databases is not known, and nobody else resumes them */
-		log_error("PgBouncer \"%s\" may be paused, and \"%s\" cannot be read: %s; see SHOW DATABASES there, and RESUME",
+		log_error("PgBouncer \"%s\" may be paused, and \"%s\" cannot be read: %s; see SHOW "
+				  "DATABASES there, and RESUME",
 				  name, path, text ? "it is not the mark of a pause" : strerror(reason));
 	json_decref(record);
 	free(text);

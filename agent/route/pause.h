@@ -16,7 +16,7 @@ extern int	pause_mark(const AgentConfig *config, Endpoint *endpoint, json_t *dat
 extern void pause_clear(const AgentConfig *config, Endpoint *endpoint);
 extern void pause_guard(Endpoint *endpoint, json_t *databases, const PauseEnd *end);	/* the lock is held */
 
-/* Watches over the pauses that a former life of the agent left behind, and takes out of the files what it left. */
+/* Watches over the pauses that an earlier run of the agent left, and removes from the files what it left. */
 extern void pgbouncer_start(void);
 
 #endif							/* PINGPONG_AGENT_ROUTE_PAUSE_H */

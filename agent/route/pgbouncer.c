@@ -1,7 +1,7 @@
 /*
  * pgbouncer.c
- *		The route driver for PgBouncer.  It holds with PAUSE, and points elsewhere by an included
- *		file of ours, RELOAD and RESUME.  Its configuration is [pgbouncer.ENDPOINT], see config.h.
+ *		The route driver for PgBouncer. It holds clients with PAUSE, and points to another server by an included file,
+ *		RELOAD and RESUME. Its configuration is [pgbouncer.ENDPOINT], see config.h.
  */
 #include "agent/route/bouncercommit.h"
 #include "agent/route/bouncerobserve.h"

@@ -1,11 +1,12 @@
 /*
  * proof.c
- *		What PgBouncer says of itself: where databases lead, and whether it reads our file.
+ *		What PgBouncer says of itself: where databases point, and whether it reads our file.
  *
- * PgBouncer before 1.24 answers RELOAD with OK whatever became of it, and no version says which files it has read.
- * So a change is made that only its console can see.  It costs one RELOAD: before 1.24 that makes PgBouncer connect
- * anew to its servers where TLS to them may be used, as every RELOAD does. The probe leaves PgBouncer's memory with
- * the next RELOAD, that of the commit or of the release; the file is rid of it before we return.
+ * PgBouncer before 1.24 answers RELOAD with OK even if it failed, and no version says which files it has read. So the
+ * agent makes a change that only the console of PgBouncer can see. It costs one RELOAD: before 1.24 that makes
+ * PgBouncer connect to its servers again where TLS to them may be used, as every RELOAD does. The probe leaves the
+ * memory of PgBouncer with the next RELOAD, that of the commit or of the release. It is removed from the file before
+ * we return.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,11 +40,11 @@ row_leads(PGresult *shown, const char *name, const char *extra, const char *host
 	if (row < 0)
 		snprintf(why, why_size, "it has no database \"%s\"", name);
 	else if (strcmp(is_host ? is_host : "", host) != 0 || !is_port || atoi(is_port) != port)
-		snprintf(why, why_size, "database \"%s\" leads to %s:%s, not to %s:%d", name,
+		snprintf(why, why_size, "database \"%s\" points to %s:%s, not to %s:%d", name,
 				 is_host ? is_host : "its unix socket",
 				 is_port ? is_port : "?", *host ? host : "its unix socket", port);
 	else if (dbname && is_dbname && strcmp(dbname, is_dbname) != 0)
-		snprintf(why, why_size, "database \"%s\" leads to the database \"%s\", not to \"%s\"", name, is_dbname,
+		snprintf(why, why_size, "database \"%s\" points to the database \"%s\", not to \"%s\"", name, is_dbname,
 				 dbname);
 	else
 		rc = 0;
@@ -128,7 +129,7 @@ reload_with(Endpoint *endpoint, const BouncerConfig *bouncer, const char *probe,
 		return -1;
 	if (answers[0].ok)
 		return wait_for_probe(endpoint, bouncer, probe, deadline, why, why_size);
-	/* it may have come as far as the databases, but what stands behind the mistake is lost to it */
+	/* it may have come as far as the databases, but it does not see what comes after the mistake */
 	snprintf(why, why_size, "RELOAD: %s", answers[0].error);
 	return -1;
 }

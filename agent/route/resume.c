@@ -13,7 +13,7 @@
 #include "agent/route/resume.h"
 #include "agent/route/retry.h"
 
-/* RELOAD if wanted, RESUME of each, and what may only come behind the RELOAD */
+/* RELOAD if wanted, RESUME of each, and what may only come after the RELOAD */
 static char **
 resume_statements(Endpoint *endpoint, json_t *databases, bool reload)
 {

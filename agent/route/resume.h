@@ -13,8 +13,8 @@
 #include "agent/route/endpoint.h"
 
 /*
- * RESUME of each database, where `reload` behind a RELOAD; that one is not paused is fine.  *refusal: what PgBouncer
- * said to the RELOAD, "" for nothing.  The lock is held.
+ * RESUME of each database, with `reload` after a RELOAD; a database that is not paused is fine. *refusal: what
+ * PgBouncer said to the RELOAD, "" for nothing. The lock is held.
  */
 extern int	admin_resume(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, bool reload,
 						 double deadline, char *refusal, size_t refusal_size, char *error, size_t error_size);

@@ -1,12 +1,11 @@
 /*
  * retry.c
- *		PgBouncer's pause after a failed login, shortened for the time behind a run.
+ *		PgBouncer's pause after a failed login, shortened for the time after a run.
  *
- * One login that failed (a server that was killed, or a RELOAD or PAUSE in the middle of it) and
- * PgBouncer lets a pool's clients wait for server_login_retry, 15 s by default, or refuses
- * them; neither RELOAD nor RESUME ends that.  A shorter setting does, so it is lowered when clients are
- * let go on, and put back when they have had the time to come through.  An agent that dies
- * in between leaves the low setting until PgBouncer's next RELOAD.
+ * After one failed login (a server that was killed, or a RELOAD or PAUSE in the middle of it) PgBouncer lets the
+ * clients of a pool wait for server_login_retry, 15 s by default, or refuses them. Neither RELOAD nor RESUME ends
+ * that. A shorter setting does. So it is lowered when clients are let go on, and restored when they have had the time
+ * to connect. An agent that dies in between leaves the low setting until PgBouncer's next RELOAD.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -102,7 +101,7 @@ logins(PGresult *pools, json_t *databases)
 	return n;
 }
 
-/* PAUSE breaks a login off, and so may RELOAD; what is better avoided than mended. */
+/* PAUSE breaks a login off, and so may RELOAD; avoiding that is cheaper than repairing it. */
 void
 retry_await_logins(Endpoint *endpoint, const BouncerConfig *bouncer, json_t *databases, int limit_ms)
 {

@@ -12,7 +12,7 @@
 
 /*
  * retry_soon() does it in another thread, which takes the lock, and puts the setting back. retry_statement(): to be
- * sent right behind a RELOAD, where the setting to put back is known (NULL: it is not); retry_soon() must follow.
+ * sent right after a RELOAD, where the setting to restore is known (NULL: it is not); retry_soon() must follow.
  * retry_note(): what is set now. The lock is held.
  */
 extern void retry_soon(Endpoint *endpoint);

@@ -2,8 +2,8 @@
  * smoke.c
  *		smoke: a statement through the pooler, as a client of the site would send it.
  *
- * The statement is the route's, so that it is a row; who sends it and where to is the agent's configuration, where
- * secrets belong.  It must give one row whose first column is true.
+ * The statement belongs to the route, so it is a row. The login and the address are in the agent's configuration,
+ * where secrets belong. The statement must give one row whose first column is true.
  */
 #include <string.h>
 

@@ -2,9 +2,9 @@
  * stage.c
  *		The version of PgBouncer's file that a run is going to need, made before its blackout.
  *
- * All routes of a run that share a file share one version: the first of them to be committed puts it in place, and
- * the others find their lines there.  It counts only while the file is the one that it was made from: a person who
- * edits the file meanwhile keeps their change, and the version is made anew.
+ * All routes of a run that share a file share one version. The first commit puts it in place, and the others find
+ * their lines there. It counts only while the file is the one that it was made from: if a person edits the file
+ * meanwhile, the edit stays and the version is made again.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -21,7 +21,7 @@ extern bool stage_use(Order *order, const char *text, const char *host, int port
 extern void stage_drop(Endpoint *endpoint, const BouncerConfig *bouncer);
 
 /*
- * The text with all databases of the order leading to the place, malloc'd; NULL: one of its lines cannot be read
+ * The text with all databases of the order pointing to the place, malloc'd; NULL: one of its lines cannot be read
  * (why).
  */
 extern char *stage_text(json_t *databases, const char *text, const char *host, int port, char *why, size_t why_size);

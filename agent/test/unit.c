@@ -117,7 +117,8 @@ test_auto_conf(void)
 static void
 test_conninfo(void)
 {
-	is(conninfo_merge("user=r host=a hostaddr=10.0.0.1 port=1 sslmode=require application_name=x", NULL, "b", "2", "y"),
+	is(conninfo_merge("user=r host=a hostaddr=10.0.0.1 port=1 sslmode=require application_name=x", NULL, "b", "2",
+					  "y"),
 	   "user=r host=b port=2 application_name=y sslmode=require", "conninfo: host, port and name are replaced");
 	is(conninfo_merge("user=r", "user=z sslmode=prefer", NULL, NULL, NULL), "user=r sslmode=prefer",
 	   "conninfo: defaults fill what lacks");
@@ -150,7 +151,8 @@ standby_facts(void)
 static Token
 token_in(TokenState state)
 {
-	return (Token) {.state = state, .epoch = 7, .deadline_ms = 2000, .deadline_boot_ms = 200, .boot_id = "b1", .timeline = 3,
+	return (Token) {.state = state, .epoch = 7, .deadline_ms = 2000, .deadline_boot_ms = 200, .boot_id = "b1",
+		.timeline = 3,
 		.ordered_ms = state > TOKEN_ARMED ? 900 : 0, .system_identifier = "4711", .server_start = "s1"};
 }
 
@@ -171,12 +173,14 @@ test_token_order(void)
 	Token		armed = token_in(TOKEN_ARMED);
 
 	is_order(armed, facts, TOKEN_PROMOTING, true, "order: an armed token promotes");
-	is_order(token_in(TOKEN_NONE), facts, TOKEN_UNKNOWN, false, "order: never armed is refused, and nothing is claimed");
+	is_order(token_in(TOKEN_NONE), facts, TOKEN_UNKNOWN, false,
+			 "order: never armed is refused, and nothing is claimed");
 	is_order(token_in(TOKEN_BURNED), facts, TOKEN_BURNED, false, "order: a burned token is refused");
 	is_order(token_in(TOKEN_PROMOTED), facts, TOKEN_PROMOTED, false, "order: promoted already");
 	facts.now_ms = 2001;
 	is_order(armed, facts, TOKEN_BURNED, false, "order: an expired token is burned");
-	is_order(token_in(TOKEN_PROMOTING), facts, TOKEN_PROMOTING, false, "order: not again when it is too late, and no verdict");
+	is_order(token_in(TOKEN_PROMOTING), facts, TOKEN_PROMOTING, false,
+			 "order: not again when it is too late, and no verdict");
 	facts = standby_facts();
 	is_order(token_in(TOKEN_PROMOTING), facts, TOKEN_PROMOTING, true, "order: what was ordered may be ordered again");
 	facts.now_boot_ms = 201;
@@ -193,7 +197,8 @@ test_token_order(void)
 	facts = standby_facts();
 	facts.reachable = false;
 	is_order(armed, facts, TOKEN_BURNED, false, "order: the server does not answer, nothing was ordered");
-	is_order(token_in(TOKEN_PROMOTING), facts, TOKEN_PROMOTING, false, "order: no answer after an order is no verdict");
+	is_order(token_in(TOKEN_PROMOTING), facts, TOKEN_PROMOTING, false,
+			 "order: no answer after an order is no verdict");
 	facts = standby_facts();
 	strcpy(facts.system_identifier, "4712");
 	is_order(armed, facts, TOKEN_BURNED, false, "order: another system identifier");
@@ -255,7 +260,8 @@ test_token_evidence(void)
 	is_burn(TOKEN_ARMED, facts, TOKEN_BURNED, "evidence: armed, the server is down, the directory is a standby's");
 	is_burn(TOKEN_PROMOTING, facts, TOKEN_PROMOTING, "evidence: a directory says nothing of an order that is out");
 	facts.stopped = true;
-	is_burn(TOKEN_PROMOTING, facts, TOKEN_BURNED, "evidence: an order dies with its postmaster, also when none comes after it");
+	is_burn(TOKEN_PROMOTING, facts, TOKEN_BURNED,
+			"evidence: an order dies with its postmaster, also when none comes after it");
 	facts.standby_on_disk = false;
 	is_burn(TOKEN_PROMOTING, facts, TOKEN_PROMOTING, "evidence: not when the directory is no standby's any more");
 	facts.standby_on_disk = true;
@@ -307,12 +313,13 @@ is_rule(RejoinFacts facts, RejoinVerdict verdict, int first, int last, bool with
 {
 	RejoinRule	rule = rejoin_rule(&facts);
 	bool		same = rule.verdict == verdict &&
-		(verdict != REJOIN_ALLOWED || ((int) rule.first == first && (int) rule.last == last && rule.with_rewind == with_rewind));
+		(verdict != REJOIN_ALLOWED ||
+		 ((int) rule.first == first && (int) rule.last == last && rule.with_rewind == with_rewind));
 
 	ok(same, name);
 	if (!same)
-		printf("#      got: %s, %s to %s, rewind %d\n", rejoin_verdict_text(rule.verdict), way_name(rule.first), way_name(rule.last),
-			   rule.with_rewind);
+		printf("#      got: %s, %s to %s, rewind %d\n", rejoin_verdict_text(rule.verdict), way_name(rule.first),
+			   way_name(rule.last), rule.with_rewind);
 }
 
 static void
@@ -326,13 +333,17 @@ test_rejoin_refused(void)
 	is_rule(facts, REJOIN_NEWER, 0, 0, false, "rejoin: the node is the newer side");
 	facts.sealed = true;
 	is_rule(facts, REJOIN_NEWER, 0, 0, false, "rejoin: the newer side, even sealed");
-	is_rule(node_facts(RELATION_AHEAD, false, false), REJOIN_NEWER, 0, 0, false, "rejoin: a standby of a newer primary");
+	is_rule(node_facts(RELATION_AHEAD, false, false), REJOIN_NEWER, 0, 0, false,
+			"rejoin: a standby of a newer primary");
 	is_rule(node_facts(RELATION_FORKED, true, true), REJOIN_FORKED, 0, 0, false, "rejoin: another branch");
-	is_rule(node_facts(RELATION_UNKNOWN, false, false), REJOIN_UNKNOWN, 0, 0, false, "rejoin: nobody knows what is here");
-	is_rule(node_facts(RELATION_SAME, true, false), REJOIN_TWO_OF_ONE, 0, 0, false, "rejoin: a second primary of one timeline");
+	is_rule(node_facts(RELATION_UNKNOWN, false, false), REJOIN_UNKNOWN, 0, 0, false,
+			"rejoin: nobody knows what is here");
+	is_rule(node_facts(RELATION_SAME, true, false), REJOIN_TWO_OF_ONE, 0, 0, false,
+			"rejoin: a second primary of one timeline");
 	facts = node_facts(RELATION_ANCESTOR, true, false);
 	facts.past_fork = PAST_FORK_YES;
-	is_rule(facts, REJOIN_HAS_MORE, 0, 0, false, "rejoin: an old primary that wrote past the fork and was not sealed");
+	is_rule(facts, REJOIN_HAS_MORE, 0, 0, false,
+			"rejoin: an old primary that wrote past the fork and was not sealed");
 	facts.past_fork = PAST_FORK_UNKNOWN;
 	is_rule(facts, REJOIN_MAYBE_MORE, 0, 0, false, "rejoin: an old primary of which it cannot be told");
 	facts = node_facts(RELATION_ANCESTOR, false, false);
@@ -351,23 +362,27 @@ test_rejoin_ways(void)
 {
 	RejoinFacts facts = node_facts(RELATION_ANCESTOR, true, true);
 
-	is_rule(facts, REJOIN_ALLOWED, WAY_DIRECT, WAY_BASEBACKUP, true, "rejoin: a sealed primary without WAL past the fork");
+	is_rule(facts, REJOIN_ALLOWED, WAY_DIRECT, WAY_BASEBACKUP, true,
+			"rejoin: a sealed primary without WAL past the fork");
 	facts.past_fork = PAST_FORK_YES;
-	is_rule(facts, REJOIN_ALLOWED, WAY_REWIND, WAY_BASEBACKUP, true, "rejoin: a sealed primary with hint bits past the fork");
+	is_rule(facts, REJOIN_ALLOWED, WAY_REWIND, WAY_BASEBACKUP, true,
+			"rejoin: a sealed primary with hint bits past the fork");
 	facts.method = WAY_DIRECT;
 	is_rule(facts, REJOIN_NO_SUCH_WAY, 0, 0, false, "rejoin: what has diverged cannot simply be started");
 	facts.method = WAY_BASEBACKUP;
 	is_rule(facts, REJOIN_ALLOWED, WAY_BASEBACKUP, WAY_BASEBACKUP, false, "rejoin: a base backup when asked for");
 	is_rule(node_facts(RELATION_SAME, true, true), REJOIN_ALLOWED, WAY_BASEBACKUP, WAY_BASEBACKUP, false,
 			"rejoin: the target came back on the same timeline: only a copy");
-	is_rule(node_facts(RELATION_EMPTY, false, false), REJOIN_ALLOWED, WAY_BASEBACKUP, WAY_BASEBACKUP, false, "rejoin: an empty node");
+	is_rule(node_facts(RELATION_EMPTY, false, false), REJOIN_ALLOWED, WAY_BASEBACKUP, WAY_BASEBACKUP, false,
+			"rejoin: an empty node");
 	is_rule(node_facts(RELATION_SAME, false, false), REJOIN_ALLOWED, WAY_DIRECT, WAY_BASEBACKUP, false,
 			"rejoin: a standby that has not diverged is never rewound");
 	is_rule(node_facts(RELATION_ANCESTOR, true, false), REJOIN_ALLOWED, WAY_DIRECT, WAY_BASEBACKUP, true,
 			"rejoin: a primary that crashed before it wrote anything past the fork");
 	facts = node_facts(RELATION_AHEAD, true, false);
 	facts.risk = facts.running = true;
-	is_rule(facts, REJOIN_ALLOWED, WAY_REWIND, WAY_BASEBACKUP, true, "rejoin: with the words, a newer primary is rewound");
+	is_rule(facts, REJOIN_ALLOWED, WAY_REWIND, WAY_BASEBACKUP, true,
+			"rejoin: with the words, a newer primary is rewound");
 	facts = node_facts(RELATION_SAME, false, false);
 	facts.method = WAY_REWIND;
 	is_rule(facts, REJOIN_ALLOWED, WAY_DIRECT, WAY_DIRECT, false, "rejoin: nothing to rewind is no failure");
@@ -399,13 +414,18 @@ test_history(void)
 	Text		text = {0};
 
 	for (int tli = 1; tli <= 300; tli++)
-		text_addf(&text, "%s%d\t%X/%X\tno recovery target specified\n", tli > 1 ? "\n" : "", tli, tli / 256, tli << 24);
-	ok(history_left_at(text.data, 1) == 0x1000000 && history_left_at(text.data, 300) == (1ULL << 32 | 300u << 24), "a history of 300 timelines: the first and the last");
-	ok(history_left_at(text.data, 301) == 0 && history_left_at(text.data, 30) == 30 << 24, "a timeline that is not in it, one in the middle");
-	ok(history_left_at("", 1) == 0 && history_left_at("7\n\n8\t0/1", 7) == 0 && history_left_at("7\n\n8\t0/1", 8) == 1, "a history that is damaged");
+		text_addf(&text, "%s%d\t%X/%X\tno recovery target specified\n", tli > 1 ? "\n" : "", tli, tli / 256,
+				  tli << 24);
+	ok(history_left_at(text.data, 1) == 0x1000000 && history_left_at(text.data, 300) == (1ULL << 32 | 300u << 24),
+	   "a history of 300 timelines: the first and the last");
+	ok(history_left_at(text.data, 301) == 0 && history_left_at(text.data, 30) == 30 << 24,
+	   "a timeline that is not in it, one in the middle");
+	ok(history_left_at("", 1) == 0 && history_left_at("7\n\n8\t0/1", 7) == 0 &&
+	   history_left_at("7\n\n8\t0/1", 8) == 1, "a history that is damaged");
 	ok(history_agrees("1\t0/5\tx\n", "1\t0/5\tx\n\n2\t0/9\tx\n", 2), "two histories: the same way to timeline 2");
 	ok(!history_agrees("1\t0/5\tx\n", "1\t0/6\tx\n\n2\t0/9\tx\n", 2), "left at another place");
-	ok(!history_agrees("1\t0/5\tx\n\n2\t0/7\tx\n", "1\t0/5\tx\n\n3\t0/9\tx\n", 3) && !history_agrees("", "1\t0/5\tx\n", 2) &&
+	ok(!history_agrees("1\t0/5\tx\n\n2\t0/7\tx\n", "1\t0/5\tx\n\n3\t0/9\tx\n", 3) &&
+	   !history_agrees("", "1\t0/5\tx\n", 2) &&
 	   !history_agrees("1\t0/5\tx\n", "", 2) && history_agrees("", "", 1), "by another way, or by none");
 	free(text.data);
 }
@@ -437,7 +457,8 @@ config_of(const char *text, int token_mode, char *error, size_t error_size)
 {
 	char	   *ini = xasprintf("%s/agent.ini", directory);
 	char	   *token = xasprintf("%s/token", directory);
-	char	   *full = xasprintf("[agent]\nnode = dallas\nstate_dir = %s\ntoken_file = %s\n%s", directory, token, text);
+	char	   *full = xasprintf("[agent]\nnode = dallas\nstate_dir = %s\ntoken_file = %s\n%s", directory, token,
+								 text);
 	AgentConfig *config;
 
 	file_write_atomic(token, "0123456789abcdef\n", 17, token_mode, false);
@@ -478,7 +499,8 @@ test_config_good(void)
 	for (size_t i = 20; i < sizeof(value); i += 20)
 		value[i] = ' ';
 	value[sizeof(value) - 1] = '\0';
-	text = xasprintf(LISTEN PG "keep = a.key, .b/..c.crt\ncontrol = command\nstart_command = /x 'a b'\nstop_command = /y\n"
+	text = xasprintf(LISTEN PG "keep = a.key, .b/..c.crt\ncontrol = command\nstart_command = /x "
+					 "'a b'\nstop_command = /y\n"
 					 "[pgbouncer.main]\nadmin = host=/run dbname=pgbouncer\nfile = /f\n"
 					 "[hooks]\nwarn = /bin/echo %s\n", value);
 	config = config_of(text, 0600, error, sizeof(error));
@@ -502,7 +524,8 @@ test_config_good(void)
 }
 
 #define POOLERS(a, b) \
-	"[pgbouncer.a]\nadmin = host=/run dbname=pgbouncer\nfile = " a "\n[pgbouncer.b]\nadmin = host=/run dbname=pgbouncer\nfile = " b "\n"
+	"[pgbouncer.a]\nadmin = host=/run dbname=pgbouncer\nfile = " a \
+	"\n[pgbouncer.b]\nadmin = host=/run dbname=pgbouncer\nfile = " b "\n"
 
 static void
 test_config_bad(void)
@@ -524,7 +547,8 @@ test_config_bad(void)
 	refuses(LISTEN PG "keep = pg_wal/x\n", 0600, "keep", "configuration: nor the server's own");
 	refuses(LISTEN "[hooks]\nx = echo\n", 0600, "absolute", "configuration: a hook without a path");
 	refuses(LISTEN "[pgbouncer.x]\nfile = /f\n", 0600, "admin", "configuration: a pooler without a console");
-	refuses(LISTEN POOLERS("/f", "/f"), 0600, "[pgbouncer.a] and [pgbouncer.b]", "configuration: two poolers with one file");
+	refuses(LISTEN POOLERS("/f", "/f"), 0600, "[pgbouncer.a] and [pgbouncer.b]",
+			"configuration: two poolers with one file");
 	refuses(LISTEN POOLERS("/proc/self/maps", "/proc/thread-self/../../maps"), 0600, "same \"file\"",
 			"configuration: two poolers with one file by two names");
 }
@@ -569,7 +593,8 @@ test_job_view(void)
 static void
 test_job_record(void)
 {
-	Job		   *job = job_of("[{\"action\": \"a\", \"params\": {\"x\": 1}}, {\"action\": \"b\"}, {\"action\": \"c\"}]");
+	Job		   *job =
+		job_of("[{\"action\": \"a\", \"params\": {\"x\": 1}}, {\"action\": \"b\"}, {\"action\": \"c\"}]");
 	Job		   *again;
 	json_t	   *record;
 
@@ -583,9 +608,11 @@ test_job_record(void)
 	jobview_restore(again, record);
 	ok(again->nparts == 3 && again->parts[0].state == PART_SUCCEEDED && again->parts[1].state == PART_FAILED &&
 	   again->parts[2].state == PART_PENDING, "the states of actions are read as they were written");
-	ok(param_int(again->parts[0].result, "made", 0) == 1 && param_int(json_object_get(json_array_get(again->actions, 0), "params"), "x", 0) == 1,
+	ok(param_int(again->parts[0].result, "made", 0) == 1 &&
+	   param_int(json_object_get(json_array_get(again->actions, 0), "params"), "x", 0) == 1,
 	   "so are results and parameters");
-	ok(job_failed_part(again) == &again->parts[1] && strcmp(again->parts[1].error.message, "it broke") == 0, "and the error");
+	ok(job_failed_part(again) == &again->parts[1] && strcmp(again->parts[1].error.message, "it broke") == 0,
+	   "and the error");
 	json_decref(record);
 	job_free(job);
 	job_free(again);
@@ -595,7 +622,8 @@ test_job_record(void)
 static void
 test_old_record(void)
 {
-	json_t	   *record = json_loads("{\"state\": \"running\", \"actions\": [{\"action\": \"a\"}, {\"action\": \"b\"}], "
+	json_t	   *record = json_loads("{\"state\": \"running\", \"actions\": [{\"action\": "
+								   "\"a\"}, {\"action\": \"b\"}], "
 								   "\"results\": [{\"made\": 1}]}", 0, NULL);
 	Job		   *job = job_new("1", "2", jobview_order(record));
 
@@ -612,7 +640,8 @@ test_restore_garbage(void)
 	static const char *const records[] = {
 		"{}", "{\"state\":7,\"results\":{},\"output\":[]}", "{\"error\":\"x\",\"progress\":3,\"epoch\":\"y\"}",
 		"{\"state\":\"failed\",\"error\":{\"message\":\"m\",\"code\":\"1234567\"}}",
-		"{\"order\":[1, {}],\"actions\":{}}", "{\"order\":[{}],\"actions\":[{\"state\":3,\"result\":[],\"error\":[]}]}"
+		"{\"order\":[1, {}],\"actions\":{}}",
+		"{\"order\":[{}],\"actions\":[{\"state\":3,\"result\":[],\"error\":[]}]}"
 	};
 
 	for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)

@@ -256,7 +256,8 @@ test_leftovers(const char *directory)
 		"epoch.tmp7.0", "token/9.json.tmp123.45", "jobs/9/a.json.tmp1.2", "data/postgresql.auto.conf.tmp12.3",
 		"settings/a.json.tmp1.2",
 		/* these stay */
-		"epoch.tmp7", "token/x.tmp1.2.json", "data/some.tmp1.2", "jobs/9/a.json.tmp1.2x", "data/postgresql.auto.conf.tmp"
+		"epoch.tmp7", "token/x.tmp1.2.json", "data/some.tmp1.2", "jobs/9/a.json.tmp1.2x",
+		"data/postgresql.auto.conf.tmp"
 	};
 	char	   *data = xasprintf("%s/left/data", directory);
 	char	   *state = xasprintf("%s/left", directory);
@@ -307,8 +308,8 @@ test_complaints(void)
 		"FATAL:  requested timeline 3 is not a child of this server's history",
 		"FATAL:  could not locate required checkpoint record at 0/5000028",
 		"PANIC:  could not locate a valid checkpoint record",
-		"FATAL:  could not receive data from WAL stream: ERROR:  requested WAL segment 000000010000000000000003 has already been removed",
-		"FATAL:  WAL ends before consistent recovery point",
+		"FATAL:  could not receive data from WAL stream: ERROR:  requested WAL segment 000000010000000000000003 "
+		"has already been removed", "FATAL:  WAL ends before consistent recovery point",
 		"FATAL:  incorrect checksum in control file",
 		"FATAL:  could not open file \"pg_wal/000000010000000000000003\": No such file or directory",
 	};
@@ -328,13 +329,16 @@ test_complaints(void)
 	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++)
 		ok(!serverlog_is_about_data(other[i]), other[i]);
 	is(serverlog_complaint("2026-11-26 02:00:00 UTC [7] FATAL:  a b"), "FATAL:  a b", "a complaint on stderr");
-	is(serverlog_complaint("2026-11-26 02:00:00 UTC,,,7,,x,1,,2026-11-26,,0,FATAL,XX000,\"a \"\"b\"\" c\",,,,,,,,,\"\",\"startup\""),
+	is(serverlog_complaint("2026-11-26 02:00:00 UTC,,,7,,x,1,,2026-11-26,,0,FATAL,XX000,\"a \"\"b\"\" "
+						   "c\",,,,,,,,,\"\",\"startup\""),
 	   "FATAL:  a \"b\" c", "a complaint in csvlog");
-	is(serverlog_complaint("{\"pid\":7,\"error_severity\":\"PANIC\",\"state_code\":\"XX000\",\"message\":\"a \\\"b\\\" c\",\"x\":1}"),
+	is(serverlog_complaint("{\"pid\":7,\"error_severity\":\"PANIC\",\"state_code\":\"XX000\","
+						   "\"message\":\"a \\\"b\\\" c\",\"x\":1}"),
 	   "PANIC:  a \"b\" c", "a complaint in jsonlog");
 	is(serverlog_complaint("[7] LOG:  starting PostgreSQL"), NULL, "no complaint");
 	is(serverlog_complaint("[7] FATAL:  the database system is starting up"), NULL, "what a client was told is none");
-	is(serverlog_complaint("[7] FATAL:  could not connect to the primary server: FATAL:  password authentication failed for user \"r\""),
+	is(serverlog_complaint("[7] FATAL:  could not connect to the primary server: FATAL:  password "
+						   "authentication failed for user \"r\""),
 	   "FATAL:  could not connect to the primary server: FATAL:  password authentication failed for user \"r\"",
 	   "but what we were told as a client is one");
 }
@@ -378,8 +382,8 @@ test_child(void)
 	char		text[16];
 
 	no_pidfd = true;
-	ok(child_run_text((char *[]) {"/bin/echo", "7", NULL}, 60000, text, sizeof(text)) == 0 && strcmp(text, "7\n") == 0,
-	   "without a descriptor for it, the end of a child is seen");
+	ok(child_run_text((char *[]) {"/bin/echo", "7", NULL}, 60000, text, sizeof(text)) == 0 &&
+	   strcmp(text, "7\n") == 0, "without a descriptor for it, the end of a child is seen");
 	ok(child_run_quietly((char *[]) {"/bin/sh", "-c", "exit 3", NULL}, 60000) == 3, "with its status");
 	ok(child_run_quietly((char *[]) {"/bin/sleep", "60", NULL}, 50) == -1, "and it is ended in time");
 	ok(clock_monotonic_ms() - start < 30000, "all of that at once");
@@ -428,7 +432,8 @@ test_gone(const char *directory)
 	ok(file_copy("/bin/sleep", program) == 0 && chmod(program, 0700) == 0, "a program of that name");
 	pid = run_in(program, data);
 	ok(!postmaster_gone(data), "not gone: a server works there, without postmaster.pid");
-	ok(file_write_atomic(pidfile, "999999999\n", 10, 0600, false) == 0 && !postmaster_gone(data), "nor with another number in it");
+	ok(file_write_atomic(pidfile, "999999999\n", 10, 0600, false) == 0 && !postmaster_gone(data),
+	   "nor with another number in it");
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	ok(postmaster_gone(data), "gone: it has ended");

@@ -68,7 +68,7 @@ same_path(const char *path, const char *name)
 	return strncmp(path, where, len) == 0 && strcmp(path + len, name) == 0;
 }
 
-/* The main one has what it had before there were others, wherever it stands in the file. */
+/* The main one has what it had before there were others, wherever it is in the file. */
 static void
 test_config_good(void)
 {

@@ -78,12 +78,15 @@ test_orders(void)
 
 	json_array_append_new(actions, protocol_action("hook", json_pack("{s:s}", "name", "page")));
 	body = protocol_job("a-run", "7.hook.dallas", 12, 2000, actions);
-	ok(protocol_read_job(body, &order, error, sizeof(error)) && order.protocol == PINGPONG_PROTOCOL && order.epoch == 12 &&
+	ok(protocol_read_job(body, &order, error, sizeof(error)) && order.protocol == PINGPONG_PROTOCOL &&
+	   order.epoch == 12 &&
 	   order.wait_ms == 2000 && strcmp(order.run, "a-run") == 0 && strcmp(order.step, "7.hook.dallas") == 0 &&
-	   strcmp(protocol_text(json_array_get(order.actions, 0), "action"), "hook") == 0, "an order is read as it was made");
+	   strcmp(protocol_text(json_array_get(order.actions, 0), "action"), "hook") == 0,
+	   "an order is read as it was made");
 	json_decref(body);
 	ok(is_read("{\"run\": \"r\", \"step\": \"s\", \"epoch\": 1, \"actions\": [{\"action\": \"a\"}], \"new\": 1}",
-			   &order, error, sizeof(error)) && order.protocol == 1, "an order without a protocol is of the first one");
+			   &order, error, sizeof(error)) && order.protocol == 1,
+			   "an order without a protocol is of the first one");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		refused &= !is_read(bad[i], &order, error, sizeof(error)) && error[0];
 	ok(refused, "what is no order is refused, with a sentence");
@@ -97,7 +100,8 @@ test_answers(void)
 
 	ok(strcmp(protocol_text(protocol_result(job, 1), "a"), "2") == 0, "the result of the second action");
 	ok(protocol_result(job, 2) == NULL && protocol_result(NULL, 0) == NULL, "there is no third one");
-	ok(protocol_error(job) == NULL && protocol_text(NULL, "a")[0] == '\0', "null is no error, and nothing has no text");
+	ok(protocol_error(job) == NULL && protocol_text(NULL, "a")[0] == '\0',
+	   "null is no error, and nothing has no text");
 	json_decref(job);
 	protocol_job_path(path, sizeof(path), "r", "s", 0);
 	ok(strcmp(path, "/v1/jobs/r/s") == 0, "the path of a job");

@@ -1,8 +1,7 @@
 /*
- * action.h - the families of actions; each is one file of this folder with the table of its actions.
+ * action.h - the families of actions. Each is one file of this folder, with the table of its actions.
  *
- * A new action is a function and a row of the table of its file. A new family is a
- * file and a word here.
+ * A new action is a function and a row in the table of its file. A new family is a file and a word here.
  */
 #ifndef PINGPONG_ACTION_H
 #define PINGPONG_ACTION_H

@@ -47,7 +47,8 @@ seal_grace_ended(Run *run, Step *step)
 	if (strcmp(run_option_text(run, "on_grace_end", "cancel"), "cancel") == 0)
 	{
 		if (gate_drain(DRAIN_CANCEL, &holder) > 0)
-			snprintf(step->message, sizeof(step->message), "process %d (%s, application \"%s\") was told to stop and has not ended yet",
+			snprintf(step->message, sizeof(step->message),
+					 "process %d (%s, application \"%s\") was told to stop and has not ended yet",
 					 holder.pid, holder.state, holder.application);
 		return ACTION_WAIT;
 	}
@@ -55,8 +56,8 @@ seal_grace_ended(Run *run, Step *step)
 		return ACTION_WAIT;
 	if (!TransactionIdIsValid(holder.xid))
 		return step_fail(step, "55P03", "a %s (process %d) did not end within the grace", holder.state, holder.pid);
-	return step_fail(step, "55P03", "a transaction did not end within the grace (process %d, transaction %u, %s, application \"%s\")",
-					 holder.pid, holder.xid, holder.state, holder.application);
+	return step_fail(step, "55P03", "a transaction did not end within the grace (process %d, transaction "
+					 "%u, %s, application \"%s\")", holder.pid, holder.xid, holder.state, holder.application);
 }
 
 static ActionResult
@@ -65,7 +66,8 @@ seal_advance(Run *run, Step *step)
 	GateSeal	seal;
 
 	if (gate_drain(DRAIN_LOOK, NULL) > 0)
-		return ms_since(step->clock) > run_option_int(run, "grace_ms", 5000) ? seal_grace_ended(run, step) : ACTION_WAIT;
+		return ms_since(step->clock) > run_option_int(run, "grace_ms", 5000) ? seal_grace_ended(run, step) :
+			ACTION_WAIT;
 	if (wal_to_segment_end() <= ALIGN_MARGIN && run_option_int(run, "wal_align", 1))
 		RequestXLogSwitch(true);
 	memset(&seal, 0, sizeof(seal));
@@ -139,7 +141,7 @@ settle_advance(Run *run, Step *step)
 	return ACTION_WAIT;
 }
 
-/* open, unseal: the undo of hold and seal. Whoever comes first opens the gate. */
+/* open, unseal: the undo of hold and seal. The first of the two opens the gate. */
 static ActionResult
 open_begin(Run *run, Step *step)
 {

@@ -18,8 +18,10 @@ arm_begin(Run *run, Step *step)
 
 	snprintf(sysid, sizeof(sysid), UINT64_FORMAT, GetSystemIdentifier());
 	return job_begin(run, step, step->node, ACTION_TOKEN_ARM,
-					 json_pack("{s:i, s:s, s:i, s:b, s:s}", "ttl_ms", run_token_ttl_ms(run), "system_identifier", sysid,
-							   "timeline", (int) GetWALInsertionTimeLine(), "prove", true, "version", PINGPONG_AGENT_VERSION));
+					 json_pack("{s:i, s:s, s:i, s:b, s:s}", "ttl_ms", run_token_ttl_ms(run), "system_identifier",
+							   sysid,
+							   "timeline", (int) GetWALInsertionTimeLine(), "prove", true, "version",
+							   PINGPONG_AGENT_VERSION));
 }
 
 /* Without a proof that the target's worker could go on there is no point in beginning. */
@@ -49,13 +51,15 @@ promote_begin(Run *run, Step *step)
 {
 	ActionResult result;
 	char		lsn[32];
-	json_t	   *timeline = json_pack("{s:f, s:o}", "elapsed_ms", run_blackout_so_far(run), "steps", blackout_steps(run));
+	json_t	   *timeline = json_pack("{s:f, s:o}", "elapsed_ms", run_blackout_so_far(run), "steps",
+									 blackout_steps(run));
 
 	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
 	json_object_set_new(timeline, "seal_lsn", json_string(lsn));
 	run->ordered = true;
 	result = job_begin(run, step, step->node, ACTION_PG_PROMOTE,
-					   json_pack("{s:s, s:i, s:o}", "seal_lsn", lsn, "timeout_ms", run_option_int(run, "max_blackout_ms", 10000),
+					   json_pack("{s:s, s:i, s:o}", "seal_lsn", lsn, "timeout_ms",
+							   run_option_int(run, "max_blackout_ms", 10000),
 							   "timeline", timeline));
 	agents_advance();			/* at once */
 	return result;

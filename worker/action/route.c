@@ -1,5 +1,5 @@
 /*
- * route.c - routes: prepared, held, led to another server, looked at.
+ * route.c - routes: prepared, held, pointed to another server, looked at.
  */
 #include "postgres.h"
 
@@ -17,7 +17,7 @@
 
 /*
  * The processes of clients whose transaction has lasted for so long. Without
- * track_activities nobody knows how long, and none is named.
+ * track_activities the time is not known, and none is named.
  */
 static json_t *
 long_transactions(int ms)
@@ -32,7 +32,8 @@ long_transactions(int ms)
 	{
 		PgBackendStatus *backend = &compat_local_beentry(i)->backendStatus;
 
-		if (backend->st_procpid != 0 && backend->st_backendType == B_BACKEND && backend->st_xact_start_timestamp != 0 &&
+		if (backend->st_procpid != 0 && backend->st_backendType == B_BACKEND &&
+			backend->st_xact_start_timestamp != 0 &&
 			TimestampDifferenceExceeds(backend->st_xact_start_timestamp, now, ms))
 			json_array_append_new(pids, json_integer(backend->st_procpid));
 	}
@@ -45,8 +46,8 @@ route_params(RunRoute *route)
 {
 	json_error_t err;
 
-	return json_pack("{s:s, s:s, s:o, s:s*}", "driver", route->driver, "endpoint", route->endpoint, "databases", json_loads(route->databases, 0, &err),
-					 "smoke", route->smoke);
+	return json_pack("{s:s, s:s, s:o, s:s*}", "driver", route->driver, "endpoint", route->endpoint, "databases",
+					 json_loads(route->databases, 0, &err), "smoke", route->smoke);
 }
 
 static ActionResult
@@ -67,7 +68,9 @@ route_job(Run *run, Step *step, const char *action, json_t *more)
 	return job_begin(run, step, route->router, action, params);
 }
 
-/* Whether the standby of this run is one for certain: behind a move the old primary, else the node that was rebuilt. */
+/*
+ * Whether the standby of this run is one for certain: after a move the old primary, else the node that was rebuilt.
+ */
 static bool
 source_is_back(Run *run)
 {
@@ -75,8 +78,9 @@ source_is_back(Run *run)
 }
 
 /*
- * Where the route will lead. RW routes to the new primary. RO routes to the standby that has come: after a move the old
- * primary; while that is not back, what would lead there leads to the new primary. A route to another standby stays.
+ * Where the route will point. RW routes to the new primary. RO routes to the standby that has come: after a move the
+ * old primary; while that is not back, what would point there points to the new primary. A route to another standby
+ * stays.
  */
 static RunNode *
 route_place(Run *run, Step *step)
@@ -179,11 +183,12 @@ databases_to_hold(RunRoute *route)
 }
 
 /*
- * pause: the router holds its clients, and returns when the transactions in flight are through. One that runs for long
- * already, a report say, is not waited for: it is left to the gate, which stops it when it writes, and to the grace of
- * readers. Nor is that of the caller, who may be behind the router. What a router cannot hold the gate does.
+ * pause: the router holds its clients, and returns when the transactions in flight are through. One that runs for
+ * long already, a report say, is not waited for: it is left to the gate, which stops it when it writes, and to the
+ * grace of readers. Nor is that of the caller, which may come through the router. The gate holds what a router
+ * cannot.
  *
- * The router ends it by itself should nobody else do it.
+ * The router ends it by itself if no order does.
  */
 static ActionResult
 pause_begin(Run *run, Step *step)
@@ -204,7 +209,8 @@ pause_begin(Run *run, Step *step)
 	ignore = long_transactions(HOLD_PATIENCE_MS);
 	json_array_append_new(ignore, json_integer(mailbox_asker()));
 	return route_job(run, step, ACTION_ROUTE_HOLD,
-					 json_pack("{s:i, s:i, s:o, s:o}", "resume_after_ms", run_option_int(run, "max_blackout_ms", 10000) + 10000,
+					 json_pack("{s:i, s:i, s:o, s:o}", "resume_after_ms",
+							   run_option_int(run, "max_blackout_ms", 10000) + 10000,
 							   "patience_ms", HOLD_PATIENCE_MS, "ignore", ignore, "databases", databases));
 }
 
@@ -231,7 +237,7 @@ repoint_begin(Run *run, Step *step)
 
 	if (route && strcmp(route->kind, "ro") == 0 && route->node[0] == '\0' && !run->moves && !source_is_back(run))
 	{
-		strlcpy(step->message, "it leads to no node that is known; left as it is", sizeof(step->message));
+		strlcpy(step->message, "it points to no known node; left as it is", sizeof(step->message));
 		return ACTION_DONE;
 	}
 	return place_job(run, step, ACTION_ROUTE_COMMIT);

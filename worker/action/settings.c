@@ -1,6 +1,6 @@
 /*
- * settings.c - settings that a run relaxes, and restores: each has an action that relaxes it, and one that puts it
- * back, as the undo of the first and at the end of a run that went well.
+ * settings.c - settings that a run relaxes and restores. Each has an action that relaxes it and one that restores it,
+ * which is both the undo of the first and a step at the end of a run that went well.
  */
 #include "postgres.h"
 
@@ -19,7 +19,8 @@ static ActionResult
 setting_begin(Run *run, Step *step, const char *value, bool restore)
 {
 	return job_begin(run, step, step->node, ACTION_PG_SETTING,
-					 json_pack("{s:s, s:s?, s:b}", "name", relaxation_of(step->name)->setting, "value", value, "restore", (int) restore));
+					 json_pack("{s:s, s:s?, s:b}", "name", relaxation_of(step->name)->setting, "value", value,
+							   "restore", (int) restore));
 }
 
 static ActionResult
@@ -75,7 +76,8 @@ sync_restore_begin(Run *run, Step *step)
 	{
 		if (run->moves && ms_since(step->clock) < SYNC_MS)
 			return ACTION_WAIT;
-		return step_fail(step, "55000", "no standby streams that satisfies \"%s\"; it stays relaxed until one does", names);
+		return step_fail(step, "55000", "no standby streams that satisfies \"%s\"; it stays relaxed until one does",
+						 names);
 	}
 	step->phase = 1;
 	return restore_begin(run, step);

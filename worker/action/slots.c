@@ -1,5 +1,5 @@
 /*
- * slots.c - slots for whoever will stream, and none for whoever will not.
+ * slots.c - makes the slots that a future standby needs, and drops those that no node will use.
  */
 #include "postgres.h"
 
@@ -18,7 +18,8 @@ slots_begin(Run *run, Step *step)
 	{
 		RunNode    *n = &run->nodes[i];
 
-		if (strcmp(n->kind, "postgres") != 0 || strcmp(n->name, step->node) == 0 || (run->moves && run_node_is_away(run, n)))
+		if (strcmp(n->kind, "postgres") != 0 || strcmp(n->name, step->node) == 0 ||
+			(run->moves && run_node_is_away(run, n)))
 			continue;
 		if (!run->moves && strcmp(n->name, run->target) != 0)
 			continue;
@@ -46,8 +47,8 @@ drop_slots_begin(Run *run, Step *step)
 }
 
 /*
- * Slots that nobody will use hold WAL for ever: on a standby those for nodes that stream from elsewhere, on the primary
- * those of nodes that are let go.
+ * Slots that no node will use hold WAL for ever: on a standby those for nodes that stream from elsewhere, on the
+ * primary those of nodes that are let go.
  */
 static ActionResult
 tidy_slots_begin(Run *run, Step *step)

@@ -1,5 +1,5 @@
 /*
- * standby.c - standbys: they follow the primary of now, come back as one, or are let go.
+ * standby.c - standbys: they follow the new primary, the old primary becomes one, or it is stopped and left sealed.
  */
 #include "postgres.h"
 
@@ -50,7 +50,8 @@ follow_begin(Run *run, Step *step)
 	/* the second round of a standby that cannot follow is a rewind */
 	if (step->round > 1)
 		json_object_set_new(more, "method", json_string("auto"));
-	return stream_from(run, step, step->node, run_node(run, run->target), step->round > 1 ? ACTION_PG_REJOIN : ACTION_PG_FOLLOW, more);
+	return stream_from(run, step, step->node, run_node(run, run->target),
+					   step->round > 1 ? ACTION_PG_REJOIN : ACTION_PG_FOLLOW, more);
 }
 
 static ActionResult
@@ -63,7 +64,8 @@ rejoin_begin(Run *run, Step *step)
 	json_object_set_new(more, "readers_grace_ms", json_integer(run_option_int(run, "readers_grace_ms", 2000)));
 	if (rebuild && run_option_text(run, "risk", "")[0])
 		json_object_set_new(more, "risk", json_string(run_option_text(run, "risk", "")));
-	return stream_from(run, step, step->node, run_node(run, rebuild ? run->source : run->target), ACTION_PG_REJOIN, more);
+	return stream_from(run, step, step->node, run_node(run, rebuild ? run->source : run->target), ACTION_PG_REJOIN,
+					   more);
 }
 
 /* It was refused before the node was changed: the order was not taken, or no way was tried. */
@@ -102,7 +104,7 @@ rejoin_advance(Run *run, Step *step)
 	return ACTION_DONE;
 }
 
-/* The old primary is let go: nobody waits for it any more, whether or not its agent can still stop it. */
+/* The old primary is away from now on: no run waits for it, even if its agent can no longer stop it. */
 static ActionResult
 retire_begin(Run *run, Step *step)
 {

@@ -9,7 +9,7 @@
 /* The action of that name, or NULL. */
 extern const Action *action_find(const char *name);
 
-/* The n-th of all, from 0; NULL behind the last one. */
+/* The n-th of all, from 0; NULL after the last one. */
 extern const Action *action_at(int n);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * verify.c - the action that looks whether clients and standbys have what they need.
+ * verify.c - the action that checks whether clients and standbys have what they need.
  */
 #include "postgres.h"
 
@@ -18,8 +18,10 @@ sessions_are_read_only(void)
 	bool		yes;
 
 	db_begin();
-	yes = db_exec("SELECT FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only' AND reset_val = 'on' "
-					   "AND NOT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, pg_catalog.unnest(setconfig) AS c (c) "
+	yes = db_exec("SELECT FROM pg_catalog.pg_settings WHERE name = "
+					   "'default_transaction_read_only' AND reset_val = 'on' "
+					   "AND NOT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, "
+					   "pg_catalog.unnest(setconfig) AS c (c) "
 					   "WHERE pg_catalog.starts_with(c, 'default_transaction_read_only='))", 0) == 1;
 	db_end();
 	return yes;
@@ -55,10 +57,12 @@ verify_advance(Run *run, Step *step)
 	db_begin();
 	missing = db_exec("SELECT s.name, s.state FROM pingpong_internal.standby_rows() s "
 						   "JOIN pingpong.node n ON n.name = s.name "
-						   "WHERE n.upstream IS NULL AND n.away_since IS NULL AND (s.state = 'streaming' AND s.replay_lsn >= $1::pg_catalog.pg_lsn) IS NOT TRUE "
+						   "WHERE n.upstream IS NULL AND n.away_since IS NULL AND (s.state = 'streaming' AND "
+						   "s.replay_lsn >= $1::pg_catalog.pg_lsn) IS NOT TRUE "
 						   "ORDER BY s.name", 1, lsn);
 	for (uint64 i = 0; i < missing; i++)
-		given_up += run_find_step(run, ACTION_MAKES_STANDBY, db_text(i, 1), STEP_FAILED) != NULL;	/* will not come while we look */
+		/* will not come while we look */
+		given_up += run_find_step(run, ACTION_MAKES_STANDBY, db_text(i, 1), STEP_FAILED) != NULL;
 	if (missing > 0)
 		snprintf(step->message, sizeof(step->message), "node \"%s\" %s", db_text(0, 1),
 				 db_text(0, 2) ? "has not replayed what was written here" : "does not stream");

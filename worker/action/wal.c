@@ -1,5 +1,5 @@
 /*
- * wal.c - the action that readies the WAL of the worker's own server for the seal.
+ * wal.c - the action that prepares the WAL of this server for the seal.
  */
 #include "postgres.h"
 
@@ -47,7 +47,7 @@ wal_align_advance(Run *run, Step *step)
 }
 
 /*
- * The segments behind the present one are made before writes stop: it takes time, and a disk that is full would be a
+ * The segments after the present one are made before writes stop: it takes time, and a disk that is full would be a
  * PANIC there. Of large segments that would take too long.
  */
 static void

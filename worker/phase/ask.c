@@ -1,11 +1,12 @@
 /*
- * ask.c - promote was ordered and not answered: who can say what became of it? Until somebody does, this server
- * stays sealed and asks.
+ * ask.c - the phase "asking": promote was ordered and not answered. Was the target promoted?
  *
- * The first witness is the target's agent. "promoted" ends the doubt, and so does "burned", if it is said by the
- * memory that armed the token; "unknown", silence, and a refusal lift nothing. The second one is the target itself: if
- * it still follows this server after the token's time to live is over for certain, it was not promoted. It is heard
- * only when the first one cannot say.
+ * Until there is proof this server stays sealed and asks. A wrong "no" would open it beside a second primary.
+ *
+ * The first witness is the target's agent. "promoted" decides, and so does "burned" if it comes from the memory that
+ * armed the token. "unknown", silence and a refusal prove nothing. The second witness is the target itself: if it
+ * still follows this server when the token's time to live is certainly over, it was not promoted. It counts only when
+ * the agent cannot say.
  */
 #include "postgres.h"
 
@@ -67,10 +68,12 @@ not_promoted(const Rule *rule)
 	run->ordered = false;
 	if (rule->reason == REASON_FOLLOWS)
 	{
-		ereport(LOG, (errmsg("run " INT64_FORMAT ": \"%s\" still follows this server after the time to live of its promote token, "
+		ereport(LOG, (errmsg("run " INT64_FORMAT ": \"%s\" still follows this server after the time to "
+							 "live of its promote token, "
 							 "so it was not promoted", run->id, run->target)));
 		if (run->failure.sqlstate[0] == '\0')
-			failure_set(&run->failure, "55000", "the target was not promoted: it still follows this server, and its agent cannot say more");
+			failure_set(&run->failure, "55000",
+						"the target was not promoted: it still follows this server, and its agent cannot say more");
 	}
 	if (run->failure.sqlstate[0])
 		snprintf(run->sentence, sizeof(run->sentence), "the target was not promoted: %s", run->failure.message);
@@ -84,7 +87,7 @@ not_promoted(const Rule *rule)
 /* ---- the second witness ---- */
 
 /*
- * Since when the token's time to live has run for certain. After a restart of the server only our own start counts: a
+ * Since when the token's time to live has certainly run. After a restart of the server only our own start counts: a
  * clock that others can set proves nothing.
  */
 static int64
@@ -93,7 +96,9 @@ ttl_over_at(void)
 	return run->armed_us + run_token_ttl_ms(run) * INT64CONST(1000) + TTL_MARGIN_US;
 }
 
-/* WAL of no meaning, so that the target has something to replay. Past the fork, if there is one: it costs a rewind. */
+/*
+ * WAL without content, so that the target has something to replay. Past the fork, if there is one: it costs a rewind.
+ */
 static XLogRecPtr
 write_mark(void)
 {
@@ -107,7 +112,7 @@ write_mark(void)
 
 /*
  * The target replays what is written now, and then again what is written after it was seen to have replayed that: in
- * between it had nothing to replay, and would have obeyed a promotion. Both lie behind the time to live, in which
+ * between it had nothing to replay, and would have obeyed a promotion. Both are after the time to live, in which
  * alone its agent could have ordered one. True: it was not promoted.
  */
 static bool
@@ -116,7 +121,8 @@ target_follows(void)
 	LagStandby	lag;
 
 	/* by its slot: another standby may call itself the same */
-	if (now_us() < ttl_over_at() || !run_find_target(run, &lag) || !lag.by_slot || strcmp(lag.state, "streaming") != 0)
+	if (now_us() < ttl_over_at() || !run_find_target(run, &lag) || !lag.by_slot ||
+		strcmp(lag.state, "streaming") != 0)
 	{
 		run->witness = 0;
 		return false;
@@ -157,8 +163,8 @@ armed_memory(json_t **detail)
 }
 
 /*
- * Only who armed the token can say that it was not used. Where the armed token's answer was not seen, there was no
- * order either.
+ * Only the agent that armed the token can say that it was not used. Where the armed token's answer was not seen,
+ * there was no order either.
  */
 static bool
 memory_is_right(json_t *result)
@@ -174,20 +180,24 @@ memory_is_right(json_t *result)
 static void
 tell(const char *reason)
 {
-	snprintf(run->sentence, sizeof(run->sentence), "sealed: the agent of \"%s\" does not say whether it was promoted (%s). "
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "sealed: the agent of \"%s\" does not say whether it was promoted (%s). "
 			 "Bring that agent and its server back; this server asks again.", run->target, reason);
 	if (strcmp(run->told, reason) == 0)
 		return;
 	strlcpy(run->told, reason, sizeof(run->told));
-	mailbox_event("no verdict yet from the agent of \"%s\" (%s); this server stays sealed and asks again", run->target, reason);
-	ereport(LOG, (errmsg("run " INT64_FORMAT ": no verdict yet from the agent of \"%s\": %s", run->id, run->target, reason)));
+	mailbox_event("no verdict yet from the agent of \"%s\" (%s); this server stays sealed and asks again",
+				  run->target, reason);
+	ereport(LOG, (errmsg("run " INT64_FORMAT ": no verdict yet from the agent of \"%s\": %s", run->id, run->target,
+						 reason)));
 }
 
 /* The target's agent has proof of a newer epoch: the primary has moved on without this server. */
 static void
 moved_on(void)
 {
-	snprintf(run->sentence, sizeof(run->sentence), "The primary has moved on: the agent of \"%s\" knows a newer epoch than %lld. "
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "The primary has moved on: the agent of \"%s\" knows a newer epoch than %lld. "
 			 "This server stays sealed. On the present primary run SELECT pingpong.rebuild('%s').", run->target,
 			 (long long) run->epoch, run->source);
 	failure_set(&run->failure, "55000", run->sentence);

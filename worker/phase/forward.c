@@ -1,5 +1,11 @@
 /*
- * forward.c - a run goes forward, group by group (steps of equal ordinal at the same time).
+ * forward.c - the phase "going forward": does the steps, group by group. Steps of equal ordinal are a group and run
+ * at the same time.
+ *
+ * Here the worker finds out what the table of transition.c has to know: which steps are left, which failed and what
+ * their failure means (undo it, go on, or leave something broken that an operator has to fix), whether the permitted
+ * blackout is over, and whether the order to promote is out and has no answer. At the end of the phase it writes the
+ * sentence of the run.
  */
 #include "postgres.h"
 
@@ -25,13 +31,14 @@ next_ordinal(void)
 	return next;
 }
 
-/* It has changed, or may have, what no undo puts back: a route beside others, a node that it has begun to rewind. */
+/* It has changed, or may have, what no undo restores: one route of several, a node that it has begun to rewind. */
 static bool
 is_lasting(const Step *step)
 {
 	if (step->fix[0] == '\0')
 		return false;
-	return step->state == STEP_SUCCEEDED || !(step->action->traits & ACTION_MAKES_STANDBY) || (step->sent && !step->untouched);
+	return step->state == STEP_SUCCEEDED || !(step->action->traits & ACTION_MAKES_STANDBY) ||
+		(step->sent && !step->untouched);
 }
 
 /* The first that failed and whose failure makes the run undo what it has done. */
@@ -48,17 +55,18 @@ failed_to_undo(void)
 	return NULL;
 }
 
-/* The first that has changed, or may have, what no undo puts back. */
+/* The first that has changed, or may have, what no undo restores. */
 static Step *
 find_lasting(void)
 {
 	for (int i = 0; i < run->nsteps; i++)
-		if ((run->steps[i].state == STEP_FAILED || run->steps[i].state == STEP_SUCCEEDED) && is_lasting(&run->steps[i]))
+		if ((run->steps[i].state == STEP_FAILED || run->steps[i].state == STEP_SUCCEEDED) &&
+			is_lasting(&run->steps[i]))
 			return &run->steps[i];
 	return NULL;
 }
 
-/* The developer's pause (GUC): lets tests stop a run behind a step. */
+/* The developer's pause (GUC): lets tests stop a run after a step. */
 static bool
 is_paused_after(const char *action)
 {
@@ -76,7 +84,7 @@ paused(void)
 
 /* A step that the clients wait for, and whose success lets them go on. */
 static bool
-leads_clients(const Step *step)
+frees_clients(const Step *step)
 {
 	return step->mark == MARK_NO_RETURN || step->mark == MARK_ENDS_BLACKOUT;
 }
@@ -91,7 +99,7 @@ last_end_ms(void)
 	{
 		instr_time	offset = run->steps[i].clock;
 
-		if (!leads_clients(&run->steps[i]) || !run->steps[i].mine)
+		if (!frees_clients(&run->steps[i]) || !run->steps[i].mine)
 			continue;
 		INSTR_TIME_SUBTRACT(offset, run->blackout_began);
 		last = Max(last, INSTR_TIME_GET_MILLISEC(offset) + run->steps[i].ms);
@@ -99,7 +107,7 @@ last_end_ms(void)
 	return last;
 }
 
-/* All RW routes lead to the target: writes flow, the caller has his answer. */
+/* All RW routes point to the target: clients can write, and the caller gets the answer. */
 static void
 note_switched(void)
 {
@@ -107,7 +115,7 @@ note_switched(void)
 		return;
 	for (int i = 0; i < run->nsteps; i++)
 	{
-		if (leads_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED)
+		if (frees_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED)
 			return;
 	}
 	if (run->blackout && run->blackout_ms < 0)
@@ -146,7 +154,7 @@ blame(Step *failed)
 		failure_set(&run->failure, "55000", failed->message[0] ? failed->message : "a step failed");
 }
 
-/* A failure that an operator has to mend: clients are not served, or a node is no standby. NULL: there is none. */
+/* A failure that an operator has to fix: clients are not served, or a node is no standby. NULL: there is none. */
 static Step *
 find_broken(void)
 {
@@ -164,7 +172,7 @@ find_broken(void)
 
 /*
  * The order to promote has no answer, the permitted blackout is over or the
- * agent is not to be heard: ask for the order to be taken back.
+ * agent does not answer: the order has to be revoked.
  */
 static bool
 order_overdue(void)
@@ -177,7 +185,7 @@ order_overdue(void)
 		(promote->unheard != 0 && now_us() - promote->unheard > UNHEARD_US);
 }
 
-/* Behind the point of no return nothing is undone, whatever a runbook says. */
+/* After the point of no return nothing is undone, whatever a runbook says. */
 static bool
 has_moved(void)
 {
@@ -217,7 +225,8 @@ look(void)
 	return run_facts() | (order_overdue() ? FACT_UNANSWERED : 0) | (has_moved() ? FACT_MOVED : 0) |
 		(is_late() ? FACT_LATE : 0) | (failed_to_undo() ? FACT_FAILED : 0) | (find_lasting() ? FACT_LASTING : 0) |
 		(find_broken() ? FACT_BROKEN : 0) | (next_ordinal() != INT_MAX ? FACT_LEFT : 0) |
-		(is_running() ? FACT_RUNNING : 0) | (is_away() ? FACT_AWAY : 0) | (run->is_target && !run->noted ? FACT_WAITING : 0);
+		(is_running() ? FACT_RUNNING : 0) | (is_away() ? FACT_AWAY : 0) |
+		(run->is_target && !run->noted ? FACT_WAITING : 0);
 }
 
 /* ---- working ---- */
@@ -292,7 +301,8 @@ say_failed(void)
 {
 	Step	   *failed = failed_to_undo();
 
-	snprintf(run->sentence, sizeof(run->sentence), "step %s of \"%s\" failed: %s", failed->name, failed->node, failed->message);
+	snprintf(run->sentence, sizeof(run->sentence), "step %s of \"%s\" failed: %s", failed->name, failed->node,
+			 failed->message);
 	blame(failed);
 }
 
@@ -312,13 +322,14 @@ say_late(void)
 	for (int i = 0; i < run->nsteps; i++)
 		if (run->steps[i].mine && run->steps[i].state == STEP_RUNNING)
 			slow = &run->steps[i];
-	snprintf(run->sentence, sizeof(run->sentence), "the permitted blackout of %d ms was over while step %s was running%s%s",
-			 run_option_int(run, "max_blackout_ms", 10000), slow ? slow->name : "none", slow && slow->message[0] ? ": " : "",
-			 slow ? slow->message : "");
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "the permitted blackout of %d ms was over while step %s was running%s%s",
+			 run_option_int(run, "max_blackout_ms", 10000), slow ? slow->name : "none",
+			 slow && slow->message[0] ? ": " : "", slow ? slow->message : "");
 	failure_set(&run->failure, "57014", run->sentence);
 }
 
-/* The sentence tells how to mend it. */
+/* The sentence tells how to fix it. */
 static void
 say_broken(void)
 {
@@ -326,7 +337,7 @@ say_broken(void)
 	bool		served = (failed->action->traits & (ACTION_MAKES_STANDBY | ACTION_LEADS_ROUTE)) != 0;
 
 	snprintf(run->sentence, sizeof(run->sentence), "\"%s\" is the primary, but %sstep %s of \"%s\" failed: %s. "
-			 "Mend the cause, then run %s on it.", worker_self(), served ? "" : "its clients are not served: ",
+			 "Fix the cause, then run %s on it.", worker_self(), served ? "" : "its clients are not served: ",
 			 failed->name, failed->node, failed->message, failed->fix);
 	blame(failed);
 }
@@ -364,7 +375,7 @@ leave(const Rule *rule)
 			break;
 	}
 	if (rule->next == RUN_STUCK || rule->next == RUN_SUCCEEDED)
-		skip_rest("", false);	/* the old primary's, behind its last word */
+		skip_rest("", false);	/* the old primary's, after its last entry */
 	if (rule->next == RUN_STUCK)
 		say_broken();
 	if (rule->next == RUN_SUCCEEDED)

@@ -1,6 +1,6 @@
 /*
- * gather.c - before a run there are facts: every agent is asked, preflight
- * judges, and only then is a run stored.
+ * gather.c - the phase "gathering": asks every agent for its facts and runs preflight. Only then a run is stored, so
+ * a request that is refused or cancelled here leaves nothing behind.
  */
 #include "postgres.h"
 
@@ -33,7 +33,7 @@ enter(const Rule *rule)
 		json_t	   *params;
 
 		if (run->nodes[i].away && strcmp(run->nodes[i].name, run->target) != 0)
-			continue;			/* it may be gone for ever: nobody waits for it */
+			continue;			/* it may be gone for ever: no run waits for it */
 		params = move ? journal_facts_params(run->nodes[i].name, run->target) : json_new();
 
 		run->calls[i] = job_post(run, run->nodes[i].name, key, ACTION_FACTS, params, FACTS_MS, FACTS_MS + 1000);
@@ -46,7 +46,8 @@ store_fact(RunNode *node, AgentCall *call)
 	const char *state = json_string_value(json_object_get(call->body, "state"));
 	json_t	   *error = protocol_error(call->body);
 	json_t	   *facts = protocol_result(call->body, 0);
-	char	   *text = facts && state && strcmp(state, JOB_STATE_SUCCEEDED) == 0 ? json_dumps(facts, JSON_COMPACT) : NULL;
+	char	   *text = facts && state && strcmp(state, JOB_STATE_SUCCEEDED) == 0 ? json_dumps(facts, JSON_COMPACT) :
+		NULL;
 	const char *why = call->status == 200 ? json_string_value(json_object_get(error, "message")) : call->error;
 
 	if (text == NULL && why == NULL)
@@ -102,7 +103,8 @@ work(RunWork what)
 static void
 note_server(void)
 {
-	char	   *names = relaxation_remembered(worker_self(), "synchronous_standby_names");	/* of an earlier run, not restored yet */
+	/* of an earlier run, not restored yet */
+	char	   *names = relaxation_remembered(worker_self(), "synchronous_standby_names");
 
 	json_object_set_new(run->notes, "timeline", json_integer(GetWALInsertionTimeLine()));
 	json_object_set_new(run->notes, "standbys", journal_standby_names());

@@ -1,5 +1,7 @@
 /*
- * handover.c - the end of the old primary's part, and what it leaves for the new one.
+ * handover.c - the phase "handing over": the old primary has done its part. It answers the caller and sends its
+ * measurements to the target's agent, where the worker of the new primary finds them. It cannot write them: it is
+ * sealed.
  */
 #include "postgres.h"
 
@@ -8,13 +10,17 @@
 #include "worker/mailbox.h"
 #include "worker/phase/phase.h"
 
-/* Sends what was measured here to the target's agent, where its worker finds it: it has seen the same from behind. */
+/*
+ * Sends what was measured here to the target's agent, where its worker finds it. That worker cannot measure it
+ * itself.
+ */
 static void
 leave_note(void)
 {
 	agents_release(run->ask);
 	run->ask = job_post(run, run->target, NOTE_STEP, ACTION_NOTE,
-						json_pack("{s:f, s:o}", "blackout_ms", run->blackout_ms, "steps", blackout_steps(run)), 0, 1000);
+						json_pack("{s:f, s:o}", "blackout_ms", run->blackout_ms, "steps", blackout_steps(run)), 0,
+						1000);
 }
 
 /* It cannot write any more. */

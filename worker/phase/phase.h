@@ -1,6 +1,6 @@
 /*
- * phase.h - what a phase of a run is: a table of functions. The phases do not know each other; runner.c takes the run
- * from one to the next, by the table of transition.c.
+ * phase.h - a phase of a run is a table of functions. The phases do not know each other. runner.c takes the run from
+ * one to the next, by the table of transition.c.
  */
 #ifndef PINGPONG_PHASE_H
 #define PINGPONG_PHASE_H

@@ -1,10 +1,10 @@
 /*
- * recover.c - what a predecessor left running: at the start of the worker, when this server has just been promoted,
- * and when its seal was removed.
+ * recover.c - the phase "recovering": is there a run that an earlier worker left? Looked for when the worker starts,
+ * when this server was promoted, and when its seal was removed.
  *
- * The target asks how it was promoted (phase/takeover.c), a sealed source whether it was (phase/ask.c). What was begun by
- * another primary, or had moved this one away before it took writes again, is not gone on with: an operator must
- * decide.
+ * A target asks how it was promoted (phase/takeover.c). A sealed source asks whether the target was (phase/ask.c).
+ * Two runs are not continued, because an operator has to decide: one that another primary began, and one that had
+ * moved the primary away from this server before it took writes again.
  */
 #include "postgres.h"
 
@@ -30,7 +30,7 @@ remedy(void)
 }
 
 /*
- * Not ours to undo, nor to go on with. What did not move the primary leaves its steps to a later run, which may mend
+ * Not ours to undo, nor to go on with. What did not move the primary leaves its steps to a later run, which may fix
  * them; what is relaxed the worker of the present primary restores by itself.
  */
 static void
@@ -45,13 +45,16 @@ disown(void)
 			strlcpy(run->steps[i].message, "the primary is another one", sizeof(run->steps[i].message));
 		}
 	if (run->moves)
-		snprintf(run->sentence, sizeof(run->sentence), "This primary calls itself \"%s\", which is neither source nor target of "
+		snprintf(run->sentence, sizeof(run->sentence),
+				 "This primary calls itself \"%s\", which is neither source nor target of "
 				 "the run. Find out which server is the right one, and set pingpong.node_name.", worker_self());
 	else if (restores)
-		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", makes a run of its own.",
+		snprintf(run->sentence, sizeof(run->sentence),
+				 "It was begun by \"%s\"; this primary, \"%s\", makes a run of its own.",
 				 run->source, worker_self());
 	else
-		snprintf(run->sentence, sizeof(run->sentence), "It was begun by \"%s\"; this primary, \"%s\", does not go on with it. "
+		snprintf(run->sentence, sizeof(run->sentence),
+				 "It was begun by \"%s\"; this primary, \"%s\", does not go on with it. "
 				 "If it is still wanted, run %s.", run->source, worker_self(), remedy());
 }
 
@@ -91,11 +94,12 @@ look(void)
 	runbook_load(run);
 	for (int i = 0; i < run->nsteps; i++)
 		away |= step_is_away(&run->steps[i]);
-	return run_facts() | FACT_FOUND | (away ? FACT_AWAY : 0) | (strcmp(run->requested_by, WORKER_ROLE) == 0 ? FACT_OWN : 0) |
+	return run_facts() | FACT_FOUND | (away ? FACT_AWAY : 0) |
+		(strcmp(run->requested_by, WORKER_ROLE) == 0 ? FACT_OWN : 0) |
 		(is_sealed_by_it(&seal) ? FACT_SEALED : 0) | (had_moved_away() ? FACT_OPENED : 0);
 }
 
-/* It is the doubt that is gone on with, from the seal as it is. */
+/* The run goes on with the question whether the target was promoted, from the seal as it is. */
 static void
 take_seal(void)
 {
@@ -108,7 +112,7 @@ take_seal(void)
 	run->armed_us = now_us();
 }
 
-/* What was being done is gone on with, or undone. What had failed on the target is tried once more. */
+/* Steps that were running are continued or undone. What had failed on the target is tried once more. */
 static void
 settle_steps(RunPhase next)
 {

@@ -1,9 +1,10 @@
 /*
- * takeover.c - the promoted target takes the run over from the journal.
+ * takeover.c - the phase "taking over": the promoted target takes the run over from the journal.
  *
- * Its own agent says whether it was this run that promoted the server: by the job of the promotion, or, where that did
- * not survive (a power failure just behind the promotion), by the token, which was on disk before the order. Without
- * its word nothing moves: somebody may have promoted us by hand, with the old primary still writable.
+ * First its own agent has to say that this run promoted the server. It knows from the job of the promotion, or, if
+ * that did not survive (a power failure just after the promotion), from the token, which was on disk before the
+ * order. Without that word the run does not go on: somebody may have promoted this server by hand, while the old
+ * primary is still writable.
  */
 #include "postgres.h"
 
@@ -60,7 +61,7 @@ take_timeline(json_t *result, double ordered, double took)
 /*
  * This server crashed inside its promotion and came back on the timeline of the old primary: both may have different
  * records at the same places, which no start and no pg_rewind would notice. It has all that was sealed and takes
- * writes, so the routes come here; but who was a standby until now needs a copy.
+ * writes, so the routes come here; but a server that was a standby until now needs a copy.
  */
 static void
 forbid_following(void)
@@ -72,8 +73,8 @@ forbid_following(void)
 		if (!step->mine || !(step->action->traits & ACTION_MAKES_STANDBY))
 			continue;
 		step->state = STEP_FAILED;
-		strlcpy(step->message, "the new primary crashed in its promotion and is on the old timeline; this node needs a base backup",
-				sizeof(step->message));
+		strlcpy(step->message, "the new primary crashed in its promotion and is on the old timeline; this "
+				"node needs a base backup", sizeof(step->message));
 	}
 }
 
@@ -83,7 +84,8 @@ take_over(json_t *result, double ordered, double took)
 	int			timeline = (int) json_integer_value(json_object_get(run->notes, "timeline"));
 
 	take_timeline(result, ordered, took);
-	if (json_is_true(json_object_get(result, "same_timeline")) || (timeline > 0 && (int) GetWALInsertionTimeLine() <= timeline))
+	if (json_is_true(json_object_get(result, "same_timeline")) ||
+		(timeline > 0 && (int) GetWALInsertionTimeLine() <= timeline))
 		forbid_following();
 	run->sentence[0] = '\0';
 	run->ordered = true;
@@ -125,7 +127,8 @@ undecided(void)
 		return run->ask->status == 404 ? "it does not know the job" : call_problem(run->ask);
 	if (protocol_text(result, "reason")[0])
 		return protocol_text(result, "reason");
-	return protocol_text(result, "verdict")[0] ? protocol_text(result, "verdict") : protocol_text(run->ask->body, "state");
+	return protocol_text(result, "verdict")[0] ? protocol_text(result, "verdict") :
+		protocol_text(run->ask->body, "state");
 }
 
 /* Says what it waits for. */
@@ -136,7 +139,8 @@ tell_waiting(void)
 
 	if (run->unheard == 0)
 		run->unheard = now_us();
-	snprintf(run->sentence, sizeof(run->sentence), "promoted, but the agent of \"%s\" does not say whether by this run (%s)%s",
+	snprintf(run->sentence, sizeof(run->sentence),
+			 "promoted, but the agent of \"%s\" does not say whether by this run (%s)%s",
 			 run->target, undecided(), cancelled ? "; given up by pingpong.cancel()" : "");
 	run_publish();
 	if (!run->told_waiting && now_us() - run->unheard > TELL_US)
@@ -152,7 +156,8 @@ judge_job(void)
 {
 	json_t	   *job = run->ask->body;
 
-	return strcmp(protocol_text(job, "state"), JOB_STATE_SUCCEEDED) == 0 || strcmp(protocol_text(protocol_result(job, 0), "verdict"), VERDICT_PROMOTED) == 0 ?
+	return strcmp(protocol_text(job, "state"), JOB_STATE_SUCCEEDED) == 0 ||
+		strcmp(protocol_text(protocol_result(job, 0), "verdict"), VERDICT_PROMOTED) == 0 ?
 		FACT_PROMOTED : 0;
 }
 
@@ -164,7 +169,8 @@ judge_token(void)
 
 	if (strcmp(verdict, VERDICT_PROMOTED) == 0 && json_is_true(json_object_get(result, "ordered")))
 		return FACT_PROMOTED;
-	return strcmp(verdict, VERDICT_PROMOTED) == 0 || strcmp(verdict, VERDICT_BURNED) == 0 || strcmp(verdict, VERDICT_UNKNOWN) == 0 ? FACT_NOT_OURS : 0;
+	return strcmp(verdict, VERDICT_PROMOTED) == 0 || strcmp(verdict, VERDICT_BURNED) == 0 ||
+		strcmp(verdict, VERDICT_UNKNOWN) == 0 ? FACT_NOT_OURS : 0;
 }
 
 /* No answer, or one that decides nothing: from the beginning. */
@@ -206,7 +212,8 @@ work(RunWork what)
 	}
 	if (!run->ask->done)
 		return 5;
-	if (run->token_asked || strcmp(protocol_text(run->ask->body, "state"), JOB_STATE_RUNNING) == 0 || run->ask->body == NULL)
+	if (run->token_asked || strcmp(protocol_text(run->ask->body, "state"), JOB_STATE_RUNNING) == 0 ||
+		run->ask->body == NULL)
 		begin_anew();
 	else
 		ask_token();
@@ -217,8 +224,8 @@ static void
 not_ours(const char *reason)
 {
 	snprintf(run->sentence, sizeof(run->sentence),
-			 "This server was promoted, but not by this run%s%s. Make sure that \"%s\" takes no writes before you repoint anything.",
-			 reason[0] ? ": " : "", reason, run->source);
+			 "This server was promoted, but not by this run%s%s. Make sure that \"%s\" takes no writes "
+			 "before you repoint anything.", reason[0] ? ": " : "", reason, run->source);
 }
 
 static void
@@ -232,7 +239,8 @@ take_over_by_answer(void)
 	if (run->token_asked)
 		take_over(result, ordered, promoted > 0 ? promoted - ordered : 0);
 	else
-		take_over(result, json_number_value(json_object_get(job, "received_ms")), json_number_value(json_object_get(job, "elapsed_ms")));
+		take_over(result, json_number_value(json_object_get(job, "received_ms")),
+				  json_number_value(json_object_get(job, "elapsed_ms")));
 }
 
 static void

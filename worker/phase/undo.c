@@ -1,5 +1,6 @@
 /*
- * undo.c - the way back of a run: each step's undo, the gate first.
+ * undo.c - the phase "undoing": does the undo of each step that was begun, the gate first, so that held statements go
+ * on.
  */
 #include "postgres.h"
 
@@ -52,7 +53,7 @@ add_undo(Step *step)
 	undo->timeout_ms = undo->action && (undo->action->traits & ACTION_UNTIL_DONE) ? INT_MAX : UNDO_MS;
 }
 
-/* After a restart, or behind an answer that was lost, nobody knows what was begun: all that has an undo is undone. */
+/* After a restart, or a lost answer, it is not known what was begun: all that has an undo is undone. */
 static void
 doubt_all(void)
 {
@@ -65,7 +66,7 @@ doubt_all(void)
 }
 
 /*
- * The gate first, and at once: whoever is held goes on. The rest goes out
+ * The gate first, and at once, so that held statements go on. The rest is sent
  * together; the run has ended when all of it is done or its time is up.
  */
 static void
@@ -100,7 +101,7 @@ mark_undone(void)
 				run->steps[i].state = STEP_UNDONE;
 }
 
-/* An undo may be a question, too: a target that was promoted cannot be taken back. */
+/* An undo may be a question, too: the promotion of a target cannot be undone. */
 static bool
 was_promoted(void)
 {
@@ -150,7 +151,8 @@ leave(const Rule *rule)
 	for (int i = 0; i < run->nundo && run->errors == 0; i++)	/* not again when the row could not be written */
 		if (run->undo[i].state == STEP_FAILED)
 			used += snprintf(run->sentence + Min(used, sizeof(run->sentence) - 1),
-							 sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1), "; the undo %s of \"%s\" failed: %s",
+							 sizeof(run->sentence) - Min(used, sizeof(run->sentence) - 1),
+							 "; the undo %s of \"%s\" failed: %s",
 							 run->undo[i].name, run->undo[i].node, run->undo[i].message);
 	if (rule->reason == REASON_OPENED)
 		run_note_opened();

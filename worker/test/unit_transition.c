@@ -1,7 +1,7 @@
 /*
- * unit_transition.c - the table of transitions, for every combination of facts that can occur: there is a rule for each,
- * none breaks a promise, and no rule is idle. The table itself is compared with transitions.out, which a reviewer reads:
- * after a change that is meant, agent/test/unit writes the new one to transitions.new.
+ * unit_transition.c - tests the table of transitions for every combination of facts that can occur: there is a rule
+ * for each, none breaks a promise, and no rule is without use. The table is also compared with transitions.out, which
+ * reviewers read. After a change that is meant, agent/test/unit writes the new text to transitions.new.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,10 +36,13 @@ can_occur(RunPhase phase, uint32_t facts)
 	if (phase == RUN_RECOVERING)
 		return implies(facts, FACT_TARGET, FACT_FOUND | FACT_MOVES) && implies(facts, FACT_MOVES, FACT_FOUND) &&
 			implies(facts, FACT_SEALED, FACT_MOVES) && implies(facts, FACT_OPENED, FACT_MOVES) &&
-			implies(facts, FACT_OWN, FACT_FOUND) && implies(facts, FACT_AWAY, FACT_FOUND) && !has(facts, FACT_AWAY | FACT_MOVES) && !has(facts, FACT_OWN | FACT_MOVES) && !has(facts, FACT_TARGET | FACT_SOURCE);
+			implies(facts, FACT_OWN, FACT_FOUND) && implies(facts, FACT_AWAY, FACT_FOUND) &&
+			!has(facts, FACT_AWAY | FACT_MOVES) && !has(facts, FACT_OWN | FACT_MOVES) &&
+			!has(facts, FACT_TARGET | FACT_SOURCE);
 	if (phase == RUN_FORWARD)
 		return implies(facts, FACT_TARGET, FACT_MOVES | FACT_MOVED) && implies(facts, FACT_MOVED, FACT_MOVES) &&
-			implies(facts, FACT_ORDERED, FACT_MOVES) && implies(facts, FACT_UNANSWERED, FACT_ORDERED | FACT_LEFT | FACT_RUNNING) &&
+			implies(facts, FACT_ORDERED, FACT_MOVES) &&
+			implies(facts, FACT_UNANSWERED, FACT_ORDERED | FACT_LEFT | FACT_RUNNING) &&
 			!has(facts, FACT_UNANSWERED | FACT_MOVED) && implies(facts, FACT_RUNNING, FACT_LEFT) &&
 			implies(facts, FACT_OVERRULED, FACT_MOVES) && !has(facts, FACT_OVERRULED | FACT_TARGET) &&
 			implies(facts, FACT_AWAY, FACT_LEFT | FACT_RUNNING) && !has(facts, FACT_AWAY | FACT_MOVES) &&
@@ -58,7 +61,7 @@ broken_promise(RunPhase phase, uint32_t facts, const Rule *rule)
 	if (phase == RUN_FORWARD && undoes && has(facts, FACT_ORDERED) && !has(facts, FACT_OVERRULED))
 		return "undone, though the order may be out";
 	if (phase == RUN_FORWARD && undoes && has(facts, FACT_MOVED) && !has(facts, FACT_OVERRULED))
-		return "undone behind the promotion";
+		return "undone after the promotion";
 	if (phase == RUN_ASKING && undoes && !(facts & (FACT_OVERRULED | FACT_BURNED | FACT_FOLLOWS)))
 		return "a seal lifted by silence";
 	if (phase == RUN_ASKING && undoes && has(facts, FACT_PROMOTED) && !has(facts, FACT_OVERRULED))
@@ -74,7 +77,7 @@ broken_promise(RunPhase phase, uint32_t facts, const Rule *rule)
 	if (phase == RUN_AWAY && has(facts, FACT_AWAY) && (rule->next != RUN_AWAY || rule->work == WORK_STEPS))
 		return "steps while the database may be gone";
 	if (rule->next == phase && rule->work == WORK_STEPS && has(facts, FACT_OVERRULED))
-		return "steps behind a seal that is gone";
+		return "steps after a seal that is gone";
 	return NULL;
 }
 
