@@ -122,7 +122,8 @@ my $steps = q{SELECT string_agg(ordinal || ' ' || state, ', ' ORDER BY ordinal) 
 	WHERE action = 'hook' AND run = %s};
 is($lab->sql($to, sprintf $steps, $together), '12 succeeded, 13 succeeded', 'one job: the journal has both steps');
 my ($status, $list) = $lab->agent($from, '/v1/jobs');
-is(scalar(grep { $_->{step} =~ /\.hook\./ && $_->{actions}[1] } @{ $list->{jobs} }), 1, 'one job: and the agent one job');
+is(scalar(grep { $_->{step} =~ /\.hook\./ && $_->{actions}[1] } @{ $list->{jobs} }), 1,
+	'one job: and the agent one job');
 streams($to, $_) for $from, $third;
 ($from, $to) = ($to, $from);
 
