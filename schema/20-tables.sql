@@ -15,7 +15,8 @@ CREATE TABLE pingpong.node
     kind      text NOT NULL CHECK (kind IN ('postgres', 'router')),
     host      text CHECK (host ~ '^[A-Za-z0-9_.:/-]+$'),
     port      integer CHECK (port BETWEEN 1 AND 65535),
-    agent_url text NOT NULL CHECK (agent_url ~ E'^(https://[^/@ ]+|http://(127\\.[0-9.]+|localhost|\\[::1\\]):[0-9]+|unix:/[^ ]+)$'),
+    agent_url text NOT NULL CHECK (agent_url ~
+        E'^(https://[^/@ ]+|http://(127\\.[0-9.]+|localhost|\\[::1\\]):[0-9]+|unix:/[^ ]+)$'),
     slot      text UNIQUE CHECK (slot ~ '^[a-z0-9_]{1,63}$'),
     upstream  text,             -- a node; no foreign key, which pg_dump would warn of: see add_node() and drop_node()
     away_since timestamptz,
@@ -26,7 +27,8 @@ COMMENT ON COLUMN pingpong.node.host IS 'address at which the other nodes and th
 COMMENT ON COLUMN pingpong.node.agent_url IS 'http://127.0.0.1:PORT, https://HOST:PORT or unix:/PATH';
 COMMENT ON COLUMN pingpong.node.slot IS 'physical slot that this node uses on the node it streams from';
 COMMENT ON COLUMN pingpong.node.upstream IS 'the standby that this node streams from; null: it follows the primary';
-COMMENT ON COLUMN pingpong.node.away_since IS 'since when it is let go on purpose: nobody waits for it; pingpong.rebuild() takes it back';
+COMMENT ON COLUMN pingpong.node.away_since IS
+    'since when it is away on purpose: no run waits for it; pingpong.rebuild() makes it a standby again';
 
 CREATE TABLE pingpong.route_driver
 (
@@ -34,11 +36,14 @@ CREATE TABLE pingpong.route_driver
     comment text NOT NULL,
     builtin boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE pingpong.route_driver IS 'what a route may be made of; an agent that does not know a driver is found by preflight';
+COMMENT ON TABLE pingpong.route_driver IS
+    'what a route may be made of; preflight finds an agent that does not know a driver';
 INSERT INTO pingpong.route_driver (builtin, name, comment)
 VALUES
-    (true, 'pgbouncer', 'PgBouncer, by its console and an included file; [pgbouncer.ENDPOINT] in the agent''s configuration'),
-    (true, 'command', 'whatever has a command line: a program for each order; [command.ENDPOINT] in the agent''s configuration');
+    (true, 'pgbouncer',
+     'PgBouncer, by its console and an included file; [pgbouncer.ENDPOINT] in the agent''s configuration'),
+    (true, 'command',
+     'whatever has a command line: a program for each order; [command.ENDPOINT] in the agent''s configuration');
 
 CREATE TABLE pingpong.route
 (
@@ -50,9 +55,13 @@ CREATE TABLE pingpong.route
     smoke     text
 );
 COMMENT ON TABLE pingpong.route IS 'the routing table: which databases of its endpoints point to which node';
-COMMENT ON COLUMN pingpong.route.databases IS 'the router''s database names, each with further connection settings or an empty string';
-COMMENT ON COLUMN pingpong.route.node IS 'the node that its endpoints point to; set by runs, at first to what the routers say; null: no run has seen it yet, or it points to no node';
-COMMENT ON COLUMN pingpong.route.smoke IS 'a statement that must give true through the route, before and after a move; null: none';
+COMMENT ON COLUMN pingpong.route.databases IS
+    'the router''s database names, each with further connection settings or an empty string';
+COMMENT ON COLUMN pingpong.route.node IS
+    'the node that its endpoints point to; set by runs, at first to what the routers say; null: no run has seen it '
+    'yet, or it points to no node';
+COMMENT ON COLUMN pingpong.route.smoke IS
+    'a statement that must give true through the route, before and after a move; null: none';
 
 CREATE TABLE pingpong.route_endpoint
 (
@@ -65,8 +74,10 @@ CREATE TABLE pingpong.route_endpoint
     UNIQUE (route, router, endpoint)
 );
 COMMENT ON TABLE pingpong.route_endpoint IS
-    'where a route is: one router, or several that serve the same databases; they are held and pointed elsewhere at the same time';
-COMMENT ON COLUMN pingpong.route_endpoint.name IS 'what steps of a run call it: that of the route, and a number behind it from the second one on';
+    'where a route is: one router, or several that serve the same databases; they are held and pointed '
+    'elsewhere at the same time';
+COMMENT ON COLUMN pingpong.route_endpoint.name IS
+    'its name in the steps of a run: that of the route, followed by a number from the second one on';
 COMMENT ON COLUMN pingpong.route_endpoint.router IS 'the node whose agent speaks with the router';
 COMMENT ON COLUMN pingpong.route_endpoint.endpoint IS 'name of the section in that agent''s configuration';
 COMMENT ON COLUMN pingpong.route_endpoint.observed IS
@@ -101,24 +112,33 @@ CREATE TABLE pingpong.runbook_step
     fix        text,
     job        text CHECK (job ~ '^[a-z][a-z0-9_]{0,30}$'),
     PRIMARY KEY (runbook, ordinal, action, node),
-    -- the machine goes by the mark, and a promotion without it would be a step like any other
+    -- the runner looks at the mark only: a promotion without it would be a step like any other
     CHECK (coalesce(mark = 'no_return', false) = (action = 'promote'))
 );
 COMMENT ON TABLE pingpong.runbook_step IS
-    'runbooks: equal ordinals run at the same time; a failed step is undone with all before it, up to the point of no return';
+    'runbooks: equal ordinals run at the same time; a failed step is undone with all before it, up '
+    'to the point of no return';
 COMMENT ON COLUMN pingpong.runbook_step.node IS
-    'source, target, siblings (the other standbys of the primary), rw_routes, ro_routes, source_routes (RO routes that lead to the old primary), relaxed (nodes with a setting to restore)';
+    'source, target, siblings (the other standbys of the primary), rw_routes, ro_routes, source_routes (RO routes '
+    'that point to the old primary), relaxed (nodes with a setting to restore)';
 COMMENT ON COLUMN pingpong.runbook_step.worker IS
-    'whose worker does it: the old primary''s (source), the new one''s (target), or both (same job key, so it is done once)';
-COMMENT ON COLUMN pingpong.runbook_step.guard IS 'an SQL condition over the run (alias r): the step is skipped if it is not true';
-COMMENT ON COLUMN pingpong.runbook_step.requires IS 'an action of the same run: the step is skipped, and says so, unless that one succeeded';
+    'whose worker does it: the old primary''s (source), the new one''s (target), or both (same job '
+    'key, so it is done once)';
+COMMENT ON COLUMN pingpong.runbook_step.guard IS
+    'an SQL condition over the run (alias r): the step is skipped if it is not true';
+COMMENT ON COLUMN pingpong.runbook_step.requires IS
+    'an action of the same run: the step is skipped, and says so, unless that one succeeded';
 COMMENT ON COLUMN pingpong.runbook_step.timeout IS 'null: as long as the setting pingpong.rejoin_timeout';
 COMMENT ON COLUMN pingpong.runbook_step.mark IS
-    'begins_blackout: from the first such step on writes stand still; ends_blackout: they flow when all such steps are done; no_return: the promotion, behind which a run only goes forward; away: the database may go while its job is done';
+    'begins_blackout: from the first such step on there are no writes; ends_blackout: they are possible again when '
+    'all such steps are done; no_return: the promotion, after which a run only goes forward; '
+    'away: the database may go while its job is done';
 COMMENT ON COLUMN pingpong.runbook_step.fix IS
-    'the statement that does what the step could not (%L: its node), without which the run is stuck; null: the run can do without the step';
+    'the statement that does what the step could not (%L: its node), without which the run is stuck; null: the '
+    'run can do without the step';
 COMMENT ON COLUMN pingpong.runbook_step.job IS
-    'neighbouring steps of the same name and node are one job of the agent: in their order, undone together; null: a job of its own';
+    'neighbouring steps of the same name and node are one job of the agent: in their order, undone '
+    'together; null: a job of its own';
 COMMENT ON COLUMN pingpong.runbook_step.impact IS 'what clients cannot do meanwhile';
 
 CREATE TABLE pingpong.run
@@ -142,8 +162,11 @@ CREATE TABLE pingpong.run
     sentence     text
 );
 COMMENT ON TABLE pingpong.run IS 'the executions of runbooks';
-COMMENT ON COLUMN pingpong.run.switched_at IS 'when writes flowed on the target; of a run that was stuck before they did, its end; null: it did not move the primary';
-COMMENT ON COLUMN pingpong.run.blackout_ms IS 'from the closing of the RW routes or the gate until a write was possible through all RW routes, in ms';
+COMMENT ON COLUMN pingpong.run.switched_at IS
+    'when writes were possible on the target; of a run that was stuck before, its end; null: it '
+    'did not move the primary';
+COMMENT ON COLUMN pingpong.run.blackout_ms IS
+    'from the closing of the RW routes or the gate until a write was possible through all RW routes, in ms';
 COMMENT ON COLUMN pingpong.run.sentence IS 'how it ended; for a stuck run, what the operator has to do';
 
 CREATE TABLE pingpong.step
@@ -166,8 +189,10 @@ CREATE TABLE pingpong.step
 );
 COMMENT ON TABLE pingpong.step IS 'the journal: one row for each step of a run';
 COMMENT ON COLUMN pingpong.step.attempt IS 'how often it was tried';
-COMMENT ON COLUMN pingpong.step.round IS 'part of the key of the agent''s job, stored before the order: another round is another job';
-COMMENT ON COLUMN pingpong.step.fix IS 'the statement that does what the step could not, if it failed; null: the run can do without it';
+COMMENT ON COLUMN pingpong.step.round IS
+    'part of the key of the agent''s job, stored before the order: another round is another job';
+COMMENT ON COLUMN pingpong.step.fix IS
+    'the statement that does what the step could not, if it failed; null: the run can do without it';
 
 CREATE TABLE pingpong.relaxed
 (
@@ -179,22 +204,26 @@ CREATE TABLE pingpong.relaxed
     run    bigint,
     PRIMARY KEY (node, name)
 );
-COMMENT ON TABLE pingpong.relaxed IS 'settings that a run relaxed and that are to be restored when a standby is there again';
+COMMENT ON TABLE pingpong.relaxed IS
+    'settings that a run relaxed and that are to be restored when a standby is there again';
 COMMENT ON COLUMN pingpong.relaxed.name IS 'the setting';
-COMMENT ON COLUMN pingpong.relaxed.value IS 'the value that the run gave it; another one there means that a person has set it since, and the row goes';
+COMMENT ON COLUMN pingpong.relaxed.value IS
+    'the value that the run gave it; another one there means that a person has set it since, and the row goes';
 COMMENT ON COLUMN pingpong.relaxed.wanted IS 'the value to which it is restored; null: it is reset';
 COMMENT ON COLUMN pingpong.relaxed.run IS 'the run that relaxed it';
 
--- What users put there survives a dump. A run that goes on does not: it belongs to the cluster in which it goes on, and
--- the worker of a restored one would undo it.
+-- What users put there survives a dump. A run that goes on does not: it belongs to its cluster, and the worker of a
+-- restored one would undo it.
 SELECT pg_extension_config_dump('pingpong.cluster', '');
 SELECT pg_extension_config_dump('pingpong.node', '');
 SELECT pg_extension_config_dump('pingpong.route_driver', 'WHERE NOT builtin');
 SELECT pg_extension_config_dump('pingpong.route', '');
 SELECT pg_extension_config_dump('pingpong.route_endpoint', '');
-SELECT pg_extension_config_dump('pingpong.runbook_step', $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint', 'restore')$$);
+SELECT pg_extension_config_dump('pingpong.runbook_step',
+                                $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint', 'restore')$$);
 SELECT pg_extension_config_dump('pingpong.run', $$WHERE state <> 'running'$$);
-SELECT pg_extension_config_dump('pingpong.step', $$WHERE run IN (SELECT id FROM pingpong.run WHERE state <> 'running')$$);
+SELECT pg_extension_config_dump('pingpong.step',
+                                $$WHERE run IN (SELECT id FROM pingpong.run WHERE state <> 'running')$$);
 SELECT pg_extension_config_dump('pingpong.relaxed', '');
 
 CREATE TABLE pingpong.last_preflight

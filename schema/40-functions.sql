@@ -7,14 +7,16 @@ AS 'MODULE_PATHNAME', 'pingpong_request' LANGUAGE C STRICT VOLATILE PARALLEL UNS
 COMMENT ON FUNCTION pingpong_internal.request(text, text, text) IS
     'hands a request to the worker and waits for its answer';
 
-CREATE FUNCTION pingpong_internal.fail(sqlstate text, message text, detail text DEFAULT NULL, hint text DEFAULT NULL) RETURNS void
+CREATE FUNCTION pingpong_internal.fail(sqlstate text, message text, detail text DEFAULT NULL, hint text DEFAULT NULL)
+    RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_fail' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION pingpong_internal.fail(text, text, text, text) IS 'raises an error';
 
 CREATE FUNCTION pingpong_internal.probe(run text DEFAULT NULL, version text DEFAULT NULL) RETURNS text
 AS 'MODULE_PATHNAME', 'pingpong_probe' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION pingpong_internal.probe(text, text) IS
-    'for the agent: what stands against this server''s worker taking a run over after a promotion; null: nothing. On a standby too';
+    'for the agent: what stands against this server''s worker taking a run over after a promotion; null: '
+    'nothing. On a standby too';
 
 CREATE FUNCTION pingpong_internal.wake(ms integer) RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_wake' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
@@ -24,7 +26,8 @@ COMMENT ON FUNCTION pingpong_internal.wake(integer) IS
 CREATE FUNCTION pingpong.cancel(run bigint) RETURNS void
 AS 'MODULE_PATHNAME', 'pingpong_cancel' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION pingpong.cancel(bigint) IS
-    'give up a run: rolled back before the point of no return; behind it, what is tried again and again is given up and the run ends stuck';
+    'give up a run: before the point of no return it is rolled back; after it, what is being repeated is given '
+    'up and the run ends stuck';
 
 CREATE FUNCTION pingpong.node_name() RETURNS text
 AS 'MODULE_PATHNAME', 'pingpong_node_name' LANGUAGE C STRICT STABLE PARALLEL SAFE;
@@ -41,7 +44,7 @@ CREATE FUNCTION pingpong_internal.progress_rows(OUT run bigint, OUT run_state te
     RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pingpong_progress' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 
--- Refuses what cannot be a target, before anything is asked of anybody.
+-- Refuses what cannot be a target, before any agent is asked.
 CREATE FUNCTION pingpong_internal.check_node(wanted text, purpose text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -50,7 +53,11 @@ DECLARE
 BEGIN
     PERFORM pingpong_internal.check_database();
     IF pg_is_in_recovery() THEN
-        PERFORM pingpong_internal.fail('55000', 'this server is a standby', format('A %s is begun on the primary.', purpose), coalesce((SELECT format('Ask "%s": host %s, port %s.', p.name, p.host, p.port) FROM pingpong.where_is_primary() AS p WHERE p.name <> pingpong.node_name()),
+        PERFORM pingpong_internal.fail('55000', 'this server is a standby',
+                                       format('A %s is begun on the primary.', purpose),
+                                       coalesce((SELECT format('Ask "%s": host %s, port %s.', p.name, p.host, p.port)
+                                                 FROM pingpong.where_is_primary() AS p
+                                                 WHERE p.name <> pingpong.node_name()),
                             (SELECT format('This standby streams from host %s, port %s.', sender_host, sender_port)
                              FROM pg_stat_wal_receiver WHERE sender_host IS NOT NULL), 'Ask the primary.'));
     END IF;
@@ -59,7 +66,10 @@ BEGIN
     END IF;
     SELECT * INTO n FROM pingpong.node WHERE name = wanted;
     IF NOT FOUND THEN
-        PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', wanted), NULL, coalesce('Known nodes: ' || (SELECT string_agg(name, ', ' ORDER BY name) FROM pingpong.node WHERE kind = 'postgres') || '.',
+        PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', wanted), NULL,
+                                       coalesce('Known nodes: '
+                                                || (SELECT string_agg(name, ', ' ORDER BY name) FROM pingpong.node
+                                                    WHERE kind = 'postgres') || '.',
                             'Register nodes with pingpong.add_node().'));
     END IF;
     IF n.kind <> 'postgres' THEN
@@ -69,7 +79,11 @@ BEGIN
         PERFORM pingpong_internal.fail('22023', format('node "%s" is the primary already', wanted));
     END IF;
     IF NOT EXISTS (SELECT FROM pingpong.node WHERE name = pingpong.node_name()) THEN
-        PERFORM pingpong_internal.fail('55000', 'this server is not registered', format('Its name is "%s" (pingpong.node_name, or else cluster_name).', pingpong.node_name()), 'Register it with pingpong.add_node(), or set pingpong.node_name to its registered name.');
+        PERFORM pingpong_internal.fail('55000', 'this server is not registered',
+                                       format('Its name is "%s" (pingpong.node_name, or else cluster_name).',
+                                              pingpong.node_name()),
+                                       'Register it with pingpong.add_node(), or set pingpong.node_name to its '
+                                       'registered name.');
     END IF;
 END
 $$;
@@ -87,9 +101,11 @@ DECLARE
 BEGIN
     PERFORM pingpong_internal.check_node(target, 'switchover');
     PERFORM pingpong_internal.validate_options('switchover', options);
-    SELECT o.argument INTO twice FROM pingpong.run_option o WHERE options ? o.name AND o.argument IS NOT NULL ORDER BY o.name LIMIT 1;
+    SELECT o.argument INTO twice FROM pingpong.run_option o
+        WHERE options ? o.name AND o.argument IS NOT NULL ORDER BY o.name LIMIT 1;
     IF FOUND THEN
-        PERFORM pingpong_internal.fail('22023', format('"%s" is a parameter of switchover(), not one of its options', twice), NULL,
+        PERFORM pingpong_internal.fail('22023', format('"%s" is a parameter of switchover(), not one of its options',
+                                                       twice), NULL,
                                        format('For instance: pingpong.switchover(%L, %s => ...).', target, twice));
     END IF;
     SELECT r.run, r.state, r.blackout_ms, r.seal_lsn, r.new_primary
@@ -114,11 +130,13 @@ BEGIN
     PERFORM pingpong_internal.check_node(node, 'rebuild');
     SELECT r.run, r.state INTO rebuild.run, rebuild.state
     FROM pingpong_internal.request('run', node, (jsonb_build_object('runbook', 'rebuild', 'method', method)
-                                        || CASE WHEN risk IS NULL THEN '{}' ELSE jsonb_build_object('risk', risk) END)::text) AS r;
+                                        || CASE WHEN risk IS NULL THEN '{}'
+                                            ELSE jsonb_build_object('risk', risk) END)::text) AS r;
 END
 $$;
 COMMENT ON FUNCTION pingpong.rebuild(text, text, text) IS
-    'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup; what it wrote itself is only given up for a risk in words, by a superuser';
+    'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup; what it wrote itself '
+    'is only given up for a risk in words, by a superuser';
 
 CREATE FUNCTION pingpong.repoint(OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -127,7 +145,7 @@ BEGIN
     FROM pingpong_internal.request('run', pingpong.node_name(), jsonb_build_object('runbook', 'repoint')::text) AS r;
 END
 $$;
-COMMENT ON FUNCTION pingpong.repoint() IS 'lead all RW routes to this primary (again), after a run could not';
+COMMENT ON FUNCTION pingpong.repoint() IS 'point all RW routes to this primary (again), after a run could not';
 
 CREATE FUNCTION pingpong.preflight(target text, options jsonb DEFAULT '{}')
     RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
@@ -137,8 +155,9 @@ BEGIN
     -- the answers of the agents are read from a table, and an older snapshot would show older ones
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
         PERFORM pingpong_internal.fail('25001', 'preflight cannot be made in this transaction',
-                              format('Its isolation level is "%s": it would show what the agents told before it began.', current_setting('transaction_isolation')),
-                              'Call it in READ COMMITTED, for instance behind BEGIN ISOLATION LEVEL READ COMMITTED.');
+                              format('Its isolation level is "%s": it would show what the '
+                                     'agents told before it began.', current_setting('transaction_isolation')),
+                              'Call it in READ COMMITTED, for instance after BEGIN ISOLATION LEVEL READ COMMITTED.');
     END IF;
     PERFORM pingpong_internal.check_node(target, 'preflight');
     PERFORM pingpong_internal.validate_options('switchover', options);
@@ -158,7 +177,9 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pingpong_internal.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
-        PERFORM pingpong_internal.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')), NULL, 'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
+        PERFORM pingpong_internal.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')), NULL,
+                                       'A name has lower-case letters, digits and underscores, begins with a letter '
+                                       'and has at most 41 characters.');
     END IF;
     IF host IS NULL OR host !~ '^[A-Za-z0-9_.:/-]+$' OR port IS NULL OR port NOT BETWEEN 1 AND 65535 THEN
         PERFORM pingpong_internal.fail('22023',
@@ -166,20 +187,25 @@ BEGIN
     END IF;
     PERFORM pingpong_internal.check_url(agent_url);
     LOCK TABLE pingpong.node IN SHARE ROW EXCLUSIVE MODE;       -- the upstream must not go meanwhile
-    IF upstream IS NOT NULL AND NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = upstream AND n.kind = 'postgres') THEN
-        PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', upstream), NULL, 'Register the upstream first.');
+    IF upstream IS NOT NULL AND NOT EXISTS (SELECT FROM pingpong.node n
+                                            WHERE n.name = upstream AND n.kind = 'postgres') THEN
+        PERFORM pingpong_internal.fail('42704', format('node "%s" does not exist', upstream), NULL,
+                                       'Register the upstream first.');
     END IF;
     IF coalesce(slot, 'pingpong_' || name) !~ '^[a-z0-9_]{1,63}$' THEN
         PERFORM pingpong_internal.fail('22023', format('invalid slot name "%s"', slot));
     END IF;
-    IF EXISTS (SELECT FROM pingpong.node n WHERE n.slot = coalesce(add_node.slot, 'pingpong_' || add_node.name) AND n.name <> add_node.name) THEN
-        PERFORM pingpong_internal.fail('42710', format('another node has the slot "%s" already', coalesce(slot, 'pingpong_' || name)));
+    IF EXISTS (SELECT FROM pingpong.node n WHERE n.slot = coalesce(add_node.slot, 'pingpong_' || add_node.name)
+               AND n.name <> add_node.name) THEN
+        PERFORM pingpong_internal.fail('42710', format('another node has the slot "%s" already',
+                                                       coalesce(slot, 'pingpong_' || name)));
     END IF;
     INSERT INTO pingpong.node AS n (name, kind, host, port, agent_url, slot, upstream)
     VALUES (add_node.name, 'postgres', add_node.host, add_node.port, add_node.agent_url,
             coalesce(add_node.slot, 'pingpong_' || add_node.name), add_node.upstream);
 EXCEPTION WHEN unique_violation THEN
-    PERFORM pingpong_internal.fail('42710', format('node "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_node().');
+    PERFORM pingpong_internal.fail('42710', format('node "%s" exists already', name), NULL,
+                                   'Drop it first with pingpong.drop_node().');
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_node(text, text, integer, text, text, text) IS
@@ -189,8 +215,12 @@ CREATE FUNCTION pingpong_internal.check_url(url text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    IF url IS NULL OR (url !~ '^https://[^/@ ]+$' AND url !~ E'^http://(127\\.[0-9.]+|localhost|\\[::1\\]):[0-9]+$' AND url !~ '^unix:/[^ ]+$') THEN
-        PERFORM pingpong_internal.fail('22023', format('invalid address of an agent "%s"', coalesce(regexp_replace(url, '//[^/]*@', '//...@'), 'NULL')), NULL, 'Use https://HOST:PORT, http://127.0.0.1:PORT (loopback only) or unix:/PATH.');
+    IF url IS NULL OR (url !~ '^https://[^/@ ]+$' AND url !~ E'^http://(127\\.[0-9.]+|localhost|\\[::1\\]):[0-9]+$'
+                       AND url !~ '^unix:/[^ ]+$') THEN
+        PERFORM pingpong_internal.fail('22023', format('invalid address of an agent "%s"',
+                                                       coalesce(regexp_replace(url, '//[^/]*@', '//...@'), 'NULL')),
+                                       NULL, 'Use https://HOST:PORT, http://127.0.0.1:PORT (loopback only) or '
+                                             'unix:/PATH.');
     END IF;
 END
 $$;
@@ -202,12 +232,14 @@ BEGIN
     PERFORM pingpong_internal.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
         PERFORM pingpong_internal.fail('22023', format('invalid node name "%s"', coalesce(name, 'NULL')), NULL,
-                              'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
+                              'A name has lower-case letters, digits and underscores, begins with a letter and '
+                              'has at most 41 characters.');
     END IF;
     PERFORM pingpong_internal.check_url(agent_url);
     INSERT INTO pingpong.node AS n (name, kind, agent_url) VALUES (add_router.name, 'router', add_router.agent_url);
 EXCEPTION WHEN unique_violation THEN
-    PERFORM pingpong_internal.fail('42710', format('node "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_node().');
+    PERFORM pingpong_internal.fail('42710', format('node "%s" exists already', name), NULL,
+                                   'Drop it first with pingpong.drop_node().');
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_router(text, text) IS 'register an agent beside a router (PgBouncer)';
@@ -227,10 +259,12 @@ BEGIN
 EXCEPTION WHEN foreign_key_violation THEN
     PERFORM pingpong_internal.fail('2BP01', format('node "%s" is still used', name),
                           (SELECT string_agg(format('%s "%s"', what, user_), ', ' ORDER BY what DESC, user_)
-                           FROM (SELECT DISTINCT 'route', r.name FROM pingpong.route r JOIN pingpong.route_endpoint e ON e.route = r.name
+                           FROM (SELECT DISTINCT 'route', r.name
+                                 FROM pingpong.route r JOIN pingpong.route_endpoint e ON e.route = r.name
                                  WHERE drop_node.name IN (e.router, r.node)
                                  UNION ALL
-                                 SELECT 'node', n.name FROM pingpong.node n WHERE n.upstream = drop_node.name) u (what, user_)),
+                                 SELECT 'node', n.name FROM pingpong.node n
+                                     WHERE n.upstream = drop_node.name) u (what, user_)),
                           'Drop its routes and the nodes that stream from it first.');
 END
 $$;
@@ -252,7 +286,8 @@ CREATE FUNCTION pingpong_internal.add_endpoint(name text, route text, router tex
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    IF EXISTS (SELECT FROM pingpong.route_endpoint e JOIN pingpong.route other ON other.name = e.route, pingpong.route mine,
+    IF EXISTS (SELECT FROM pingpong.route_endpoint e JOIN pingpong.route other ON other.name = e.route,
+               pingpong.route mine,
                            jsonb_object_keys(other.databases) AS theirs, jsonb_object_keys(mine.databases) AS ours
                WHERE mine.name = add_endpoint.route AND other.name <> mine.name AND other.driver = mine.driver
                  AND e.router = add_endpoint.router AND e.endpoint = add_endpoint.endpoint AND theirs = ours) THEN
@@ -276,54 +311,71 @@ BEGIN
     PERFORM pingpong_internal.check_installation();
     IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,40}$' THEN
         PERFORM pingpong_internal.fail('22023', format('invalid route name "%s"', coalesce(name, 'NULL')), NULL,
-                              'A name has lower-case letters, digits and underscores, begins with a letter and has at most 41 characters.');
+                              'A name has lower-case letters, digits and underscores, begins with a letter and '
+                              'has at most 41 characters.');
     END IF;
     IF kind IS NULL OR kind NOT IN ('rw', 'ro') THEN
         PERFORM pingpong_internal.fail('22023', 'the kind of a route must be "rw" or "ro"');
     END IF;
     IF NOT EXISTS (SELECT FROM pingpong.route_driver d WHERE d.name = add_route.driver) THEN
         PERFORM pingpong_internal.fail('22023', format('unknown driver "%s"', coalesce(driver, 'NULL')), NULL,
-            (SELECT format('Known drivers: %s.', string_agg(d.name, ', ' ORDER BY d.name)) FROM pingpong.route_driver d));
+            (SELECT format('Known drivers: %s.', string_agg(d.name, ', ' ORDER BY d.name))
+             FROM pingpong.route_driver d));
     END IF;
     PERFORM pingpong_internal.check_router(router);
     IF databases IS NULL OR jsonb_typeof(databases) <> 'object' OR databases = '{}'
-       OR EXISTS (SELECT FROM jsonb_each(databases) AS d WHERE jsonb_typeof(d.value) <> 'string' OR d.value::text ~ E'\\\\[nr]' OR d.key !~ '^[A-Za-z0-9_.-]{1,63}$')
+       OR EXISTS (SELECT FROM jsonb_each(databases) AS d
+                  WHERE jsonb_typeof(d.value) <> 'string' OR d.value::text ~ E'\\\\[nr]'
+                  OR d.key !~ '^[A-Za-z0-9_.-]{1,63}$')
     THEN
-        PERFORM pingpong_internal.fail('22023', 'the databases of a route must be an object of names, each with a string', NULL, 'For instance: {"app": "", "app_ro": "dbname=app"}.');
+        PERFORM pingpong_internal.fail('22023',
+                                       'the databases of a route must be an object of names, each with a string',
+                                       NULL, 'For instance: {"app": "", "app_ro": "dbname=app"}.');
     END IF;
     -- the agent takes so many in one order, and an order of 64 kB
     IF (SELECT count(*) FROM jsonb_object_keys(databases)) > 500 OR octet_length(databases::text) > 48000 THEN
         PERFORM pingpong_internal.fail('54000', 'a route has at most 500 databases, in at most 48000 bytes',
-            format('This one has %s, in %s bytes.', (SELECT count(*) FROM jsonb_object_keys(databases)), octet_length(databases::text)),
+            format('This one has %s, in %s bytes.', (SELECT count(*) FROM jsonb_object_keys(databases)),
+                   octet_length(databases::text)),
             'Make several routes of them.');
     END IF;
     IF databases ? 'pgbouncer' THEN
         PERFORM pingpong_internal.fail('22023', 'the database "pgbouncer" is the pooler''s console');
     END IF;
     IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d WHERE d.value ~ '[[:cntrl:]"]') THEN
-        PERFORM pingpong_internal.fail('22023', 'no double quotes, tabs or other control characters in connection settings', NULL, 'PgBouncer separates settings by blanks, and quotes values in single quotes.');
+        PERFORM pingpong_internal.fail('22023',
+                                       'no double quotes, tabs or other control characters in connection settings',
+                                       NULL, 'PgBouncer separates settings by blanks, and quotes '
+                                             'values in single quotes.');
     END IF;
     IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d WHERE d.value ~* E'(^|\\s)(host|port)\\s*=') THEN
-        PERFORM pingpong_internal.fail('22023', 'host and port of a route are set by runs', NULL, 'Leave them out of the connection settings.');
+        PERFORM pingpong_internal.fail('22023', 'host and port of a route are set by runs', NULL,
+                                       'Leave them out of the connection settings.');
     END IF;
     IF databases::text ~* 'password' THEN
-        PERFORM pingpong_internal.fail('22023', 'no passwords in routes', NULL, 'PgBouncer takes them from its auth_file or auth_query.');
+        PERFORM pingpong_internal.fail('22023', 'no passwords in routes', NULL,
+                                       'PgBouncer takes them from its auth_file or auth_query.');
     END IF;
     IF EXISTS (SELECT FROM jsonb_each_text(databases) AS d
-               WHERE d.value !~ ('^ *((dbname|pool_size|min_pool_size|reserve_pool|pool_mode|max_db_connections|client_encoding|datestyle|timezone|application_name)'
+               WHERE d.value !~ ('^ *((dbname|pool_size|min_pool_size|reserve_pool|pool_mode|max_db_connections|'
+                                 'client_encoding|datestyle|timezone|application_name)'
                                  ' *= *(''([^'']|'''')*''|[^'' ]+)( +|$))*$')) THEN
         PERFORM pingpong_internal.fail('22023', 'these connection settings may not stand in a route', NULL,
-            'Allowed are dbname, pool_size, min_pool_size, reserve_pool, pool_mode, max_db_connections, client_encoding, datestyle, timezone, application_name.');
+            'Allowed are dbname, pool_size, min_pool_size, reserve_pool, pool_mode, max_db_connections, '
+            'client_encoding, datestyle, timezone, application_name.');
     END IF;
     INSERT INTO pingpong.route AS r (name, kind, driver, databases, smoke)
-    VALUES (add_route.name, add_route.kind, add_route.driver, add_route.databases, nullif(btrim(add_route.smoke), ''));
+    VALUES (add_route.name, add_route.kind, add_route.driver, add_route.databases,
+            nullif(btrim(add_route.smoke), ''));
     PERFORM pingpong_internal.add_endpoint(name, name, router, endpoint);
 EXCEPTION WHEN unique_violation THEN
-    PERFORM pingpong_internal.fail('42710', format('route "%s" exists already', name), NULL, 'Drop it first with pingpong.drop_route().');
+    PERFORM pingpong_internal.fail('42710', format('route "%s" exists already', name), NULL,
+                                   'Drop it first with pingpong.drop_route().');
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_route(text, text, text, text, text, jsonb, text) IS
-    'register which databases of a router lead to the primary (rw) or to a standby (ro); endpoint: section of the agent''s configuration';
+    'register which databases of a router point to the primary (rw) or to a standby (ro); endpoint: section of '
+    'the agent''s configuration';
 
 CREATE FUNCTION pingpong.add_endpoint(route text, router text, endpoint text) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -342,7 +394,8 @@ BEGIN
     PERFORM pingpong_internal.add_endpoint(name, route, router, endpoint);
     RETURN name;
 EXCEPTION WHEN unique_violation THEN
-    PERFORM pingpong_internal.fail('42710', format('route "%s" has the endpoint "%s" of "%s" already', route, endpoint, router));
+    PERFORM pingpong_internal.fail('42710', format('route "%s" has the endpoint "%s" of "%s" already', route,
+                                                   endpoint, router));
 END
 $$;
 COMMENT ON FUNCTION pingpong.add_endpoint(text, text, text) IS
@@ -363,7 +416,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION pingpong.drop_endpoint(text) IS 'forget a further endpoint of a route; the router goes on as it is';
+COMMENT ON FUNCTION pingpong.drop_endpoint(text) IS
+    'forget a further endpoint of a route; the router goes on as it is';
 
 CREATE FUNCTION pingpong.drop_route(name text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

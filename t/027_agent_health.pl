@@ -84,8 +84,9 @@ for my $path ('/v1/ping', '/v1/jobs', '/v1/jobs/a/b', '/nowhere')
 is(get('chicago', '/v1/jobs', $monitor, 'POST')->{status}, 401, 'a monitor may not order');
 is(get('chicago', '/v1/ping', $controller)->{status}, 200, 'a controller may');
 
-# Strangers who look at the health are still strangers: they keep nobody out.
-is(scalar(grep { get('chicago', '/health')->{status} == 200 } 1 .. 300), 300, 'health: hundreds of looks, all answered');
+# Strangers that ask for the health are still strangers: they keep no controller out.
+is(scalar(grep { get('chicago', '/health')->{status} == 200 } 1 .. 300), 300,
+	'health: hundreds of looks, all answered');
 is(get('chicago', '/v1/ping', $controller)->{status}, 200, 'and a controller is let in behind them');
 
 # ---- what is told is true soon ----
@@ -114,7 +115,8 @@ becomes('dallas', '200 standby', 'and is back');
 
 # The agent's own session holds up no stop, not even one that waits for sessions.
 my $data = $lab->env('PGDATA_dallas');
-is(system("@{[ $lab->env('PGBIN') ]}/pg_ctl -D $data -s -w -t 60 -m smart stop"), 0, 'a stop that waits for sessions ends');
+is(system("@{[ $lab->env('PGBIN') ]}/pg_ctl -D $data -s -w -t 60 -m smart stop"), 0,
+	'a stop that waits for sessions ends');
 becomes('dallas', '503 down', 'a stopped server is down');
 is(get('pooler1', '/health')->{content}, "none\n", 'beside a router there is no server');
 

@@ -94,7 +94,7 @@ console('RELOAD');
 is(points_to(), $port{chicago}, 'PgBouncer understands the file');
 
 like(preflight('chicago', 'dallas', 'pooler_databases'),
-	qr/^warn: .*\*, Alias\.x-y lead to this primary and no route covers them$/m,
+	qr/^warn: .*\*, Alias\.x-y point to this primary and no route covers them$/m,
 	'preflight names databases that no route covers, also by "*"');
 $lab->sql('chicago', q{SELECT pingpong.drop_route('rw1')},
 	q{SELECT pingpong.add_route('rw1', 'rw', 'pgbouncer', 'pooler1', 'main',
@@ -154,9 +154,9 @@ console('RELOAD');
 
 spew("$folder/real/dbs.ini", $text =~ s/^(app = .* port=)\d+$/$1$port{dallas}/mr);
 like(preflight('chicago', 'dallas', 'pooler_file'),
-	qr/^fail: .*leads database "app" to 127\.0\.0\.1:$port{dallas}, the pooler does not/m,
+	qr/^fail: .*points database "app" to 127\.0\.0\.1:$port{dallas}, the pooler does not/m,
 	'preflight sees that a RELOAD would move clients');
-refused('an edit that is not loaded', qr/pooler_file .*leads database "app"/);
+refused('an edit that is not loaded', qr/pooler_file .*points database "app"/);
 spew("$folder/real/dbs.ini", $text);
 
 # ---- another line for the same database, behind ours ----
@@ -172,7 +172,7 @@ console('RELOAD');
 # ---- the line counts, not what the route says of it ----
 
 $lab->sql('chicago', q{UPDATE pingpong.route SET databases = '{"app": "dbname=other"}' WHERE name = 'rw1'});
-refused('another dbname', qr/leads to the database "app", the route says "other"/);
+refused('another dbname', qr/points to the database "app", the route says "other"/);
 $lab->sql('chicago', q{UPDATE pingpong.route SET databases = '{"app": "", "nobody": ""}' WHERE name = 'rw1'});
 unlike(preflight('chicago', 'dallas', 'routes_observed'), qr/^fail/m,
 	'a database that only "*" serves may stand in a route');

@@ -148,7 +148,7 @@ spew_more($lab->env('BACKENDS_1'), join '',
 	map { sprintf "tenant%03d = host=127.0.0.1 port=%d dbname=app\n", $_, $lab->env("PORT_$from") } 1 .. $many);
 $lab->sql($admin, 'RELOAD');
 like(preflight('pooler_databases', 'warn'),
-	qr/tenant001.*tenant020 and 380 more lead to this primary and no route covers them/,
+	qr/tenant001.*tenant020 and 380 more point to this primary and no route covers them/,
 	'many databases: preflight names the first');
 my ($out, $err, $rc) = $lab->try_sql($from, q{SELECT pingpong.add_route('big', 'rw', 'pgbouncer', 'pooler1', 'main',
 	(SELECT jsonb_object_agg('t' || i, '') FROM generate_series(1, 501) i))});

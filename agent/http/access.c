@@ -1,6 +1,6 @@
 /*
  * access.c
- *		Who may call: by token, or by certificate.
+ *		Which clients may call: by token, or by certificate.
  */
 #include <microhttpd.h>
 #include <stdio.h>
@@ -40,7 +40,7 @@ has_token(const char *header, const char *token)
 	return token && header && strncasecmp(header, "Bearer ", 7) == 0 && token_equal(header + 7, token);
 }
 
-/* Who was refused may know why: it tells nothing about the token, and a certificate is its own. */
+/* A refused client may know why: that tells nothing about the token, and the certificate is its own. */
 bool
 access_allowed(struct MHD_Connection *connection, RouteAccess access, char *why, size_t why_size)
 {
@@ -55,11 +55,13 @@ access_allowed(struct MHD_Connection *connection, RouteAccess access, char *why,
 	if (access != ACCESS_CONTROLLER && access != ACCESS_MONITOR)
 		return false;
 	config = config_current();
-	equal = has_token(header, config->token) || (access == ACCESS_MONITOR && has_token(header, config->monitor_token));
+	equal = has_token(header, config->token) ||
+		(access == ACCESS_MONITOR && has_token(header, config->monitor_token));
 	if (!equal)
 		verdict = client_certificate(connection, config);
 	if (verdict != CLIENT_NONE)
-		snprintf(why, why_size, "%sthe certificate %s", header ? "no or wrong token, and " : "", certificate_verdict_text(verdict));
+		snprintf(why, why_size, "%sthe certificate %s", header ? "no or wrong token, and " : "",
+				 certificate_verdict_text(verdict));
 	else if (!header)
 		snprintf(why, why_size, "no %s%s%s", config->token ? "token" : "",
 				 config->token && access_client_ca ? " and no " : "", access_client_ca ? "certificate" : "");

@@ -1,6 +1,6 @@
 /*
  * access.h
- *		Who may call: by token, or by certificate.
+ *		Which clients may call: by token, or by certificate.
  */
 #ifndef PINGPONG_AGENT_HTTP_ACCESS_H
 #define PINGPONG_AGENT_HTTP_ACCESS_H
@@ -12,7 +12,7 @@
 typedef enum RouteAccess
 {
 	ACCESS_DENIED,
-	ACCESS_ANYONE,				/* no credentials: what may be known to all who reach the address */
+	ACCESS_ANYONE,				/* no credentials: for all that reach the address */
 	ACCESS_MONITOR,				/* "monitor_token_file"; controllers, too */
 	ACCESS_CONTROLLER
 } RouteAccess;
@@ -23,7 +23,7 @@ extern char *access_client_ca;
 /* May this connection's client use such a route?  If not, why says what is missing. */
 extern bool access_allowed(struct MHD_Connection *connection, RouteAccess access, char *why, size_t why_size);
 
-/* Equal without telling by the time taken how much of it is. */
+/* Are they equal? The time taken does not tell how much of them is. */
 extern bool token_equal(const char *given, const char *expected);
 
 #endif							/* PINGPONG_AGENT_HTTP_ACCESS_H */

@@ -1,6 +1,6 @@
 /*
  * answer.c
- *		What a request is answered: a status, and JSON or a text of any type.
+ *		The answer to a request: a status, and JSON or a text of any type.
  */
 #include <jansson.h>
 #include <microhttpd.h>
@@ -44,7 +44,7 @@ answer_error(Answer *answer, unsigned int status, const char *code, const char *
 										  "hint", hint ? json_string(hint) : json_null()));
 }
 
-/* As text; what cannot be said in JSON is an error of ours. */
+/* As text. If it cannot be written as JSON, that is an error of ours. */
 static void
 dump_json(Answer *answer)
 {
@@ -55,7 +55,8 @@ dump_json(Answer *answer)
 	if (answer->text)
 		return;
 	answer->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
-	answer->text = xstrdup("{\"error\":{\"code\":\"XX000\",\"message\":\"no answer\",\"detail\":null,\"hint\":null}}");
+	answer->text =
+		xstrdup("{\"error\":{\"code\":\"XX000\",\"message\":\"no answer\",\"detail\":null,\"hint\":null}}");
 }
 
 enum MHD_Result

@@ -1,6 +1,6 @@
 /*
  * answer.h
- *		What a request is answered: a status, and JSON or a text of any type.
+ *		The answer to a request: a status, and JSON or a text of any type.
  */
 #ifndef PINGPONG_AGENT_HTTP_ANSWER_H
 #define PINGPONG_AGENT_HTTP_ANSWER_H
@@ -15,15 +15,16 @@ typedef struct Answer
 	json_t	   *json;			/* owned; or else: */
 	char	   *text;			/* malloc'd */
 	const char *type;			/* content type of the text */
-	bool		last;			/* the connection is closed behind it */
+	bool		last;			/* the connection is closed after it */
 } Answer;
 
-/* Each takes over what it is given. */
+/* Each takes over its arguments. */
 extern void answer_json(Answer *answer, unsigned int status, json_t *json);
 extern void answer_text(Answer *answer, unsigned int status, const char *type, char *text);
 
 /* The status, with {"error": ...}. */
-extern void answer_error(Answer *answer, unsigned int status, const char *code, const char *hint, const char *format,...)
+extern void answer_error(Answer *answer, unsigned int status, const char *code, const char *hint,
+						 const char *format,...)
 			__attribute__((format(printf, 5, 6)));
 
 /* Sends it, and frees what it holds. */

@@ -1,9 +1,9 @@
 /*
  * certificate.c
- *		Certificates: whose may control, and what --check looks at.
+ *		Certificates: which of them may control the agent, and what --check looks at.
  *
- * One CA often signs for servers and for controllers alike, so a signature alone says little: the certificate must be
- * made for clients, and a site may name whom it means.
+ * One CA often signs for servers and for controllers alike, so a signature alone proves little. The certificate must
+ * be made for clients, and a site may name the clients that it means.
  */
 #include <errno.h>
 #include <gnutls/x509.h>
@@ -61,7 +61,7 @@ is_for_clients(gnutls_x509_crt_t certificate)
 		(usage & (GNUTLS_KEY_DIGITAL_SIGNATURE | GNUTLS_KEY_KEY_AGREEMENT)) != 0;
 }
 
-/* Compared with its length: a name with a NUL in it is not what is in front of the NUL. */
+/* Compared with its length: a name with a NUL in it is not the part before the NUL. */
 static bool
 in_list(char *const *names, const char *name, size_t size)
 {
@@ -111,7 +111,7 @@ is_ourselves(gnutls_session_t session, gnutls_x509_crt_t peer)
 		own_id = key_id(own);
 		gnutls_x509_crt_deinit(own);
 	}
-	/* not known is not "another" */
+	/* "not known" does not mean "another one" */
 	return own_id.size == 0 || peer_id.size == 0 || memcmp(own_id.bytes, peer_id.bytes, KEY_ID_SIZE) == 0;
 }
 
@@ -258,7 +258,8 @@ signed_by(const char *path, const char *authority_path)
 		return false;
 	if (gnutls_x509_trust_list_init(&trusted, 0) >= 0)
 	{
-		is_signed = gnutls_x509_trust_list_add_trust_file(trusted, authority_path, NULL, GNUTLS_X509_FMT_PEM, 0, 0) > 0 &&
+		is_signed = gnutls_x509_trust_list_add_trust_file(trusted, authority_path, NULL, GNUTLS_X509_FMT_PEM, 0,
+														  0) > 0 &&
 			gnutls_x509_trust_list_verify_crt(trusted, list, n, 0, &status, NULL) >= 0 &&
 			(status & (GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNATURE_FAILURE)) == 0;
 		gnutls_x509_trust_list_deinit(trusted, 1);

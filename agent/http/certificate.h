@@ -1,6 +1,6 @@
 /*
  * certificate.h
- *		Certificates: whose may control, and what --check looks at.
+ *		Certificates: which of them may control the agent, and what --check looks at.
  */
 #ifndef PINGPONG_AGENT_HTTP_CERTIFICATE_H
 #define PINGPONG_AGENT_HTTP_CERTIFICATE_H
@@ -17,14 +17,15 @@ typedef enum ClientVerdict
 	CLIENT_NONE,				/* there is no certificate */
 	CLIENT_UNSIGNED,			/* not of our CA, expired, not yet valid, revoked */
 	CLIENT_NOT_FOR_CLIENTS,		/* its extended key usage does not have clientAuth */
-	CLIENT_OURSELVES,			/* the agent's own key, which is not named in tls_client_names */
+	CLIENT_OURSELVES,			/* the agent's own key, not named in tls_client_names */
 	CLIENT_NOT_NAMED,			/* tls_client_names does not have it */
 	CLIENT_ACCEPTED
 } ClientVerdict;
 
 /*
- * May the peer of this session control the agent?  Its certificate must be of the CA that the session trusts, valid now
- * and, if it has an extended key usage, be for client authentication: a server's does not pass for a controller's.
+ * May the peer of this session control the agent? Its certificate must be of the CA that the session trusts, valid
+ * now and, if it has an extended key usage, be for client authentication: a server's is not accepted as a
+ * controller's.
  */
 extern ClientVerdict certificate_client(gnutls_session_t session, const AgentConfig *config);
 
@@ -49,7 +50,10 @@ extern int	certificate_facts(const char *path, CertificateFacts *facts, char *er
 /* Is this the key of the (first) certificate?  0, or -1 with an error without secrets. */
 extern int	certificate_fits_key(const char *cert_path, const char *key_path, char *error, size_t error_size);
 
-/* Would the agent's own certificate, but for its key, pass for a controller's?  False also when a file cannot be read. */
+/*
+ * Would the agent's own certificate, with another key, be accepted as a controller's? False also when a file cannot
+ * be read.
+ */
 extern bool certificate_serves_as_client(const AgentConfig *config);
 
 #endif							/* PINGPONG_AGENT_HTTP_CERTIFICATE_H */

@@ -1,20 +1,20 @@
 /*
  * door.c
- *		Accepting connections, and how much room and time each of them has.
+ *		Accepts connections, and limits the room and the time of each.
  *
- * A connection is a stranger until a request on it has shown credentials.  All strangers, and those of one address,
- * have few places: a newcomer always gets one, and the oldest of them is closed for it.  So nobody without credentials
- * can keep out somebody who has them, who needs a place for the blink of an eye only.  Who has shown credentials stands
- * in a room of its own, with a bound of its own.
+ * A connection is a stranger until a request on it has shown credentials. All strangers, and those of one address,
+ * have few places. A newcomer always gets one, and the oldest stranger is closed for it. So no client without
+ * credentials can keep out one that has them, because that one needs a place for a few milliseconds only. Connections
+ * with credentials have places of their own, with a limit of their own.
  *
- * Who waits for us is not closed to make room: what it sent is not read yet, or its handshake is being computed, which
- * costs milliseconds.  Otherwise, on a busy machine, a flood would have everybody's work begun and nobody's completed.
- * When all strangers are like that, and when many handshakes are being computed, the next newcomer waits in the kernel's
- * queue.  And who has completed a handshake is closed after those who have not.
+ * A connection that waits for us is not closed to make room: what it sent is not read yet, or its handshake is being
+ * computed, which costs milliseconds. Otherwise, on a busy machine, a flood would make us begin all handshakes and
+ * complete none. When all strangers are like that, and when many handshakes are being computed, the next newcomer
+ * waits in the queue of the kernel. Connections that have completed a handshake are closed last.
  *
- * Deadlines are absolute: a byte a second does not move them.  One thread accepts and closes what is late.  Closing is
- * shutdown(2): the connection's own thread wakes, ends it, and the server tells us before it closes the descriptor,
- * so a descriptor in our list is never somebody else's.
+ * Deadlines are absolute: a byte a second does not move them. One thread accepts, and closes what is late. Closing is
+ * shutdown(2): the connection's own thread wakes and ends it. The server tells us before it closes the descriptor, so
+ * a descriptor in our list never belongs to another connection.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -53,8 +53,9 @@ typedef enum VisitorState
 	VISITOR_ARRIVING,			/* handed to the server, which has not said that it has it */
 	VISITOR_STRANGER,
 	VISITOR_GREETED,			/* a stranger whose handshake we compute */
-	VISITOR_KNOWN,				/* showed credentials; it is the client's turn: a body, an answer to take, a new request */
-	VISITOR_SERVED,				/* showed credentials, and we are at work for it */
+	/* showed credentials; it is the client's turn: a body, an answer to take, a new request */
+	VISITOR_KNOWN,
+	VISITOR_SERVED,				/* showed credentials, and its request is being worked on */
 	VISITOR_LEAVING				/* shut down by us */
 } VisitorState;
 
@@ -76,7 +77,7 @@ typedef struct Visitor
 } Visitor;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static Visitor *visitors;		/* oldest first; who showed credentials, by its last step */
+static Visitor *visitors;		/* oldest first; those with credentials by their last step */
 static int	n_visitors;
 static unsigned closed_for_room,
 			closed_late;		/* strangers, not yet logged */
@@ -142,7 +143,8 @@ same_origin(const Visitor *a, const Visitor *b)
 static bool
 is_stranger(const Visitor *visitor)
 {
-	return visitor->state == VISITOR_ARRIVING || visitor->state == VISITOR_STRANGER || visitor->state == VISITOR_GREETED;
+	return visitor->state == VISITOR_ARRIVING || visitor->state == VISITOR_STRANGER ||
+		visitor->state == VISITOR_GREETED;
 }
 
 static void
@@ -204,7 +206,7 @@ show_out(Visitor *visitor)
 	visitor->deadline = 0;
 }
 
-/* The first of those who come from where most strangers come from, and how many these are. */
+/* The first stranger of the place that most strangers come from, and how many these are. */
 static Visitor *
 largest_crowd(int *size)
 {
@@ -225,8 +227,8 @@ largest_crowd(int *size)
 }
 
 /*
- * Closes one or more of a crowd: with TLS those who have hung up (plain HTTP may be asked for with the other direction
- * closed), else the oldest that keeps us waiting.  False: all wait for us.
+ * Closes one or more of a crowd: with TLS those that have hung up (plain HTTP may be asked for with the other
+ * direction closed), else the oldest that keeps us waiting. False: all wait for us.
  */
 static bool
 thin_out(const Visitor *crowd)
@@ -261,7 +263,7 @@ thin_out(const Visitor *crowd)
 	return true;
 }
 
-/* Are there no more strangers than may be, as far as some can be closed? */
+/* Is the number of strangers within its limit? Some are closed for that, if possible. */
 static bool
 make_room(void)
 {
@@ -270,7 +272,8 @@ make_room(void)
 
 	if (count_strangers(NULL) <= STRANGERS_PER_ADDRESS_MAX)
 		return true;
-	while ((crowd = largest_crowd(&size)) && (size > STRANGERS_PER_ADDRESS_MAX || count_strangers(NULL) > STRANGERS_MAX))
+	while ((crowd = largest_crowd(&size)) &&
+		   (size > STRANGERS_PER_ADDRESS_MAX || count_strangers(NULL) > STRANGERS_MAX))
 		if (!thin_out(crowd))
 			return false;
 	return true;
@@ -290,7 +293,7 @@ close_late(double now)
 			continue;
 		if (visitor->state == VISITOR_ARRIVING)
 		{
-			forget(visitor);	/* the server has dropped it without a word: its descriptor is not ours */
+			forget(visitor);	/* the server has dropped it without a call: its descriptor is not ours */
 			continue;
 		}
 		closed_late += is_stranger(visitor);
@@ -298,7 +301,7 @@ close_late(double now)
 	}
 }
 
-/* Who knocks all day must not fill the log. */
+/* A client that connects again and again must not fill the log. */
 static void
 log_closed(double now)
 {
@@ -317,7 +320,7 @@ log_closed(double now)
 	logged_ms = now;
 }
 
-/* Whoever has hung up already needs no handshake. */
+/* A client that has hung up already needs no handshake. */
 static bool
 has_gone(int fd)
 {
@@ -524,7 +527,7 @@ door_admit(struct MHD_Connection *connection)
 		answer = DOOR_GONE;
 	else if (is_stranger(visitor) && count(VISITOR_KNOWN) + count(VISITOR_SERVED) >= KNOWN_MAX)
 	{
-		/* a client can connect again; one that does not read or write keeps nobody out */
+		/* a client can connect again; one that does not read or write must not keep others out */
 		for (other = visitors; other && other->state != VISITOR_KNOWN;)
 			other = other->next;
 		if (other)

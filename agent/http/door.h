@@ -1,6 +1,6 @@
 /*
  * door.h
- *		Who is connected: strangers, who have little room and little time, and those who showed credentials.
+ *		The connections: strangers, with little room and little time, and those that showed credentials.
  */
 #ifndef PINGPONG_AGENT_HTTP_DOOR_H
 #define PINGPONG_AGENT_HTTP_DOOR_H
@@ -18,14 +18,16 @@
  */
 extern int	door_open(struct MHD_Daemon *server, int listen_fd, bool tls);
 
-/* No newcomers and no deadlines any more: before the server is stopped. */
+/* No newcomers and no deadlines from now on: before the server is stopped. */
 extern void door_close(void);
 
 /* For MHD_OPTION_NOTIFY_CONNECTION. */
 extern void door_notify(void *unused, struct MHD_Connection *connection, void **context,
 						enum MHD_ConnectionNotificationCode code);
 
-/* In the thread of a connection: between the first two it is we who are at work; then the client has done its part. */
+/*
+ * In the thread of a connection: between the first two calls the agent computes; then the client has done its part.
+ */
 extern void door_greeting(int fd);
 extern void door_greeting_done(int fd);
 extern void door_handshake_done(int fd);
@@ -38,9 +40,9 @@ typedef enum DoorAnswer
 } DoorAnswer;
 
 /*
- * The phases of a request, told by the thread of its connection.  The head has come and its credentials are good: a
- * time begins for the body.  The body has come: no limit while it is worked on.  The answer is ready: a time begins to
- * take it.  It was taken: the connection may stay idle for some minutes.
+ * The phases of a request, told by the thread of its connection. The head has come and its credentials are good: a
+ * time begins for the body. The body has come: no limit while it is worked on. The answer is ready: a time begins to
+ * take it. It was taken: the connection may stay idle for some minutes.
  */
 extern DoorAnswer door_admit(struct MHD_Connection *connection);
 extern void door_working(struct MHD_Connection *connection);

@@ -52,7 +52,8 @@ get_ping(Request *request, Answer *answer)
 	AgentConfig *config = config_current();
 
 	answer_json(answer, MHD_HTTP_OK,
-				json_pack("{s:s, s:s, s:i, s:s, s:I, s:f}", "agent", "pingpong-agent", "version", PINGPONG_AGENT_VERSION,
+				json_pack("{s:s, s:s, s:i, s:s, s:I, s:f}", "agent", "pingpong-agent", "version",
+						  PINGPONG_AGENT_VERSION,
 						  "protocol", PINGPONG_PROTOCOL, "node", config->node, "epoch", (json_int_t) epoch_current(),
 						  "clock_ms", clock_realtime_ms()));
 	config_release(config);
@@ -127,7 +128,7 @@ cancel_job(Request *request, Answer *answer)
 	answer_job(answer, rc, job, "");
 }
 
-/* One word for load balancers; 503 for whoever must not be sent clients.  No more than that is for anyone. */
+/* One word for load balancers; 503 means: send no clients. Anyone may know this, and no more. */
 static void
 get_health(Request *request, Answer *answer)
 {

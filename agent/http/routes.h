@@ -2,8 +2,9 @@
  * routes.h
  *		The table of routes: method, path, who may call, handler.
  *
- * Who may call is part of the table and refused by default.  What anyone or a monitor may see is answered from the state
- * of the node that a sampler refreshes (core/nodestate.h): a request costs no query.
+ * The credentials that a route needs are part of the table, and the default is to refuse. What anyone or a monitor
+ * may see is answered from the state of the node that a sampler refreshes (core/nodestate.h), so a request costs no
+ * query.
  */
 #ifndef PINGPONG_AGENT_HTTP_ROUTES_H
 #define PINGPONG_AGENT_HTTP_ROUTES_H

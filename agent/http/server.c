@@ -1,9 +1,8 @@
 /*
  * server.c
- *		The HTTP front: a thread a connection (a long poll blocks it).
+ *		The HTTP front: a thread for each connection (a long poll blocks it).
  *
- * The body is limited before it is read; nothing of a request but method, path and status
- * is ever logged.
+ * The body is limited before it is read. Of a request only method, path and status are ever logged.
  */
 #include <errno.h>
 #include <microhttpd.h>
@@ -34,7 +33,7 @@
 static struct MHD_Daemon *server;
 static char *unix_path;			/* to be removed at the end */
 
-/* What a stranger sent goes to a log that people read on terminals. */
+/* What a stranger sent goes to a log that people read on terminals: no control characters. */
 static void
 printable(char *to, size_t size, const char *from)
 {
@@ -80,7 +79,7 @@ begin_request(struct MHD_Connection *connection, const char *path, const char *m
 	access = request->route ? request->route->access : ACCESS_CONTROLLER;
 	if (!access_allowed(connection, access, why, sizeof(why)))
 		answer_error(&answer, MHD_HTTP_UNAUTHORIZED, "28000", NULL, "%s", why);
-	/* who has shown nothing stays a stranger, with little time */
+	/* without credentials it stays a stranger, with little time */
 	else if (access != ACCESS_ANYONE && (door = door_admit(connection)) == DOOR_GONE)
 		return MHD_NO;
 	else if (door == DOOR_FULL)
@@ -139,15 +138,17 @@ completed(void *unused, struct MHD_Connection *connection, void **state, enum MH
 
 /* ---- start and stop ---- */
 
-/* Who may control is worth a line: a certificate that says nothing about its use passes, whoever has it. */
+/* A line in the log, because a certificate that says nothing about its use is accepted from any owner. */
 static void
 log_client_rule(const AgentConfig *config)
 {
 	if (config->tls_client_ca && !config->tls_client_names)
-		log_warning("each certificate of \"%s\" that is for client authentication, or does not say what it is for, may "
+		log_warning("each certificate of \"%s\" that is for client authentication, or does not "
+					"say what it is for, may "
 					"control this agent; \"tls_client_names\" names those who may", config->tls_client_ca);
 	if (config->tls_client_ca && certificate_serves_as_client(config))
-		log_warning("a certificate like the agent's own (\"%s\") would do: it is of that CA and does not say that it is for "
+		log_warning("a certificate like the agent's own (\"%s\") would do: it is of that CA and "
+					"does not say that it is for "
 					"a server", config->tls_cert);
 }
 
@@ -232,7 +233,7 @@ http_start(char *error, size_t error_size)
 			tls[n++] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_TRUST, 0, access_client_ca};
 		tls[n] = (struct MHD_OptionItem) {MHD_OPTION_END, 0, NULL};
 	}
-	/* no time-out of the library's: it is one of idleness, and the door has its own */
+	/* not the library's time-out: that is one of idleness, and the door has its own */
 	server = MHD_start_daemon(flags, 0, NULL, NULL, handle, NULL,
 							  MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
 							  MHD_OPTION_NOTIFY_CONNECTION, door_notify, NULL,

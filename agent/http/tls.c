@@ -1,9 +1,9 @@
 /*
  * tls.c
- *		The certificate that the agent shows, and its key: exchanged while it runs.
+ *		The certificate that the agent shows, and its key. They can be exchanged while it runs.
  *
- * The library asks for them in each handshake, when the client's greeting has come.  That is also the moment from which
- * a handshake costs time of ours, which the door wants to know.
+ * The library asks for them in each handshake, when the client's greeting has come. From that moment on a handshake
+ * costs our time, and the door wants to know it.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -49,7 +49,7 @@ read_datum(gnutls_datum_t *datum, const char *path, char *error, size_t error_si
 	return datum->data ? 0 : failed(error, error_size, path, strerror(errno));
 }
 
-/* The library does not look whether they belong together: each handshake would fail. */
+/* The library does not check whether they belong together. If not, each handshake would fail. */
 static bool
 fit(const Identity *identity)
 {
@@ -76,7 +76,8 @@ parse(Identity *identity, const AgentConfig *config, char *error, size_t error_s
 	int			rc;
 
 	identity->length = CHAIN_MAX;
-	rc = gnutls_pcert_list_import_x509_raw(identity->chain, &identity->length, &identity->cert, GNUTLS_X509_FMT_PEM, 0);
+	rc = gnutls_pcert_list_import_x509_raw(identity->chain, &identity->length, &identity->cert, GNUTLS_X509_FMT_PEM,
+										   0);
 	if (rc < 0 || identity->length == 0)
 	{
 		identity->length = 0;
@@ -139,7 +140,8 @@ tls_load(const AgentConfig *config, char *error, size_t error_size)
 
 /* Our last message before the client's turn (in TLS 1.3, and before it), and the client's last one. */
 static int
-after_message(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming, const gnutls_datum_t *message)
+after_message(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
+			  const gnutls_datum_t *message)
 {
 	if (!incoming && (type == GNUTLS_HANDSHAKE_FINISHED || type == GNUTLS_HANDSHAKE_SERVER_HELLO_DONE))
 		door_greeting_done(gnutls_transport_get_int(session));

@@ -1,6 +1,6 @@
 /*
  * tls.h
- *		The certificate that the agent shows, and its key: exchanged while it runs.
+ *		The certificate that the agent shows, and its key. They can be exchanged while it runs.
  */
 #ifndef PINGPONG_AGENT_HTTP_TLS_H
 #define PINGPONG_AGENT_HTTP_TLS_H

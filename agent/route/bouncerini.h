@@ -1,6 +1,6 @@
 /*
  * bouncerini.h
- * 		PgBouncer's configuration as text: its entries, where a database points, a line changed in its place.
+ *		PgBouncer's configuration as text: its entries, where a database points, a line changed in its place.
  *
  * Pure functions, tested by test/unit.c. The rules are those of PgBouncer's own parser (the same from 1.18 to 1.26):
  * a value goes to the end of its line and is trimmed; comments are lines of their own, after ";" or "#"; text may go
