@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "common/sqlstate.h"
 #include "worker/clock.h"
 #include "worker/job.h"
 
@@ -89,7 +90,7 @@ job_order(Run *run, Step *step, const char *node, json_t *actions)
 	if (url == NULL)
 	{
 		json_decref(actions);
-		return step_fail(step, "42704", "node \"%s\" does not exist", node);
+		return step_fail(step, STATE_UNDEFINED_OBJECT, "node \"%s\" does not exist", node);
 	}
 	strlcpy(step->url, url, sizeof(step->url));
 	step_key(step, step->key, sizeof(step->key));
@@ -146,13 +147,13 @@ no_answer(Run *run, Step *step)
 	step_release(step);
 	order_may_be_out(run, step);
 	if (step->given_up)
-		return step_fail(step, "57014", "given up: %s", pstrdup(step->message));
+		return step_fail(step, STATE_CANCELED, "given up: %s", pstrdup(step->message));
 	if (step->unheard == 0)
 		step->unheard = now;
 	if (!run->ordered && step->on_failure != FAIL_RETRY && now - step->unheard > UNHEARD_US)
 	{							/* even if the step is not essential: the run needs the agent */
 		step->on_failure = run->is_target ? FAIL_CONTINUE : FAIL_UNDO;
-		return step_fail(step, "08006", "%s", pstrdup(step->message));
+		return step_fail(step, STATE_CONNECTION_FAILURE, "%s", pstrdup(step->message));
 	}
 	step->post_at = now + REPOST_US;
 	return ACTION_WAIT;
@@ -213,7 +214,7 @@ job_failed(Step *step, json_t *error)
 	const char *message = protocol_text(error, "message");
 	const char *detail = protocol_text(error, "detail");
 
-	step_fail(step, strlen(code) == 5 ? code : "58000", "%s%s%s", message[0] ? message : "the job failed",
+	step_fail(step, strlen(code) == 5 ? code : STATE_SYSTEM_ERROR, "%s%s%s", message[0] ? message : "the job failed",
 			  detail[0] ? ": " : "", detail);
 	strlcpy(step->failure.message, message[0] ? message : "the job failed", sizeof(step->failure.message));
 	strlcpy(step->failure.detail, detail, sizeof(step->failure.detail));
@@ -230,9 +231,10 @@ judge(Run *run, Step *step)
 
 	step->unheard = 0;
 	if (call->status == 404 && step->given_up)
-		return step_fail(step, "57014", "given up before the agent had begun");
+		return step_fail(step, STATE_CANCELED, "given up before the agent had begun");
 	if (call->status == 404 && step->mark == MARK_AWAY && !step->posting)
-		return step_fail(step, "58000", "the agent does not know the job any more: what became of it is not known");
+		return step_fail(step, STATE_SYSTEM_ERROR,
+						 "the agent does not know the job any more: what became of it is not known");
 	if (call->status == 404)
 	{							/* the job never arrived: begin again, same key */
 		step_release(step);
@@ -243,7 +245,8 @@ judge(Run *run, Step *step)
 		/* trying again would not change it: the node that is to obey follows another primary */
 		if (call->status == 409 && step->on_failure == FAIL_RETRY)
 			step->on_failure = FAIL_CONTINUE;
-		return step_fail(step, call->status == 401 ? "28000" : "55000", "the agent answers: %s", call_problem(call));
+		return step_fail(step, call->status == 401 ? STATE_INVALID_AUTHORIZATION : STATE_NOT_IN_PREREQUISITE_STATE,
+						 "the agent answers: %s", call_problem(call));
 	}
 	if (call->status != 200)
 		return call->status >= 500 || call->status == 0 ? no_answer(run, step) :

@@ -21,6 +21,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
+#include "common/sqlstate.h"
 #include "worker/db.h"
 #include "worker/journal.h"
 #include "worker/settings.h"
@@ -496,7 +497,7 @@ journal_preflight(Run *run, Failure *failure)
 					 "FROM pingpong.last_preflight WHERE status = 'fail' ORDER BY number, name, node", 0);
 	if (n > 0)
 	{
-		failure_set(failure, "55000", "preflight found what stands against this switchover");
+		failure_set(failure, STATE_NOT_IN_PREREQUISITE_STATE, "preflight found what stands against this switchover");
 		for (uint64 i = 0; i < n && used < sizeof(failure->detail) - 1; i++)
 			used += snprintf(failure->detail + used, sizeof(failure->detail) - used, "%sfail: %s",
 							 i ? "\n" : "", db_text(i, 1));

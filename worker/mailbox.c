@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 
+#include "common/sqlstate.h"
 #include "gate/clock.h"
 #include "worker/mailbox.h"
 
@@ -29,7 +30,7 @@ mailbox_attach(void)
 	if (!left_over)
 		return;
 	memset(&none, 0, sizeof(none));
-	failure_set(&v, "57P02", "the pg_pingpong worker was restarted while it worked on the request");
+	failure_set(&v, STATE_CRASH_SHUTDOWN, "the pg_pingpong worker was restarted while it worked on the request");
 	strlcpy(v.hint, "A run that had begun is in pingpong.run; the worker goes on with it or undoes it.",
 			sizeof(v.hint));
 	mailbox_answer(&none, &v, true);

@@ -5,6 +5,7 @@
 
 #include "utils/memutils.h"
 
+#include "common/sqlstate.h"
 #include "gate/lag.h"
 #include "gate/seal.h"
 #include "gate/state.h"
@@ -136,7 +137,7 @@ run_note_overruled(void)
 	run->ordered = false;
 	strlcpy(run->sentence, "an operator removed the seal; make sure that the target was not and will not be promoted",
 			sizeof(run->sentence));
-	failure_set(&run->failure, "55000", "the seal was removed by an operator");
+	failure_set(&run->failure, STATE_NOT_IN_PREREQUISITE_STATE, "the seal was removed by an operator");
 }
 
 void
@@ -146,7 +147,8 @@ run_note_opened(void)
 			 "\"%s\" was promoted, or another server was since, and this server takes "
 			 "writes. Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT "
 			 "pingpong.rebuild('%s') here.", run->target, run->target);
-	failure_set(&run->failure, "55000", "the target was promoted, and this server takes writes");
+	failure_set(&run->failure, STATE_NOT_IN_PREREQUISITE_STATE,
+				"the target was promoted, and this server takes writes");
 }
 
 int

@@ -22,6 +22,7 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
+#include "common/sqlstate.h"
 #include "worker/agents.h"
 #include "worker/clock.h"
 #include "worker/finish.h"
@@ -130,7 +131,7 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 	strlcpy(run->runbook, run_option_text(run, "runbook", "switchover"), sizeof(run->runbook));
 	if (json_object_get(run->options, "risk") && !mailbox_of_superuser())
 	{
-		failure_set(&run->failure, "42501", "must be superuser to take a risk");
+		failure_set(&run->failure, STATE_INSUFFICIENT_PRIVILEGE, "must be superuser to take a risk");
 		finish(RUN_REFUSED);
 		MemoryContextSwitchTo(old);
 		return;
@@ -173,7 +174,7 @@ runner_reject(void)
 		if (run->steps[i].state == STEP_RUNNING)
 			step = &run->steps[i];
 	memset(&none, 0, sizeof(none));
-	failure_set(&v, "55006", "a run is in progress");
+	failure_set(&v, STATE_OBJECT_IN_USE, "a run is in progress");
 	snprintf(v.detail, sizeof(v.detail), "Run " INT64_FORMAT " (%s to \"%s\") is at step %s of \"%s\".", run->id,
 			 run->runbook, run->target, step ? step->name : "none", step ? step->node : "");
 	strlcpy(v.hint, "See pingpong.progress, and try again when it has ended.", sizeof(v.hint));

@@ -5,6 +5,7 @@
 
 #include "utils/timestamp.h"
 
+#include "common/sqlstate.h"
 #include "worker/clock.h"
 #include "worker/job.h"
 #include "worker/journal.h"
@@ -132,7 +133,7 @@ step_give_up(Step *step)
 	{							/* nobody works on it now */
 		say_given_up(step);
 		step->retry_at = 0;
-		failure_set(&step->failure, "57014", step->message);
+		failure_set(&step->failure, STATE_CANCELED, step->message);
 		step_ended(step, STEP_FAILED);
 	}
 	else
@@ -157,7 +158,7 @@ lacks_what_it_needs(Step *step)
 static void
 fail_orphan(Step *step)
 {
-	step_fail(step, "58000", "the job of step %s is over, and what became of this one is not known",
+	step_fail(step, STATE_SYSTEM_ERROR, "the job of step %s is over, and what became of this one is not known",
 			  step->leader->name);
 	step_ended(step, STEP_FAILED);
 }
@@ -201,7 +202,7 @@ step_move(Step *step)
 		if (step->message[0] == '\0')
 			strlcpy(step->message, "it took too long", sizeof(step->message));
 		if (step->failure.sqlstate[0] == '\0')
-			failure_set(&step->failure, "57014", step->message);
+			failure_set(&step->failure, STATE_CANCELED, step->message);
 		step->on_failure = step->on_failure == FAIL_RETRY ? FAIL_CONTINUE : step->on_failure;
 		step_ended(step, STEP_FAILED);
 	}

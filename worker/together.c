@@ -10,6 +10,7 @@
 
 #include "utils/timestamp.h"
 
+#include "common/sqlstate.h"
 #include "worker/job.h"
 #include "worker/together.h"
 
@@ -121,7 +122,7 @@ fail_part(Step *step, json_t *error, const char *otherwise)
 	const char *code = protocol_text(error, "code");
 	const char *message = protocol_text(error, "message");
 
-	step_fail(step, strlen(code) == 5 ? code : "58000", "%s", message[0] ? message : otherwise);
+	step_fail(step, strlen(code) == 5 ? code : STATE_SYSTEM_ERROR, "%s", message[0] ? message : otherwise);
 	step->state = STEP_FAILED;
 }
 
@@ -162,7 +163,8 @@ fail_rest(Run *run, Step *leader)
 	for (Step *step = run->steps; step < run->steps + run->nsteps; step++)
 		if (is_part(step, leader) && step != leader && step->state <= STEP_RUNNING)
 		{
-			step_fail(step, leader->failure.sqlstate[0] ? leader->failure.sqlstate : "58000", "%s", leader->message);
+			step_fail(step, leader->failure.sqlstate[0] ? leader->failure.sqlstate : STATE_SYSTEM_ERROR, "%s",
+					  leader->message);
 			step->state = STEP_FAILED;
 			step->ended = GetCurrentTimestamp();
 		}

@@ -11,7 +11,7 @@
 #include "agent/core/text.h"
 #include "agent/job/child.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
+#include "common/sqlstate.h"
 
 #define HOOK_TIMEOUT_MS 60000
 #define HOOK_ARGS_MAX 32

@@ -23,12 +23,12 @@
 #include "agent/core/memory.h"
 #include "agent/job/epoch.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/formats.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/stop.h"
 #include "common/names.h"
+#include "common/sqlstate.h"
 
 #define QUERY_TIMEOUT_MS 2000
 #define HASTE_MS 1500			/* for an answer on the connection that is open: then another one is tried */

@@ -8,11 +8,11 @@
 #include "agent/action/retire.h"
 #include "agent/core/clock.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/control.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/seal.h"
 #include "agent/pg/stop.h"
+#include "common/sqlstate.h"
 
 #define QUERY_TIMEOUT_MS 10000
 #define RETIRE_TIMEOUT_MS 60000

@@ -4,8 +4,8 @@
  */
 #include "agent/action/route.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/route/drivers.h"
+#include "common/sqlstate.h"
 
 /* A worker of protocol 1 names none: it knew PgBouncer only.  NULL: the job has failed. */
 static const RouteDriver *
@@ -65,6 +65,7 @@ action_route_smoke(ActionContext *ctx, json_t *params, json_t *result)
 	const RouteDriver *driver = driver_of(ctx, params);
 
 	if (driver && !driver->smoke)
-		return action_fail(ctx, "0A000", "the route driver \"%s\" has no smoke test", driver->name);
+		return action_fail(ctx, STATE_FEATURE_NOT_SUPPORTED, "the route driver \"%s\" has no smoke test",
+						   driver->name);
 	return driver ? driver->smoke(ctx, params, result) : -1;
 }

@@ -11,10 +11,10 @@
 #include "agent/core/clock.h"
 #include "agent/core/log.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/formats.h"
 #include "agent/pg/originals.h"
 #include "agent/pg/pg.h"
+#include "common/sqlstate.h"
 
 #define SETTING_TIMEOUT_MS 5000
 #define SEEN_TRIES 500			/* of 2 ms */
@@ -202,7 +202,7 @@ action_pg_setting(ActionContext *ctx, json_t *params, json_t *result)
 	int			rc = 1;
 
 	if (!setting_allowed(name))
-		return action_fail(ctx, "42501", "this setting is not one that the agent changes");
+		return action_fail(ctx, STATE_INSUFFICIENT_PRIVILEGE, "this setting is not one that the agent changes");
 	if (!param_string(params, "value", NULL) && !json_is_null(json_object_get(params, "value")))
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"value\" must be a string or null");
 	conn = pg_local_or_fail(ctx, NULL, SETTING_TIMEOUT_MS);

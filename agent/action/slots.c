@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "agent/action/slots.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/pg.h"
 #include "common/names.h"
+#include "common/sqlstate.h"
 
 #define SLOT_TIMEOUT_MS 10000
 
@@ -78,7 +78,7 @@ ensure_one(ActionContext *ctx, PGconn *conn, const char *name, json_t *created)
 	physical = res && PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "physical") == 0;
 	PQclear(res);
 	if (!physical)
-		action_fail(ctx, "42710", "there is a logical slot with the name \"%s\"", name);
+		action_fail(ctx, STATE_DUPLICATE_OBJECT, "there is a logical slot with the name \"%s\"", name);
 	return physical;
 }
 

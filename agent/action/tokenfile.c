@@ -19,7 +19,7 @@
 #include "agent/core/files.h"
 #include "agent/core/log.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
+#include "common/sqlstate.h"
 
 #define FILE_MAX (64 * 1024)
 #define ROOM_BYTES (32 * 1024)	/* the timeline has at most as many steps as a runbook */

@@ -15,8 +15,8 @@
 #include "agent/http/routes.h"
 #include "agent/job/epoch.h"
 #include "agent/job/jobs.h"
-#include "agent/job/sqlstate.h"
 #include "common/protocol.h"
+#include "common/sqlstate.h"
 
 static void get_ping(Request *request, Answer *answer);
 static void get_jobs(Request *request, Answer *answer);
@@ -85,7 +85,8 @@ answer_job(Answer *answer, JobAnswer rc, json_t *job, const char *error)
 						 "the job's epoch is older than this agent's (%lld)", (long long) epoch_current());
 			return;
 		case JOB_SHUTDOWN:
-			answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR, "57P01", NULL, "the agent is shutting down");
+			answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR, STATE_ADMIN_SHUTDOWN, NULL,
+						 "the agent is shutting down");
 	}
 }
 

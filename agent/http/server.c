@@ -25,8 +25,8 @@
 #include "agent/http/routes.h"
 #include "agent/http/server.h"
 #include "agent/http/tls.h"
-#include "agent/job/sqlstate.h"
 #include "common/names.h"
+#include "common/sqlstate.h"
 
 #define CLIENT_CA_MAX (256 * 1024)
 
@@ -78,17 +78,19 @@ begin_request(struct MHD_Connection *connection, const char *path, const char *m
 	request->route = route_find(method, path, request, &other_method);
 	access = request->route ? request->route->access : ACCESS_CONTROLLER;
 	if (!access_allowed(connection, access, why, sizeof(why)))
-		answer_error(&answer, MHD_HTTP_UNAUTHORIZED, "28000", NULL, "%s", why);
+		answer_error(&answer, MHD_HTTP_UNAUTHORIZED, STATE_INVALID_AUTHORIZATION, NULL, "%s", why);
 	/* without credentials it stays a stranger, with little time */
 	else if (access != ACCESS_ANYONE && (door = door_admit(connection)) == DOOR_GONE)
 		return MHD_NO;
 	else if (door == DOOR_FULL)
-		answer_error(&answer, MHD_HTTP_SERVICE_UNAVAILABLE, "53300", NULL, "too many requests at a time");
+		answer_error(&answer, MHD_HTTP_SERVICE_UNAVAILABLE, STATE_TOO_MANY_CONNECTIONS, NULL,
+					 "too many requests at a time");
 	else if (!request->route)
 		answer_error(&answer, other_method ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND,
 					 STATE_UNDEFINED_OBJECT, NULL, "no such resource");
 	else if (length && strtoull(length, NULL, 10) > PINGPONG_BODY_MAX)
-		answer_error(&answer, MHD_HTTP_CONTENT_TOO_LARGE, "54000", NULL, "the request is larger than 64 kB");
+		answer_error(&answer, MHD_HTTP_CONTENT_TOO_LARGE, STATE_LIMIT_EXCEEDED, NULL,
+					 "the request is larger than 64 kB");
 	if (!answer.status)
 		return MHD_YES;
 	log_refusal(method, path, answer.status);
@@ -117,7 +119,8 @@ handle(void *unused, struct MHD_Connection *connection, const char *path, const 
 		return MHD_NO;
 	door_working(connection);
 	if (request->too_large)
-		answer_error(&answer, MHD_HTTP_CONTENT_TOO_LARGE, "54000", NULL, "the request is larger than 64 kB");
+		answer_error(&answer, MHD_HTTP_CONTENT_TOO_LARGE, STATE_LIMIT_EXCEEDED, NULL,
+					 "the request is larger than 64 kB");
 	else
 		request->route->handler(request, &answer);
 	return answer_send(connection, &answer);

@@ -22,7 +22,7 @@
 #include "agent/core/clock.h"
 #include "agent/core/files.h"
 #include "agent/job/child.h"
-#include "agent/job/sqlstate.h"
+#include "common/sqlstate.h"
 
 #define TICK_MS 100				/* how often a cancelled job is noticed */
 #define KILL_AFTER_MS 5000		/* from SIGTERM to SIGKILL */

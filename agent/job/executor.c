@@ -24,10 +24,10 @@
 #include "agent/job/known.h"
 #include "agent/job/params.h"
 #include "agent/job/prune.h"
-#include "agent/job/sqlstate.h"
 #include "agent/job/table.h"
 #include "agent/job/view.h"
 #include "common/names.h"
+#include "common/sqlstate.h"
 
 static pthread_cond_t jobs_idle = PTHREAD_COND_INITIALIZER;
 static int	jobs_running;

@@ -10,7 +10,7 @@
 #include "agent/core/config.h"
 #include "agent/core/text.h"
 #include "agent/job/instance.h"
-#include "agent/job/sqlstate.h"
+#include "common/sqlstate.h"
 
 static int
 refuse_unknown(ActionContext *ctx, const char *name)

@@ -9,9 +9,9 @@
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/job/view.h"
 #include "common/names.h"
+#include "common/sqlstate.h"
 
 static const char *const state_names[] = {
 	[JOB_RUNNING] = JOB_STATE_RUNNING,

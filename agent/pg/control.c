@@ -22,12 +22,12 @@
 #include "agent/core/config.h"
 #include "agent/core/text.h"
 #include "agent/job/child.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/control.h"
 #include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/postmaster.h"
 #include "agent/pg/serverlog.h"
+#include "common/sqlstate.h"
 
 #define COMMAND_TIMEOUT_MS 60000
 #define POLL_MS 2

@@ -13,8 +13,8 @@
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
 #include "agent/core/files.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/layout.h"
+#include "common/sqlstate.h"
 
 #define OURS "pingpong."		/* and pingpong.seal, which belongs to the server */
 
@@ -34,7 +34,7 @@ add_part(ActionContext *ctx, const char *where, const char *link, Layout *layout
 		else if (layout->n_parts == LAYOUT_PARTS_MAX)
 		{
 			free(real);
-			rc = action_fail(ctx, "54000", "there are more than %d tablespaces", LAYOUT_PARTS_MAX - 1);
+			rc = action_fail(ctx, STATE_LIMIT_EXCEEDED, "there are more than %d tablespaces", LAYOUT_PARTS_MAX - 1);
 		}
 		else
 			layout->parts[layout->n_parts++] = (LayoutPart) {xstrdup(link), real};

@@ -14,8 +14,8 @@
 #include "agent/core/files.h"
 #include "agent/core/log.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/layout_mark.h"
+#include "common/sqlstate.h"
 
 #define BOOT_ID_MAX 64
 

@@ -16,10 +16,10 @@
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/layout_mark.h"
 #include "agent/pg/layout_move.h"
 #include "agent/pg/postmaster.h"
+#include "common/sqlstate.h"
 
 static int
 move_one(ActionContext *ctx, const char *from, const char *to, const char *name)

@@ -15,8 +15,8 @@
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/conninfo.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/pg.h"
+#include "common/sqlstate.h"
 
 #define CONNECT_TIMEOUT_S "3"
 #define LIMIT_MS 15000			/* for a statement on a connection without a limit of its own */

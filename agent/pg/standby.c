@@ -13,10 +13,10 @@
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/formats.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/standby.h"
+#include "common/sqlstate.h"
 
 #define POLL_MS 2
 #define STEADY_MS 2000

@@ -9,11 +9,11 @@
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/control.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/postmaster.h"
 #include "agent/pg/stop.h"
+#include "common/sqlstate.h"
 
 #define QUERY_TIMEOUT_MS 10000
 #define STOP_TIMEOUT_MS 10000

@@ -18,7 +18,6 @@
 #include "agent/core/files.h"
 #include "agent/core/text.h"
 #include "agent/job/action.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/layout.h"
 #include "agent/pg/layout_mark.h"
 #include "agent/pg/layout_move.h"
@@ -29,6 +28,7 @@
 #include "agent/rejoin/saved.h"
 #include "agent/rejoin/source.h"
 #include "agent/rejoin/tool.h"
+#include "common/sqlstate.h"
 
 /* A role that may not know a size does without the check of room. */
 #define SPACES_SQL \
@@ -117,7 +117,7 @@ add_space(Rejoin *rejoin, Plan *plan, const char *oid, const char *location)
 	}
 	if (plan->layout.n_parts == LAYOUT_PARTS_MAX)
 	{
-		action_fail(rejoin->ctx, "54000", "there are more than %d tablespaces", LAYOUT_PARTS_MAX - 1);
+		action_fail(rejoin->ctx, STATE_LIMIT_EXCEEDED, "there are more than %d tablespaces", LAYOUT_PARTS_MAX - 1);
 		return NULL;
 	}
 	*part = (LayoutPart) {xasprintf("pg_tblspc/%s", oid), xstrdup(location)};
@@ -132,7 +132,8 @@ check_room(Rejoin *rejoin, const char *path, const char *needed)
 	unsigned long long bytes = strtoull(needed, NULL, 10);
 
 	if (statvfs(path, &fs) == 0 && (unsigned long long) fs.f_bavail * fs.f_frsize < bytes)
-		return action_fail(rejoin->ctx, "53100", "a base backup needs %llu MB in \"%s\", where %llu MB are free",
+		return action_fail(rejoin->ctx, STATE_DISK_FULL,
+						   "a base backup needs %llu MB in \"%s\", where %llu MB are free",
 						   bytes >> 20, path, (unsigned long long) fs.f_bavail * fs.f_frsize >> 20);
 	return 0;
 }

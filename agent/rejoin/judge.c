@@ -9,7 +9,6 @@
 #include "agent/core/clock.h"
 #include "agent/core/files.h"
 #include "agent/job/action.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/formats.h"
 #include "agent/pg/pg.h"
@@ -19,6 +18,7 @@
 #include "agent/rejoin/pastfork.h"
 #include "agent/rejoin/rule.h"
 #include "agent/rejoin/source.h"
+#include "common/sqlstate.h"
 
 #define MANUAL_RUN "manual"		/* of a seal that was made by hand: it says nothing of any other server */
 

@@ -10,7 +10,6 @@
 #include "agent/core/files.h"
 #include "agent/job/action.h"
 #include "agent/job/epoch.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/control.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/formats.h"
@@ -23,6 +22,7 @@
 #include "agent/rejoin/restart.h"
 #include "agent/rejoin/rule.h"
 #include "agent/rejoin/source.h"
+#include "common/sqlstate.h"
 
 #define QUERY_TIMEOUT_MS 10000
 #define JUDGED_LIMIT_MS 200		/* a judgement is believed that long, and the blackout's rejoin judges once */

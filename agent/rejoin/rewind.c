@@ -14,7 +14,6 @@
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
 #include "agent/job/action.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/layout.h"
 #include "agent/pg/layout_mark.h"
@@ -25,6 +24,7 @@
 #include "agent/rejoin/saved.h"
 #include "agent/rejoin/source.h"
 #include "agent/rejoin/tool.h"
+#include "common/sqlstate.h"
 
 static void
 remove_file(const char *directory, const char *name)

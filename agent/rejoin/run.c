@@ -18,7 +18,6 @@
 #include "agent/core/log.h"
 #include "agent/core/text.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/control.h"
 #include "agent/pg/formats.h"
 #include "agent/pg/layout.h"
@@ -35,6 +34,7 @@
 #include "agent/rejoin/source.h"
 #include "agent/rejoin/tool.h"
 #include "agent/rejoin/ways.h"
+#include "common/sqlstate.h"
 
 #define REJOIN_TIMEOUT_MS 3600000
 #define REDIRECT_LIMIT_MS 6000	/* more than wal_retrieve_retry_interval */

@@ -20,9 +20,9 @@
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
 #include "agent/job/action.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/layout.h"
 #include "agent/rejoin/saved.h"
+#include "common/sqlstate.h"
 
 #define DEPTH_MAX 8				/* of folders in folders: more is no configuration */
 #define WHOLE ".whole"			/* in the folder: all that the node had is here */

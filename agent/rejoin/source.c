@@ -9,12 +9,12 @@
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/files.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/formats.h"
 #include "agent/pg/pg.h"
 #include "agent/rejoin/history.h"
 #include "agent/rejoin/source.h"
+#include "common/sqlstate.h"
 
 #define RETRY_MS 50
 #define CONNECT_LIMIT_MS 10000

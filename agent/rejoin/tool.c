@@ -17,10 +17,10 @@
 #include "agent/core/log.h"
 #include "agent/job/action.h"
 #include "agent/job/child.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/layout.h"
 #include "agent/pg/postmaster.h"
 #include "agent/rejoin/tool.h"
+#include "common/sqlstate.h"
 
 #define LEFTOVER_MS 10000
 #define POLL_MS 5

@@ -10,7 +10,6 @@
 #include "agent/core/config.h"
 #include "agent/core/log.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/route/bouncercommit.h"
 #include "agent/route/bouncerfile.h"
 #include "agent/route/bouncerorder.h"
@@ -20,6 +19,7 @@
 #include "agent/route/resume.h"
 #include "agent/route/retry.h"
 #include "agent/route/stage.h"
+#include "common/sqlstate.h"
 
 #define RELOAD_AGAIN_MS 50
 

@@ -11,13 +11,13 @@
 #include <string.h>
 
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/route/bouncerchain.h"
 #include "agent/route/bouncerfile.h"
 #include "agent/route/bouncerini.h"
 #include "agent/route/bouncerobserve.h"
 #include "agent/route/console.h"
 #include "agent/route/endpoint.h"
+#include "common/sqlstate.h"
 
 #define PATIENCE_MS 2000		/* for one answer */
 #define SERVERS_MAX 2000

@@ -7,12 +7,12 @@
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/route/bouncerini.h"
 #include "agent/route/bouncerorder.h"
 #include "agent/route/console.h"
 #include "agent/route/pause.h"
 #include "agent/route/resume.h"
+#include "common/sqlstate.h"
 
 static int
 database_fails(ActionContext *ctx, const char *name, json_t *extra)

@@ -17,7 +17,6 @@
 #include "agent/core/clock.h"
 #include "agent/core/text.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/route/bouncerorder.h"
 #include "agent/route/bouncerpause.h"
 #include "agent/route/burst.h"
@@ -25,6 +24,7 @@
 #include "agent/route/endpoint.h"
 #include "agent/route/pause.h"
 #include "agent/route/retry.h"
+#include "common/sqlstate.h"
 
 #define RESUME_AFTER_MS 30000
 #define EFFECT_MS 1000			/* for PgBouncer to say that it is paused */

@@ -11,7 +11,6 @@
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/route/bouncerchain.h"
 #include "agent/route/bouncerfile.h"
 #include "agent/route/bouncerini.h"
@@ -23,6 +22,7 @@
 #include "agent/route/retry.h"
 #include "agent/route/smoke.h"
 #include "agent/route/stage.h"
+#include "common/sqlstate.h"
 
 /* What the console says, one answer a question */
 typedef struct Console
@@ -167,7 +167,8 @@ check_lines(ActionContext *ctx, Order *order, Console *console, const char *text
 			rc = known ? action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 									 "\"%s\" has no line for database \"%s\" of PgBouncer \"%s\"",
 									 order->bouncer->file, name, order->bouncer->name) :
-				action_fail(ctx, "3D000", "PgBouncer \"%s\" has no database \"%s\"", order->bouncer->name, name);
+				action_fail(ctx, STATE_UNKNOWN_DATABASE, "PgBouncer \"%s\" has no database \"%s\"",
+							order->bouncer->name, name);
 			action_hint(ctx, "Move the line of the database into that file.");
 		}
 		free(entry);

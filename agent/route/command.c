@@ -16,8 +16,8 @@
 #include "agent/core/text.h"
 #include "agent/job/child.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/route/driver.h"
+#include "common/sqlstate.h"
 
 #define TIMEOUT_MS 5000			/* "timeout_ms" of the endpoint, where that is not set */
 #define TIMEOUT_MAX_MS 600000
@@ -271,7 +271,7 @@ prepare(ActionContext *ctx, json_t *params, json_t *result)
 
 	json_object_foreach(json_object_get(params, "databases"), database, unused)
 		if (rc == 0 && !row_of(seen, database))
-			rc = action_fail(ctx, "3D000", "endpoint \"command.%s\" has no database \"%s\"",
+			rc = action_fail(ctx, STATE_UNKNOWN_DATABASE, "endpoint \"command.%s\" has no database \"%s\"",
 							 param_string(params, "endpoint", ""), database);
 	json_decref(seen);
 	if (rc == 0)

@@ -9,10 +9,10 @@
 
 #include "agent/core/config.h"
 #include "agent/job/params.h"
-#include "agent/job/sqlstate.h"
 #include "agent/pg/pg.h"
 #include "agent/route/console.h"
 #include "agent/route/smoke.h"
+#include "common/sqlstate.h"
 
 int
 smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, int timeout_ms)

@@ -7,6 +7,7 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 
+#include "common/sqlstate.h"
 #include "gate/closing.h"
 #include "gate/drain.h"
 #include "gate/lag.h"
@@ -55,8 +56,10 @@ seal_grace_ended(Run *run, Step *step)
 	if (gate_drain(DRAIN_LOOK, &holder) == 0)
 		return ACTION_WAIT;
 	if (!TransactionIdIsValid(holder.xid))
-		return step_fail(step, "55P03", "a %s (process %d) did not end within the grace", holder.state, holder.pid);
-	return step_fail(step, "55P03", "a transaction did not end within the grace (process %d, transaction "
+		return step_fail(step, STATE_LOCK_NOT_AVAILABLE, "a %s (process %d) did not end within the grace",
+						 holder.state, holder.pid);
+	return step_fail(step, STATE_LOCK_NOT_AVAILABLE,
+					 "a transaction did not end within the grace (process %d, transaction "
 					 "%u, %s, application \"%s\")", holder.pid, holder.xid, holder.state, holder.application);
 }
 

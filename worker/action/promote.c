@@ -6,6 +6,7 @@
 #include "access/xlog.h"
 
 #include "common/names.h"
+#include "common/sqlstate.h"
 #include "worker/action/action.h"
 #include "worker/blackout.h"
 #include "worker/clock.h"
@@ -36,7 +37,8 @@ arm_advance(Run *run, Step *step)
 	if (!json_is_true(json_object_get(protocol_result(step->call->body, 0), "woken")) ||
 		!json_is_true(json_object_get(protocol_result(step->call->body, 0), "proved")) ||
 		protocol_text(protocol_result(step->call->body, 0), "memory")[0] == '\0')
-		return step_fail(step, "55000", "the agent's answer lacks the proof that its server could take the run over");
+		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
+						 "the agent's answer lacks the proof that its server could take the run over");
 	return ACTION_DONE;
 }
 

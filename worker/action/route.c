@@ -8,6 +8,7 @@
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
+#include "common/sqlstate.h"
 #include "pg_compat.h"
 #include "worker/action/action.h"
 #include "worker/job.h"
@@ -59,7 +60,7 @@ route_job(Run *run, Step *step, const char *action, json_t *more)
 	if (route == NULL)
 	{
 		json_decref(more);
-		return step_fail(step, "42704", "route \"%s\" does not exist", step->node);
+		return step_fail(step, STATE_UNDEFINED_OBJECT, "route \"%s\" does not exist", step->node);
 	}
 	params = route_params(route);
 	if (more)
@@ -103,7 +104,7 @@ place_job(Run *run, Step *step, const char *action)
 	RunNode    *to = route_place(run, step);
 
 	if (to == NULL)
-		return step_fail(step, "42704", "the node of route \"%s\" does not exist", step->node);
+		return step_fail(step, STATE_UNDEFINED_OBJECT, "the node of route \"%s\" does not exist", step->node);
 	return route_job(run, step, action, json_pack("{s:s, s:i}", "host", to->host, "port", to->port));
 }
 
@@ -198,7 +199,7 @@ pause_begin(Run *run, Step *step)
 	json_t	   *ignore;
 
 	if (route == NULL)
-		return step_fail(step, "42704", "route \"%s\" does not exist", step->node);
+		return step_fail(step, STATE_UNDEFINED_OBJECT, "route \"%s\" does not exist", step->node);
 	databases = databases_to_hold(route);
 	if (json_object_size(databases) == 0)
 	{

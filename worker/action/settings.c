@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "common/sqlstate.h"
 #include "worker/action/action.h"
 #include "worker/clock.h"
 #include "worker/job.h"
@@ -76,7 +77,8 @@ sync_restore_begin(Run *run, Step *step)
 	{
 		if (run->moves && ms_since(step->clock) < SYNC_MS)
 			return ACTION_WAIT;
-		return step_fail(step, "55000", "no standby streams that satisfies \"%s\"; it stays relaxed until one does",
+		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
+						 "no standby streams that satisfies \"%s\"; it stays relaxed until one does",
 						 names);
 	}
 	step->phase = 1;
@@ -93,7 +95,8 @@ sync_restore_advance(Run *run, Step *step)
 		return sync_restore_begin(run, step);
 	if (step->phase == 3)
 		return (result = job_advance(run, step)) == ACTION_WAIT ? result :
-			step_fail(step, "55000", "commits had to wait, no standby satisfied it; it stays relaxed until one does");
+			step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
+					  "commits had to wait, no standby satisfied it; it stays relaxed until one does");
 	if (step->phase == 1 && (result = job_advance(run, step)) != ACTION_DONE)
 		return result;
 	if (step->phase == 1)

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "common/sqlstate.h"
 #include "worker/action/action.h"
 #include "worker/job.h"
 #include "worker/journal.h"
@@ -16,7 +17,7 @@ stream_from(Run *run, Step *step, const char *node, RunNode *upstream, const cha
 	if (n == NULL || upstream == NULL)
 	{
 		json_decref(more);
-		return step_fail(step, "42704", "node \"%s\" does not exist", n ? run->target : node);
+		return step_fail(step, STATE_UNDEFINED_OBJECT, "node \"%s\" does not exist", n ? run->target : node);
 	}
 	params = json_pack("{s:s, s:i, s:s, s:s, s:i}", "host", upstream->host, "port", upstream->port, "slot", n->slot,
 					   "name", n->name, "timeout_ms", step->timeout_ms);

@@ -6,6 +6,7 @@
 #include "access/xlog.h"
 #include "executor/spi.h"
 
+#include "common/sqlstate.h"
 #include "gate/sealing.h"
 #include "worker/action/action.h"
 #include "worker/db.h"
@@ -32,7 +33,8 @@ static ActionResult
 writable_begin(Run *run, Step *step)
 {
 	if (sessions_are_read_only())
-		return step_fail(step, "25006", "no client can write: default_transaction_read_only is on");
+		return step_fail(step, STATE_READ_ONLY_TRANSACTION,
+						 "no client can write: default_transaction_read_only is on");
 	return ACTION_DONE;
 }
 
@@ -70,7 +72,7 @@ verify_advance(Run *run, Step *step)
 	if (missing > given_up)
 		return ACTION_WAIT;
 	if (missing > 0)
-		return step_fail(step, "55000", "%s", pstrdup(step->message));
+		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE, "%s", pstrdup(step->message));
 	strlcpy(step->message, "all standbys have replayed what was written here", sizeof(step->message));
 	return ACTION_DONE;
 }

@@ -13,6 +13,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 
+#include "common/sqlstate.h"
 #include "gate/lag.h"
 #include "gate/sealing.h"
 #include "worker/clock.h"
@@ -72,14 +73,14 @@ not_promoted(const Rule *rule)
 							 "live of its promote token, "
 							 "so it was not promoted", run->id, run->target)));
 		if (run->failure.sqlstate[0] == '\0')
-			failure_set(&run->failure, "55000",
+			failure_set(&run->failure, STATE_NOT_IN_PREREQUISITE_STATE,
 						"the target was not promoted: it still follows this server, and its agent cannot say more");
 	}
 	if (run->failure.sqlstate[0])
 		snprintf(run->sentence, sizeof(run->sentence), "the target was not promoted: %s", run->failure.message);
 	else
 	{
-		failure_set(&run->failure, "55000", "the target was not promoted");
+		failure_set(&run->failure, STATE_NOT_IN_PREREQUISITE_STATE, "the target was not promoted");
 		strlcpy(run->sentence, run->failure.message, sizeof(run->sentence));
 	}
 }
@@ -200,7 +201,7 @@ moved_on(void)
 			 "The primary has moved on: the agent of \"%s\" knows a newer epoch than %lld. "
 			 "This server stays sealed. On the present primary run SELECT pingpong.rebuild('%s').", run->target,
 			 (long long) run->epoch, run->source);
-	failure_set(&run->failure, "55000", run->sentence);
+	failure_set(&run->failure, STATE_NOT_IN_PREREQUISITE_STATE, run->sentence);
 }
 
 /* What the answer says; 0: it decides nothing, and the operator is told why. */

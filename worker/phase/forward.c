@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "common/sqlstate.h"
 #include "worker/blackout.h"
 #include "worker/clock.h"
 #include "worker/journal.h"
@@ -151,7 +152,8 @@ blame(Step *failed)
 {
 	run->failure = failed->failure;
 	if (run->failure.sqlstate[0] == '\0')
-		failure_set(&run->failure, "55000", failed->message[0] ? failed->message : "a step failed");
+		failure_set(&run->failure, STATE_NOT_IN_PREREQUISITE_STATE, failed->message[0] ? failed->message :
+					"a step failed");
 }
 
 /* A failure that an operator has to fix: clients are not served, or a node is no standby. NULL: there is none. */
@@ -311,7 +313,7 @@ say_cancelled(void)
 {
 	strlcpy(run->sentence, run_cancelled_by_caller() ? "cancelled by the caller" : "cancelled by pingpong.cancel()",
 			sizeof(run->sentence));
-	failure_set(&run->failure, "57014", "the run was cancelled and rolled back");
+	failure_set(&run->failure, STATE_CANCELED, "the run was cancelled and rolled back");
 }
 
 static void
@@ -326,7 +328,7 @@ say_late(void)
 			 "the permitted blackout of %d ms was over while step %s was running%s%s",
 			 run_option_int(run, "max_blackout_ms", 10000), slow ? slow->name : "none",
 			 slow && slow->message[0] ? ": " : "", slow ? slow->message : "");
-	failure_set(&run->failure, "57014", run->sentence);
+	failure_set(&run->failure, STATE_CANCELED, run->sentence);
 }
 
 /* The sentence tells how to fix it. */

@@ -9,6 +9,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "common/sqlstate.h"
 #include "worker/job.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"
@@ -134,7 +135,7 @@ leave(const Rule *rule)
 	if (rule->next == RUN_FORWARD)
 		begin_run();
 	else if (rule->next == RUN_DROPPED)
-		failure_set(&run->failure, "57014", "the run was cancelled before it began");
+		failure_set(&run->failure, STATE_CANCELED, "the run was cancelled before it began");
 }
 
 const Phase phase_gather = {enter, look, work, leave};

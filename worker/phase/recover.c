@@ -10,6 +10,7 @@
 
 #include "miscadmin.h"
 
+#include "common/sqlstate.h"
 #include "gate/seal.h"
 #include "gate/state.h"
 #include "worker/clock.h"
@@ -149,7 +150,7 @@ leave(const Rule *rule)
 		case REASON_RESTARTED:
 			run->ordered = false;
 			strlcpy(run->sentence, rule->why, sizeof(run->sentence));
-			failure_set(&run->failure, "55000", run->sentence);
+			failure_set(&run->failure, STATE_NOT_IN_PREREQUISITE_STATE, run->sentence);
 			break;
 		default:
 			break;
