@@ -108,7 +108,7 @@ CREATE TABLE pingpong.runbook_step
     params     jsonb   NOT NULL DEFAULT '{}',
     comment    text    NOT NULL,
     requires   text,
-    mark       text CHECK (mark IN ('begins_blackout', 'no_return', 'ends_blackout')),
+    mark       text CHECK (mark IN ('begins_blackout', 'no_return', 'ends_blackout', 'away')),
     fix        text,
     job        text CHECK (job ~ '^[a-z][a-z0-9_]{0,30}$'),
     PRIMARY KEY (runbook, ordinal, action, node),
@@ -131,7 +131,8 @@ COMMENT ON COLUMN pingpong.runbook_step.requires IS
 COMMENT ON COLUMN pingpong.runbook_step.timeout IS 'null: as long as the setting pingpong.rejoin_timeout';
 COMMENT ON COLUMN pingpong.runbook_step.mark IS
     'begins_blackout: from the first such step on there are no writes; ends_blackout: they are possible again when '
-    'all such steps are done; no_return: the promotion, after which a run only goes forward';
+    'all such steps are done; no_return: the promotion, after which a run only goes forward; away: the database may '
+    'go while its job is done';
 COMMENT ON COLUMN pingpong.runbook_step.fix IS
     'the statement that does what the step could not (%L: its node), without which the run is stuck; null: the '
     'run can do without the step';

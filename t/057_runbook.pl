@@ -153,6 +153,67 @@ like($err, qr/step arm .* cannot be part of the job "both".*not done by an agent
 is($load->verify($from)->{lost}, 0, 'nothing acknowledged is lost');
 is($load->stop->{ambiguous}, 0, 'nothing is ambiguous');
 
+# ---- away: the agent has the job, and the database goes with the worker that ordered it ----
+
+my $restart = $lab->dir . '/restart';
+my $go = $lab->dir . '/go';
+my ($pgbin, $pgdata) = ($lab->env('PGBIN'), $lab->env("PGDATA_$from"));
+open $fh, '>', $restart or die $!;
+print $fh <<"SH";
+#!/bin/sh
+echo restart >>$written
+$pgbin/pg_ctl -D $pgdata -w -m fast stop || exit 1
+while [ ! -e $go ]; do sleep 0.05; done
+$pgbin/pg_ctl -D $pgdata -w -l $pgdata/restarted.log start
+SH
+close $fh;
+chmod 0755, $restart;
+open my $more, '>>', $lab->agent_dir($from) . '/agent.ini' or die $!;
+print $more "again = $restart\n";
+close $more;
+$lab->kill9('agent', $from);
+$lab->start_agent($from);
+$lab->sql($from, q{INSERT INTO pingpong.runbook_step
+	(runbook, ordinal, action, node, worker, timeout, mark, params, comment) VALUES
+	('restart', 10, 'hook', 'source', 'source', '5min', NULL, '{"name": "page", "args": ["before"]}', 'of the site'),
+	('restart', 20, 'hook', 'source', 'source', '5min', 'away', '{"name": "again"}', 'stops it, and starts it'),
+	('restart', 30, 'hook', 'source', 'source', '5min', NULL, '{"name": "page", "args": ["behind"]}',
+	 'of the site')});
+my $begin_restart = qq{SELECT pingpong_internal.request('run', '$to', '{"runbook": "restart"}')};
+my $states = q{SELECT string_agg(ordinal || ' ' || state || ' ' || attempt, ', ' ORDER BY ordinal) FROM pingpong.step
+	WHERE run = (SELECT max(id) FROM pingpong.run)};
+
+unlink $written;
+my $caller = $lab->begin_sql($from, $begin_restart);
+my $gone = sub { written() eq 'before restart' && !$lab->sql_ok($from, 'SELECT 1') };
+ok($lab->until_true('the server to be gone', $gone), 'away: the database is gone');
+open my $gate, '>', $go or die $!;
+close $gate;
+$lab->finish($caller, 60);
+ok($lab->until_true('the server to be back', sub { $lab->sql_ok($from, 'SELECT 1') }), 'away: it is back');
+my $last = 'SELECT max(id) FROM pingpong.run';
+is(join(' ', ($lab->settle($lab->sql($from, $last)))[0, 1]), 'succeeded done',
+	'away: the worker of the server that was started brings the run to its end');
+is(written(), 'before restart behind', 'away: nothing is done twice');
+is($lab->sql($from, $states), '10 succeeded 1, 20 succeeded 1, 30 succeeded 1',
+	'away: the journal has what the agent told');
+
+# An agent that does not know the job any more is not ordered a second time.
+unlink $written, $go;
+$caller = $lab->begin_sql($from, $begin_restart);
+ok($lab->until_true('the server to be gone', $gone),
+	'away, and forgotten: the database is gone');
+$lab->kill9('agent', $from);
+system('rm', '-rf', $lab->state_dir($from) . '/jobs');
+$lab->start_agent($from);
+$lab->finish($caller, 60);
+$lab->start_pg($from);
+my ($ended, $why) = $lab->settle($lab->sql($from, $last));
+like("$ended $why", qr/^rolled_back step hook .* the agent does not know the job any more/,
+	'away, and forgotten: the run says that nobody knows');
+is(written(), 'before restart', 'away, and forgotten: it is not ordered a second time');
+streams($from, $_) for $to, $third;
+
 # ---- the worker dies while a standby is told to follow; with it, all sessions of its server ----
 
 # its server answers, and the process that would ask for the new stream does not

@@ -169,6 +169,16 @@ ask_again(Run *run, Step *step)
 	step->call = agents_get(step->url, path, LONG_POLL_MS + 3000);
 }
 
+void
+job_resume(Run *run, Step *step)
+{
+	char	   *url = job_url(run, step->node);
+
+	strlcpy(step->url, url ? url : "", sizeof(step->url));
+	step_key(step, step->key, sizeof(step->key));
+	step->post_at = now_us();
+}
+
 /* The agent is told to end the job; its end is then seen as that of any other. */
 void
 job_cancel(Run *run, Step *step)
@@ -221,6 +231,8 @@ judge(Run *run, Step *step)
 	step->unheard = 0;
 	if (call->status == 404 && step->given_up)
 		return step_fail(step, "57014", "given up before the agent had begun");
+	if (call->status == 404 && step->mark == MARK_AWAY && !step->posting)
+		return step_fail(step, "58000", "the agent does not know the job any more: what became of it is not known");
 	if (call->status == 404)
 	{							/* the job never arrived: begin again, same key */
 		step_release(step);

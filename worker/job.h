@@ -29,6 +29,9 @@ extern const char *call_problem(AgentCall *call);
 extern ActionResult job_begin(Run *run, Step *step, const char *node, const char *action, json_t *params);
 extern ActionResult job_advance(Run *run, Step *step);
 
+/* A job that a predecessor has ordered: it is asked for, and not ordered again. */
+extern void job_resume(Run *run, Step *step);
+
 /* The agent is told to end the job; its end is then seen as that of any other. */
 extern void job_cancel(Run *run, Step *step);
 

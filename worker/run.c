@@ -304,3 +304,9 @@ run_may_journal(void)
 {
 	return run->is_target || (!run->blackout && !run->switched && run->phase != RUN_ASKING);
 }
+
+bool
+step_is_away(const Step *step)
+{
+	return step->mark == MARK_AWAY && step->mine && step->state == STEP_RUNNING;
+}

@@ -42,7 +42,8 @@ typedef enum StepMark
 	MARK_NONE,
 	MARK_BEGINS_BLACKOUT,
 	MARK_NO_RETURN,				/* the promotion */
-	MARK_ENDS_BLACKOUT
+	MARK_ENDS_BLACKOUT,
+	MARK_AWAY					/* the database may go while its job is done */
 } StepMark;
 
 /* What the action is, in any runbook. */
@@ -266,6 +267,9 @@ extern StepState step_state_from(const char *name);
 
 /* The first step whose action has the trait, of that node (NULL: any), in that state. NULL: there is none. */
 extern Step *run_find_step(Run *run, ActionTrait trait, const char *node, StepState state);
+
+/* Its job was ordered, and the database may be gone meanwhile. */
+extern bool step_is_away(const Step *step);
 
 /* The key of the job that does the step in its present round. */
 extern void step_key(const Step *step, char *to, size_t size);

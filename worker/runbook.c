@@ -39,6 +39,8 @@ mark_from(const char *name)
 		return MARK_NONE;
 	if (strcmp(name, "no_return") == 0)
 		return MARK_NO_RETURN;
+	if (strcmp(name, "away") == 0)
+		return MARK_AWAY;
 	return strcmp(name, "begins_blackout") == 0 ? MARK_BEGINS_BLACKOUT : MARK_ENDS_BLACKOUT;
 }
 

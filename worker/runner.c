@@ -71,6 +71,7 @@ static const Phase *const phases[RUN_ENDS] = {
 	[RUN_HANDING_OVER] = &phase_hand_over,
 	[RUN_ASKING] = &phase_ask,
 	[RUN_UNDOING] = &phase_undo,
+	[RUN_AWAY] = &phase_away,
 };
 
 /* A run begins with its facts. */

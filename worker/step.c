@@ -19,12 +19,13 @@
 
 /*
  * The order of a later round, which is in the journal before it is given: a worker that goes on with the run in our
- * place goes on with the job that runs, and does not begin another one beside it.
+ * place goes on with the job that runs, and does not begin another one beside it. So is
+ * any order in whose job the database may go.
  */
 static ActionResult
 order(Step *step)
 {
-	if (step->round > 1 && run_may_journal())
+	if ((step->round > 1 || step->mark == MARK_AWAY) && run_may_journal())
 		journal_save_steps(run);
 	return step->leader ? together_begin(run, step) : step->action->begin(run, step);
 }

@@ -24,6 +24,8 @@ const Rule transition_rules[] = {
 	{RUN_RECOVERING, FACT_OWN, FACT_SOURCE, RUN_ROLLED_BACK, 0, REASON_OTHER_PRIMARY,
 	 "another primary began it, and this one makes its own"},
 	{RUN_RECOVERING, 0, FACT_SOURCE, RUN_STUCK, 0, REASON_OTHER_PRIMARY, "another primary began it"},
+	{RUN_RECOVERING, FACT_AWAY, FACT_MOVES, RUN_AWAY, 0, REASON_AWAY,
+	 "an agent has a job in which the database was gone"},
 	{RUN_RECOVERING, 0, FACT_MOVES, RUN_FORWARD, 0, REASON_RESUME, "the run goes on where it was"},
 	{RUN_RECOVERING, FACT_SEALED, 0, RUN_ASKING, 0, REASON_SEALED,
 	 "this server is sealed by the run: was the target promoted?"},
@@ -42,7 +44,14 @@ const Rule transition_rules[] = {
 	{RUN_TAKING_OVER, FACT_UNHEARD, 0, RUN_STUCK, 0, REASON_UNHEARD, "the agent has not said so for too long"},
 	{RUN_TAKING_OVER, 0, 0, RUN_TAKING_OVER, WORK_WAIT, REASON_WAIT, "the agent has not said so yet"},
 
+	/* only the agent knows how far it is; nothing is ordered and nothing is written meanwhile */
+	{RUN_AWAY, FACT_AWAY | FACT_CANCELLED, 0, RUN_AWAY, WORK_GIVE_UP, REASON_CANCELLED,
+	 "the agent is told to end; what it has done it undoes"},
+	{RUN_AWAY, FACT_AWAY, 0, RUN_AWAY, WORK_WAIT, REASON_WAIT, "the job has not ended yet"},
+	{RUN_AWAY, 0, 0, RUN_FORWARD, 0, REASON_BACK, "the job has ended, and the journal takes in what it says"},
+
 	/* group by group */
+	{RUN_FORWARD, FACT_AWAY, FACT_MOVES, RUN_AWAY, 0, REASON_AWAY, "an agent has a job in which the database may go"},
 	{RUN_FORWARD, FACT_OVERRULED, 0, RUN_UNDOING, 0, REASON_OVERRULED,
 	 "an operator removed the seal: the order is not given again"},
 	{RUN_FORWARD, FACT_UNANSWERED, 0, RUN_ASKING, 0, REASON_UNANSWERED,
@@ -117,8 +126,8 @@ const char *
 transition_phase_name(RunPhase phase)
 {
 	static const char *const names[] = {
-		"gathering", "recovering", "taking over", "going forward", "handing over", "asking", "undoing", "none",
-		"dropped", "told", "refused", "handed over", "succeeded", "rolled back", "stuck", "left behind"};
+		"gathering", "recovering", "taking over", "going forward", "handing over", "asking", "undoing", "away",
+		"none", "dropped", "told", "refused", "handed over", "succeeded", "rolled back", "stuck", "left behind"};
 
 	return names[phase];
 }
@@ -129,7 +138,7 @@ transition_fact_name(int bit)
 	static const char *const names[] = {
 		"moves", "target", "source", "found", "sealed", "overruled", "ordered", "unanswered", "moved", "cancelled",
 		"late", "failed", "lasting", "broken", "left", "running", "waiting", "only asked", "refused", "promoted",
-		"burned", "newer", "follows", "not ours", "unheard", "opened", "own"};
+		"burned", "newer", "follows", "not ours", "unheard", "opened", "own", "away"};
 
 	return names[bit];
 }

@@ -19,6 +19,7 @@ typedef enum RunPhase
 	RUN_HANDING_OVER,			/* the old primary's part is over, its last note is on its way */
 	RUN_ASKING,					/* promote was ordered, the answer is missing */
 	RUN_UNDOING,				/* the way back */
+	RUN_AWAY,					/* an agent has a job in which the database may go, and this worker with it */
 	/* the ends; after them there is no run here */
 	RUN_NONE,					/* there was none */
 	RUN_DROPPED,				/* no session waits for it any more, and nothing was begun */
@@ -64,10 +65,11 @@ typedef enum Fact
 	FACT_NOT_OURS = 1 << 23,	/* this server was promoted, and not by this run */
 	FACT_UNHEARD = 1 << 24,		/* no answer for too long */
 	FACT_OPENED = 1 << 25,		/* the target was promoted, and this server takes writes */
-	FACT_OWN = 1 << 26			/* a run that workers begin by themselves */
+	FACT_OWN = 1 << 26,			/* a run that workers begin by themselves */
+	FACT_AWAY = 1 << 27			/* a job was ordered in which the database may go */
 } Fact;
 
-#define FACTS			27
+#define FACTS			28
 
 /* What to do when the phase stays. */
 typedef enum RunWork
@@ -85,7 +87,7 @@ typedef enum RunReason
 	REASON_NO_RUN, REASON_TARGET, REASON_OTHER_PRIMARY, REASON_RESUME, REASON_SEALED, REASON_RESTARTED,
 	REASON_PROMOTED, REASON_NOT_OURS, REASON_UNHEARD, REASON_CANCELLED,
 	REASON_OVERRULED, REASON_UNANSWERED, REASON_FAILED, REASON_LATE, REASON_BROKEN, REASON_DONE,
-	REASON_NEWER, REASON_BURNED, REASON_FOLLOWS, REASON_OPENED, REASON_UNDONE
+	REASON_NEWER, REASON_BURNED, REASON_FOLLOWS, REASON_OPENED, REASON_UNDONE, REASON_AWAY, REASON_BACK
 } RunReason;
 
 typedef struct Rule

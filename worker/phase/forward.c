@@ -204,6 +204,15 @@ is_running(void)
 }
 
 static bool
+is_away(void)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (step_is_away(&run->steps[i]))
+			return true;
+	return false;
+}
+
+static bool
 is_late(void)
 {
 	return run->blackout && run_blackout_so_far(run) > run_option_int(run, "max_blackout_ms", 10000);
@@ -216,7 +225,8 @@ look(void)
 	return run_facts() | (order_overdue() ? FACT_UNANSWERED : 0) | (has_moved() ? FACT_MOVED : 0) |
 		(is_late() ? FACT_LATE : 0) | (failed_to_undo() ? FACT_FAILED : 0) | (find_lasting() ? FACT_LASTING : 0) |
 		(find_broken() ? FACT_BROKEN : 0) | (next_ordinal() != INT_MAX ? FACT_LEFT : 0) |
-		(is_running() ? FACT_RUNNING : 0) | (run->is_target && !run->noted ? FACT_WAITING : 0);
+		(is_running() ? FACT_RUNNING : 0) | (is_away() ? FACT_AWAY : 0) |
+		(run->is_target && !run->noted ? FACT_WAITING : 0);
 }
 
 /* ---- working ---- */

@@ -23,5 +23,6 @@ extern const Phase phase_forward;
 extern const Phase phase_hand_over;
 extern const Phase phase_ask;
 extern const Phase phase_undo;
+extern const Phase phase_away;
 
 #endif

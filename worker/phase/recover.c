@@ -85,13 +85,17 @@ static uint32
 look(void)
 {
 	GateSeal	seal;
+	bool		away = false;
 
 	if (!journal_find_unfinished(run))
 		return 0;
 	run->is_target = run->moves && strcmp(run->target, worker_self()) == 0;
 	journal_load_topology(run);
 	runbook_load(run);
-	return run_facts() | FACT_FOUND | (strcmp(run->requested_by, WORKER_ROLE) == 0 ? FACT_OWN : 0) |
+	for (int i = 0; i < run->nsteps; i++)
+		away |= step_is_away(&run->steps[i]);
+	return run_facts() | FACT_FOUND | (away ? FACT_AWAY : 0) |
+		(strcmp(run->requested_by, WORKER_ROLE) == 0 ? FACT_OWN : 0) |
 		(is_sealed_by_it(&seal) ? FACT_SEALED : 0) | (had_moved_away() ? FACT_OPENED : 0);
 }
 
@@ -119,7 +123,9 @@ settle_steps(RunPhase next)
 
 		if (again)
 			step->round++;
-		if (again || step->state == STEP_RUNNING)
+		if (next == RUN_AWAY && step_is_away(step))
+			INSTR_TIME_SET_CURRENT(step->clock);	/* asked for, not begun again */
+		else if (again || step->state == STEP_RUNNING)
 			step->state = next == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
 	}
 }

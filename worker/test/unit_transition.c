@@ -36,7 +36,8 @@ can_occur(RunPhase phase, uint32_t facts)
 	if (phase == RUN_RECOVERING)
 		return implies(facts, FACT_TARGET, FACT_FOUND | FACT_MOVES) && implies(facts, FACT_MOVES, FACT_FOUND) &&
 			implies(facts, FACT_SEALED, FACT_MOVES) && implies(facts, FACT_OPENED, FACT_MOVES) &&
-			implies(facts, FACT_OWN, FACT_FOUND) && !has(facts, FACT_OWN | FACT_MOVES) &&
+			implies(facts, FACT_OWN, FACT_FOUND) && implies(facts, FACT_AWAY, FACT_FOUND) &&
+			!has(facts, FACT_AWAY | FACT_MOVES) && !has(facts, FACT_OWN | FACT_MOVES) &&
 			!has(facts, FACT_TARGET | FACT_SOURCE);
 	if (phase == RUN_FORWARD)
 		return implies(facts, FACT_TARGET, FACT_MOVES | FACT_MOVED) && implies(facts, FACT_MOVED, FACT_MOVES) &&
@@ -44,6 +45,7 @@ can_occur(RunPhase phase, uint32_t facts)
 			implies(facts, FACT_UNANSWERED, FACT_ORDERED | FACT_LEFT | FACT_RUNNING) &&
 			!has(facts, FACT_UNANSWERED | FACT_MOVED) && implies(facts, FACT_RUNNING, FACT_LEFT) &&
 			implies(facts, FACT_OVERRULED, FACT_MOVES) && !has(facts, FACT_OVERRULED | FACT_TARGET) &&
+			implies(facts, FACT_AWAY, FACT_LEFT | FACT_RUNNING) && !has(facts, FACT_AWAY | FACT_MOVES) &&
 			implies(facts, FACT_LATE, FACT_MOVES) && implies(facts, FACT_WAITING, FACT_TARGET) &&
 		/* the promotion is a step of the old primary's */
 			(has(facts, FACT_LEFT) || !has(facts, FACT_MOVES) || has(facts, FACT_MOVED) || has(facts, FACT_FAILED));
@@ -72,6 +74,8 @@ broken_promise(RunPhase phase, uint32_t facts, const Rule *rule)
 		return "success, though something is broken or left";
 	if (phase == RUN_UNDOING && rule->next == RUN_ROLLED_BACK && (facts & (FACT_WAITING | FACT_OPENED)))
 		return "rolled back, though it is not";
+	if (phase == RUN_AWAY && has(facts, FACT_AWAY) && (rule->next != RUN_AWAY || rule->work == WORK_STEPS))
+		return "steps while the database may be gone";
 	if (rule->next == phase && rule->work == WORK_STEPS && has(facts, FACT_OVERRULED))
 		return "steps after a seal that is gone";
 	return NULL;
