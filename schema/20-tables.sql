@@ -131,8 +131,8 @@ COMMENT ON COLUMN pingpong.runbook_step.requires IS
 COMMENT ON COLUMN pingpong.runbook_step.timeout IS 'null: as long as the setting pingpong.rejoin_timeout';
 COMMENT ON COLUMN pingpong.runbook_step.mark IS
     'begins_blackout: from the first such step on there are no writes; ends_blackout: they are possible again when '
-    'all such steps are done; no_return: the promotion, after which a run only goes forward; away: the database may '
-    'go while its job is done';
+    'all such steps are done; no_return: the promotion, after which a run only goes forward; '
+    'away: the database may go while its job is done';
 COMMENT ON COLUMN pingpong.runbook_step.fix IS
     'the statement that does what the step could not (%L: its node), without which the run is stuck; null: the '
     'run can do without the step';

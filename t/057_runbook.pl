@@ -177,8 +177,7 @@ $lab->sql($from, q{INSERT INTO pingpong.runbook_step
 	(runbook, ordinal, action, node, worker, timeout, mark, params, comment) VALUES
 	('restart', 10, 'hook', 'source', 'source', '5min', NULL, '{"name": "page", "args": ["before"]}', 'of the site'),
 	('restart', 20, 'hook', 'source', 'source', '5min', 'away', '{"name": "again"}', 'stops it, and starts it'),
-	('restart', 30, 'hook', 'source', 'source', '5min', NULL, '{"name": "page", "args": ["behind"]}',
-	 'of the site')});
+	('restart', 30, 'hook', 'source', 'source', '5min', NULL, '{"name": "page", "args": ["behind"]}', 'ours')});
 my $begin_restart = qq{SELECT pingpong_internal.request('run', '$to', '{"runbook": "restart"}')};
 my $states = q{SELECT string_agg(ordinal || ' ' || state || ' ' || attempt, ', ' ORDER BY ordinal) FROM pingpong.step
 	WHERE run = (SELECT max(id) FROM pingpong.run)};
