@@ -1,4 +1,4 @@
--- Who may do what to the gate: nobody, unless granted; seals are a superuser's.
+-- Who may do what to the gate: no role without a grant; seals need a superuser.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_pingpong;
 CREATE ROLE gate_nobody;

@@ -138,7 +138,7 @@ SET ROLE pp_operator;
 SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', risk => 'its own writes are lost')$$);
 SELECT pg_temp.try($$SELECT pingpong.rebuild('dallas', risk => 'whatever')$$);
 
--- who asks the worker directly gets no further
+-- a caller that asks the worker directly is checked, too
 SELECT pg_temp.try(format('SELECT pingpong_internal.request(%L, %L, %L)', kind, target, options)) FROM (VALUES
     ('switchover', 'dallas', '{"allow_unlogged": "never"}'), ('switchover', 'dallas', '{"run": 1}'),
     ('switchover', 'dallas', '{"max_blackout_ms": 3570001}'),
@@ -169,7 +169,7 @@ SELECT pg_temp.try($$INSERT INTO pingpong.run_option (name, type, comment)
                    VALUES ('one_of_none', 'word', 'nothing fits')$$);
 DELETE FROM pingpong.run_option WHERE NOT builtin;
 
--- a check that cannot be made, or says what nobody knows, is a fail; the others go on
+-- a check that ends with an error, or gives an unknown status, is a fail; the others go on
 CREATE FUNCTION pingpong_check.check_site_error(target text, options jsonb)
     RETURNS SETOF pingpong_check.finding LANGUAGE sql AS $$
     SELECT ROW('x', (1 / 0)::text, 'x', 'x')::pingpong_check.finding $$;

@@ -5,7 +5,7 @@ RESET client_min_messages;
 \set SHOW_CONTEXT never
 \set VERBOSITY terse
 
--- nobody is registered yet
+-- no node is registered yet
 SELECT * FROM pingpong.plan('dallas');
 SELECT pingpong.add_node('dallas', '10.0.0.2', 5432, 'https://10.0.0.2:7070');
 SELECT * FROM pingpong.plan('dallas');

@@ -55,7 +55,7 @@ SELECT n.nspname,
         WHERE has_schema_privilege(r, n.oid, 'CREATE')) AS creates
 FROM pg_namespace n WHERE n.nspname LIKE 'pingpong%' ORDER BY n.nspname COLLATE "C";
 
--- whoever may run a function with the rights of its owner runs it in a fixed search_path, and so do all the others
+-- all functions have a fixed search_path, above all those that run with the rights of their owner
 SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
 WHERE p.pronamespace::regnamespace::text LIKE 'pingpong%' AND l.lanname IN ('sql', 'plpgsql')
   AND NOT coalesce(p.proconfig::text ~ 'search_path=pg_catalog,( pingpong,( pingpong_check,)?)? pg_temp', false)

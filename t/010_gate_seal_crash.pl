@@ -88,7 +88,7 @@ is(seal_files($p), 0, 'the file is gone');
 crash($p);
 is(try_insert($p), 'ok', 'open after a crash');
 
-# A file that nobody can read keeps the server closed.
+# A file that cannot be read keeps the server closed.
 append_to_file($p->data_dir . '/pingpong.seal', "garbage\n");
 $p->restart;
 is(state_of($p), 'sealed', 'an unreadable seal counts');
@@ -105,7 +105,7 @@ like($err, qr/the write gate is closed/, 'fast path is refused');
 $holder->quit;
 $p->poll_query_until('postgres', "SELECT state = 'open' FROM pingpong.gate") or die 'the gate did not open';
 
-# The owner is killed, not ended: the server restarts, or the hold is over; either way nobody waits.
+# The owner is killed, not ended: the server restarts, or the hold is over; either way no statement waits.
 my $owner = $p->background_psql('postgres');
 $owner->query_safe('SELECT pingpong.quiesce()');
 my $pid = $p->safe_psql('postgres', 'SELECT owner FROM pingpong.gate');

@@ -1,4 +1,4 @@
-# A subscriber's apply worker calls PostgreSQL's functions directly, past every hook: it does not live while the gate
+# A subscriber's apply worker calls PostgreSQL's functions directly, past every hook: it does not run while the gate
 # is closed. What the publisher sent meanwhile is neither applied nor acknowledged, and is applied when the gate is
 # open.
 use strict;
@@ -37,7 +37,7 @@ sub acknowledged
 		"SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots WHERE slot_name = 's'");
 }
 
-# Until the launcher has started workers anew that met the closed gate: whatever they could do by then, they did.
+# Until the launcher has started workers again that met the closed gate: whatever they could do by then, they did.
 sub workers_came_and_went
 {
 	my ($what) = @_;
@@ -138,7 +138,7 @@ workers_came_and_went('restarted');
 is(rows('a < 0'), '0', 'not committed after a restart');
 is(acknowledged($lsn), 'f', 'not acknowledged');
 my ($wal) = run_command(['pg_waldump', '-p', $sub->data_dir . '/pg_wal', '-r', 'Transaction', '-s', $seal]);
-unlike($wal, qr/COMMIT/, 'no commit record behind the seal');
+unlike($wal, qr/COMMIT/, 'no commit record after the seal');
 
 $sub->safe_psql('postgres', 'SELECT pingpong.resume()');
 caught_up();
@@ -167,7 +167,7 @@ for my $n (1 .. 15)
 	$sub->safe_psql('postgres', 'SELECT pingpong.resume()');
 	$sub->poll_query_until('postgres', "SELECT count(*) > $before FROM t") or die 'it does not go on';
 }
-is($behind, '', 'no commit record behind any seal');
+is($behind, '', 'no commit record after any seal');
 $load->signal('INT');
 $load->finish;
 $pub->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pgbench'")

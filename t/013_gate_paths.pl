@@ -1,4 +1,4 @@
-# Ways to a commit record, or to an effect outside of the server, that do not look like a write: none leads behind the
+# Ways to a commit record, or to an effect outside of the server, that do not look like a write: none reaches past the
 # seal.
 use strict;
 use warnings;
@@ -31,7 +31,7 @@ sub seal
 
 sub unseal { return $p->safe_psql('postgres', 'SELECT pingpong.resume()') }
 
-# Reading a temporary table that is emptied at commit takes an XID behind the callbacks of the commit.
+# Reading a temporary table that is emptied at commit takes an XID after the callbacks of the commit.
 my $begun = $p->background_psql('postgres', on_error_stop => 0);
 $begun->query_safe('CREATE TEMP TABLE u (a int) ON COMMIT DELETE ROWS');
 $begun->query_safe('BEGIN; SELECT count(*) FROM u');
@@ -45,7 +45,7 @@ $begun->query('COMMIT');
 like($begun->{stderr}, qr/ERROR:  cannot write/, 'a transaction that has to empty its table cannot be committed');
 $waits->query_until(qr/sent/, "\\echo sent\nSELECT 'read', count(*) FROM u;\n");
 $p->poll_query_until('postgres', 'SELECT held = 1 FROM pingpong.gate') or die 'reading such a table is not held';
-unlike(records_from($lsn), qr/COMMIT/, 'no commit of a temporary table behind the seal');
+unlike(records_from($lsn), qr/COMMIT/, 'no commit of a temporary table after the seal');
 
 # A session that ends drops its temporary tables.
 my $from = -s $p->logfile;

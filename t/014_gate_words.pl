@@ -76,7 +76,7 @@ my $job = $lab->begin_sql('chicago', q{SELECT pingpong.switchover('dallas')});
 $lab->wait_for('chicago', q{SELECT state = 'sealed' FROM pingpong.gate}, 'the seal');
 $lab->sql('chicago',
 	q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query ~ '^SELECT pingpong.switchover'});
-like(($lab->finish($job))[1], qr/57014|cancelled and rolled back/, 'a run is cancelled behind its seal');
+like(($lab->finish($job))[1], qr/57014|cancelled and rolled back/, 'a run is cancelled after its seal');
 ok(logged(qr/LOG:  the seal of run "[0-9a-f-]+" at \S+ was lifted: run \d+ is rolled back: cancelled/),
 	'by a run: which, and why, in the log');
 $lab->set('chicago', 'pingpong.debug_pause_after', undef);

@@ -36,5 +36,5 @@ is($lab->sql('dallas', "SELECT file_offset FROM pingpong.run, pg_walfile_name_of
 is($lab->sql('dallas', 'SELECT a FROM w'), '1', 'with the row');
 is($lab->sql('dallas', "SELECT detail::jsonb ->> 'method' FROM pingpong.step WHERE run = $run AND action = 'rejoin'"),
 	'direct',
-	'no record behind the seal kept the old primary from coming back as it was');
+	'no record after the seal kept the old primary from coming back as it was');
 done_testing();

@@ -34,7 +34,7 @@ sub ask
 	return $s->{stderr} =~ /(ERROR: .*)/ ? $1 : $out;
 }
 
-# Sends without waiting; gone on when the mark comes back.
+# Sends without waiting; returns when the mark comes back.
 sub send_held
 {
 	my ($s, $held, $q) = @_;

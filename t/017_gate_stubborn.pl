@@ -1,5 +1,5 @@
 # At the end of the grace every writer goes: by a cancel if that reaches it, else its session is ended. One that does
-# not react at all ends the drain, not the other way round. Also where sessions do not tell what they do
+# not react at all makes the drain fail. Also where sessions do not tell what they do
 # (track_activities).
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 # The commonest first mistakes get a sentence with the remedy, at once; and no call hangs: each ends by
-# statement_timeout, by a cancel and by the end of its session, and leaves nothing behind that the next one would
-# stumble over.
+# statement_timeout, by a cancel and by the end of its session, and leaves nothing behind that would
+# disturb the next one.
 use strict;
 use warnings;
 use IO::Socket::INET;

@@ -59,7 +59,7 @@ kill 'CONT', $writer->backend;
 like($writer->ask('COMMIT'), qr/57P01|gone/, 'a stopped writer: it was told to end');
 $writer->close;
 
-# ---- a caller who gives up while nobody knows whether the target was promoted ----
+# ---- a caller that gives up while it is not known whether the target was promoted ----
 
 $lab->set('chicago', 'pingpong.debug_pause_after', 'lag_zero');
 my $job = $lab->begin_sql($caller, '\set VERBOSITY verbose', q{SELECT run FROM pingpong.switchover('dallas')});

@@ -354,7 +354,7 @@ sub test_originals
 	$restore->('200ms', 'restored with another value');
 	is(sql('chicago', 'SHOW wal_writer_delay'), '300ms', 'the line is back');
 
-	# (what a person sets meanwhile is theirs, whoever comes to put back what he remembers)
+	# (a value that a person has set meanwhile stays, whichever job restores the original)
 	done($setting->(value => '10s'), 'changed');
 	sql('chicago', q{ALTER SYSTEM SET wal_writer_delay = '400ms'});
 	sql('chicago', 'SELECT pg_reload_conf()');
@@ -637,8 +637,8 @@ sub rejoin
 	return $result;
 }
 
-# Why a start failed decides whether the data are made anew: a setting is no reason, data that cannot be used are one,
-# wherever the server says so.
+# Why a start failed decides whether the data are copied again: a setting is no reason, data that cannot be used are
+# one, wherever the server says so.
 sub test_words
 {
 	my ($from, $to, $epoch) = @_;
@@ -690,7 +690,7 @@ sub test_moves
 	like($job->{error}{message}, qr/its epoch could not be written: /, 'm1: and the job says so');
 	rmdir $epoch_file or die;
 	act('chicago', 'm1c', 2, 'facts');
-	# behind the answer: questions do not wait for the disk
+	# after the answer: questions do not wait for the disk
 	wait_for('the epoch', sub { -f $epoch_file && read_file($epoch_file) eq "2\n" });
 	is(read_file($epoch_file), "2\n", 'm1: it is written as soon as that is possible');
 

@@ -1,4 +1,4 @@
-# The agent's door: strangers in all shapes do not keep out who has credentials, and cost nothing that grows.
+# The agent's door: strangers of all kinds do not keep out a client with credentials, and cost nothing that grows.
 # Times are compared with those of the quiet agent, and of something else that the busy machine does meanwhile.
 use strict;
 use warnings;
@@ -361,7 +361,7 @@ sub test_tls
 	$end->();
 }
 
-# Those who are in stay in, whoever comes: long polls, and connections between two requests.
+# Connections that are in stay in, whatever comes: long polls, and connections between two requests.
 sub test_known_stay
 {
 	my ($name) = @_;

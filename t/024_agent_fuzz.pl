@@ -1,5 +1,5 @@
 # Requests that no worker would send: whatever comes, the agent answers in JSON with an SQLSTATE, or not at all, and
-# lives. PINGPONG_SEED repeats a run, PINGPONG_ROUNDS makes it longer.
+# survives. PINGPONG_SEED repeats a run, PINGPONG_ROUNDS makes it longer.
 use strict;
 use warnings;
 

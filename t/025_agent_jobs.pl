@@ -1,6 +1,6 @@
 # Jobs of several actions: each has its state, result and error; what was done is undone backwards when a later one
-# fails, is cancelled, or dies with the agent; and a job goes on and ends without anybody asking. No server is needed:
-# the actions are hooks, which write what they do into a file.
+# fails, is cancelled, or dies with the agent; and a job goes on and ends without a further order. No server is
+# needed: the actions are hooks, which write what they do into a file.
 use strict;
 use warnings;
 
@@ -187,7 +187,7 @@ $job = job('cancelled', 20000);
 is("$job->{state}: " . states($job), 'cancelled: undone failed', 'cancelled: what was done is undone');
 is(written(), 'one undo-one', 'cancelled: its undo is not cancelled, too');
 
-# ---- the agent dies, and nobody asks ----
+# ---- the agent dies, and no client asks ----
 
 anew();
 order('dies', 0, with_undo(hook('one'), hook('undo-one')), hook('two', 'sleep'));

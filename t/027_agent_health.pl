@@ -1,5 +1,5 @@
-# Who may ask what: /health for anyone, /v1/state for monitors and controllers, the rest for controllers; and what
-# they are told is true soon: there and back, sealed, down, frozen.
+# What each client may ask: /health for anyone, /v1/state for monitors and controllers, the rest for controllers; and
+# what they are told is true soon: there and back, sealed, down, frozen.
 use strict;
 use warnings;
 use FindBin;

@@ -251,7 +251,7 @@ like(hba($rules), qr/^ok: /, 'the same rules');
 
 # ---- what the role, the database or the server may have otherwise ----
 
-# Nobody's session is ended by it, no check reads wrongly.
+# No session is ended by it, no check reads wrongly.
 {
 	# what a caller's statement is let to take is the caller's own
 	local $ENV{PGOPTIONS} = '-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 '

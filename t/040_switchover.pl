@@ -145,7 +145,7 @@ is($lab->sql('dallas',
 is($lab->sql('dallas', q{SELECT string_agg(DISTINCT run_state, ' ') FROM pingpong.progress}), 'succeeded',
 	'progress on the new primary shows the run');
 
-# ---- pong: the caller is behind the pooler; a reader beyond the grace; a writer that does not end ----
+# ---- pong: the caller comes through the pooler; a reader beyond the grace; a writer that does not end ----
 
 my $lazy = Session->open($lab, 'dallas');
 $lazy->ask('BEGIN');
@@ -155,7 +155,7 @@ $lab->wait_for('dallas', q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid() AND state = 'active'}, 'the slow reader');
 ($out, $err, $rc) = $lab->try_sql($super_rw, q{SELECT run, state, new_primary
 	FROM pingpong.switchover('chicago', grace => '200ms', readers_grace => '300ms')});
-is($rc, 0, 'pong: a caller behind the pooler gets the answer') or diag($err);
+is($rc, 0, 'pong: a caller through the pooler gets the answer') or diag($err);
 is($out, '2|switched|chicago', 'pong: the row');
 check_run(2, 'dallas', 'chicago', 'pong');
 (undef, $err, $rc) = $lab->finish($slow, 10);

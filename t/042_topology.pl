@@ -1,4 +1,5 @@
-# Three and four nodes, one of them cascaded, asynchronous and synchronous: all follow by reload, nobody is restarted.
+# Three and four nodes, one of them cascaded, asynchronous and synchronous: all follow by reload, no server is
+# restarted.
 use strict;
 use warnings;
 use FindBin;

@@ -1,5 +1,5 @@
-# The pooler's file: what is in it stays, but for where the routed lines point; and nobody says "switched" of a pooler
-# that does not read it, or does not reload.
+# The pooler's file: what is in it stays, but for where the routed lines point; and a run is not "switched" with a
+# pooler that does not read it, or does not reload.
 use strict;
 use warnings;
 use FindBin;
@@ -150,7 +150,7 @@ refused('a line that cannot be read',
 spew($ini, $main);
 console('RELOAD');
 
-# ---- an edit that nobody has loaded ----
+# ---- an edit that was not loaded ----
 
 spew("$folder/real/dbs.ini", $text =~ s/^(app = .* port=)\d+$/$1$port{dallas}/mr);
 like(preflight('chicago', 'dallas', 'pooler_file'),
@@ -159,7 +159,7 @@ like(preflight('chicago', 'dallas', 'pooler_file'),
 refused('an edit that is not loaded', qr/pooler_file .*points database "app"/);
 spew("$folder/real/dbs.ini", $text);
 
-# ---- another line for the same database, behind ours ----
+# ---- another line for the same database, after ours ----
 
 spew($ini, $main =~ s{^(%include .*)$}{$1\n[databases]\napp = host=127.0.0.1 port=$port{chicago}}mr);
 console('RELOAD');

@@ -22,7 +22,7 @@ sub streaming
 		WHERE application_name = '$standby' AND state = 'streaming'", "$standby to stream", 60);
 }
 
-# A run that stands still behind an action of its primary.
+# A run that stops after an action of its primary.
 sub run_behind
 {
 	my ($from, $to, $action, $options) = @_;

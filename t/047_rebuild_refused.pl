@@ -1,5 +1,5 @@
 # What a rebuild must not destroy: a newer server, one that takes writes, rows that only the node has, a standby that
-# a person has repaired. And how a rejoin that fails behaves: slowly, until somebody gives it up.
+# a person has repaired. And how a rejoin that fails behaves: slowly, until an operator gives it up.
 use strict;
 use warnings;
 use FindBin;
@@ -209,7 +209,7 @@ refused('a run that is not there', 'dallas', 'SELECT pingpong.cancel(4711)', '55
 	qr/run 4711 is not being worked on/);
 $lab->sql('dallas', "SELECT pingpong.cancel($run)");
 my ($state, $sentence) = $lab->settle($run, 30);
-is($state, 'stuck', 'a run that is given up behind its point of no return is stuck');
+is($state, 'stuck', 'a run that is given up after its point of no return is stuck');
 like($sentence, qr/"dallas" is the primary, but step rejoin of "chicago" failed: .*given up by pingpong.cancel\(\)/s,
 	'and says what is left to do');
 like($lab->sql('dallas', "SELECT pingpong.report($run)"), qr/rejoin +chicago +failed .*there is no right to do this/,
@@ -296,7 +296,7 @@ like($err, qr/^ERROR:  node "chicago" was promoted meanwhile/m, 'promoted while 
 is($lab->pid('postgres', 'chicago') . ' ' . $lab->sql('chicago', 'SELECT count(*) FROM of_chicago'),
 	"$postmaster 1000", 'promoted while a copy is made: it runs on');
 
-# ---- the WAL of the fork is gone, because there is so much behind it ----
+# ---- the WAL of the fork is gone, because there is so much after it ----
 
 my $fork = $lab->sql('chicago', 'CHECKPOINT',
 	q{SELECT split_part(pg_read_file('pg_wal/' || lpad(upper(to_hex(timeline_id)), 8, '0') || '.history'), E'\t', -2)

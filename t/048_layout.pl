@@ -1,6 +1,6 @@
 # A data directory that is a link to another disk, with the configuration in a folder of its own (as Debian has it),
-# WAL elsewhere and a tablespace, on both nodes: there and back, rewound, copied anew, with the agent killed in
-# between. Everything stays where it lies, and what cannot work is refused while the server runs.
+# WAL elsewhere and a tablespace, on both nodes: there and back, rewound, copied again, with the agent killed in
+# between. Everything stays where it is, and what cannot work is refused while the server runs.
 use strict;
 use warnings;
 use FindBin;

@@ -1,6 +1,6 @@
-# A target in trouble: its worker could not go on, it hangs, it loses power just behind the promotion, it crashes
-# inside of it and comes back on the old timeline, its agent has followed somebody else. The run ends by itself, tells
-# the truth, and there is one primary.
+# A target in trouble: its worker could not go on, it hangs, it loses power just after the promotion, it crashes
+# inside of it and comes back on the old timeline, its agent has followed another primary. The run ends by itself,
+# tells the truth, and there is one primary.
 use strict;
 use warnings;
 use FindBin;
@@ -112,7 +112,7 @@ my ($state, $sentence) = $lab->settle(last_run('dallas'));
 is("$state $sentence", 'succeeded done', 'one backend that hangs: the run succeeds');
 streaming('dallas', 'chicago');
 
-# ---- power fails just behind the promotion: the job's record is gone, the token is there ----
+# ---- power fails just after the promotion: the job's record is gone, the token is there ----
 
 for my $lost ('gone', 'empty')
 {
@@ -200,7 +200,7 @@ $lab->sql('chicago', q{SELECT pingpong.resume(risk => 'two primaries are possibl
 is(join(' ', $lab->primary), 'chicago', 'a newer epoch: a superuser may overrule');
 
 $load->mark('after');
-# (the pooler ends the pause by itself, 10 s behind the permitted blackout)
+# (the pooler ends the pause by itself, 10 s after the permitted blackout)
 ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }, 120), 'writes flow');
 is($load->verify('chicago')->{lost}, 0, 'nothing acknowledged is lost');
 $load->stop;

@@ -1,4 +1,4 @@
-# The crash matrix: a switchover is stopped behind each of its steps, one process is killed (-9) there, and what was
+# The crash matrix: a switchover is stopped after each of its steps, one process is killed (-9) there, and what was
 # killed is started again. At no time are two primaries writable, no acknowledged row is lost, the run ends and says
 # how, and writes flow.
 #
@@ -15,7 +15,7 @@ use Time::HiRes qw(sleep time);
 
 our $promoted;					# the second half is asked for
 
-# where the run is stopped: behind this step of P's worker, behind this step of T's; "promoting": the order is given
+# where the run is stopped: after this step of P's worker, after this step of T's; "promoting": the order is given
 # and cannot be obeyed yet
 my @stops = $promoted
   ? (['promoting', 'lag_zero', ''], ['promote', 'promote', 'repoint'], ['repoint', 'repoint', 'repoint'],

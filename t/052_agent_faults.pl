@@ -1,4 +1,4 @@
-# The target's agent misbehaves: it says nothing, loses its answer, answers garbage or half, or late. A proxy stands
+# The target's agent misbehaves: it says nothing, loses its answer, answers garbage or half, or late. A proxy is
 # between the worker and each agent and does this to the requests of one step. At no time are two primaries writable,
 # nothing acknowledged is lost, and without a definite answer to promote, or to the question after it, the old primary
 # stays sealed.
@@ -250,7 +250,7 @@ for my $mode (@modes)
 	cell('verdict', $mode, 'rolled_back');
 }
 
-# ---- the order was given, and the server obeys it when nobody waits any more ----
+# ---- the order was given, and the server obeys it when no worker waits any more ----
 
 # The job of the promotion, as the agent's journal has it.
 sub promote_job

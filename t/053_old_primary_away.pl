@@ -137,7 +137,7 @@ is(names('dallas'), 'ANY 1 (chicago)', 'and there once more: synchronous');
 is($load->verify('dallas')->{lost}, 0, 'nothing acknowledged is lost');
 is($load->stop->{ambiguous}, 0, 'nothing is ambiguous');
 
-# ---- a run that somebody else's primary began is not gone on with ----
+# ---- a run that another primary began is not continued ----
 
 sub found_running
 {
@@ -165,7 +165,7 @@ is($lab->sql('dallas', q{SELECT node FROM pingpong.route WHERE name = 'rw1'}), '
 is($lab->sql('dallas', 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'begun elsewhere: run again');
 like(ended('dallas', $run), qr/^succeeded Fixed/, 'begun elsewhere: and closed by that');
 
-# ---- nobody can say whether this server was promoted by the run: an operator gives it up ----
+# ---- it is not known whether the run promoted this server: an operator gives it up ----
 
 $lab->kill9('agent', 'dallas');
 $run = found_running('switchover', 'chicago', 'dallas');

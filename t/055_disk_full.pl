@@ -57,7 +57,7 @@ sub last_run
 		WHERE runbook = 'switchover' ORDER BY id DESC LIMIT 1});
 }
 
-# A run that stands still behind an action.
+# A run that stops after an action.
 sub run_behind
 {
 	my ($from, $to, $action, $options) = @_;

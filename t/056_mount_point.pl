@@ -74,7 +74,7 @@ is($lab->pid('postgres', 'dallas'), $postmaster, 'a mount point inside: the stan
 Mounts::umount($inside);
 rmdir $inside or die;
 
-# killed in the middle: it is gone on with
+# killed in the middle: it is continued
 my $job = $lab->begin_sql('chicago', q{SELECT pingpong.rebuild('dallas', 'basebackup')});
 $lab->until_true('the copy', sub { -e "$data/pingpong.rejoin/new/PG_VERSION" || !$lab->running($job) }, 60);
 $lab->kill9('agent', 'dallas');

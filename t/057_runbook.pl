@@ -1,4 +1,4 @@
-# A runbook of the site: a copy of the built-in one with hooks before, inside and behind the blackout. plan(),
+# A runbook of the site: a copy of the built-in one with hooks before, inside and after the blackout. plan(),
 # where_is_primary() and the runner go by what its rows say, not by its name. And a worker that dies while a job runs
 # at an agent: its successor goes on with that job, and begins no other one beside it.
 use strict;
@@ -86,7 +86,7 @@ for my $move (1, 2)
 	($from, $to) = ($to, $from);
 }
 
-# ---- a hook that fails while writes stand still ----
+# ---- a hook that fails in the blackout ----
 
 $lab->sql($from, q{UPDATE pingpong.runbook_step SET params = '{"name": "page", "args": ["fail"]}'
 	WHERE runbook = 'site' AND ordinal = 45});
@@ -139,7 +139,7 @@ is($lab->sql($from, sprintf $steps, '(SELECT max(id) FROM pingpong.run)'), '12 u
 is(written(), 'one undo-two undo-one', 'one job: by the agent, backwards');
 is(join(' ', $lab->primary), $from, 'one job: the primary stays');
 
-# What stands between them cannot be done in between.
+# A step between them cannot be done in between.
 $lab->sql($from, q{UPDATE pingpong.runbook_step SET ordinal = 22 WHERE runbook = 'site' AND ordinal = 13});
 ($out, $err) = $lab->try_sql($from,
 	qq{SELECT run, state FROM pingpong.switchover('$to', options => '{"runbook": "site"}')});

@@ -63,7 +63,7 @@ for my $run (1 .. $runs)
 	last if $rc != 0;
 	my ($state, $sentence) = $lab->settle($run);
 	push @unsettled, "$run: $state $sentence" if "$state $sentence" ne 'succeeded done';
-	# a worker begins anew with each restart of its server; the agents do not
+	# a worker begins again with each restart of its server; the agents do not
 	if ($run == $settled || $run == $runs)
 	{
 		my $when = $run == $runs ? 'end' : 'begin';

@@ -37,7 +37,7 @@ my ($lab, $load, %direct, %link, %disk, @small, $span);
 my ($repairs, %seen, @table) = (0);
 END { for my $folder (@small) { syscall($umount, $folder, 2); rmdir $folder; } }
 
-# ---- the pair, all of it behind links ----
+# ---- the pair, all of it through links ----
 
 sub streaming
 {

@@ -6,7 +6,7 @@
 #   $lab->start_pg('dallas');
 #   $lab->wait_for('dallas', 'SELECT count(*) = 1 FROM pg_stat_wal_receiver', 'dallas to stream');
 #
-# As root, the servers run as "postgres"; whoever runs the test may read their folder.
+# As root, the servers run as "postgres"; the user of the test may read their folder.
 package Lab;
 
 use strict;
@@ -232,7 +232,7 @@ sub pid
 	return 0 + $pid;
 }
 
-# Gone, or a zombie that nobody has reaped yet.
+# Gone, or a zombie that is not reaped yet.
 sub _gone
 {
 	my ($pid) = @_;

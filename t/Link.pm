@@ -1,8 +1,8 @@
 # Link - a TCP forwarder on 127.0.0.1 that can be cut and frozen, as a network can.
 #
-#   my $link = Link->new(17500, 17401);	# who connects to 17500 reaches 17401
+#   my $link = Link->new(17500, 17401);	# a connection to 17500 reaches 17401
 #   $link->order('cut');	# what is open is reset, what is new is refused
-#   $link->order('freeze');	# nothing passes, nobody is told
+#   $link->order('freeze');	# nothing passes, without an error
 #   $link->order('heal');
 #   $link->end;
 package Link;

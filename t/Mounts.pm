@@ -1,6 +1,6 @@
 # Mounts - a mount namespace for a test and all that it starts, and small file systems in memory.
 #
-#   use Mounts;                          # before Lab: the test is started anew inside of it, or skipped
+#   use Mounts;                          # before Lab: the test is started again inside of it, or skipped
 #   Mounts::tmpfs($folder, 'size=1m') or plan skip_all => "no tmpfs can be mounted: $!";
 #   Mounts::umount($folder);             # else at the end, and the folder with it
 package Mounts;

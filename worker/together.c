@@ -2,8 +2,8 @@
  * together.c
  *		Several steps as one job of an agent.
  *
- * The agent does the whole list, or undoes what it has done of it, without anybody asking:
- * also while the database is down, or when this worker has died.  A successor orders the same
+ * The agent does the whole list, or undoes what it has done of it, without a further order:
+ * also while the database is down, or when this worker has died. A successor orders the same
  * key again, and is told how far the job is.
  */
 #include "postgres.h"

@@ -44,7 +44,7 @@ const Rule transition_rules[] = {
 	{RUN_TAKING_OVER, FACT_UNHEARD, 0, RUN_STUCK, 0, REASON_UNHEARD, "the agent has not said so for too long"},
 	{RUN_TAKING_OVER, 0, 0, RUN_TAKING_OVER, WORK_WAIT, REASON_WAIT, "the agent has not said so yet"},
 
-	/* the agent alone knows how far it is; nothing is ordered meanwhile, and nothing is written */
+	/* only the agent knows how far it is; nothing is ordered and nothing is written meanwhile */
 	{RUN_AWAY, FACT_AWAY | FACT_CANCELLED, 0, RUN_AWAY, WORK_GIVE_UP, REASON_CANCELLED,
 	 "the agent is told to end; what it has done it undoes"},
 	{RUN_AWAY, FACT_AWAY, 0, RUN_AWAY, WORK_WAIT, REASON_WAIT, "the job has not ended yet"},

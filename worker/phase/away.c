@@ -1,9 +1,11 @@
 /*
- * away.c - an agent has a job in which the database may go: it stops the server, say, and starts another one.
+ * away.c - the phase "away": an agent has a job in which the database may go. For example it stops the server and
+ * starts another one.
  *
- * That it was ordered is in the journal before the order. Whoever is there behind it, this worker, its successor, or
- * that of a server of another major, asks the agent for the job and takes in what it says. It is never ordered a
- * second time: an agent that does not know it any more cannot say how far it came, and an operator must look.
+ * The journal says that the job was ordered, before the order. Afterwards a worker asks the agent for the job and
+ * takes in what it says. It may be this worker, its successor, or that of a server of another major. The job is never
+ * ordered a second time: an agent that does not know it any more cannot say how far it came, so an operator must
+ * look.
  */
 #include "postgres.h"
 

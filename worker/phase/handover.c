@@ -30,7 +30,7 @@ enter(const Rule *rule)
 	strlcpy(run->state, STATE_HANDED_OVER, sizeof(run->state));
 	run_publish();
 	if (!run->answered)
-		mailbox_event("\"%s\" comes back by itself; there the run goes on: SELECT * FROM pingpong.progress on \"%s\"",
+		mailbox_event("\"%s\" comes back by itself; follow the run on \"%s\": SELECT * FROM pingpong.progress",
 					  run->source, run->target);
 	run_answer(run->switched ? "switched" : "promoted", false);
 	leave_note();

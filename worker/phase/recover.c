@@ -125,7 +125,7 @@ settle_steps(RunPhase next)
 		if (again)
 			step->round++;
 		if (next == RUN_AWAY && step_is_away(step))
-			INSTR_TIME_SET_CURRENT(step->clock);	/* asked for, not begun anew */
+			INSTR_TIME_SET_CURRENT(step->clock);	/* asked for, not begun again */
 		else if (again || step->state == STEP_RUNNING)
 			step->state = next == RUN_UNDOING ? STEP_FAILED : STEP_PENDING;
 	}
