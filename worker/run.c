@@ -112,7 +112,7 @@ run_cancelled(void)
 /*
  * An operator has removed the seal (pingpong.resume with a risk) while the run
  * went on: this server takes writes again, so the order must not be given once
- * more, and is taken back if it still can be.
+ * more, and is revoked if it still can be.
  */
 static bool
 is_overruled(void)
