@@ -21,6 +21,7 @@
 #include "agent/check/check.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
+#include "agent/core/configread.h"
 #include "agent/core/files.h"
 #include "agent/core/leftovers.h"
 #include "agent/core/log.h"

@@ -116,6 +116,22 @@ typedef struct AgentConfig
 	int			n_sections;
 } AgentConfig;
 
+/* An option of the file: where its value is in a struct. A list of them ends with one without a name. */
+typedef struct ConfigOption
+{
+	const char *name;
+	enum
+	{
+		OPTION_STRING, OPTION_INT, OPTION_WORDS, OPTION_LIST, OPTION_CONTROL, OPTION_LEVEL
+	}			type;
+	size_t		offset;
+} ConfigOption;
+
+extern const ConfigOption config_agent_options[];	/* of AgentConfig */
+extern const ConfigOption config_pg_options[];	/* of PgInstance */
+extern const ConfigOption config_bouncer_options[];	/* of BouncerConfig */
+extern const char *const config_control_names[];	/* by PgControl, as in the file */
+
 /* The entry of that name; NULL: none is configured. "" is the main instance; without it there is no other. */
 extern const PgInstance *config_instance(const AgentConfig *config, const char *name);
 extern const BouncerConfig *config_bouncer(const AgentConfig *config, const char *name);
@@ -125,10 +141,12 @@ extern const HookConfig *config_hook(const AgentConfig *config, const char *name
 
 extern const char *config_control_name(PgControl control);	/* as in the file */
 
-/* Reads the file, with defaults.  NULL with error: it cannot be used as it is. */
 /* The kinds of sections besides those above; the list ends with one without a name.  Before anything is read. */
 extern void config_know(const ConfigKind *kinds);
-extern AgentConfig *config_read(const char *path, char *error, size_t error_size);
+
+/* The kind of the section "KIND.NAME"; NULL: not known. */
+extern const ConfigKind *config_kind_of_section(const char *section);
+
 extern void config_free(AgentConfig *config);
 
 extern void config_install(AgentConfig *config);	/* makes it the current one */

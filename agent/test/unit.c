@@ -13,6 +13,7 @@
 #include "agent/core/address.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
+#include "agent/core/configread.h"
 #include "agent/core/conninfo.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"

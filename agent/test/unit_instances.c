@@ -11,6 +11,7 @@
 
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
+#include "agent/core/configread.h"
 #include "agent/core/files.h"
 #include "agent/core/leftovers.h"
 #include "agent/pg/layout.h"

@@ -1,0 +1,274 @@
+/*
+ * configcheck.c
+ *		The rules of a configuration: what it needs, and what does not go together.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent/core/address.h"
+#include "agent/core/alloc.h"
+#include "agent/core/configcheck.h"
+#include "agent/core/conninfo.h"
+
+int
+config_refuse(ConfigError *error, const char *format, const char *a, const char *b)
+{
+	if (!error->text[0])
+		snprintf(error->text, error->size, format, a, b);
+	return 0;
+}
+
+static int
+require(ConfigError *error, const char *value, const char *section, const char *name)
+{
+	return value ? 1 : config_refuse(error, "[%s] needs the option \"%s\"", section, name);
+}
+
+static int
+require_conninfo(ConfigError *error, const char *value, const char *name)
+{
+	char	   *merged = conninfo_merge(value, NULL, NULL, NULL, NULL);
+	int			ok = merged != NULL;
+
+	free(merged);				/* the value itself may hold a password */
+	return ok ? 1 : config_refuse(error, "option \"%s\" is not a connection string%s", name, "");
+}
+
+/* What is kept is removed from a new copy and restored: it must be the node's, and in the data directory. */
+static bool
+may_be_kept(const char *name)
+{
+	static const char *const servers[] = {
+		"base", "global", "pg_commit_ts", "pg_dynshmem", "pg_logical", "pg_multixact", "pg_notify", "pg_replslot",
+		"pg_serial", "pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans", "pg_tblspc", "pg_twophase", "pg_wal",
+		"pg_xact", "PG_VERSION", "backup_label", "backup_manifest", "tablespace_map", "postmaster.pid",
+		"standby.signal", "recovery.signal", NULL
+	};
+	size_t		first = strcspn(name, "/");
+
+	for (int i = 0; servers[i]; i++)
+		if (strlen(servers[i]) == first && strncmp(servers[i], name, first) == 0)
+			return false;
+	for (const char *part = name;; part += strcspn(part, "/") + 1)
+	{
+		size_t		len = strcspn(part, "/");
+
+		/* absolute, doubled or last slash, this folder, the one above */
+		if (len == 0 || (len == 1 && part[0] == '.') || (len == 2 && strncmp(part, "..", 2) == 0))
+			return false;
+		if (!part[len])
+			return strncmp(name, "pingpong.", 9) != 0;
+	}
+}
+
+static int
+check_keep(ConfigError *error, const PgInstance *pg)
+{
+	for (int i = 0; pg->keep && pg->keep[i]; i++)
+		if (!may_be_kept(pg->keep[i]))
+			return config_refuse(error, "option \"%s\" cannot name \"%s\": only files of the node itself in the data "
+						  "directory", "keep", pg->keep[i]);
+	return 1;
+}
+
+static int
+check_pg(ConfigError *error, const PgInstance *pg)
+{
+	if (!require(error, pg->data, pg->section, "data") ||
+		!require(error, pg->bin, pg->section, "bin") ||
+		!require_conninfo(error, pg->replication, "replication") ||
+		!require_conninfo(error, pg->rewind, "rewind"))
+		return 0;
+	if (pg->data[0] != '/' || pg->bin[0] != '/')
+		return config_refuse(error, "options \"%s\" and \"%s\" must be absolute paths", "data", "bin");
+	if (pg->port <= 0 || pg->port > 65535)
+		return config_refuse(error, "[%s] needs the option \"%s\"", pg->section, "port");
+	if (!check_keep(error, pg))
+		return 0;
+	if (pg->control == PG_CONTROL_PG_CTLCLUSTER)
+		return require(error, pg->cluster, pg->section, "cluster");
+	if (pg->control == PG_CONTROL_SYSTEMCTL)
+		return require(error, pg->unit, pg->section, "unit");
+	if (pg->control == PG_CONTROL_COMMAND)
+		return require(error, pg->start_command ? "" : NULL, pg->section, "start_command") &&
+			require(error, pg->stop_command ? "" : NULL, pg->section, "stop_command");
+	return 1;
+}
+
+/* Plain HTTP carries the token in clear: only where nobody else can listen. */
+static int
+check_listen(ConfigError *error, const AgentConfig *config)
+{
+	ListenAddress address;
+
+	if (listen_parse(config->listen, &address) < 0)
+		return config_refuse(error, "option \"%s\" is neither ADDRESS:PORT nor unix:/PATH: \"%s\"", "listen",
+					  config->listen);
+	if ((config->tls_cert != NULL) != (config->tls_key != NULL))
+		return config_refuse(error, "options \"%s\" and \"%s\" need each other", "tls_cert", "tls_key");
+	if (config->tls_client_ca && !config->tls_cert)
+		return config_refuse(error, "option \"%s\" needs \"%s\"", "tls_client_ca", "tls_cert");
+	if (config->tls_client_names && !config->tls_client_ca)
+		return config_refuse(error, "option \"%s\" needs \"%s\"", "tls_client_names", "tls_client_ca");
+	if (!address.local && !config->tls_cert)
+		return config_refuse(error, "listening on \"%s\" needs TLS (option \"%s\"): plain HTTP is for loopback and unix "
+					  "sockets only", config->listen, "tls_cert");
+	return 1;
+}
+
+static bool
+same_file(const char *a, const char *b)
+{
+	struct stat st_a;
+	struct stat st_b;
+
+	if (strcmp(a, b) == 0)
+		return true;
+	return stat(a, &st_a) == 0 && stat(b, &st_b) == 0 && st_a.st_dev == st_b.st_dev && st_a.st_ino == st_b.st_ino;
+}
+
+static bool
+begins_with_folder(const char *path, const char *folder)
+{
+	size_t		len = strlen(folder);
+
+	return strncmp(path, folder, len) == 0 && (path[len] == '/' || !path[len]);
+}
+
+/* Is `inner` that folder, or in it? One that is not there yet is known by its name, any other by its place, too. */
+static bool
+lies_in(const char *inner, const char *outer)
+{
+	char	   *real_inner = realpath(inner, NULL);
+	char	   *real_outer = realpath(outer, NULL);
+	bool		inside = same_file(inner, outer) || begins_with_folder(inner, outer) ||
+		(real_inner && real_outer && begins_with_folder(real_inner, real_outer));
+
+	free(real_outer);
+	free(real_inner);
+	return inside;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a && b && strcmp(a, b) == 0;
+}
+
+/*
+ * What two instances have in common that they must not. An order for one would stop, overwrite or judge the other: a
+ * base backup empties a data directory, with all that is in it; a server is stopped by its unit; its log tells why
+ * it ended.
+ */
+static const char *
+shared_by(const PgInstance *a, const PgInstance *b)
+{
+	if (lies_in(a->data, b->data) || lies_in(b->data, a->data))
+		return "the same data directory (\"data\"), or one lies in the other";
+	if (a->port == b->port && same_file(a->socket, b->socket))
+		return "the same \"port\" and the same \"socket\" folder";
+	if (a->control == b->control && a->control == PG_CONTROL_SYSTEMCTL && same_text(a->unit, b->unit))
+		return "the same \"unit\"";
+	if (a->control == b->control && a->control == PG_CONTROL_PG_CTLCLUSTER && same_text(a->cluster, b->cluster))
+		return "the same \"cluster\"";
+	if (same_file(a->log, b->log) && strncmp(a->log, "/dev/", 5) != 0)	/* nothing is read there */
+		return "the same \"log\"";
+	return NULL;
+}
+
+static int
+refuse_shared(ConfigError *error, const PgInstance *a, const PgInstance *b, const char *what)
+{
+	char	   *both = xasprintf("[%s] and [%s]", a->section, b->section);
+	int			rc = config_refuse(error, "%s have %s; each instance needs its own", both, what);
+
+	free(both);
+	return rc;
+}
+
+/* Token, epoch and facts are about the node's own server: without one a further one would be taken for it. */
+static int
+check_instances(ConfigError *error, const AgentConfig *config)
+{
+	if (config->n_instances > 0 && !config_instance(config, ""))
+		return config_refuse(error, "[%s] needs a main instance beside it: an agent with one server has it in "
+					  "[postgresql]%s", config->instances[0].section, "");
+	for (int i = 0; i < config->n_instances; i++)
+		for (int j = 0; j < i; j++)
+		{
+			const char *what = shared_by(&config->instances[j], &config->instances[i]);
+
+			if (what)
+				return refuse_shared(error, &config->instances[j], &config->instances[i], what);
+		}
+	return 1;
+}
+
+/*
+ * Each section has a lock and a next version of its file: with one file, the orders of two would lose each other's
+ * lines.
+ */
+static int
+check_files(ConfigError *error, const AgentConfig *config)
+{
+	for (int i = 0; i < config->n_bouncers; i++)
+		for (int j = 0; j < i; j++)
+			if (same_file(config->bouncers[i].file, config->bouncers[j].file))
+				return config_refuse(error, "[pgbouncer.%s] and [pgbouncer.%s] have the same "
+							  "\"file\"; each PgBouncer needs "
+							  "one of its own", config->bouncers[j].name, config->bouncers[i].name);
+	return 1;
+}
+
+static int
+check_sections(ConfigError *error, const AgentConfig *config)
+{
+	for (int i = 0; i < config->n_sections; i++)
+	{
+		const ConfigSection *section = &config->sections[i];
+		char	   *name = xasprintf("%s.%s", section->kind, section->name);
+		const ConfigKind *kind = config_kind_of_section(name);
+		char		why[256] = "";
+		bool		fine = kind && kind->valid(section, why, sizeof(why));
+
+		if (!fine)
+			config_refuse(error, "[%s] %s", name, why);
+		free(name);
+		if (!fine)
+			return 0;
+	}
+	return 1;
+}
+
+bool
+config_check(const AgentConfig *config, ConfigError *error)
+{
+	if (!require(error, config->node, "agent", "node") ||
+		!require(error, config->listen, "agent", "listen") ||
+		!require(error, config->state_dir, "agent", "state_dir") ||
+		!check_listen(error, config))
+		return false;
+	if (config->sample_interval_ms < 100)
+		return config_refuse(error, "option \"%s\" must be at least %s ms", "sample_interval_ms", "100");
+	if (!config->token_file && !config->tls_client_ca)
+		return config_refuse(error, "[%s] needs the option \"%s\", or \"tls_client_ca\"", "agent", "token_file");
+	for (int i = 0; i < config->n_instances; i++)
+		if (!check_pg(error, &config->instances[i]))
+			return false;
+	if (!check_instances(error, config))
+		return false;
+	for (int i = 0; i < config->n_bouncers; i++)
+		if (!require(error, config->bouncers[i].admin, "pgbouncer.*", "admin") ||
+			!require_conninfo(error, config->bouncers[i].admin, "admin") ||
+			!require(error, config->bouncers[i].file, "pgbouncer.*", "file") ||
+			(config->bouncers[i].smoke && !require_conninfo(error, config->bouncers[i].smoke, "smoke")))
+			return false;
+	if (!check_files(error, config) || !check_sections(error, config))
+		return false;
+	for (int i = 0; i < config->n_hooks; i++)
+		if (!config->hooks[i].argv || config->hooks[i].argv[0][0] != '/')
+			return config_refuse(error, "hook \"%s\" is not an absolute path%s", config->hooks[i].name, "");
+	return true;
+}
