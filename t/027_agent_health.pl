@@ -118,6 +118,22 @@ my $data = $lab->env('PGDATA_dallas');
 is(system("@{[ $lab->env('PGBIN') ]}/pg_ctl -D $data -s -w -t 60 -m smart stop"), 0,
 	'a stop that waits for sessions ends');
 becomes('dallas', '503 down', 'a stopped server is down');
+
+# A standby that accepts no sessions is not asked again and again: each try would be a line of its log.
+open my $conf, '>>', "$data/postgresql.conf" or die $!;
+print $conf "hot_standby = off\n";
+close $conf;
+system("@{[ $lab->env('PGBIN') ]}/pg_ctl -D $data -s -W -l $data/../log.cold start") == 0 or die;
+ok($lab->until_true('a cold standby', sub { `cat $data/postmaster.pid 2>&1` =~ /^standby/m }, 60), 'a cold standby');
+my $seen = decode_json(get('dallas', '/v1/state', $monitor)->{content})->{seen_ms};
+ok($lab->until_true('three more looks',
+	sub { decode_json(get('dallas', '/v1/state', $monitor)->{content})->{seen_ms} > $seen + 1000 }, 60),
+	'the agent goes on looking');
+becomes('dallas', '503 down', 'such a server is down for clients');
+open my $log, '<', "$data/../log.cold" or die $!;
+my @tries = grep { /FATAL/ } <$log>;
+close $log;
+is("@tries", '', 'and its log is not filled');
 is(get('pooler1', '/health')->{content}, "none\n", 'beside a router there is no server');
 
 done_testing();

@@ -14,10 +14,10 @@
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
-#include "agent/core/files.h"
 #include "agent/core/log.h"
 #include "agent/core/nodestate.h"
 #include "agent/pg/pg.h"
+#include "agent/pg/postmaster.h"
 #include "agent/pg/sampler.h"
 
 #define LOOK_TIMEOUT_MS 1000
@@ -78,25 +78,19 @@ is_sealed(void)
 }
 
 /*
- * A server that stops may wait for its sessions: ours must not be the last one. Line 8 of postmaster.pid has its
- * state.
+ * Only a server that takes sessions is asked: one that stops may wait for ours to end, and one that starts or recovers
+ * would log each of our tries as an error.
  */
 static bool
-is_stopping(const PgInstance *pg)
+takes_sessions(const PgInstance *pg)
 {
-	char	   *path = xasprintf("%s/postmaster.pid", pg->data);
-	char	   *text = file_read(path, 4096, NULL);
-	bool		stopping = text && strstr(text, "\nstopping") != NULL;
-
-	free(text);
-	free(path);
-	return stopping;
+	return strcmp(pidfile_read(pg->data).status, "ready") == 0;
 }
 
 static void
 look(const PgInstance *pg, NodeState *state)
 {
-	PGresult   *res = !is_stopping(pg) && arrive(pg) ? pg_query(session, NULL, 0, STATE_SQL, 0, NULL) : NULL;
+	PGresult   *res = takes_sessions(pg) && arrive(pg) ? pg_query(session, NULL, 0, STATE_SQL, 0, NULL) : NULL;
 	bool		in_recovery;
 
 	state->role = ROLE_DOWN;
