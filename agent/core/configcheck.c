@@ -69,7 +69,7 @@ check_keep(ConfigError *error, const PgInstance *pg)
 	for (int i = 0; pg->keep && pg->keep[i]; i++)
 		if (!may_be_kept(pg->keep[i]))
 			return config_refuse(error, "option \"%s\" cannot name \"%s\": only files of the node itself in the data "
-						  "directory", "keep", pg->keep[i]);
+								 "directory", "keep", pg->keep[i]);
 	return 1;
 }
 
@@ -105,7 +105,7 @@ check_listen(ConfigError *error, const AgentConfig *config)
 
 	if (listen_parse(config->listen, &address) < 0)
 		return config_refuse(error, "option \"%s\" is neither ADDRESS:PORT nor unix:/PATH: \"%s\"", "listen",
-					  config->listen);
+							 config->listen);
 	if ((config->tls_cert != NULL) != (config->tls_key != NULL))
 		return config_refuse(error, "options \"%s\" and \"%s\" need each other", "tls_cert", "tls_key");
 	if (config->tls_client_ca && !config->tls_cert)
@@ -113,8 +113,8 @@ check_listen(ConfigError *error, const AgentConfig *config)
 	if (config->tls_client_names && !config->tls_client_ca)
 		return config_refuse(error, "option \"%s\" needs \"%s\"", "tls_client_names", "tls_client_ca");
 	if (!address.local && !config->tls_cert)
-		return config_refuse(error, "listening on \"%s\" needs TLS (option \"%s\"): plain HTTP is for loopback and unix "
-					  "sockets only", config->listen, "tls_cert");
+		return config_refuse(error, "listening on \"%s\" needs TLS (option \"%s\"): plain HTTP is for loopback and "
+							 "unix sockets only", config->listen, "tls_cert");
 	return 1;
 }
 
@@ -194,7 +194,7 @@ check_instances(ConfigError *error, const AgentConfig *config)
 {
 	if (config->n_instances > 0 && !config_instance(config, ""))
 		return config_refuse(error, "[%s] needs a main instance beside it: an agent with one server has it in "
-					  "[postgresql]%s", config->instances[0].section, "");
+							 "[postgresql]%s", config->instances[0].section, "");
 	for (int i = 0; i < config->n_instances; i++)
 		for (int j = 0; j < i; j++)
 		{
@@ -217,8 +217,8 @@ check_files(ConfigError *error, const AgentConfig *config)
 		for (int j = 0; j < i; j++)
 			if (same_file(config->bouncers[i].file, config->bouncers[j].file))
 				return config_refuse(error, "[pgbouncer.%s] and [pgbouncer.%s] have the same "
-							  "\"file\"; each PgBouncer needs "
-							  "one of its own", config->bouncers[j].name, config->bouncers[i].name);
+									 "\"file\"; each PgBouncer needs "
+									 "one of its own", config->bouncers[j].name, config->bouncers[i].name);
 	return 1;
 }
 

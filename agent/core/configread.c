@@ -216,8 +216,8 @@ parse_line(void *user, const char *section, const char *name, const char *value)
 		return set_instance(parser, "", name, value);
 	if (strncmp(section, "postgresql.", 11) == 0)
 		return instance_name_valid(section + 11) ? set_instance(parser, section + 11, name, value) :
-			config_refuse(&parser->error, "[%s] does not name an instance: its name is a letter and at most 36 letters, digits or _ "
-				   "more, all lower case%s", section, "");
+			config_refuse(&parser->error, "[%s] does not name an instance: its name is a letter and at most 36 "
+						  "letters, digits or _ more, all lower case%s", section, "");
 	if (strncmp(section, "pgbouncer.", 10) == 0 && pingpong_key_valid(section + 10))
 		return set_option(parser, config_bouncer_options, bouncer_of_section(config, section + 10), name, value);
 	if (strcmp(section, "hooks") == 0)
@@ -334,7 +334,8 @@ read_tokens(ConfigParser *parser, AgentConfig *config)
 		!read_token(parser, config->monitor_token_file, &config->monitor_token))
 		return 0;
 	if (config->token && config->monitor_token && strcmp(config->token, config->monitor_token) == 0)
-		return config_refuse(&parser->error, "\"%s\" and \"%s\" hold the same token", "token_file", "monitor_token_file");
+		return config_refuse(&parser->error, "\"%s\" and \"%s\" hold the same token", "token_file",
+							 "monitor_token_file");
 	return 1;
 }
 

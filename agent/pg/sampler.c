@@ -78,8 +78,8 @@ is_sealed(void)
 }
 
 /*
- * Only a server that takes sessions is asked: one that stops may wait for ours to end, and one that starts or recovers
- * would log each of our tries as an error.
+ * Only a server that takes sessions is asked. One that stops may wait for ours to end, and one that starts or
+ * recovers would log each of our tries as an error.
  */
 static bool
 takes_sessions(const PgInstance *pg)
