@@ -51,7 +51,7 @@
 /* 18 knows the WAL writer by its process number instead of its latch. Needs storage/proc.h. */
 #if PG_VERSION_NUM >= 180000
 #define compat_walwriter_latch() \
-	(ProcGlobal->walwriterProc == INVALID_PROC_NUMBER ? NULL :
+	(ProcGlobal->walwriterProc == INVALID_PROC_NUMBER ? NULL : \
 	 &GetPGProcByNumber(ProcGlobal->walwriterProc)->procLatch)
 #else
 #define compat_walwriter_latch() (ProcGlobal->walwriterLatch)
