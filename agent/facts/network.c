@@ -18,43 +18,15 @@
 
 #define PATIENCE_MS 2000		/* for one answer of a walsender */
 
-/* PQexec() that gives up: a server that hangs must not hang us. */
 static PGresult *
 ask(PGconn *conn, const char *sql, char *error, size_t error_size)
 {
-	double		deadline = clock_monotonic_ms() + PATIENCE_MS;
-	PGresult   *res = NULL;
-	PGresult   *next;
+	char		why[160];
+	PGresult   *res = pg_query(conn, why, sizeof(why), sql, 0, NULL);
 
-	if (!PQsendQuery(conn, sql))
-	{
-		snprintf(error, error_size, "%s: could not send", sql);
-		return NULL;
-	}
-	while (PQisBusy(conn))
-	{
-		struct pollfd pfd = {.fd = PQsocket(conn), .events = POLLIN};
-		double		left = deadline - clock_monotonic_ms();
-
-		if (left <= 0 || (poll(&pfd, 1, (int) left + 1) > 0 && !PQconsumeInput(conn)))
-		{
-			snprintf(error, error_size, "%s: %s", sql, left <= 0 ? "no answer" : "the connection was lost");
-			return NULL;
-		}
-	}
-	while ((next = PQgetResult(conn)) != NULL)
-	{
-		PQclear(res);
-		res = next;
-		if (PQstatus(conn) != CONNECTION_OK)
-			break;
-	}
-	if (res && PQresultStatus(res) == PGRES_TUPLES_OK)
-		return res;
-	snprintf(error, error_size, "%s: %s", sql, res ? PQresultErrorMessage(res) : "no answer");
-	error[strcspn(error, "\n")] = '\0';
-	PQclear(res);
-	return NULL;
+	if (!res)
+		snprintf(error, error_size, "%s: %s", sql, why);
+	return res;
 }
 
 /* A value that the walsender tells with SHOW; a name that it does not know, or may not tell, is left out. */
@@ -85,6 +57,7 @@ try_replication(const PgInstance *pg, const char *host, int port, json_t *answer
 
 	if (!conn)
 		return false;
+	pg_set_limit(conn, PATIENCE_MS);
 	res = ask(conn, "IDENTIFY_SYSTEM", error, error_size);
 	ok = res && PQntuples(res) == 1;
 	if (ok)

@@ -2,8 +2,6 @@
  * console.c
  *		PgBouncer's admin console: connections, and statements with limits.
  */
-#include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,45 +24,18 @@ admin_connect(const BouncerConfig *bouncer, char *error, size_t error_size)
 	return pg_remote(bouncer->admin, NULL, 0, false, error, error_size);
 }
 
-/* Waits for the connection's answer; false: not in time, or the connection broke. */
-static bool
-wait_answer(PGconn *conn, double deadline)
-{
-	while (PQisBusy(conn))
-	{
-		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
-		double		left = deadline - clock_monotonic_ms();
-
-		if (left <= 0)
-			return false;
-		if (poll(&fd, 1, (int) left + 1) < 0 && errno != EINTR)
-			return false;
-		if (fd.revents && !PQconsumeInput(conn))
-			return false;
-	}
-	return true;
-}
-
 PGresult *
 admin_query(PGconn *conn, const char *sql, int timeout_ms, char *error, size_t error_size)
 {
-	PGresult   *res = NULL;
-	PGresult   *next;
-	bool		answered = PQsendQuery(conn, sql) && wait_answer(conn, clock_monotonic_ms() + timeout_ms);
+	double		deadline = clock_monotonic_ms() + timeout_ms;
+	PGresult   *res;
 
 	error[0] = '\0';
-	if (answered)
-	{
-		res = PQgetResult(conn);
-		while ((next = PQgetResult(conn)))
-			PQclear(next);
-	}
-	if (res && (PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK))
-		return res;
-	snprintf(error, error_size, "%s", !answered ? "PgBouncer does not answer" : PQerrorMessage(conn));
-	error[strcspn(error, "\r\n")] = '\0';
-	PQclear(res);
-	return NULL;
+	pg_set_limit(conn, timeout_ms);
+	res = pg_query(conn, error, error_size, sql, 0, NULL);
+	if (!res && clock_monotonic_ms() >= deadline)
+		snprintf(error, error_size, "PgBouncer does not answer");
+	return res;
 }
 
 PGresult *
