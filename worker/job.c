@@ -230,7 +230,7 @@ judge(Run *run, Step *step)
 	ActionResult result;
 
 	step->unheard = 0;
-	if (call->status == 404 && step->given_up)
+	if (call->status == 404 && step->given_up && step->mark != MARK_AWAY)
 		return step_fail(step, STATE_CANCELED, "given up before the agent had begun");
 	if (call->status == 404 && step->mark == MARK_AWAY && !step->posting)
 		return step_fail(step, STATE_SYSTEM_ERROR,

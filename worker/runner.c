@@ -257,6 +257,7 @@ runner_error(const ErrorData *error)
 {
 	if (run == NULL)
 		return;
+	run->collected = NULL;		/* the list of a job that was being put together */
 	if (run->phase == RUN_RECOVERING)
 	{
 		recover_failed(error);

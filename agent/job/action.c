@@ -130,8 +130,17 @@ action_cancelled(ActionContext *ctx)
 void
 action_afterwards(ActionContext *ctx, void (*function) (ActionContext *ctx, json_t *params), json_t *params)
 {
-	if (ctx->afterwards)		/* of an earlier action of the same job */
-		ctx->afterwards(ctx, ctx->afterwards_params);
+	action_do_afterwards(ctx);	/* of an earlier action of the same job */
 	ctx->afterwards = function;
-	ctx->afterwards_params = params;
+	ctx->afterwards_params = json_incref(params);
+}
+
+void
+action_do_afterwards(ActionContext *ctx)
+{
+	if (ctx->afterwards)
+		ctx->afterwards(ctx, ctx->afterwards_params);
+	ctx->afterwards = NULL;
+	json_decref(ctx->afterwards_params);
+	ctx->afterwards_params = NULL;
 }

@@ -79,6 +79,7 @@ extern bool action_cancelled(ActionContext *ctx);
  * Something to be done when the answer is out: for fsyncs that make repeating the action
  * cheaper, but not different.  A crash before it finds the job "running".
  */
+extern void action_do_afterwards(ActionContext *ctx);
 extern void action_afterwards(ActionContext *ctx, void (*function) (ActionContext *ctx, json_t *params),
 							  json_t *params);
 

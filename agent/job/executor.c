@@ -43,8 +43,7 @@ settle(ActionContext *ctx)
 	int			rc = epoch_keep(ctx->config);	/* also one that an earlier job owes still */
 	int			reason = errno;
 
-	if (ctx->afterwards)
-		ctx->afterwards(ctx, ctx->afterwards_params);
+	action_do_afterwards(ctx);
 	errno = reason;
 	return ctx->epoch_proved ? rc : 0;
 }

@@ -38,43 +38,52 @@ leave(void)
 	session = NULL;
 }
 
+/* A reload may have named another server. */
 static bool
-arrive(const PgInstance *pg)
+is_of(const PgInstance *pg)
+{
+	return atoi(PQport(session)) == pg->port && strcmp(PQhost(session), pg->socket) == 0;
+}
+
+/* False: there is no session in which the gate can be seen, and the role says what is known without it. */
+static bool
+arrive(const PgInstance *pg, NodeState *state)
 {
 	char		error[256];
 	char	   *database;
 
-	if (session)
+	if (session && is_of(pg))
 		return true;
+	leave();
 	session = pg_local(pg, NULL, LOOK_TIMEOUT_MS, error, sizeof(error));
 	database = session ? pg_pingpong_database(session) : NULL;
 	if (database && strcmp(database, PQdb(session)) != 0)
 	{
-		PGconn	   *there = pg_local(pg, database, LOOK_TIMEOUT_MS, error, sizeof(error));
-
-		if (there)
-		{
-			leave();
-			session = there;
-		}
+		leave();
+		session = pg_local(pg, database, LOOK_TIMEOUT_MS, error, sizeof(error));
+		state->role = session ? ROLE_DOWN : ROLE_UNKNOWN;
 	}
 	free(database);
 	return session != NULL;
 }
 
-/* Where the extension is not there, nothing seals. */
-static bool
-is_sealed(void)
+/* Out of recovery: sealed or not; never "not sealed" without an answer. Where the extension is not, nothing seals. */
+static NodeRole
+role_of_gate(void)
 {
 	PGresult   *there = pg_query(session, NULL, 0, "SELECT pg_catalog.to_regclass('pingpong.gate') IS NOT NULL", 0,
 								 NULL);
-	bool		has_gate = there && PQntuples(there) == 1 && strcmp(PQgetvalue(there, 0, 0), "t") == 0;
+	bool		has_gate = there && strcmp(PQgetvalue(there, 0, 0), "t") == 0;
 	PGresult   *gate = has_gate ? pg_query(session, NULL, 0, "SELECT state FROM pingpong.gate", 0, NULL) : NULL;
-	bool		sealed = gate && PQntuples(gate) == 1 && strcmp(PQgetvalue(gate, 0, 0), "sealed") == 0;
+	NodeRole	role = ROLE_PRIMARY;
 
+	if (!there || (has_gate && (!gate || PQntuples(gate) != 1)))
+		role = ROLE_UNKNOWN;
+	else if (has_gate && strcmp(PQgetvalue(gate, 0, 0), "sealed") == 0)
+		role = ROLE_SEALED;
 	PQclear(gate);
 	PQclear(there);
-	return sealed;
+	return role;
 }
 
 /*
@@ -90,18 +99,17 @@ takes_sessions(const PgInstance *pg)
 static void
 look(const PgInstance *pg, NodeState *state)
 {
-	PGresult   *res = takes_sessions(pg) && arrive(pg) ? pg_query(session, NULL, 0, STATE_SQL, 0, NULL) : NULL;
-	bool		in_recovery;
+	PGresult   *res;
 
 	state->role = ROLE_DOWN;
+	res = takes_sessions(pg) && arrive(pg, state) ? pg_query(session, NULL, 0, STATE_SQL, 0, NULL) : NULL;
 	if (!res || PQntuples(res) != 1)
 	{
 		PQclear(res);
 		leave();
 		return;
 	}
-	in_recovery = strcmp(PQgetvalue(res, 0, 0), "t") == 0;
-	state->role = in_recovery ? ROLE_STANDBY : is_sealed() ? ROLE_SEALED : ROLE_PRIMARY;
+	state->role = strcmp(PQgetvalue(res, 0, 0), "t") == 0 ? ROLE_STANDBY : role_of_gate();
 	state->timeline = atoi(PQgetvalue(res, 0, 1));
 	snprintf(state->lsn, sizeof(state->lsn), "%s", PQgetvalue(res, 0, 2));
 	state->streaming = strcmp(PQgetvalue(res, 0, 3), "t") == 0;

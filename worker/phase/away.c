@@ -34,10 +34,10 @@ work(RunWork what)
 {
 	Step	   *step = step_that_is_away();
 
-	if (what == WORK_GIVE_UP)
-		step_give_up(step);
 	if (step->call == NULL && step->post_at == 0)
 		job_resume(run, step);	/* a predecessor has ordered it */
+	if (what == WORK_GIVE_UP)
+		step_give_up(step);		/* after that: a step without a key is one that no agent works on */
 	step_move(step);
 	run_publish();
 	return step->state > STEP_RUNNING ? 0 : 20;
