@@ -75,8 +75,11 @@ for my $move (1, 2)
 		qq{SELECT run, state FROM pingpong.switchover('$to', options => '{"runbook": "site"}')});
 	like($out, qr/^\d+\|switched$/, "move $move: switched") or diag($err);
 	my ($run) = $out =~ /^(\d+)/;
-	is($lab->sql($from, 'SELECT name FROM pingpong.where_is_primary()'), $to,
-		"move $move: the old primary knows the new one");
+	# its first answer: it is being made a standby, and may be restarting
+	is($lab->until_true("an answer of $from", sub {
+			my ($name, undef, $rc) = $lab->try_sql($from, 'SELECT name FROM pingpong.where_is_primary()');
+			return $rc == 0 && ($name || 'none');
+		}), $to, "move $move: the old primary knows the new one");
 	is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', "move $move: done");
 	is(written(), 'before inside behind', "move $move: each hook has run once, in its place");
 	is($lab->sql($to, 'SELECT name FROM pingpong.where_is_primary()'), $to, "move $move: so does the new one");
@@ -229,7 +232,7 @@ $lab->wait_for($to, $following, 'the successor to ask', 60);
 kill CONT => $startup;
 is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', 'follow: the successor brings the run to its end');
 my @jobs = map { s/.*\///r } glob $lab->state_dir($third) . "/jobs/*/90.follow.$third*";
-is(scalar(grep { !/:/ } @jobs), scalar(@jobs), 'follow: it goes on with the job that ran, and begins no other one')
+ok(@jobs > 0 && !grep({ /:/ } @jobs), 'follow: it goes on with the job that ran, and begins no other one')
 	or diag("@jobs");
 is($lab->sql($to, "SELECT max(round) FROM pingpong.step WHERE run = $run AND action = 'follow'"), '1',
 	'follow: in its first round');
