@@ -99,6 +99,12 @@ protocol_action(const char *name, json_t *params)
 	return json_pack("{s:s, s:o}", "action", name, "params", params);
 }
 
+json_t *
+protocol_part(const char *step, const char *name, json_t *params)
+{
+	return json_pack("{s:s, s:s, s:o}", "step", step, "action", name, "params", params);
+}
+
 void
 protocol_undo(json_t *action, const char *name, json_t *params, json_t *take)
 {

@@ -67,6 +67,9 @@ extern Question protocol_question(const char *run, const char *step);
 /* One action of an order; takes over `params`. */
 extern json_t *protocol_action(const char *name, json_t *params);
 
+/* The same as one of several of a job: the agent's answer names the step, too. */
+extern json_t *protocol_part(const char *step, const char *name, json_t *params);
+
 /*
  * What undoes that action (takes over `params` and `take`) when it, or a later one of its job, fails or is cancelled.
  * take: {"parameter": "field of the result"}; where the result has no such field, or an empty one, there is nothing

@@ -113,7 +113,15 @@ CREATE TABLE pingpong.runbook_step
     job        text CHECK (job ~ '^[a-z][a-z0-9_]{0,30}$'),
     PRIMARY KEY (runbook, ordinal, action, node),
     -- the runner looks at the mark only: a promotion without it would be a step like any other
-    CHECK (coalesce(mark = 'no_return', false) = (action = 'promote'))
+    CHECK (coalesce(mark = 'no_return', false) = (action = 'promote')),
+    -- the clients of RW routes wait until these steps are done, and for no other
+    CHECK (coalesce(mark = 'ends_blackout', false) <= (action = 'repoint' AND node = 'rw_routes')),
+    -- a second order of a job in which the database may be gone, or of which a part was done, could do it twice
+    CHECK (on_failure <> 'retry' OR (job IS NULL AND mark IS DISTINCT FROM 'away')),
+    -- a job is ordered as a whole, or not at all
+    CHECK (job IS NULL OR requires IS NULL),
+    -- the journal keeps what the operator has to call: with a name of 63 bytes, quoted
+    CHECK (octet_length(fix) <= 60)
 );
 COMMENT ON TABLE pingpong.runbook_step IS
     'runbooks: equal ordinals run at the same time; a failed step is undone with all before it, up '

@@ -212,10 +212,21 @@ BEGIN
                               'its on_failure is "undo".',
                               'Set its on_failure to "continue" or "retry".');
     END IF;
+    -- or the end of the blackout would be told while the clients of RW routes wait, or never
+    IF NOT EXISTS (SELECT FROM pingpong.runbook_step b
+                   WHERE b.runbook = runbook AND b.mark = 'ends_blackout' AND b.guard IS NULL AND b.worker = 'both'
+                       AND b.ordinal > (SELECT max(p.ordinal) FROM pingpong.runbook_step p
+                                        WHERE p.runbook = runbook AND p.mark = 'no_return')) THEN
+        PERFORM pingpong_internal.fail('22023', format('runbook "%s" has no end of the blackout', runbook),
+                              'It needs the step repoint of rw_routes after the promotion, with the worker and mark '
+                              'that it has in the runbook "switchover", and without a guard.',
+                              'Copy the runbook "switchover" with pingpong.copy_runbook(), and add to it.');
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pingpong_internal.validate_behind_promote(text) IS
-    'refuses (22023) a runbook with a step after the promotion whose failure is to be undone';
+    'refuses (22023) a runbook with a step after the promotion whose failure is to be undone, or without the one '
+    'that lets the clients write again';
 
 -- Only a superuser may risk what a rebuild destroys, in these words.
 CREATE FUNCTION pingpong_internal.validate_risk(risk text) RETURNS void

@@ -94,12 +94,24 @@ SELECT split_part(pg_temp.runbook(c), E'\n', 1) FROM unnest(ARRAY[
         VALUES ('site', 5, 'promote', 'target', 'source', 'no_return', 'too early')$$,
     $$INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, mark, comment)
         VALUES ('site', 71, 'promote', 'siblings', 'target', 'no_return', 'another')$$,
-    $$UPDATE pingpong.runbook_step SET mark = NULL WHERE runbook = 'site' AND action = 'hold'$$]) AS c;
+    $$UPDATE pingpong.runbook_step SET mark = NULL WHERE runbook = 'site' AND action = 'hold'$$,
+    $$UPDATE pingpong.runbook_step SET mark = NULL WHERE runbook = 'site' AND action = 'repoint'$$,
+    $$UPDATE pingpong.runbook_step SET guard = 'false' WHERE runbook = 'site' AND mark = 'ends_blackout'$$,
+    $$UPDATE pingpong.runbook_step SET ordinal = 69 WHERE runbook = 'site' AND mark = 'ends_blackout'$$]) AS c;
 
 -- a promotion is marked as one, and nothing else is
 SELECT split_part(pg_temp.try(c), E'\n', 1) FROM unnest(ARRAY[
     $$UPDATE pingpong.runbook_step SET mark = NULL WHERE runbook = 'switchover' AND action = 'promote'$$,
-    $$UPDATE pingpong.runbook_step SET mark = 'no_return' WHERE runbook = 'switchover' AND action = 'warm'$$]) AS c;
+    $$UPDATE pingpong.runbook_step SET mark = 'no_return' WHERE runbook = 'switchover' AND action = 'warm'$$,
+    $$UPDATE pingpong.runbook_step SET mark = 'ends_blackout' WHERE runbook = 'switchover' AND action = 'warm'$$,
+    $$UPDATE pingpong.runbook_step SET on_failure = 'retry', mark = 'away'
+        WHERE runbook = 'switchover' AND action = 'warm'$$,
+    $$UPDATE pingpong.runbook_step SET on_failure = 'retry', job = 'x'
+        WHERE runbook = 'switchover' AND action = 'warm'$$,
+    $$UPDATE pingpong.runbook_step SET requires = 'arm', job = 'x'
+        WHERE runbook = 'switchover' AND action = 'warm'$$,
+    $$UPDATE pingpong.runbook_step SET fix = repeat('x', 61)
+        WHERE runbook = 'switchover' AND action = 'warm'$$]) AS c;
 -- copies
 SELECT split_part(pg_temp.try(c), E'\n', 1) FROM unnest(ARRAY[
     $$SELECT pingpong.copy_runbook('nowhere', 'site')$$,

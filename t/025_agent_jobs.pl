@@ -132,6 +132,7 @@ for word in "\$@"; do
 	case \$word in
 		sleep) while [ ! -e $dir/go ]; do sleep 0.05; done ;;
 		fail) exit 3 ;;
+		lock) mv $dir/state/jobs/r $dir/state/jobs.aside && touch $dir/state/jobs/r ;;
 		*) echo "\$word" >>$dir/written ;;
 	esac
 done
@@ -212,6 +213,24 @@ is("$job->{state}: " . states($job), 'failed: undone undone failed',
 	'the agent dies on the way back: it goes on going back');
 is(written(), 'one two undo-two undo-two undo-one', 'the agent dies on the way back: never forward again');
 
+is($job->{error}{message}, 'hook "note" ended with status 3', 'the agent dies on the way back: it knows why')
+	or diag(explain($job));
+
+# ---- the record of its end cannot be written ----
+
+anew();
+$job = order('no-end', 20000, with_undo(hook('one'), hook('undo-one')), hook('lock'));
+is("$job->{state}: " . states($job), 'failed: undone succeeded', 'no record of its end: it has failed, and is undone');
+is(written(), 'one undo-one', 'no record of its end: once');
+unlink "$dir/state/jobs/r" or die $!;
+rename "$dir/state/jobs.aside", "$dir/state/jobs/r" or die $!;
+kill_agent();
+start_agent();
+is((call('GET', '/v1/jobs/r/well'))[0], 200, 'no record of its end: the next life knows other jobs');
+is(written(), 'one undo-one', 'no record of its end: and does nothing more about this one');
+
+anew();
+
 # ---- what is refused ----
 
 my ($status, $answer) = call('POST', '/v1/jobs', { run => 'r', step => 'bad', epoch => 1,
@@ -220,6 +239,6 @@ is("$status $answer->{error}{code}", '400 22023', 'an undo that is not known is 
 ($status, $answer) = call('POST', '/v1/jobs', { run => 'r', step => 'bad', epoch => 1,
 	actions => [ { %{ hook('one') }, undo => { action => 'hook', take => [] } } ] });
 is("$status $answer->{error}{code}", '400 22023', 'so is one that takes something odd');
-is(written(), 'one two undo-two undo-two undo-one', 'and nothing is done');
+is(written(), '', 'and nothing is done');
 
 done_testing();

@@ -16,11 +16,17 @@
 #include "worker/db.h"
 
 static MemoryContext caller_context;
+static int	nested;				/* begun within the one that is open */
 
-/* Opens the transaction that db_exec needs; db_end commits it. */
 void
 db_begin(void)
 {
+	if (IsTransactionState())
+	{
+		nested++;
+		return;
+	}
+	nested = 0;					/* an error may have left it */
 	caller_context = CurrentMemoryContext;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -32,6 +38,11 @@ db_begin(void)
 void
 db_end(void)
 {
+	if (nested > 0)
+	{
+		nested--;
+		return;
+	}
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();

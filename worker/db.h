@@ -6,7 +6,10 @@
 
 #include "executor/spi.h"
 
-/* Opens the transaction that db_exec needs; db_end commits it. No agent is talked to in between. */
+/*
+ * Opens the transaction that db_exec needs; db_end commits it. No agent is talked to in between. A pair within
+ * another one is part of its transaction.
+ */
 extern void db_begin(void);
 extern void db_end(void);
 

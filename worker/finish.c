@@ -6,6 +6,7 @@
 #include "storage/ipc.h"
 
 #include "gate/state.h"
+#include "worker/db.h"
 #include "worker/finish.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"
@@ -17,17 +18,22 @@ ends_with(const char *text, char c)
 	return text[0] != '\0' && text[strlen(text) - 1] == c;
 }
 
-/* The caller gets the answer even if the row cannot be written (a full disk). The row is then tried until it can. */
+/*
+ * The caller gets the answer even if the row cannot be written (a full disk). The row is then tried until it can.
+ * In one transaction: a successor that saw what the steps say, and not how the run ended, could come to another end.
+ */
 static void
 save_end(void)
 {
 	PG_TRY();
 	{
+		db_begin();
 		journal_save_steps(run);
 		relaxation_save(run);
 		journal_save_run(run);
 		if (!run->moves && strcmp(run->state, "succeeded") == 0)
 			journal_close_fixed(run);
+		db_end();
 	}
 	PG_CATCH();
 	{

@@ -105,7 +105,8 @@ job_begin(Run *run, Step *step, const char *node, const char *action, json_t *pa
 {
 	if (run->collected == NULL)
 		return job_order(run, step, node, list_of(action, params));
-	json_array_append_new(run->collected, protocol_action(action, params));
+	step_key(step, step->key, sizeof(step->key));
+	json_array_append_new(run->collected, protocol_part(step->key, action, params));
 	return ACTION_WAIT;
 }
 
@@ -150,7 +151,8 @@ no_answer(Run *run, Step *step)
 		return step_fail(step, STATE_CANCELED, "given up: %s", pstrdup(step->message));
 	if (step->unheard == 0)
 		step->unheard = now;
-	if (!run->ordered && step->on_failure != FAIL_RETRY && now - step->unheard > UNHEARD_US)
+	if (!run->ordered && step->on_failure != FAIL_RETRY && step->mark != MARK_AWAY &&
+		now - step->unheard > UNHEARD_US)
 	{							/* even if the step is not essential: the run needs the agent */
 		step->on_failure = run->is_target ? FAIL_CONTINUE : FAIL_UNDO;
 		return step_fail(step, STATE_CONNECTION_FAILURE, "%s", pstrdup(step->message));

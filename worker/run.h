@@ -109,9 +109,8 @@ struct Step
 	XLogRecPtr	lsn;			/* an action's own */
 	instr_time	since;			/* an action's own */
 
-	/* of a job of several steps: the first of them, and the number of this one in its list (from 0) */
+	/* of a job of several steps: the first of them */
 	Step	   *leader;
-	int			part;
 	bool		undone;			/* of a leader: its job failed, and this part was undone with it */
 
 	/* an agent's job */

@@ -45,6 +45,14 @@ mark_from(const char *name)
 }
 
 static void
+check_action(Run *run, const char *name)
+{
+	if (action_find(name) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("runbook \"%s\" names an unknown action \"%s\"", run->runbook, name)));
+}
+
+static void
 read_step(Run *run, Step *step, uint64 row, MemoryContext context)
 {
 	char	   *worker = db_text(row, 7);
@@ -64,10 +72,11 @@ read_step(Run *run, Step *step, uint64 row, MemoryContext context)
 	if (strcmp(db_text(row, 8), "t") != 0)
 		step->state = STEP_SKIPPED;
 	step->action = action_find(step->name);
-	if (step->action == NULL || (step->undo[0] && action_find(step->undo) == NULL))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("runbook \"%s\" names an unknown action \"%s\"", run->runbook,
-							   step->action ? step->undo : step->name)));
+	check_action(run, step->name);
+	if (step->undo[0])
+		check_action(run, step->undo);
+	if (step->needs[0])
+		check_action(run, step->needs);
 }
 
 /* Each row of the runbook becomes a step for each of its nodes or routes. */

@@ -78,7 +78,7 @@ step_ended(Step *step, StepState state)
 static bool
 time_is_up(Step *step)
 {
-	return ms_since(step->clock) > step->timeout_ms;
+	return step->mark != MARK_AWAY && ms_since(step->clock) > step->timeout_ms;
 }
 
 /*

@@ -39,6 +39,9 @@ check_part(Run *run, const Step *leader, const Step *step)
 		refuse(run, step, ERRCODE_FEATURE_NOT_SUPPORTED, "This action is not done by an agent alone.");
 	if (step->mine != leader->mine)
 		refuse(run, step, ERRCODE_INVALID_PARAMETER_VALUE, "The steps of a job belong to one worker.");
+	if (step->mark == MARK_AWAY && step != leader)
+		refuse(run, step, ERRCODE_INVALID_PARAMETER_VALUE,
+			   "Only the first step of a job can have the mark \"away\".");
 	for (const Step *other = run->steps; other < run->steps + run->nsteps; other++)
 		if (other->leader != leader && other != step && other->mine == leader->mine && other->state != STEP_SKIPPED &&
 			other->ordinal > leader->ordinal && other->ordinal < step->ordinal)
@@ -84,7 +87,6 @@ together_begin(Run *run, Step *leader)
 
 		if (!is_part(step, leader))
 			continue;
-		step->part = (int) json_array_size(actions);
 		run->collected = actions;
 		result = step->action->begin(run, step);
 		run->collected = NULL;
@@ -98,8 +100,6 @@ together_begin(Run *run, Step *leader)
 			json_decref(actions);
 			return result;
 		}
-		if (result == ACTION_DONE)
-			step->part = -1;	/* there is nothing to do */
 		if (step == leader)
 			continue;
 		step->state = result == ACTION_DONE ? STEP_SUCCEEDED : STEP_RUNNING;
@@ -126,15 +126,30 @@ fail_part(Step *step, json_t *error, const char *otherwise)
 	step->state = STEP_FAILED;
 }
 
-/* `over`: the job has ended, and what was not begun will not be. */
+/* What the agent says of that step; NULL: it was left out of the order, because there was nothing to do. */
+static json_t *
+part_of(json_t *parts, Step *step)
+{
+	char		key[sizeof(step->key)];
+	json_t	   *part;
+	size_t		i;
+
+	step_key(step, key, sizeof(key));
+	json_array_foreach(parts, i, part)
+		if (strcmp(protocol_text(part, "step"), key) == 0)
+			return part;
+	return NULL;
+}
+
+/* The job has ended: what was not begun will not be. */
 static void
-take_part(Step *step, json_t *part, bool over)
+take_part(Step *step, json_t *part)
 {
 	const char *state = protocol_text(part, "state");
 	json_t	   *error = json_object_get(part, "error");
 
 	step->ms = json_number_value(json_object_get(part, "took_ms"));
-	if (strcmp(state, "succeeded") == 0)
+	if (part == NULL || strcmp(state, "succeeded") == 0)
 	{
 		step->state = STEP_SUCCEEDED;
 		step->message[0] = '\0';
@@ -142,18 +157,15 @@ take_part(Step *step, json_t *part, bool over)
 	}
 	else if (strcmp(state, "undone") == 0 && !json_is_object(error))
 		step->state = STEP_UNDONE;
-	else if (strcmp(state, "running") == 0 && !over)
-		step->state = STEP_RUNNING;
-	else if (strcmp(state, "pending") == 0 && over)
+	else if (strcmp(state, "pending") == 0)
 	{
 		step->state = STEP_SKIPPED;
 		strlcpy(step->message, "its job ended before", sizeof(step->message));
 	}
-	else if (over || json_is_object(error))
+	else
 		fail_part(step, strcmp(state, "not undone") == 0 && !json_is_object(error) ?
 				  json_object_get(part, "undo_error") : error, "its job failed");
-	if (step->state > STEP_RUNNING)
-		step->ended = GetCurrentTimestamp();
+	step->ended = GetCurrentTimestamp();
 }
 
 /* Without an answer all that was not done has failed as the leader has. */
@@ -176,19 +188,21 @@ together_look(Run *run, Step *leader, ActionResult result)
 	json_t	   *parts = json_object_get(leader->call ? leader->call->body : NULL, "actions");
 	StepState	own;
 
+	if (result == ACTION_WAIT)
+		return result;
 	if (!json_is_array(parts))
 	{
-		if (result == ACTION_FAILED && leader->on_failure != FAIL_RETRY)
+		if (result == ACTION_FAILED)
 			fail_rest(run, leader);
 		return result;
 	}
 	for (Step *step = run->steps; step < run->steps + run->nsteps; step++)
-		if (is_part(step, leader) && step != leader && step->part >= 0)
-			take_part(step, json_array_get(parts, step->part), result != ACTION_WAIT);
-	if (result != ACTION_FAILED || leader->part < 0)
-		return result == ACTION_FAILED ? ACTION_DONE : result;
+		if (is_part(step, leader) && step != leader)
+			take_part(step, part_of(parts, step));
+	if (result != ACTION_FAILED)
+		return result;
 	/* the leader's own part may have been done, or undone, though the job failed */
-	take_part(leader, json_array_get(parts, leader->part), true);
+	take_part(leader, part_of(parts, leader));
 	own = leader->state;
 	leader->state = STEP_RUNNING;
 	if (own == STEP_UNDONE)

@@ -182,6 +182,17 @@ undo_part(ActionContext *ctx, size_t i)
 	json_decref(result);
 }
 
+/*
+ * That it goes back. The next life of this agent must not go forward again: rather than with the record of before it
+ * begins without one.
+ */
+static void
+journal_back(Job *job, const AgentConfig *config, JobState state, bool durable)
+{
+	if (journal_job(job, config, state, durable) < 0)
+		journal_remove_job(config->state_dir, job->run, job->step);
+}
+
 /* Backwards, each once; one that fails does not keep the others from being undone. */
 static void
 undo_parts(Job *job, ActionContext *ctx, bool lazy)
@@ -195,7 +206,7 @@ undo_parts(Job *job, ActionContext *ctx, bool lazy)
 			(state != PART_SUCCEEDED && state != PART_FAILED))
 			continue;
 		undo_part(ctx, i);
-		journal_job(job, ctx->config, JOB_RUNNING, !lazy);
+		journal_back(job, ctx->config, JOB_RUNNING, !lazy);
 	}
 }
 
@@ -234,16 +245,25 @@ has_undo(const Job *job)
 	return false;
 }
 
-/* That it goes back is on disk before it does: the next life of this agent must not go forward again. */
+/* That it goes back is on disk before it does. */
+static void
+go_back(Job *job, ActionContext *ctx, bool lazy)
+{
+	journal_back(job, ctx->config, JOB_RUNNING, !lazy);
+	undo_parts(job, ctx, lazy);
+}
+
 static JobState
 run_actions(Job *job, ActionContext *ctx, bool lazy)
 {
-	JobState	state = job_failed_part(job) ? JOB_FAILED : run_forward(job, ctx, lazy);
+	JobState	state;
 
-	if (state == JOB_SUCCEEDED || !has_undo(job))
-		return state;
-	journal_job(job, ctx->config, JOB_RUNNING, !lazy);
-	undo_parts(job, ctx, lazy);
+	if (job_failed_part(job))	/* an earlier life of this agent was going back */
+		state = action_cancelled(ctx) ? JOB_CANCELLED : JOB_FAILED;
+	else
+		state = run_forward(job, ctx, lazy);
+	if (state != JOB_SUCCEEDED && has_undo(job))
+		go_back(job, ctx, lazy);
 	return state;
 }
 
@@ -254,15 +274,22 @@ run_actions(Job *job, ActionContext *ctx, bool lazy)
 static JobState
 settle_before(Job *job, ActionContext *ctx, JobState state)
 {
-	if (settle(ctx) < 0 && state == JOB_SUCCEEDED)
-	{
+	bool		kept = settle(ctx) == 0;
+
+	if (state == JOB_SUCCEEDED && !kept)
 		action_fail(ctx, STATE_IO_ERROR, "the job was done, but its epoch could not be written: %s", strerror(errno));
-		state = JOB_FAILED;
-	}
-	if (journal_job(job, ctx->config, state, true) == 0 || state != JOB_SUCCEEDED)
+	else if (state == JOB_SUCCEEDED && journal_job(job, ctx->config, state, true) < 0)
+		action_fail(ctx, STATE_IO_ERROR, "the job was done, but its end could not be written: %s", strerror(errno));
+	else if (state == JOB_SUCCEEDED)
 		return state;
-	action_fail(ctx, STATE_IO_ERROR, "the job was done, but its end could not be written: %s", strerror(errno));
-	return JOB_FAILED;
+	if (state == JOB_SUCCEEDED && has_undo(job))
+		go_back(job, ctx, false);
+	state = state == JOB_SUCCEEDED ? JOB_FAILED : state;
+	if (has_undo(job))
+		journal_back(job, ctx->config, state, true);
+	else
+		journal_job(job, ctx->config, state, true);
+	return state;
 }
 
 /* The state becomes visible to waiters at once (lazy), or when the record is on disk. */
@@ -400,8 +427,10 @@ resume_or_fail(Job *job, const AgentConfig *config)
 	size_t		i = present_part(job);
 	json_t	   *record;
 
-	if (failed)
+	if (failed && !job->error.message)
 		job_copy_error(&job->error, &failed->error);
+	else if (failed)
+		;						/* the record has it */
 	else if (job->nparts == 0 || !part_resumes(job, i))
 		fail_part(job, i);
 	if (!job_failed_part(job) || has_undo(job))

@@ -90,6 +90,8 @@ part_json(const Job *job, size_t i)
 	json_t	   *ordered = json_array_get(job->actions, i);
 	json_t	   *view = json_object();
 
+	if (json_object_get(ordered, "step"))	/* whatever the caller calls it */
+		json_object_set(view, "step", json_object_get(ordered, "step"));
 	json_object_set_new(view, "action", json_string(param_string(ordered, "action", "")));
 	json_object_set_new(view, "state", json_string(part_states[part->state]));
 	if (part->began_ms > 0)
@@ -233,7 +235,7 @@ jobview_restore(Job *job, json_t *record)
 			job->state = i;
 	if (progress)
 		job->progress = xstrdup(progress);
-	if (job->state != JOB_RUNNING)
+	if (job->state != JOB_RUNNING || job_failed_part(job))	/* ended, or going back because of it */
 		restore_error(&job->error, json_object_get(record, "error"));
 	jobview_output_add(job, output, strlen(output));
 }
