@@ -15,6 +15,7 @@ use JSON::PP;
 use POSIX qw(WNOHANG);
 use Ports;
 use Test::More;
+use Tools;
 use Time::HiRes qw(sleep time);
 
 # Servers refuse to run as root.
@@ -43,46 +44,6 @@ my %pooler_pid;
 
 # ---- tools ----
 
-sub write_file
-{
-	my ($path, $text, $mode) = @_;
-	open my $file, '>', $path or die "$path: $!";
-	print $file $text;
-	close $file or die "$path: $!";
-	chmod $mode, $path if defined $mode;
-}
-
-sub read_file
-{
-	my ($path) = @_;
-	open my $file, '<', $path or return '';
-	local $/;
-	return <$file> // '';
-}
-
-sub run
-{
-	my @command = @_;
-	my $output = '';
-	my $pid = open(my $pipe, '-|') // die "fork: $!";
-	if ($pid == 0)
-	{
-		open STDERR, '>&', \*STDOUT;
-		exec @command or POSIX::_exit(127);
-	}
-	{ local $/; $output = <$pipe> // ''; }
-	close $pipe;
-	chomp $output;
-	return wantarray ? ($? >> 8, $output) : $output;
-}
-
-sub must
-{
-	my ($rc, $output) = run(@_);
-	die "@_: $output" if $rc;
-	return $output;
-}
-
 sub dsn
 {
 	my ($node, $dbname) = @_;
@@ -90,22 +51,6 @@ sub dsn
 }
 
 sub sql { my ($node, $text) = @_; return scalar run("$bin/psql", '-XAtq', '-d', dsn($node), '-c', $text); }
-
-# Waits for a fact, and tells the last value it saw.
-sub wait_for
-{
-	my ($what, $code, $seconds) = @_;
-	my $limit = time + ($seconds // 20);
-	my $value;
-	while (time < $limit)
-	{
-		$value = $code->();
-		return $value if $value;
-		sleep 0.01;
-	}
-	diag("waited too long for $what; last value: " . ($value // 'undef'));
-	return;
-}
 
 sub spawn
 {

@@ -17,6 +17,7 @@ use POSIX ();
 use Socket qw(SOL_SOCKET SO_RCVBUF IPPROTO_TCP TCP_NODELAY);
 use Ports;
 use Test::More;
+use Tools;
 use Time::HiRes qw(sleep time);
 
 my $top = dirname(dirname(abs_path($0)));
@@ -39,31 +40,6 @@ use constant PINGS => 15;
 use constant STRANGERS => 300;
 
 # ---- tools ----
-
-sub write_file
-{
-	my ($path, $text, $mode) = @_;
-	open my $file, '>', $path or die "$path: $!";
-	print $file $text;
-	close $file or die "$path: $!";
-	chmod $mode, $path if defined $mode;
-}
-
-sub read_file { my ($path) = @_; open my $file, '<', $path or return ''; local $/; return <$file> // ''; }
-
-sub wait_for
-{
-	my ($what, $code, $seconds) = @_;
-	my $limit = time + ($seconds // 60);
-	while (time < $limit)
-	{
-		my $value = $code->();
-		return $value if $value;
-		sleep 0.02;
-	}
-	diag("waited too long for $what");
-	return;
-}
 
 sub start_agent
 {

@@ -13,6 +13,7 @@ use IO::Socket::INET;
 use POSIX ();
 use Ports;
 use Test::More;
+use Tools;
 use Time::HiRes qw(sleep time);
 
 # Servers refuse to run as root, and root may read everything.
@@ -36,15 +37,6 @@ my ($port, $agent_port) = ($port_base, $port_base + 1);
 my $systemd = -e '/run/systemd/system';
 my $agent;
 
-sub write_file
-{
-	my ($path, $text, $mode) = @_;
-	open my $file, '>', $path or die "$path: $!";
-	print $file $text;
-	close $file or die "$path: $!";
-	chmod $mode // 0600, $path;
-}
-sub read_file { my ($path) = @_; open my $file, '<', $path or return ''; local $/; return <$file> // ''; }
 sub shell { my ($command) = @_; my $out = `$command 2>&1`; die "$command: $out" if $?; return $out; }
 
 sub certificate

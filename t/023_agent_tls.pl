@@ -9,6 +9,7 @@ use lib $FindBin::Bin;
 use Lab;
 use POSIX ();
 use Test::More;
+use Tools;
 use Time::HiRes qw(sleep time);
 
 plan skip_all => 'no curl or openssl'
@@ -21,16 +22,6 @@ my ($port) = $lab->env('AGENT_dallas') =~ /:(\d+)$/;
 my $agent = $lab->env('PGBIN') . '/pingpong-agent';
 my $ini;
 my $pid;
-
-sub read_file { my ($path) = @_; open my $file, '<', $path or return ''; local $/; return <$file> // ''; }
-
-sub write_file
-{
-	my ($path, $text) = @_;
-	open my $file, '>', $path or die "$path: $!";
-	print $file $text;
-	close $file;
-}
 
 sub shell { my ($command) = @_; my $out = `$command 2>&1`; die "$command: $out" if $?; return $out; }
 

@@ -15,6 +15,7 @@ use JSON::PP;
 use POSIX ();
 use Ports;
 use Test::More;
+use Tools;
 use Time::HiRes qw(sleep time);
 
 my $top = dirname(dirname(abs_path($0)));
@@ -33,16 +34,6 @@ $SIG{PIPE} = 'IGNORE';
 srand $seed;
 note("PINGPONG_SEED=$seed");
 
-sub write_file
-{
-	my ($path, $text) = @_;
-	open my $file, '>', $path or die "$path: $!";
-	print $file $text;
-	close $file;
-	chmod 0600, $path;
-}
-
-sub read_file { my ($path) = @_; open my $file, '<', $path or return ''; local $/; return <$file> // ''; }
 sub one_of { return $_[ rand @_ ]; }
 
 sub start_agent

@@ -15,6 +15,7 @@ use JSON::PP;
 use POSIX ();
 use Ports;
 use Test::More;
+use Tools;
 use Time::HiRes qw(sleep time);
 
 my $top = dirname(dirname(abs_path($0)));
@@ -24,39 +25,6 @@ plan skip_all => "no agent in $binary" unless -x $binary;
 my $dir = tempdir('pingpong_jobs_XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $port = Ports::take($ENV{PINGPONG_TEST_PORT} // 20000) + 1;
 my $pid;
-
-sub write_file
-{
-	my ($path, $text, $mode) = @_;
-
-	open my $file, '>', $path or die "$path: $!";
-	print $file $text;
-	close $file;
-	chmod $mode // 0600, $path;
-}
-
-sub read_file
-{
-	my ($path) = @_;
-
-	open my $file, '<', $path or return '';
-	local $/;
-	return <$file> // '';
-}
-
-sub wait_for
-{
-	my ($what, $code) = @_;
-	my $limit = time + 60;
-
-	while (time < $limit)
-	{
-		my $value = $code->();
-		return $value if $value;
-		sleep 0.02;
-	}
-	die "waited too long for $what\n";
-}
 
 sub start_agent
 {

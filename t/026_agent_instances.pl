@@ -14,6 +14,7 @@ use JSON::PP;
 use POSIX ();
 use Ports;
 use Test::More;
+use Tools;
 use Time::HiRes qw(sleep time);
 
 # Servers refuse to run as root.
@@ -41,65 +42,12 @@ my $agent;
 
 # ---- tools ----
 
-sub write_file
-{
-	my ($path, $text, $mode) = @_;
-	open my $file, '>', $path or die "$path: $!";
-	print $file $text;
-	close $file or die "$path: $!";
-	chmod $mode, $path if defined $mode;
-}
-
-sub read_file
-{
-	my ($path) = @_;
-	open my $file, '<', $path or return '';
-	local $/;
-	return <$file> // '';
-}
-
-sub run
-{
-	my @command = @_;
-	my $pid = open(my $pipe, '-|') // die "fork: $!";
-	if ($pid == 0)
-	{
-		open STDERR, '>&', \*STDOUT;
-		exec @command or POSIX::_exit(127);
-	}
-	my $output = do { local $/; <$pipe> // '' };
-	close $pipe;
-	chomp $output;
-	return ($? >> 8, $output);
-}
-
-sub must
-{
-	my ($rc, $output) = run(@_);
-	die "@_: $output" if $rc;
-	return $output;
-}
-
 sub sql
 {
 	my ($name, $text) = @_;
 	my $dsn = "host=$dir/run port=$port{$name} user=postgres dbname=postgres";
 	my ($rc, $output) = run("$bin/psql", '-XAtq', '-d', $dsn, '-c', $text);
 	return $output;
-}
-
-sub wait_for
-{
-	my ($what, $code, $seconds) = @_;
-	my $limit = time + ($seconds // 30);
-	while (time < $limit)
-	{
-		my $value = $code->();
-		return $value if $value;
-		sleep 0.02;
-	}
-	diag("waited too long for $what");
-	return;
 }
 
 sub request

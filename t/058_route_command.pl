@@ -6,6 +6,7 @@ use FindBin;
 use lib $FindBin::Bin;
 use Lab;
 use Test::More;
+use Tools;
 
 my $lab = Lab->up(fast => 1);
 my ($from, $to) = qw(chicago dallas);
@@ -13,26 +14,6 @@ my $dir = $lab->dir . '/service';
 my $program = "$dir/route";
 my $services = "$dir/pg_service.conf";
 my $agent = 'pooler1';
-
-sub write_file
-{
-	my ($path, $text, $mode) = @_;
-
-	open my $fh, '>', $path or die "$path: $!";
-	print $fh $text;
-	close $fh;
-	chmod $mode // 0600, $path;
-	return;
-}
-
-sub read_file
-{
-	my ($path) = @_;
-
-	open my $fh, '<', $path or return '';
-	local $/;
-	return <$fh> // '';
-}
 
 # What was ordered since the last time, in its order; questions left out.
 sub orders
