@@ -188,7 +188,7 @@ is($job->{error}{message}, 'hook "note" ended with status 3', 'the agent dies on
 
 anew();
 $job = order('no-end', 20000, with_undo(hook('one'), hook('undo-one')), hook('lock'));
-is("$job->{state}: " . states($job), 'failed: undone succeeded', 'no record of its end: it has failed, and is undone');
+is("$job->{state}: " . states($job), 'failed: undone succeeded', 'no record of its end: failed, and undone');
 is(written(), 'one undo-one', 'no record of its end: once');
 unlink "$dir/state/jobs/r" or die $!;
 rename "$dir/state/jobs.aside", "$dir/state/jobs/r" or die $!;
