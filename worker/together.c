@@ -126,6 +126,19 @@ fail_part(Step *step, json_t *error, const char *otherwise)
 	step->state = STEP_FAILED;
 }
 
+/* False: the answer does not say which step is which, and nothing may be taken from its silence. */
+static bool
+names_steps(json_t *parts)
+{
+	json_t	   *part;
+	size_t		i;
+
+	json_array_foreach(parts, i, part)
+		if (protocol_text(part, "step")[0] == '\0')
+			return false;
+	return json_array_size(parts) > 0;
+}
+
 /* What the agent says of that step; NULL: it was left out of the order, because there was nothing to do. */
 static json_t *
 part_of(json_t *parts, Step *step)
@@ -190,7 +203,7 @@ together_look(Run *run, Step *leader, ActionResult result)
 
 	if (result == ACTION_WAIT)
 		return result;
-	if (!json_is_array(parts))
+	if (!names_steps(parts))
 	{
 		if (result == ACTION_FAILED)
 			fail_rest(run, leader);
