@@ -200,6 +200,24 @@ is(written(), 'before restart behind', 'away: nothing is done twice');
 is($lab->sql($from, $states), '10 succeeded 1, 20 succeeded 1, 30 succeeded 1',
 	'away: the journal has what the agent told');
 
+# One of several steps of the job: the successor must not take the answer of one for that of another.
+unlink $written, $go;
+$lab->sql($from, q{UPDATE pingpong.runbook_step SET job = 'both' WHERE runbook = 'restart' AND ordinal = 20},
+	q{INSERT INTO pingpong.runbook_step (runbook, ordinal, action, node, worker, job, params, comment) VALUES
+	('restart', 21, 'hook', 'source', 'source', 'both', '{"name": "page", "args": ["fail"]}', 'fails')});
+$caller = $lab->begin_sql($from, $begin_restart);
+ok($lab->until_true('the server to be gone', $gone), 'away, of two: the database is gone');
+open $gate, '>', $go or die $!;
+close $gate;
+$lab->finish($caller, 60);
+ok($lab->until_true('the server to be back', sub { $lab->sql_ok($from, 'SELECT 1') }), 'away, of two: it is back');
+like(join(' ', ($lab->settle($lab->sql($from, $last)))[0, 1]), qr/^rolled_back .*hook "page" ended with status 3/,
+	'away, of two: the second failed, and the run says so');
+like($lab->sql($from, $states), qr/^10 \w+ 1, 20 succeeded 1, 21 failed 1(, 30 \w+ 0)?$/,
+	'away, of two: each step has its own end');
+$lab->sql($from, q{DELETE FROM pingpong.runbook_step WHERE runbook = 'restart' AND ordinal = 21},
+	q{UPDATE pingpong.runbook_step SET job = NULL WHERE runbook = 'restart'});
+
 # An agent that does not know the job any more is not ordered a second time.
 unlink $written, $go;
 $caller = $lab->begin_sql($from, $begin_restart);
