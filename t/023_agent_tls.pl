@@ -285,7 +285,7 @@ sub test_worker
 }
 
 kill 'TERM', $lab->pid('agent', 'dallas') or die "kill: $!";
-$lab->until_true('the agent to end', sub { !kill 0, $lab->pid('agent', 'dallas') });
+$lab->until_true('the agent to end', sub { $lab->gone($lab->pid('agent', 'dallas')) });
 $ini = read_file("$folder/agent.ini");
 make_certificates();
 test_clients();

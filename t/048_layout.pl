@@ -68,6 +68,20 @@ sub copiers
 	return grep { command_line($_) =~ /pg_basebackup\0.*\Q$place\E/ } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 }
 
+# They wait for a source that is slow, and so outlive their agent. They are stopped only until that is so: the kernel
+# ends a stopped one when its agent dies. Gives both lists.
+sub slow_copiers
+{
+	my ($node, $source) = @_;
+	my @copiers = copiers($node) or return ([], []);
+	kill 'STOP', @copiers;
+	my @senders = split /\s+/, $lab->sql($source,
+		q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender' AND application_name ~ 'basebackup'});
+	kill 'STOP', @senders;
+	kill 'CONT', @copiers;
+	return (\@copiers, \@senders);
+}
+
 # ---- both nodes, laid out like that ----
 
 my %space = map { $_ => home($_) . '/space' } $lab->nodes;
@@ -175,9 +189,7 @@ for my $moment (@moments)
 	# it may be over before it is seen
 	my $limit = time + 30;
 	while (!$reached->() && $lab->running($job) && time < $limit) { select undef, undef, undef, 0.002; }
-	# frozen, they outlive their agent, as a slow one does
-	my @left = $name eq 'the copy' ? copiers('dallas') : ();
-	kill 'STOP', @left if @left;
+	my ($left, $source) = $name eq 'the copy' ? slow_copiers('dallas', 'chicago') : ([], []);
 	$lab->kill9('agent', 'dallas');
 	$lab->start_agent('dallas');
 	my (undef, $err, $rc) = $lab->finish($job, 90);
@@ -189,7 +201,8 @@ for my $moment (@moments)
 		(undef, $err, $rc) = $lab->try_sql('chicago', "SELECT run FROM pingpong.rebuild('dallas', risk => '$words')");
 	}
 	is($rc, 0, "killed in $name: the rebuild ends well") or diag($err);
-	is(join(' ', grep { kill 0, $_ } @left), '', "killed in $name: no copier is left of the agent that is gone");
+	is(join(' ', grep { !$lab->gone($_) } @$left), '', "killed in $name: no copier is left of the agent that is gone");
+	kill 'CONT', @$source if @$source;
 	streaming('chicago', 'dallas');
 	layout_is_kept('dallas', "killed in $name");
 }

@@ -187,7 +187,6 @@ sub random_fault
 
 # ---- afterwards ----
 
-sub gone { my ($pid) = @_; return !$pid || !-e "/proc/$pid/stat" || (readlink "/proc/$pid/exe" // '') eq ''; }
 
 # What is dead is started again, as its operator would.
 sub start_what_died
@@ -197,11 +196,11 @@ sub start_what_died
 		my $pid = $lab->pid('postgres', $node);
 		my ($run) = $lab->try_sql($node, 'SELECT 1');
 		# the agent may be about to start it
-		next if $run ne '' || !gone($pid);
+		next if $run ne '' || !$lab->gone($pid);
 		eval { $lab->start_pg($node); 1 } or note("$node: $@");
 	}
-	for my $name ($lab->nodes, 'pooler1') { $lab->start_agent($name) if gone($lab->pid('agent', $name)); }
-	$lab->start_pgbouncer(1) if gone($lab->pid('pgbouncer', 1));
+	for my $name ($lab->nodes, 'pooler1') { $lab->start_agent($name) if $lab->gone($lab->pid('agent', $name)); }
+	$lab->start_pgbouncer(1) if $lab->gone($lab->pid('pgbouncer', 1));
 	return;
 }
 

@@ -145,7 +145,7 @@ sub sql_ok { my ($self, @args) = @_; my (undef, undef, $rc) = $self->try_sql(@ar
 # Statements in the background; finish() waits for them.
 sub begin_sql { my ($self, @args) = @_; return $self->_spawn_psql(@args); }
 
-sub running { my ($self, $job) = @_; return !_gone($job->{pid}); }
+sub running { my ($self, $job) = @_; return !$self->gone($job->{pid}); }
 
 # (stdout, stderr, status) of what begin_sql() began; it is ended when it takes longer than this.
 sub finish
@@ -232,11 +232,11 @@ sub pid
 	return 0 + $pid;
 }
 
-# Gone, or a zombie that is not reaped yet.
-sub _gone
+# A process that is gone, or a zombie that is not reaped yet.
+sub gone
 {
-	my ($pid) = @_;
-	open my $fh, '<', "/proc/$pid/cmdline" or return 1;
+	my ($self, $pid) = @_;
+	open my $fh, '<', '/proc/' . ($pid || '-') . '/cmdline' or return 1;
 	local $/;
 	my $line = <$fh>;
 	return !defined $line || $line eq '';
@@ -247,7 +247,7 @@ sub kill9
 	my ($self, $who, $of) = @_;
 	my $pid = $self->pid($who, $of) or die "no $who of $of to kill";
 	kill 'KILL', $pid or die "kill $who of $of ($pid): $!";
-	$self->until_true("$who of $of to end", sub { _gone($pid) });
+	$self->until_true("$who of $of to end", sub { $self->gone($pid) });
 	return $pid;
 }
 
