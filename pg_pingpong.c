@@ -12,6 +12,7 @@
 #include "gate/closing.h"
 #include "gate/hooks.h"
 #include "gate/state.h"
+#include "worker/samples.h"
 #include "worker/shared.h"
 #include "worker/worker.h"
 
@@ -29,6 +30,7 @@ request_shmem(void)
 		previous_shmem_request();
 	gate_shmem_request();
 	worker_shmem_request();
+	samples_shmem_request();
 }
 
 static void
@@ -38,6 +40,7 @@ start_shmem(void)
 		previous_shmem_startup();
 	gate_shmem_startup();
 	worker_shmem_startup();
+	samples_shmem_startup();
 }
 
 static void

@@ -44,6 +44,16 @@ CREATE FUNCTION pingpong_internal.progress_rows(OUT run bigint, OUT run_state te
     RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pingpong_progress' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 
+CREATE FUNCTION pingpong_internal.sample_trends(window_ms integer, OUT slot_name text, OUT since timestamptz,
+                                                OUT until timestamptz, OUT lsn_then pg_lsn, OUT lsn_now pg_lsn,
+                                                OUT restart_then pg_lsn, OUT restart_now pg_lsn,
+                                                OUT free_bytes bigint)
+    RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pingpong_sample_trends' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pingpong_internal.sample_trends(integer) IS
+    'what changed within that many ms, by the worker''s samples in shared memory: of the WAL (slot_name is null), '
+    'and of each slot';
+
 -- Refuses what cannot be a target, before any agent is asked.
 CREATE FUNCTION pingpong_internal.check_node(wanted text, purpose text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -45,6 +45,59 @@ COMMENT ON COLUMN pingpong.standby.slot_name IS
 COMMENT ON COLUMN pingpong.standby.slot_retains_bytes IS 'WAL that the slot keeps on this server';
 COMMENT ON COLUMN pingpong.standby.away_since IS 'since when it is let go on purpose';
 
+-- The rate is that of the last minute (of the last ten samples, if they are rarer). The worker's silence makes it
+-- null, for what was sampled long ago says nothing of now.
+CREATE VIEW pingpong.slots AS
+    SELECT s.slot_name, s.slot_type, n.name AS node, s.active, s.wal_status,
+           CASE WHEN s.restart_lsn IS NOT NULL THEN greatest(here.lsn - s.restart_lsn, 0) END AS retained_bytes,
+           t.growth AS growth_bytes_per_s, s.safe_wal_size,
+           CASE WHEN t.growth > 0 AND s.safe_wal_size IS NOT NULL
+                THEN make_interval(secs => greatest(s.safe_wal_size, 0) / t.growth) END AS limit_in,
+           CASE WHEN t.growth > 0 AND t.free_bytes IS NOT NULL
+                THEN make_interval(secs => t.free_bytes / t.growth) END AS disk_full_in,
+           t.until AS sampled_at,
+           CASE WHEN s.wal_status = 'lost' AND n.name IS NOT NULL
+                    THEN format('The WAL that %s needs is gone. Copy it anew: SELECT pingpong.rebuild(%L)', n.name,
+                                n.name)
+                WHEN s.wal_status = 'lost'
+                    THEN format('It is of no use any more: SELECT pg_drop_replication_slot(%L)', s.slot_name)
+                WHEN s.active OR s.restart_lsn IS NULL THEN NULL
+                WHEN n.away_since IS NOT NULL
+                    THEN format('%s was let go on purpose. It needs the slot to come back.', n.name)
+                WHEN n.name IS NOT NULL
+                    THEN format('Start %s, or drop the slot and copy it anew later.', n.name)
+                ELSE format('Nobody uses it. If nobody will: SELECT pg_drop_replication_slot(%L)', s.slot_name)
+           END || CASE WHEN NOT s.active AND s.wal_status <> 'lost'
+                            AND current_setting('max_slot_wal_keep_size') = '-1'
+                       THEN ' Nothing limits what it keeps: max_slot_wal_keep_size is -1.' ELSE '' END AS advice
+    FROM pg_replication_slots s
+         CROSS JOIN LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()
+                             ELSE pg_current_wal_lsn() END) here (lsn)
+         LEFT JOIN pingpong.node n ON n.slot = s.slot_name AND n.kind = 'postgres'
+         LEFT JOIN (SELECT x.slot_name, x.until, x.free_bytes,
+                           CASE WHEN x.until > x.since AND clock_timestamp() - x.until < 3 * every.one
+                                THEN round(((x.lsn_now - x.restart_now) - (x.lsn_then - x.restart_then))
+                                           / extract(epoch FROM x.until - x.since)) END AS growth
+                    FROM (SELECT current_setting('pingpong.sample_interval')::interval) every (one)
+                         CROSS JOIN LATERAL pingpong_internal.sample_trends(
+                             (greatest(60, 10 * extract(epoch FROM every.one)) * 1000)::integer) x) t
+                   ON t.slot_name = s.slot_name
+    ORDER BY s.slot_name;
+COMMENT ON VIEW pingpong.slots IS
+    'the replication slots of this server: what WAL they keep, how fast that grows, and when it reaches a limit';
+COMMENT ON COLUMN pingpong.slots.slot_name IS 'as in pg_replication_slots, as are slot_type, active and wal_status';
+COMMENT ON COLUMN pingpong.slots.node IS 'the registered node that streams from it; null: it is nobody''s here';
+COMMENT ON COLUMN pingpong.slots.retained_bytes IS 'WAL that it keeps';
+COMMENT ON COLUMN pingpong.slots.growth_bytes_per_s IS
+    'how fast that grows, over the last minute; less than zero: it shrinks; null: the worker has no news';
+COMMENT ON COLUMN pingpong.slots.safe_wal_size IS
+    'bytes until the slot is lost; null: nothing limits it (max_slot_wal_keep_size is -1)';
+COMMENT ON COLUMN pingpong.slots.limit_in IS 'when that is reached at this rate; null: never';
+COMMENT ON COLUMN pingpong.slots.disk_full_in IS
+    'when the disk of pg_wal is full at this rate, if nothing else writes to it; null: never';
+COMMENT ON COLUMN pingpong.slots.sampled_at IS 'when the worker looked last; null: not since the server started';
+COMMENT ON COLUMN pingpong.slots.advice IS 'what to do about it; null: nothing';
+
 -- A sealed server is no primary. It knows the new one when the promotion was confirmed to its worker; until then
 -- nobody does. A standby that streams from a node without an intermediate one knows best; then the journal, which
 -- came with the data.

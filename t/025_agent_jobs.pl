@@ -195,8 +195,8 @@ rename "$dir/state/jobs.aside", "$dir/state/jobs/r" or die $!;
 kill_agent();
 start_agent();
 $job = job('no-end', 20000);
-is("$job->{state}: " . states($job), 'failed: undone failed', 'no record of its end: the next life, which finds the old '
-	. 'record, goes back once more');
+is("$job->{state}: " . states($job), 'failed: undone failed',
+	'no record of its end: the next life, which finds the old record, goes back once more');
 is(written(), 'one undo-one undo-one', 'no record of its end: and never forward');
 
 anew();

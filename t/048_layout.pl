@@ -201,7 +201,8 @@ for my $moment (@moments)
 		(undef, $err, $rc) = $lab->try_sql('chicago', "SELECT run FROM pingpong.rebuild('dallas', risk => '$words')");
 	}
 	is($rc, 0, "killed in $name: the rebuild ends well") or diag($err);
-	is(join(' ', grep { !$lab->gone($_) } @$left), '', "killed in $name: no copier is left of the agent that is gone");
+	is(join(' ', grep { !$lab->gone($_) } @$left), '',
+		"killed in $name: no copier is left of the agent that is gone");
 	kill 'CONT', @$source if @$source;
 	streaming('chicago', 'dallas');
 	layout_is_kept('dallas', "killed in $name");

@@ -27,6 +27,7 @@
 #include "worker/probe.h"
 #include "worker/restore.h"
 #include "worker/runner.h"
+#include "worker/sampler.h"
 #include "worker/settings.h"
 #include "worker/worker.h"
 
@@ -182,6 +183,13 @@ guarded_probe(MemoryContext loop_context, bool ready)
 	return nap;
 }
 
+/* Whether nothing may come in the runner's way: writers wait. */
+static bool
+in_blackout(void)
+{
+	return runner_busy() && gate_state() != GATE_OPEN && !RecoveryInProgress();
+}
+
 static void
 reload_settings(void)
 {
@@ -245,6 +253,8 @@ pingpong_worker_main(Datum arg)
 			nap_ms = guarded_round(loop_context, &recovered);
 		if (probe_wanted())
 			nap_ms = Min(nap_ms, guarded_probe(loop_context, ready));
+		if (ready && !in_blackout())
+			nap_ms = Min(nap_ms, sampler_advance());
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
 		agents_wait(nap_ms);

@@ -1,0 +1,52 @@
+/*
+ * api_samples.c - pingpong_internal.sample_trends(window_ms): what the samples say, for the view pingpong.slots.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/pg_lsn.h"
+#include "utils/timestamp.h"
+
+#include "gate/state.h"
+#include "worker/samples.h"
+
+PG_FUNCTION_INFO_V1(pingpong_sample_trends);
+
+static void
+put_trend(ReturnSetInfo *rsinfo, const Trend *trend)
+{
+	Datum		values[8] = {
+		CStringGetTextDatum(trend->name),
+		TimestampTzGetDatum(trend->since),
+		TimestampTzGetDatum(trend->until),
+		LSNGetDatum(trend->lsn[0]),
+		LSNGetDatum(trend->lsn[1]),
+		LSNGetDatum(trend->restart[0]),
+		LSNGetDatum(trend->restart[1]),
+		Int64GetDatum(trend->free_bytes),
+	};
+	bool		nulls[8] = {false};
+
+	nulls[0] = trend->name[0] == '\0';
+	nulls[5] = nulls[6] = trend->restart[1] == InvalidXLogRecPtr;
+	nulls[7] = trend->free_bytes < 0;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* A row of the WAL alone (slot_name is null), and one for each slot. None: no sample was taken yet. */
+Datum
+pingpong_sample_trends(PG_FUNCTION_ARGS)
+{
+	int64		window_ms = PG_GETARG_INT32(0);
+	Trend	   *trends;
+	int			n;
+
+	gate_require_shmem();
+	InitMaterializedSRF(fcinfo, 0);
+	n = samples_trends(window_ms * 1000, &trends);
+	for (int i = 0; i < n; i++)
+		put_trend((ReturnSetInfo *) fcinfo->resultinfo, &trends[i]);
+	return (Datum) 0;
+}
