@@ -371,6 +371,22 @@ sub test_slots
 
 # ---- crashes of the agent ----
 
+# What it was about to create is its own in its next life, too: the undo would not drop the slots otherwise.
+sub test_slots_killed
+{
+	my $slots = [ map { "pingpong_killed$_" } 1 .. 6 ];
+	my $first = "$dir/chicago/data/pg_replslot/$slots->[0]";
+	act('chicago', 'slots', 0, 'slot.ensure', { slots => $slots }, step => 'killed', wait_ms => 0);
+	my $limit = time + 60;
+	while (!-d $first && time < $limit) { }
+	stop_agent('chicago', 'KILL');
+	start_agent('chicago');
+	my (undef, $job) = get('chicago', '/v1/jobs/slots/killed?wait_ms=30000');
+	is_deeply(done($job, 'killed while it made slots')->{created}, $slots, 'they are all its own');
+	is_deeply(done(act('chicago', 'slots', 0, 'slot.drop', { slots => $slots }), 'drop')->{dropped}, $slots,
+		'and were there');
+}
+
 sub test_restart
 {
 	act('chicago', 'crash', 0, 'hook', { name => 'nap' }, step => 'nap', wait_ms => 0);
@@ -942,6 +958,7 @@ test_bad_requests();
 test_garbage_on_port();
 test_jobs();
 test_slots();
+test_slots_killed();
 test_restart();
 test_check();
 test_listen();

@@ -54,9 +54,45 @@ for_slot(ActionContext *ctx, PGconn *conn, const char *sql, const char *name, js
 	return true;
 }
 
+static bool
+contains(json_t *names, const char *name)
+{
+	json_t	   *one;
+	size_t		i;
+
+	json_array_foreach(names, i, one)
+		if (json_is_string(one) && strcmp(json_string_value(one), name) == 0)
+			return true;
+	return false;
+}
+
+/* Those that are not there, and those that an earlier life of this agent was about to create. */
+static json_t *
+slots_to_create(ActionContext *ctx, PGconn *conn, json_t *slots)
+{
+	static const char missing[] =
+		"SELECT WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1)";
+	json_t	   *kept = json_object_get(action_kept(ctx), "created");
+	json_t	   *names = json_array();
+	json_t	   *name;
+	size_t		i;
+
+	json_array_foreach(slots, i, name)
+	{
+		if (contains(kept, json_string_value(name)))
+			json_array_append(names, name);
+		else if (!for_slot(ctx, conn, missing, json_string_value(name), names))
+		{
+			json_decref(names);
+			return NULL;
+		}
+	}
+	return names;
+}
+
 /* Both workers may ask at once: the second one finds the slot there. */
 static bool
-ensure_one(ActionContext *ctx, PGconn *conn, const char *name, json_t *created)
+ensure_one(ActionContext *ctx, PGconn *conn, const char *name)
 {
 	static const char create[] =
 		"SELECT pg_catalog.pg_create_physical_replication_slot($1, true) "
@@ -66,14 +102,11 @@ ensure_one(ActionContext *ctx, PGconn *conn, const char *name, json_t *created)
 	PGresult   *res = pg_query(conn, NULL, 0, create, 1, &name);
 	bool		physical;
 
-	if (res)
-	{
-		if (PQntuples(res) > 0)
-			json_array_append_new(created, json_string(name));
-		PQclear(res);
-	}
-	else if (!for_slot(ctx, conn, create, name, created))
+	if (!res)					/* in between it was created */
+		res = pg_query_or_fail(ctx, conn, create, 1, &name);
+	if (!res)
 		return false;
+	PQclear(res);
 	res = pg_query_or_fail(ctx, conn, exists, 1, &name);
 	physical = res && PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "physical") == 0;
 	PQclear(res);
@@ -87,17 +120,19 @@ action_slot_ensure(ActionContext *ctx, json_t *params, json_t *result)
 {
 	json_t	   *slots = slot_list(ctx, params, "slots");
 	PGconn	   *conn = slots ? pg_local_or_fail(ctx, NULL, SLOT_TIMEOUT_MS) : NULL;
-	json_t	   *created = json_array();
+	json_t	   *created = conn ? slots_to_create(ctx, conn, slots) : NULL;
 	json_t	   *name;
 	size_t		i;
-	int			rc = conn ? 0 : -1;
+	int			rc = created ? 0 : -1;
 
-	if (conn)
-		json_array_foreach(slots, i, name)
-			if (rc == 0 && !ensure_one(ctx, conn, json_string_value(name), created))
-				rc = -1;
+	if (created)
+		json_object_set_new(result, "created", created);
+	if (rc == 0 && json_array_size(created) > 0)
+		rc = action_keep(ctx, result);
+	json_array_foreach(slots, i, name)
+		if (rc == 0 && !ensure_one(ctx, conn, json_string_value(name)))
+			rc = -1;
 	PQfinish(conn);
-	json_object_set_new(result, "created", created);
 	return rc;
 }
 

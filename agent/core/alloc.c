@@ -27,6 +27,12 @@ xalloc(size_t size)
 	return or_abort(calloc(1, size ? size : 1));
 }
 
+void *
+xrealloc(void *memory, size_t size)
+{
+	return or_abort(realloc(memory, size ? size : 1));
+}
+
 char *
 xstrdup(const char *s)
 {

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 extern void *xalloc(size_t size);	/* zeroed */
+extern void *xrealloc(void *memory, size_t size);
 extern char *xstrdup(const char *s);
 extern char *xasprintf(const char *format,...) __attribute__((format(printf, 1, 2)));
 

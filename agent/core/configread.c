@@ -118,7 +118,7 @@ add_instance(AgentConfig *config, const char *name)
 {
 	PgInstance *pg;
 
-	config->instances = realloc(config->instances, sizeof(PgInstance) * (config->n_instances + 1));
+	config->instances = xrealloc(config->instances, sizeof(PgInstance) * (config->n_instances + 1));
 	pg = &config->instances[config->n_instances];
 	if (!*name)
 	{
@@ -147,7 +147,7 @@ bouncer_of_section(AgentConfig *config, const char *name)
 
 	if (bouncer)
 		return bouncer;
-	config->bouncers = realloc(config->bouncers, sizeof(BouncerConfig) * (config->n_bouncers + 1));
+	config->bouncers = xrealloc(config->bouncers, sizeof(BouncerConfig) * (config->n_bouncers + 1));
 	bouncer = &config->bouncers[config->n_bouncers++];
 	memset(bouncer, 0, sizeof(*bouncer));
 	bouncer->name = xstrdup(name);
@@ -161,7 +161,7 @@ section_of(AgentConfig *config, const ConfigKind *kind, const char *name)
 
 	if (section)
 		return section;
-	config->sections = realloc(config->sections, sizeof(ConfigSection) * (config->n_sections + 1));
+	config->sections = xrealloc(config->sections, sizeof(ConfigSection) * (config->n_sections + 1));
 	section = &config->sections[config->n_sections++];
 	memset(section, 0, sizeof(*section));
 	section->kind = xstrdup(kind->name);
@@ -178,8 +178,8 @@ set_value(ConfigSection *section, const char *key, const char *value)
 		;
 	if (i == section->n)
 	{
-		section->keys = realloc(section->keys, sizeof(char *) * (section->n + 1));
-		section->values = realloc(section->values, sizeof(char *) * (section->n + 1));
+		section->keys = xrealloc(section->keys, sizeof(char *) * (section->n + 1));
+		section->values = xrealloc(section->values, sizeof(char *) * (section->n + 1));
 		section->keys[i] = xstrdup(key);
 		section->values[i] = NULL;
 		section->n++;
@@ -195,7 +195,7 @@ set_hook(AgentConfig *config, const char *name, const char *value)
 
 	if (!hook)
 	{
-		config->hooks = realloc(config->hooks, sizeof(HookConfig) * (config->n_hooks + 1));
+		config->hooks = xrealloc(config->hooks, sizeof(HookConfig) * (config->n_hooks + 1));
 		hook = &config->hooks[config->n_hooks++];
 		hook->name = xstrdup(name);
 		hook->argv = NULL;

@@ -2,14 +2,18 @@
  * action.c
  *		What an action may call while it works: its error, progress, output; was it cancelled?
  */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "agent/core/alloc.h"
 #include "agent/job/action.h"
 #include "agent/job/job.h"
+#include "agent/job/journal.h"
 #include "agent/job/view.h"
+#include "common/sqlstate.h"
 
 static void
 set_text(char **field, const char *format, va_list args)
@@ -125,6 +129,28 @@ action_cancelled(ActionContext *ctx)
 	cancel = ctx->job->cancel && !ctx->undoing;
 	pthread_mutex_unlock(&jobs_lock);
 	return cancel;
+}
+
+int
+action_keep(ActionContext *ctx, json_t *result)
+{
+	json_t	   *record;
+	int			rc;
+
+	pthread_mutex_lock(&jobs_lock);
+	json_decref(ctx->part->result);
+	ctx->part->result = json_deep_copy(result);
+	record = jobview_record(ctx->job);
+	pthread_mutex_unlock(&jobs_lock);
+	rc = journal_write(ctx->config->state_dir, ctx->run, ctx->step, record, true);
+	json_decref(record);
+	return rc == 0 ? 0 : action_fail(ctx, STATE_IO_ERROR, "could not write the job journal: %s", strerror(errno));
+}
+
+json_t *
+action_kept(ActionContext *ctx)
+{
+	return ctx->part->result;
 }
 
 void

@@ -22,6 +22,7 @@ struct JobError;
 typedef struct ActionContext
 {
 	struct Job *job;			/* for the executor only */
+	struct JobPart *part;		/* the action that runs or is undone; for the executor only */
 	struct JobError *error;		/* what action_fail() sets: of the action that runs, or of its undo */
 	const AgentConfig *config;	/* stays the same while the job runs */
 	const PgInstance *pg;		/* the server that the action works on; NULL: the agent has none */
@@ -74,6 +75,14 @@ extern void action_progress(ActionContext *ctx, double percent, const char *form
 			__attribute__((format(printf, 3, 4)));	/* percent < 0: not known */
 extern void action_output(ActionContext *ctx, const char *data, size_t size);
 extern bool action_cancelled(ActionContext *ctx);
+
+/*
+ * What an action is about to do, on disk before it does it: its undo takes that if the agent dies in the middle. In
+ * its next life the action finds it by action_kept() (NULL: nothing) and its result has to tell of it, too. Not 0:
+ * it could not be written, and the error is set.
+ */
+extern int	action_keep(ActionContext *ctx, json_t *result);
+extern json_t *action_kept(ActionContext *ctx);
 
 /*
  * Something to be done when the answer is out: for fsyncs that make repeating the action

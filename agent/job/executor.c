@@ -113,6 +113,7 @@ run_part(ActionContext *ctx, size_t i)
 	if (part->began_ms == 0)
 		part->began_ms = clock_realtime_ms();
 	pthread_mutex_unlock(&jobs_lock);
+	ctx->part = part;
 	ctx->error = &part->error;
 	rc = call(ctx, param_string(action, "action", ""), json_object_get(action, "params"), result);
 	ctx->error = &ctx->job->error;
@@ -121,7 +122,10 @@ run_part(ActionContext *ctx, size_t i)
 	part->took_ms = clock_monotonic_ms() - began;
 	part->state = rc == 0 ? PART_SUCCEEDED : PART_FAILED;
 	if (rc == 0 || json_object_size(result) > 0)
+	{
+		json_decref(part->result);	/* what was kept on the way */
 		part->result = json_incref(result);
+	}
 	if (rc < 0)
 		job_copy_error(&ctx->job->error, &part->error);
 	pthread_mutex_unlock(&jobs_lock);
@@ -172,6 +176,7 @@ undo_part(ActionContext *ctx, size_t i)
 	json_t	   *result = json_object();
 	int			rc = 0;
 
+	ctx->part = part;
 	ctx->error = &part->undo_error;
 	instance_inherit(params, json_object_get(action, "params"));
 	if (params)

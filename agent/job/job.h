@@ -41,7 +41,7 @@ typedef struct JobPart
 	PartState	state;
 	double		began_ms;		/* CLOCK_REALTIME; 0: not yet */
 	double		took_ms;
-	json_t	   *result;			/* NULL: none; does not change once it is in */
+	json_t	   *result;			/* NULL: none; until the action has ended, what it is about to do */
 	JobError	error;			/* why it failed */
 	JobError	undo_error;
 } JobPart;
