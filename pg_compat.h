@@ -67,6 +67,13 @@
 #define COMPAT_TRANSACTION_TIMEOUT "statement_timeout"
 #endif
 
+/* 16 tells why a slot is of no use any more; before, only the loss of its WAL makes it so, and takes restart_lsn. */
+#if PG_VERSION_NUM >= 160000
+#define compat_slot_is_invalid(slot) ((slot)->data.invalidated != RS_INVAL_NONE)
+#else
+#define compat_slot_is_invalid(slot) false
+#endif
+
 /* 17 gave pg_logical_emit_message a fourth argument; the OIDs stayed. */
 #define COMPAT_F_EMIT_MESSAGE_TEXT	3577
 #define COMPAT_F_EMIT_MESSAGE_BYTEA 3578

@@ -45,9 +45,9 @@ CREATE FUNCTION pingpong_internal.progress_rows(OUT run bigint, OUT run_state te
 AS 'MODULE_PATHNAME', 'pingpong_progress' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 
 CREATE FUNCTION pingpong_internal.sample_trends(window_ms integer, OUT slot_name text, OUT since timestamptz,
-                                                OUT until timestamptz, OUT lsn_then pg_lsn, OUT lsn_now pg_lsn,
-                                                OUT restart_then pg_lsn, OUT restart_now pg_lsn,
-                                                OUT free_bytes bigint)
+                                                OUT until timestamptz, OUT lsn_then pg_lsn, OUT lsn_mid pg_lsn,
+                                                OUT lsn_now pg_lsn, OUT restart_then pg_lsn, OUT restart_mid pg_lsn,
+                                                OUT restart_now pg_lsn, OUT free_bytes bigint)
     RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pingpong_sample_trends' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION pingpong_internal.sample_trends(integer) IS

@@ -20,8 +20,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN sl.restart_lsn IS NOT NULL THEN greatest(here.lsn - sl.restart_lsn, 0) END, s.application_name,
            n.away_since
     FROM pingpong.node n
-         CROSS JOIN LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()
-                             ELSE pg_current_wal_lsn() END) here (lsn)
+         CROSS JOIN LATERAL (SELECT CASE WHEN pg_is_in_recovery()
+                                         THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                                         ELSE pg_current_wal_lsn() END) here (lsn)
          LEFT JOIN LATERAL (SELECT * FROM pingpong_check.preflight_sender p
                             WHERE p.node = n.name AND p.state <> 'backup'
                             ORDER BY p.state = 'streaming' DESC LIMIT 1) s ON true
@@ -45,43 +46,89 @@ COMMENT ON COLUMN pingpong.standby.slot_name IS
 COMMENT ON COLUMN pingpong.standby.slot_retains_bytes IS 'WAL that the slot keeps on this server';
 COMMENT ON COLUMN pingpong.standby.away_since IS 'since when it is let go on purpose';
 
--- The rate is that of the last minute (of the last ten samples, if they are rarer). The worker's silence makes it
--- null, for what was sampled long ago says nothing of now.
+-- What the samples of the last minute (of ten, if they are rarer) say of each slot. The rate needs ten intervals, or
+-- the ordinary lag of one second would be one. The worker's silence makes it null: what was sampled long ago says
+-- nothing of now. `lasting`: it grew in both halves, or nobody has moved the slot. A logical slot moves in jumps, and
+-- between them any would seem to grow without end.
+CREATE FUNCTION pingpong_internal.slot_trends(OUT slot_name text, OUT until timestamptz, OUT growth numeric,
+                                              OUT lasting boolean, OUT free_bytes bigint) RETURNS SETOF record
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT x.slot_name, x.until, g.growth,
+           g.growth > 0 AND (x.restart_now = x.restart_then
+                             OR (kept.mid > kept.then AND kept.now > kept.mid)), x.free_bytes
+    FROM (SELECT current_setting('pingpong.sample_interval')::interval) every (one)
+         CROSS JOIN LATERAL pingpong_internal.sample_trends(
+             (greatest(60, 20 * extract(epoch FROM every.one)) * 1000)::integer) x
+         CROSS JOIN LATERAL (SELECT x.lsn_then - x.restart_then, x.lsn_mid - x.restart_mid,
+                                    x.lsn_now - x.restart_now) kept (then, mid, now)
+         CROSS JOIN LATERAL (SELECT CASE WHEN x.until - x.since >= 9.5 * every.one
+                                              AND clock_timestamp() - x.until < 3 * every.one + interval '1 s'
+                                         THEN round((kept.now - kept.then)
+                                                    / extract(epoch FROM x.until - x.since)) END) g (growth)
+    WHERE x.slot_name IS NOT NULL
+$$;
+COMMENT ON FUNCTION pingpong_internal.slot_trends() IS
+    'how fast the WAL grows that each slot keeps, in bytes a second';
+
+-- Bytes until the slot is lost. PostgreSQL's own figure is of a primary only: on a standby it counts from zero.
+CREATE FUNCTION pingpong_internal.slot_room(restart_lsn pg_lsn, here pg_lsn) RETURNS numeric
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN keep.bytes >= 0 THEN
+        (div(restart_lsn - '0/0', keep.segment) + div(keep.bytes, keep.segment) + 1) * keep.segment
+        - (here - '0/0') END
+    FROM (SELECT CASE WHEN max(setting) FILTER (WHERE name = 'max_slot_wal_keep_size') = '-1' THEN -1
+                      ELSE max(setting::numeric) FILTER (WHERE name LIKE '%wal\_keep\_size') * 1048576 END,
+                 max(setting::numeric) FILTER (WHERE name = 'wal_segment_size')
+          FROM pg_settings
+          WHERE name IN ('max_slot_wal_keep_size', 'wal_keep_size', 'wal_segment_size')) keep (bytes, segment)
+$$;
+COMMENT ON FUNCTION pingpong_internal.slot_room(pg_lsn, pg_lsn) IS
+    'bytes until max_slot_wal_keep_size is reached; null: there is no limit';
+
+-- What to do about a slot; null: nothing. A standby's copy of a failover slot is idle by design.
+CREATE FUNCTION pingpong_internal.slot_advice(slot jsonb, node text, away boolean, streams_from_here boolean)
+    RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN coalesce((slot ->> 'synced')::boolean, false) THEN NULL
+        WHEN slot ->> 'wal_status' = 'lost' AND streams_from_here
+            THEN format('The WAL that %s needs is gone. Copy it anew: SELECT pingpong.rebuild(%L)', node, node)
+        WHEN slot ->> 'wal_status' = 'lost'
+            THEN format('It is of no use any more: SELECT pg_drop_replication_slot(%L)', slot ->> 'slot_name')
+        WHEN (slot ->> 'active')::boolean OR slot ->> 'restart_lsn' IS NULL THEN NULL
+        WHEN slot ->> 'slot_type' = 'logical' AND pg_is_in_recovery() THEN NULL
+        WHEN streams_from_here AND away
+            THEN format('%s was let go on purpose. It needs the slot to come back', node)
+        WHEN streams_from_here THEN format('Start %s, or drop the slot and copy it anew later', node)
+        ELSE format('Nobody uses it. If nobody will: SELECT pg_drop_replication_slot(%L)', slot ->> 'slot_name')
+    END || CASE WHEN slot ->> 'wal_status' <> 'lost' AND current_setting('max_slot_wal_keep_size') = '-1'
+                THEN '. Nothing limits what it keeps: max_slot_wal_keep_size is -1' ELSE '' END
+$$;
+COMMENT ON FUNCTION pingpong_internal.slot_advice(jsonb, text, boolean, boolean) IS 'what to do about a slot';
+
 CREATE VIEW pingpong.slots AS
-    SELECT s.slot_name, s.slot_type, n.name AS node, s.active, s.wal_status,
-           CASE WHEN s.restart_lsn IS NOT NULL THEN greatest(here.lsn - s.restart_lsn, 0) END AS retained_bytes,
-           t.growth AS growth_bytes_per_s, s.safe_wal_size,
-           CASE WHEN t.growth > 0 AND s.safe_wal_size IS NOT NULL
-                THEN make_interval(secs => greatest(s.safe_wal_size, 0) / t.growth) END AS limit_in,
-           CASE WHEN t.growth > 0 AND t.free_bytes IS NOT NULL
-                THEN make_interval(secs => t.free_bytes / t.growth) END AS disk_full_in,
+    SELECT s.slot_name, s.slot_type, n.name AS node, s.active, s.wal_status, kept.bytes AS retained_bytes,
+           t.growth AS growth_bytes_per_s, kept.room AS safe_wal_size,
+           CASE WHEN t.lasting AND kept.room / t.growth < 3e9
+                THEN make_interval(secs => (greatest(kept.room, 0) / t.growth)::float8) END AS limit_in,
+           CASE WHEN t.lasting AND t.free_bytes / t.growth < 3e9
+                THEN make_interval(secs => (t.free_bytes / t.growth)::float8) END AS disk_full_in,
            t.until AS sampled_at,
-           CASE WHEN s.wal_status = 'lost' AND n.name IS NOT NULL
-                    THEN format('The WAL that %s needs is gone. Copy it anew: SELECT pingpong.rebuild(%L)', n.name,
-                                n.name)
-                WHEN s.wal_status = 'lost'
-                    THEN format('It is of no use any more: SELECT pg_drop_replication_slot(%L)', s.slot_name)
-                WHEN s.active OR s.restart_lsn IS NULL THEN NULL
-                WHEN n.away_since IS NOT NULL
-                    THEN format('%s was let go on purpose. It needs the slot to come back.', n.name)
-                WHEN n.name IS NOT NULL
-                    THEN format('Start %s, or drop the slot and copy it anew later.', n.name)
-                ELSE format('Nobody uses it. If nobody will: SELECT pg_drop_replication_slot(%L)', s.slot_name)
-           END || CASE WHEN NOT s.active AND s.wal_status <> 'lost'
-                            AND current_setting('max_slot_wal_keep_size') = '-1'
-                       THEN ' Nothing limits what it keeps: max_slot_wal_keep_size is -1.' ELSE '' END AS advice
+           pingpong_internal.slot_advice(to_jsonb(s), n.name, n.away_since IS NOT NULL,
+                                         n.name IS NOT NULL AND (NOT pg_is_in_recovery()
+                                                                 OR n.upstream = pingpong.node_name())) AS advice
     FROM pg_replication_slots s
-         CROSS JOIN LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()
-                             ELSE pg_current_wal_lsn() END) here (lsn)
+         CROSS JOIN LATERAL (SELECT CASE WHEN pg_is_in_recovery()
+                                         THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                                         ELSE pg_current_wal_lsn() END) here (lsn)
+         CROSS JOIN LATERAL (SELECT CASE WHEN s.wal_status IS DISTINCT FROM 'lost' AND here.lsn IS NOT NULL
+                                         THEN greatest(here.lsn - s.restart_lsn, CASE WHEN s.restart_lsn IS NOT NULL
+                                                                                      THEN 0 END) END,
+                                    CASE WHEN s.wal_status IS DISTINCT FROM 'lost'
+                                         THEN pingpong_internal.slot_room(s.restart_lsn, here.lsn) END
+                            ) kept (bytes, room)
          LEFT JOIN pingpong.node n ON n.slot = s.slot_name AND n.kind = 'postgres'
-         LEFT JOIN (SELECT x.slot_name, x.until, x.free_bytes,
-                           CASE WHEN x.until > x.since AND clock_timestamp() - x.until < 3 * every.one
-                                THEN round(((x.lsn_now - x.restart_now) - (x.lsn_then - x.restart_then))
-                                           / extract(epoch FROM x.until - x.since)) END AS growth
-                    FROM (SELECT current_setting('pingpong.sample_interval')::interval) every (one)
-                         CROSS JOIN LATERAL pingpong_internal.sample_trends(
-                             (greatest(60, 10 * extract(epoch FROM every.one)) * 1000)::integer) x) t
-                   ON t.slot_name = s.slot_name
+         LEFT JOIN pingpong_internal.slot_trends() t ON t.slot_name = s.slot_name
     ORDER BY s.slot_name;
 COMMENT ON VIEW pingpong.slots IS
     'the replication slots of this server: what WAL they keep, how fast that grows, and when it reaches a limit';
@@ -89,12 +136,14 @@ COMMENT ON COLUMN pingpong.slots.slot_name IS 'as in pg_replication_slots, as ar
 COMMENT ON COLUMN pingpong.slots.node IS 'the registered node that streams from it; null: it is nobody''s here';
 COMMENT ON COLUMN pingpong.slots.retained_bytes IS 'WAL that it keeps';
 COMMENT ON COLUMN pingpong.slots.growth_bytes_per_s IS
-    'how fast that grows, over the last minute; less than zero: it shrinks; null: the worker has no news';
+    'how fast that grows, by the samples of the last minute, ten at least; less than zero: it shrinks; null: there '
+    'are not so many, or the worker is silent';
 COMMENT ON COLUMN pingpong.slots.safe_wal_size IS
-    'bytes until the slot is lost; null: nothing limits it (max_slot_wal_keep_size is -1)';
-COMMENT ON COLUMN pingpong.slots.limit_in IS 'when that is reached at this rate; null: never';
+    'bytes until the slot is lost; null: nothing limits it (max_slot_wal_keep_size is -1), or it is lost';
+COMMENT ON COLUMN pingpong.slots.limit_in IS
+    'when that is reached at this rate; null: it does not grow, or not steadily';
 COMMENT ON COLUMN pingpong.slots.disk_full_in IS
-    'when the disk of pg_wal is full at this rate, if nothing else writes to it; null: never';
+    'when the disk of pg_wal is full at this rate, if nothing else writes to it; null: as limit_in';
 COMMENT ON COLUMN pingpong.slots.sampled_at IS 'when the worker looked last; null: not since the server started';
 COMMENT ON COLUMN pingpong.slots.advice IS 'what to do about it; null: nothing';
 

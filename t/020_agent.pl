@@ -380,11 +380,12 @@ sub test_slots_killed
 	my $limit = time + 60;
 	while (!-d $first && time < $limit) { }
 	stop_agent('chicago', 'KILL');
+	note('when it was killed there were ' . (() = glob "$dir/chicago/data/pg_replslot/pingpong_killed*"));
 	start_agent('chicago');
 	my (undef, $job) = get('chicago', '/v1/jobs/slots/killed?wait_ms=30000');
 	is_deeply(done($job, 'killed while it made slots')->{created}, $slots, 'they are all its own');
-	is_deeply(done(act('chicago', 'slots', 0, 'slot.drop', { slots => $slots }), 'drop')->{dropped}, $slots,
-		'and were there');
+	is_deeply(done(act('chicago', 'slots', 0, 'slot.drop', { of_run => JSON::PP::true }), 'drop')->{dropped},
+		$slots, 'and are what the run has created');
 }
 
 sub test_restart

@@ -191,6 +191,7 @@ for my $moment (@moments)
 	while (!$reached->() && $lab->running($job) && time < $limit) { select undef, undef, undef, 0.002; }
 	my ($left, $source) = $name eq 'the copy' ? slow_copiers('dallas', 'chicago') : ([], []);
 	$lab->kill9('agent', 'dallas');
+	note("$name: copiers that outlive the agent: " . grep { !$lab->gone($_) } @$left) if $name eq 'the copy';
 	$lab->start_agent('dallas');
 	my (undef, $err, $rc) = $lab->finish($job, 90);
 	if ($rc != 0 && $err =~ /\/pg_rewind" ended with status/)

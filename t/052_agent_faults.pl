@@ -206,7 +206,7 @@ sub cell
 	return if $name !~ /$ENV{CELLS}/;
 	my ($p) = $lab->primary;
 	my ($t) = grep { $_ ne $p } $lab->nodes;
-	my %pattern = (facts => 'facts', arm => 'token.arm', promote => 'promote|verdict', verdict => 'verdict');
+	my %pattern = (facts => 'facts', slots => '20\.slots|slot\.ensure', arm => 'token.arm', promote => 'promote|verdict', verdict => 'verdict');
 	my $began = time;
 	my @problems;
 	my $outcome = eval
@@ -236,6 +236,8 @@ sub cell
 	$outcome //= '';
 	push @problems, "the end is $outcome, not $expected" if $outcome !~ /^($expected)$/;
 	check_end(\@problems);
+	push @problems, "$t keeps a slot" if $outcome eq 'rolled_back' && $lab->sql($t,
+		"SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = 'pingpong_$p')") ne 'f';
 	ok(!@problems, $name) or diag(join "\n", @problems);
 	note(sprintf '%-20s %5.1f s  %s', $name, time - $began, $outcome);
 	return;
@@ -248,6 +250,7 @@ for my $mode (@modes)
 	cell('arm', $mode, $mode eq 'late' ? 'succeeded' : 'rolled_back|succeeded');
 	cell('promote', $mode, $mode eq 'silent' ? 'rolled_back|succeeded' : 'succeeded');
 	cell('verdict', $mode, 'rolled_back');
+	cell('slots', $mode, 'rolled_back') if $mode eq 'lost';
 }
 
 # ---- the order was given, and the server obeys it when no worker waits any more ----

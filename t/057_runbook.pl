@@ -144,6 +144,23 @@ is($lab->sql($from, sprintf $steps, '(SELECT max(id) FROM pingpong.run)'), '12 u
 is(written(), 'one undo-two undo-one', 'one job: by the agent, backwards');
 is(join(' ', $lab->primary), $from, 'one job: the primary stays');
 
+# The agent cannot write that it begins: nothing was done, and the run does not say that it was.
+unlink $written;
+my $records = $lab->state_dir($from) . '/jobs';
+$lab->sql($from, q{UPDATE pingpong.runbook_step SET params = jsonb_set(params, '{args}', '["two"]')
+	WHERE runbook = 'site' AND ordinal = 13});
+rename $records, "$records.aside" or die $!;
+close(open my $fh, '>', $records) or die $!;
+($out, $err) = $lab->try_sql($from,
+	qq{SELECT run, state FROM pingpong.switchover('$to', options => '{"runbook": "site"}')});
+unlink $records or die $!;
+rename "$records.aside", $records or die $!;
+like($err, qr/could not write the job journal/, 'one job, that cannot begin: its failure is that of the run');
+is($lab->sql($from, sprintf $steps, '(SELECT max(id) FROM pingpong.run)'), '12 failed, 13 skipped',
+	'one job, that cannot begin: nothing is called done');
+is(written(), '', 'one job, that cannot begin: nothing was done');
+is(join(' ', $lab->primary), $from, 'one job, that cannot begin: the primary stays');
+
 # A step between them cannot be done in between.
 $lab->sql($from, q{UPDATE pingpong.runbook_step SET ordinal = 22 WHERE runbook = 'site' AND ordinal = 13});
 ($out, $err) = $lab->try_sql($from,

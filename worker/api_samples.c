@@ -17,21 +17,18 @@ PG_FUNCTION_INFO_V1(pingpong_sample_trends);
 static void
 put_trend(ReturnSetInfo *rsinfo, const Trend *trend)
 {
-	Datum		values[8] = {
-		CStringGetTextDatum(trend->name),
-		TimestampTzGetDatum(trend->since),
-		TimestampTzGetDatum(trend->until),
-		LSNGetDatum(trend->lsn[0]),
-		LSNGetDatum(trend->lsn[1]),
-		LSNGetDatum(trend->restart[0]),
-		LSNGetDatum(trend->restart[1]),
-		Int64GetDatum(trend->free_bytes),
-	};
-	bool		nulls[8] = {false};
+	Datum		values[10] = {CStringGetTextDatum(trend->name), TimestampTzGetDatum(trend->since),
+	TimestampTzGetDatum(trend->until)};
+	bool		nulls[10] = {trend->name[0] == '\0'};
 
-	nulls[0] = trend->name[0] == '\0';
-	nulls[5] = nulls[6] = trend->restart[1] == InvalidXLogRecPtr;
-	nulls[7] = trend->free_bytes < 0;
+	for (int point = 0; point < 3; point++)
+	{
+		values[3 + point] = LSNGetDatum(trend->lsn[point]);
+		values[6 + point] = LSNGetDatum(trend->restart[point]);
+		nulls[6 + point] = trend->restart[point] == InvalidXLogRecPtr;
+	}
+	values[9] = Int64GetDatum(trend->free_bytes);
+	nulls[9] = trend->free_bytes < 0;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

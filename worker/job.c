@@ -179,6 +179,7 @@ job_resume(Run *run, Step *step)
 
 	strlcpy(step->url, url ? url : "", sizeof(step->url));
 	step_key(step, step->key, sizeof(step->key));
+	step->sent = true;			/* for all that is known here */
 	step->post_at = now_us();
 }
 
@@ -224,6 +225,14 @@ job_failed(Step *step, json_t *error)
 	return ACTION_FAILED;
 }
 
+/* What an action has told of itself before it ended, or although it failed: its undo takes that. */
+static void
+keep_for_undo(Step *step, json_t *job)
+{
+	if (step->undo[0] && protocol_result(job, 0))
+		step_keep(step, protocol_result(job, 0));
+}
+
 static ActionResult
 judge(Run *run, Step *step)
 {
@@ -232,9 +241,9 @@ judge(Run *run, Step *step)
 	ActionResult result;
 
 	step->unheard = 0;
-	if (call->status == 404 && step->given_up && step->mark != MARK_AWAY)
+	if (call->status == 404 && step->given_up && (step->mark != MARK_AWAY || !step->sent))
 		return step_fail(step, STATE_CANCELED, "given up before the agent had begun");
-	if (call->status == 404 && step->mark == MARK_AWAY && !step->posting)
+	if (call->status == 404 && step->mark == MARK_AWAY && !step->posting && step->sent)
 		return step_fail(step, STATE_SYSTEM_ERROR,
 						 "the agent does not know the job any more: what became of it is not known");
 	if (call->status == 404)
@@ -258,6 +267,7 @@ judge(Run *run, Step *step)
 	if (strcmp(state, JOB_STATE_RUNNING) == 0)
 	{
 		note_progress(step, call->body);
+		keep_for_undo(step, call->body);
 		step_release(step);
 		ask_again(run, step);
 		return ACTION_WAIT;
@@ -269,7 +279,10 @@ judge(Run *run, Step *step)
 		result = ACTION_DONE;
 	}
 	else
+	{
+		keep_for_undo(step, call->body);
 		result = job_failed(step, protocol_error(call->body));
+	}
 	return result;
 }
 

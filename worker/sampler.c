@@ -10,10 +10,12 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xlogrecovery.h"
+#include "common/int.h"
 #include "replication/slot.h"
 #include "replication/walreceiver.h"
 #include "utils/timestamp.h"
 
+#include "pg_compat.h"
 #include "worker/clock.h"
 #include "worker/sampler.h"
 #include "worker/samples.h"
@@ -35,8 +37,11 @@ static int64
 free_bytes(void)
 {
 	struct statvfs disk;
+	int64		bytes;
 
-	return statvfs(XLOGDIR, &disk) == 0 ? (int64) disk.f_bavail * (int64) disk.f_frsize : -1;
+	if (statvfs(XLOGDIR, &disk) != 0)
+		return -1;
+	return pg_mul_s64_overflow(disk.f_bavail, disk.f_frsize, &bytes) ? PG_INT64_MAX : bytes;
 }
 
 static void
@@ -51,7 +56,8 @@ read_slots(Sample *sample)
 		if (!slot->in_use)
 			continue;
 		SpinLockAcquire(&slot->mutex);
-		sampled->restart = slot->data.restart_lsn;
+		/* an invalid one keeps nothing, whatever it says */
+		sampled->restart = compat_slot_is_invalid(slot) ? InvalidXLogRecPtr : slot->data.restart_lsn;
 		strlcpy(sampled->name, NameStr(slot->data.name), sizeof(sampled->name));
 		SpinLockRelease(&slot->mutex);
 		sample->nslots++;

@@ -106,25 +106,46 @@ samples_within(int64 window_us)
 	return i;
 }
 
+/*
+ * The slot in the sample before, if it was the same: one that kept WAL, and not newer WAL. A slot of that name that
+ * was made anew may be behind the one before it.
+ */
+static const SampledSlot *
+slot_before(const Sample *sample, const SampledSlot *after, int hint)
+{
+	const SampledSlot *slot = find_slot(sample, after->name, hint);
+
+	return slot && slot->restart != InvalidXLogRecPtr && slot->restart <= after->restart ? slot : NULL;
+}
+
+static void
+fill_point(Trend *trend, int point, const Sample *sample, const SampledSlot *slot)
+{
+	trend->lsn[point] = sample->lsn;
+	trend->restart[point] = slot->restart;
+}
+
 /* As far back as the slot kept WAL without a break. */
 static void
 fill_slot(Trend *trend, int i, uint64 n)
 {
-	const SampledSlot *now = &sample_at(0)->slots[i];
+	const SampledSlot *slot = &sample_at(0)->slots[i];
+	const SampledSlot *before;
+	uint64		ago = 0;
 
-	strlcpy(trend->name, now->name, sizeof(trend->name));
-	trend->restart[0] = trend->restart[1] = now->restart;
-	for (uint64 ago = 1; ago < n && now->restart != InvalidXLogRecPtr; ago++)
+	strlcpy(trend->name, slot->name, sizeof(trend->name));
+	for (int point = 0; point < 3; point++)
+		fill_point(trend, point, sample_at(0), slot);
+	if (slot->restart == InvalidXLogRecPtr)
+		return;
+	while (ago + 1 < n && (before = slot_before(sample_at(ago + 1), slot, i)) != NULL)
 	{
-		const Sample *sample = sample_at(ago);
-		const SampledSlot *then = find_slot(sample, now->name, i);
-
-		if (then == NULL || then->restart == InvalidXLogRecPtr)
-			break;
-		trend->since = sample->at;
-		trend->lsn[0] = sample->lsn;
-		trend->restart[0] = then->restart;
+		slot = before;
+		ago++;
 	}
+	trend->since = sample_at(ago)->at;
+	fill_point(trend, 0, sample_at(ago), slot);
+	fill_point(trend, 1, sample_at(ago / 2), find_slot(sample_at(ago / 2), slot->name, i));
 }
 
 int
@@ -145,9 +166,10 @@ samples_trends(int64 window_us, Trend **trends)
 			Trend	   *trend = &(*trends)[n];
 
 			trend->since = n == 0 ? oldest->at : newest->at;
-			trend->lsn[0] = n == 0 ? oldest->lsn : newest->lsn;
 			trend->until = newest->at;
-			trend->lsn[1] = newest->lsn;
+			trend->lsn[0] = oldest->lsn;
+			trend->lsn[1] = sample_at(within / 2)->lsn;
+			trend->lsn[2] = newest->lsn;
 			trend->free_bytes = newest->free_bytes;
 			if (n > 0)
 				fill_slot(trend, n - 1, within);

@@ -32,8 +32,8 @@ typedef struct Trend
 	char		name[NAMEDATALEN];
 	TimestampTz since;
 	TimestampTz until;
-	XLogRecPtr	lsn[2];			/* at `since`, at `until` */
-	XLogRecPtr	restart[2];
+	XLogRecPtr	lsn[3];			/* at `since`, in the middle (by the number of samples), at `until` */
+	XLogRecPtr	restart[3];
 	int64		free_bytes;		/* at `until` */
 } Trend;
 

@@ -195,6 +195,23 @@ fail_rest(Run *run, Step *leader)
 		}
 }
 
+/*
+ * The leader's own part of a job that has failed: it may have been done, or undone. If it was not begun, as no other
+ * was, the job's own error stays what is told.
+ */
+static StepState
+own_end(Step *leader, json_t *part)
+{
+	StepState	own;
+
+	if (strcmp(protocol_text(part, "state"), "pending") == 0)
+		return STEP_FAILED;
+	take_part(leader, part);
+	own = leader->state;
+	leader->state = STEP_RUNNING;
+	return own;
+}
+
 ActionResult
 together_look(Run *run, Step *leader, ActionResult result)
 {
@@ -214,11 +231,8 @@ together_look(Run *run, Step *leader, ActionResult result)
 			take_part(step, part_of(parts, step));
 	if (result != ACTION_FAILED)
 		return result;
-	/* the leader's own part may have been done, or undone, though the job failed */
-	take_part(leader, part_of(parts, leader));
-	own = leader->state;
-	leader->state = STEP_RUNNING;
+	own = own_end(leader, part_of(parts, leader));
 	if (own == STEP_UNDONE)
 		leader->undone = true;
-	return own == STEP_FAILED ? ACTION_FAILED : ACTION_DONE;
+	return own == STEP_SUCCEEDED || own == STEP_UNDONE ? ACTION_DONE : ACTION_FAILED;
 }

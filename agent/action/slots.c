@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "agent/action/slots.h"
+#include "agent/job/job.h"
+#include "agent/job/params.h"
+#include "agent/job/table.h"
 #include "agent/pg/pg.h"
 #include "common/names.h"
 #include "common/sqlstate.h"
@@ -90,9 +93,17 @@ slots_to_create(ActionContext *ctx, PGconn *conn, json_t *slots)
 	return names;
 }
 
-/* Both workers may ask at once: the second one finds the slot there. */
+/* Both workers may ask at once: the second one finds the slot there, and did not create it. */
+static void
+remove_name(json_t *names, const char *name)
+{
+	for (size_t i = json_array_size(names); i-- > 0;)
+		if (strcmp(json_string_value(json_array_get(names, i)), name) == 0)
+			json_array_remove(names, i);
+}
+
 static bool
-ensure_one(ActionContext *ctx, PGconn *conn, const char *name)
+ensure_one(ActionContext *ctx, PGconn *conn, const char *name, json_t *created)
 {
 	static const char create[] =
 		"SELECT pg_catalog.pg_create_physical_replication_slot($1, true) "
@@ -106,6 +117,8 @@ ensure_one(ActionContext *ctx, PGconn *conn, const char *name)
 		res = pg_query_or_fail(ctx, conn, create, 1, &name);
 	if (!res)
 		return false;
+	if (PQntuples(res) == 0 && !ctx->resumed)	/* an earlier life may have created it */
+		remove_name(created, name);
 	PQclear(res);
 	res = pg_query_or_fail(ctx, conn, exists, 1, &name);
 	physical = res && PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "physical") == 0;
@@ -130,19 +143,45 @@ action_slot_ensure(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc == 0 && json_array_size(created) > 0)
 		rc = action_keep(ctx, result);
 	json_array_foreach(slots, i, name)
-		if (rc == 0 && !ensure_one(ctx, conn, json_string_value(name)))
+		if (rc == 0 && !ensure_one(ctx, conn, json_string_value(name), created))
 			rc = -1;
 	PQfinish(conn);
 	return rc;
 }
 
+/* What the jobs of this run have created, or were about to. NULL, the job failed: one of them still does. */
+static json_t *
+created_by_run(ActionContext *ctx)
+{
+	json_t	   *names = json_array();
+	bool		ended = true;
+
+	pthread_mutex_lock(&jobs_lock);
+	for (Job *job = job_table; job; job = job->next)
+		for (size_t i = 0; strcmp(job->run, ctx->run) == 0 && i < job->nparts; i++)
+		{
+			if (strcmp(param_string(json_array_get(job->actions, i), "action", ""), ACTION_SLOT_ENSURE) != 0)
+				continue;
+			ended &= job->state != JOB_RUNNING;
+			json_array_extend(names, json_object_get(job->parts[i].result, "created"));
+		}
+	pthread_mutex_unlock(&jobs_lock);
+	if (ended)
+		return names;
+	json_decref(names);
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the slots of this run are still being created");
+	return NULL;
+}
+
+/* Of the names "slots"; or, with "of_run", of all that this run has created here. */
 int
 action_slot_drop(ActionContext *ctx, json_t *params, json_t *result)
 {
 	static const char sql[] =
 		"SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots "
 		"WHERE slot_name = $1 AND slot_type = 'physical' AND NOT active";
-	json_t	   *slots = slot_list(ctx, params, "slots");
+	json_t	   *slots = param_bool(params, "of_run", false) ? created_by_run(ctx) :
+		json_incref(slot_list(ctx, params, "slots"));
 	PGconn	   *conn = slots ? pg_local_or_fail(ctx, NULL, SLOT_TIMEOUT_MS) : NULL;
 	json_t	   *dropped = json_array();
 	json_t	   *name;
@@ -154,6 +193,7 @@ action_slot_drop(ActionContext *ctx, json_t *params, json_t *result)
 			if (rc == 0 && !for_slot(ctx, conn, sql, json_string_value(name), dropped))
 				rc = -1;
 	PQfinish(conn);
+	json_decref(slots);
 	json_object_set_new(result, "dropped", dropped);
 	return rc;
 }

@@ -226,6 +226,8 @@ run_forward(Job *job, ActionContext *ctx, bool lazy)
 			continue;			/* in an earlier life of this agent */
 		if (action_cancelled(ctx))
 		{
+			if (job->parts[i].state == PART_RUNNING)	/* in an earlier life, which may have done some of it */
+				set_part(&job->parts[i], PART_FAILED);
 			action_fail(ctx, STATE_CANCELED, "the job was cancelled");
 			return JOB_CANCELLED;
 		}

@@ -38,6 +38,8 @@ drop_slots_begin(Run *run, Step *step)
 	json_t	   *created = json_incref(json_object_get(detail, "created"));
 
 	json_decref(detail);
+	if (created == NULL)		/* no answer was seen: the agent knows what it did for this run, if anything */
+		return job_begin(run, step, step->node, ACTION_SLOT_DROP, json_pack("{s:b}", "of_run", 1));
 	if (json_array_size(created) == 0)
 	{
 		json_decref(created);

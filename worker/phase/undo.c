@@ -40,6 +40,7 @@ add_undo(Step *step)
 	undo->attempt = 0;
 	undo->round = 0;
 	undo->phase = 0;
+	undo->mark = MARK_NONE;		/* what the step means for the run its undo does not */
 	undo->unheard = 0;
 	undo->given_up = false;
 	undo->leader = NULL;
