@@ -55,15 +55,15 @@ CREATE FUNCTION pingpong_internal.slot_trends(OUT slot_name text, OUT until time
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT x.slot_name, x.until, g.growth,
            g.growth > 0 AND (x.restart_now = x.restart_then
-                             OR (kept.mid > kept.then AND kept.now > kept.mid)), x.free_bytes
+                             OR (kept.half > kept.first AND kept.last > kept.half)), x.free_bytes
     FROM (SELECT current_setting('pingpong.sample_interval')::interval) every (one)
          CROSS JOIN LATERAL pingpong_internal.sample_trends(
              (greatest(60, 20 * extract(epoch FROM every.one)) * 1000)::integer) x
          CROSS JOIN LATERAL (SELECT x.lsn_then - x.restart_then, x.lsn_mid - x.restart_mid,
-                                    x.lsn_now - x.restart_now) kept (then, mid, now)
+                                    x.lsn_now - x.restart_now) kept (first, half, last)
          CROSS JOIN LATERAL (SELECT CASE WHEN x.until - x.since >= 9.5 * every.one
                                               AND clock_timestamp() - x.until < 3 * every.one + interval '1 s'
-                                         THEN round((kept.now - kept.then)
+                                         THEN round((kept.last - kept.first)
                                                     / extract(epoch FROM x.until - x.since)) END) g (growth)
     WHERE x.slot_name IS NOT NULL
 $$;

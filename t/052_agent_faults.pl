@@ -206,7 +206,8 @@ sub cell
 	return if $name !~ /$ENV{CELLS}/;
 	my ($p) = $lab->primary;
 	my ($t) = grep { $_ ne $p } $lab->nodes;
-	my %pattern = (facts => 'facts', slots => '20\.slots|slot\.ensure', arm => 'token.arm', promote => 'promote|verdict', verdict => 'verdict');
+	my %pattern = (facts => 'facts', slots => '20\.slots|slot\.ensure', arm => 'token.arm',
+		promote => 'promote|verdict', verdict => 'verdict');
 	my $began = time;
 	my @problems;
 	my $outcome = eval

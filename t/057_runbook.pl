@@ -150,7 +150,8 @@ my $records = $lab->state_dir($from) . '/jobs';
 $lab->sql($from, q{UPDATE pingpong.runbook_step SET params = jsonb_set(params, '{args}', '["two"]')
 	WHERE runbook = 'site' AND ordinal = 13});
 rename $records, "$records.aside" or die $!;
-close(open my $fh, '>', $records) or die $!;
+open my $none, '>', $records or die $!;
+close $none;
 ($out, $err) = $lab->try_sql($from,
 	qq{SELECT run, state FROM pingpong.switchover('$to', options => '{"runbook": "site"}')});
 unlink $records or die $!;
