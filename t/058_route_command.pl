@@ -28,7 +28,8 @@ sub place
 {
 	my ($node) = @_;
 
-	return join ':', split /\|/, $lab->sql($from, "SELECT host, port FROM pingpong.node WHERE name = '$node'");
+	# the old primary may be restarted just now
+	return join ':', split /\|/, $lab->sql(($lab->primary)[0], "SELECT host, port FROM pingpong.node WHERE name = '$node'");
 }
 
 sub points_to
