@@ -29,7 +29,8 @@ sub place
 	my ($node) = @_;
 
 	# the old primary may be restarted just now
-	return join ':', split /\|/, $lab->sql(($lab->primary)[0], "SELECT host, port FROM pingpong.node WHERE name = '$node'");
+	my ($primary) = $lab->primary;
+	return join ':', split /\|/, $lab->sql($primary, "SELECT host, port FROM pingpong.node WHERE name = '$node'");
 }
 
 sub points_to
