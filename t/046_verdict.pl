@@ -165,6 +165,8 @@ sub token_of_chicago
 	print $out $text;
 	close $out or die;
 	kill 'HUP', $lab->pid('agent', 'chicago');
+	my $wanted = $text eq $token ? 200 : 401;	# to the worker's token
+	$lab->until_true('the agent to have read it', sub { ($lab->agent('chicago', '/v1/ping'))[0] == $wanted });
 	return;
 }
 
