@@ -71,9 +71,11 @@ _PG_init(void)
 {
 	/*
 	 * Loaded late (CREATE EXTENSION without preloading) there is no shared
-	 * memory to be had; gate_require_shmem() tells who calls a function.
+	 * memory to be had; gate_require_shmem() tells who calls a function. The
+	 * servers that pg_upgrade starts for itself have no gate and no worker:
+	 * the old one is sealed, and the new one is made.
 	 */
-	if (!process_shared_preload_libraries_in_progress)
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 
 	define_gate_settings();

@@ -16,6 +16,8 @@
 #include "agent/actions.h"
 #include "agent/facts/facts.h"
 #include "agent/rejoin/run.h"
+#include "agent/upgrade/cross.h"
+#include "agent/upgrade/prepare.h"
 #include "common/names.h"
 
 const ActionEntry all_actions[] = {
@@ -45,6 +47,16 @@ const ActionEntry all_actions[] = {
 	{"pgbouncer.commit", action_route_commit, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
 	{"pgbouncer.release", action_route_release, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
 	{"pgbouncer.smoke", action_route_smoke, ACTION_LAZY_JOURNAL},
+	/* resumed, pg_upgrade would meet what it left in the new directory */
+	{ACTION_UPGRADE_PREPARE, action_upgrade_prepare, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_DISCARD, action_upgrade_discard, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_STOP, action_upgrade_stop, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_SERVE, action_upgrade_serve, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_RUN, action_upgrade_run, ACTION_NEEDS_PG | ACTION_MAIN_ONLY},
+	{ACTION_UPGRADE_REVERT, action_upgrade_revert, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_START, action_upgrade_start, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_STATISTICS, action_upgrade_statistics, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_HALT, action_upgrade_halt, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_HOOK, action_hook, 0},
 	{ACTION_NOTE, action_note, ACTION_LAZY_JOURNAL},
 	{NULL}

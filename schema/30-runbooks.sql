@@ -11,7 +11,8 @@ SELECT v.runbook, v.ordinal, v.action, v.node, v.worker, v.impact, v.guard, v.un
             WHEN v.action IN ('pause', 'hold') THEN 'begins_blackout'
             WHEN v.action = 'repoint' AND v.node = 'rw_routes' AND v.runbook = 'switchover' THEN 'ends_blackout' END,
        CASE WHEN v.action IN ('repoint', 'smoke', 'writable') THEN 'SELECT pingpong.repoint()'
-            WHEN v.action IN ('follow', 'rejoin') THEN 'SELECT pingpong.rebuild(%L)' END
+            WHEN v.action IN ('follow', 'rejoin') THEN 'SELECT pingpong.rebuild(%L)'
+            WHEN v.action = 'open_new' THEN $$SELECT pingpong.resume(risk => 'two primaries are possible')$$ END
 FROM (VALUES
     ('switchover', 10, 'checkpoint', 'source', 'source', 'none', NULL, NULL, NULL, '10min', 'continue',
      'so that the next checkpoint is small'),
@@ -94,6 +95,32 @@ FROM (VALUES
      'sessions of clients are not read-only'),
     ('rebuild', 99, 'verify', 'source', 'source', 'none', NULL, NULL, 'rejoin', '60s', 'continue',
      'all standbys stream'),
+    ('upgrade', 10, 'upgrade_prepare', 'source', 'source', 'none', NULL, 'upgrade_discard', NULL, '4h', 'undo',
+     'what stands against it is looked for; the new cluster is made, with its configuration; pg_upgrade --check'),
+    ('upgrade', 20, 'checkpoint', 'source', 'source', 'none', NULL, NULL, NULL, '30min', 'continue',
+     'so that the one at the stop is small'),
+    ('upgrade', 25, 'prepare_route', 'rw_routes', 'source', 'none', NULL, 'release', NULL, '10s', 'undo',
+     'proved that the routers read their file and reload'),
+    ('upgrade', 30, 'pause', 'rw_routes', 'source', 'write', NULL, 'release', NULL, '10s', 'undo',
+     'PAUSE, waited for only where it can return (transaction pooling)'),
+    ('upgrade', 40, 'hold', 'source', 'source', 'write', NULL, 'open', NULL, '10s', 'undo',
+     'the gate holds whatever could write'),
+    ('upgrade', 50, 'seal', 'source', 'source', 'write', NULL, 'unseal_old', NULL, '1h', 'undo',
+     'drain, flush, durable seal: the old server takes no write from here on'),
+    ('upgrade', 60, 'upgrade_stop', 'source', 'source', 'read', NULL, NULL, NULL, '1h', 'undo',
+     'the old server shuts down cleanly, and is sealed'),
+    ('upgrade', 62, 'upgrade_run', 'source', 'source', 'read', NULL, NULL, NULL, '24h', 'undo',
+     'pg_upgrade; the new data directory is sealed, too'),
+    ('upgrade', 64, 'upgrade_start', 'source', 'source', 'read', NULL, NULL, NULL, '1h', 'undo',
+     'the new server starts, sealed; in mode "link" the old files are not the old ones any more'),
+    ('upgrade', 70, 'open_new', 'source', 'source', 'write', NULL, NULL, NULL, '60s', 'retry',
+     'the seal is lifted by the worker of the new server: no way back'),
+    ('upgrade', 80, 'repoint', 'rw_routes', 'source', 'write', NULL, NULL, NULL, '60s', 'retry',
+     'the routers let their clients go on'),
+    ('upgrade', 90, 'analyze', 'source', 'source', 'none', NULL, NULL, NULL, '24h', 'continue',
+     'what the planner needs: in stages, so that it soon has a little of it'),
+    ('upgrade', 98, 'writable', 'source', 'source', 'none', NULL, NULL, NULL, '10s', 'continue',
+     'sessions of clients are not read-only'),
     ('restore', 50, 'sync_restore', 'relaxed', 'source', 'none', NULL, NULL, NULL, '60s', 'continue',
      'what an earlier run relaxed: synchronous_standby_names, once standbys satisfy it'),
     ('restore', 50, 'slow_wal', 'relaxed', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'wal_init_zero'),
@@ -106,3 +133,7 @@ UPDATE pingpong.runbook_step SET params = jsonb_build_object('setting',
                                                                         WHEN 'slow_wal' THEN 'wal_init_zero'
                                                                             ELSE 'wal_writer_delay' END)
 WHERE runbook = 'restore';
+
+-- While the three are made there is no database.
+UPDATE pingpong.runbook_step SET job = 'crossing', mark = CASE WHEN action = 'upgrade_stop' THEN 'away' END
+WHERE runbook = 'upgrade' AND action IN ('upgrade_stop', 'upgrade_run', 'upgrade_start');

@@ -33,13 +33,20 @@ COMMENT ON COLUMN pingpong.run_option.otherwise IS 'what counts when it is not g
 -- max_blackout_ms: the promote token is valid 30 s longer, at most an hour, and PgBouncer's pause ends 10 s later.
 INSERT INTO pingpong.run_option (name, type, kinds, argument, least, most, allowed, otherwise, builtin, comment)
 VALUES
-    ('grace_ms', 'integer', '{switchover}', 'grace', 0, 1800000, NULL, '5000', true,
+    ('to_version', 'integer', '{run}', 'to_version', 16, 99, NULL, NULL, true,
+     'for upgrade(): the major version that the server becomes'),
+    ('mode', 'word', '{run}', 'mode', NULL, NULL, '{copy,link,clone}', '"copy"', true,
+     'for upgrade(): how pg_upgrade takes over the files'),
+    ('jobs', 'integer', '{run}', 'jobs', 1, 64, NULL, '1', true, 'for upgrade(): how many things it does at a time'),
+    ('carry', 'words', '{run}', 'carry', NULL, NULL, NULL, '[]', true,
+     'for upgrade(): settings of ALTER SYSTEM that the new server gets, too'),
+    ('grace_ms', 'integer', '{switchover,run}', 'grace', 0, 1800000, NULL, '5000', true,
      'how long transactions that have written may go on'),
-    ('max_blackout_ms', 'integer', '{switchover}', 'max_blackout', 1, 1800000, NULL, '10000', true,
+    ('max_blackout_ms', 'integer', '{switchover,run}', 'max_blackout', 1, 1800000, NULL, '10000', true,
      'longest time without writes before the promotion is ordered'),
     ('readers_grace_ms', 'integer', '{switchover}', 'readers_grace', 0, 3600000, NULL, '2000', true,
      'how long reads on the old primary may go on after the move'),
-    ('on_grace_end', 'word', '{switchover}', 'on_grace_end', NULL, NULL, '{cancel,abort}', '"cancel"', true,
+    ('on_grace_end', 'word', '{switchover,run}', 'on_grace_end', NULL, NULL, '{cancel,abort}', '"cancel"', true,
      'what becomes of writers at the end of the grace'),
     ('synchronous', 'word', '{switchover}', 'synchronous', NULL, NULL, '{relax,strict}', '"relax"', true,
      'whether commits on the new primary wait for a standby from the first moment'),
@@ -246,6 +253,25 @@ $$;
 COMMENT ON FUNCTION pingpong_internal.validate_risk(text) IS
     'refuses a risk that is not said in its words (22023), or by a superuser (42501)';
 
+-- A runbook that repoints the rw routes and does not promote can only point them to this primary.
+CREATE FUNCTION pingpong_internal.check_target(target text, runbook text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    IF NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = runbook AND s.action = 'repoint'
+                       AND s.node = 'rw_routes')
+       OR EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = runbook AND s.mark = 'no_return') THEN
+        PERFORM pingpong_internal.check_node(target, runbook);
+    ELSIF target IS DISTINCT FROM pingpong.node_name() THEN
+        PERFORM pingpong_internal.fail('22023', format('the routes cannot be pointed to "%s"', target), NULL,
+                              format('Routes point to the primary, "%s"; pingpong.switchover() moves it.',
+                                     pingpong.node_name()));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pingpong_internal.check_target(text, text) IS
+    'refuses a node that cannot be the target of a run of that runbook';
+
 -- A request as a whole, before the worker has it; gives the options as it is to read them.
 CREATE FUNCTION pingpong_internal.validate_request(kind text, target text, options text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -265,18 +291,10 @@ BEGIN
                                                       WHERE p.name IS NOT NULL),
                                        'See pingpong.gate and pingpong.progress.'));
     END IF;
-    -- a runbook that repoints the rw routes and does not promote can only point them to this primary
-    IF kind = 'run' AND EXISTS (SELECT FROM pingpong.runbook_step s
-                                WHERE s.runbook = o ->> 'runbook' AND s.action = 'repoint'
-                                    AND s.node = 'rw_routes') THEN
-        IF target IS DISTINCT FROM pingpong.node_name() THEN
-            PERFORM pingpong_internal.fail('22023', format('the routes cannot be pointed to "%s"', target), NULL,
-                                  format('Routes point to the primary, "%s"; pingpong.switchover() moves it.',
-                                         pingpong.node_name()));
-        END IF;
+    IF kind = 'run' THEN
+        PERFORM pingpong_internal.check_target(target, coalesce(o ->> 'runbook', 'run'));
     ELSE
-        PERFORM pingpong_internal.check_node(target, CASE kind WHEN 'facts' THEN 'preflight' WHEN 'run'
-                                             THEN coalesce(o ->> 'runbook', 'run') ELSE kind END);
+        PERFORM pingpong_internal.check_node(target, CASE kind WHEN 'facts' THEN 'preflight' ELSE kind END);
     END IF;
     PERFORM pingpong_internal.validate_options(kind, o);
     RETURN o::text;

@@ -148,6 +148,43 @@ COMMENT ON FUNCTION pingpong.rebuild(text, text, text) IS
     'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup; what it wrote itself '
     'is only given up for a risk in words, by a superuser';
 
+-- A standby of the old major cannot follow a new one.
+CREATE FUNCTION pingpong.upgrade(node text, to_version integer, mode text DEFAULT 'copy', jobs integer DEFAULT 1,
+                                 grace interval DEFAULT '5s', max_window interval DEFAULT '100s',
+                                 carry text[] DEFAULT '{}', OUT run bigint, OUT state text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    standbys text;
+BEGIN
+    IF node IS DISTINCT FROM pingpong.node_name() THEN
+        PERFORM pingpong_internal.fail('22023', format('node "%s" is not this server', coalesce(node, 'NULL')),
+                              'An upgrade is begun on the primary, and upgrades the primary.',
+                              format('This server is "%s".', pingpong.node_name()));
+    END IF;
+    IF to_version IS NULL OR to_version <= current_setting('server_version_num')::integer / 10000 THEN
+        PERFORM pingpong_internal.fail('22023', 'the new version must be above the present one',
+                                       format('This server is of version %s.',
+                                              current_setting('server_version_num')::integer / 10000));
+    END IF;
+    SELECT string_agg(format('"%s"', n.name), ', ' ORDER BY n.name) INTO standbys
+    FROM pingpong.node n WHERE n.kind = 'postgres' AND n.name <> pingpong.node_name();
+    IF standbys IS NOT NULL THEN
+        PERFORM pingpong_internal.fail('0A000', format('node %s would be left behind', standbys),
+                              'A standby cannot follow a primary of another major version.',
+                              'Stop it, forget it with pingpong.drop_node(), and build it anew after the upgrade.');
+    END IF;
+    SELECT r.run, r.state INTO upgrade.run, upgrade.state
+    FROM pingpong_internal.request('run', node, jsonb_build_object(
+        'runbook', 'upgrade', 'to_version', to_version, 'mode', mode, 'jobs', jobs, 'carry', carry,
+        'grace_ms', pingpong_internal.option_ms(grace, 'grace'),
+        'max_blackout_ms', pingpong_internal.option_ms(max_window, 'max_blackout'))::text) AS r;
+END
+$$;
+COMMENT ON FUNCTION pingpong.upgrade(text, integer, text, integer, interval, interval, text[]) IS
+    'upgrade this primary in place to another major version by pg_upgrade; the server goes down meanwhile, and the '
+    'caller''s session with it; max_window: how long the routers hold their clients';
+
 CREATE FUNCTION pingpong.repoint(OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -203,7 +203,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = plan.runbook) THEN
         PERFORM pingpong_internal.fail('42704', format('runbook "%s" does not exist', runbook));
     END IF;
-    PERFORM pingpong_internal.check_node(target, runbook);
+    PERFORM pingpong_internal.check_target(target, runbook);
     imagined := pingpong_internal.imagined_run(target, runbook, options);
     RETURN QUERY
     SELECT s.ordinal, s.action, s.node,

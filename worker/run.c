@@ -119,7 +119,7 @@ is_overruled(void)
 {
 	GateSeal	seal;
 
-	return !run->is_target && run->seal_lsn != InvalidXLogRecPtr && !run->switched &&
+	return run->moves && !run->is_target && run->seal_lsn != InvalidXLogRecPtr && !run->switched &&
 		!(gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0);
 }
 
@@ -304,6 +304,8 @@ step_key(const Step *step, char *to, size_t size)
 bool
 run_may_journal(void)
 {
+	if (!run->moves)
+		return gate_state() == GATE_OPEN;	/* behind it nothing of ours can be written either */
 	return run->is_target || (!run->blackout && !run->switched && run->phase != RUN_ASKING);
 }
 

@@ -52,7 +52,10 @@ typedef enum ActionTrait
 	ACTION_MAKES_STANDBY = 1 << 0,	/* when it is done its node is a standby of the primary */
 	ACTION_LEADS_ROUTE = 1 << 1,	/* when it is done its route points to another server */
 	ACTION_UNTIL_DONE = 1 << 2, /* as an undo it has no time limit: the run must not end before */
-	ACTION_ONCE = 1 << 3		/* as an undo it is made once for its node, however many steps it undoes */
+	ACTION_ONCE = 1 << 3,		/* as an undo it is made once for its node, however many steps it undoes */
+	ACTION_SEALS = 1 << 4,		/* it closes this server's journal: a seal of the run says that it was done */
+	ACTION_OPENS = 1 << 6,		/* it opens the server that a sealed one has become */
+	ACTION_FORWARD_ONLY = 1 << 5	/* behind it the run cannot be cancelled: nothing undoes it */
 } ActionTrait;
 
 /* What an action says when it is looked at. */

@@ -203,13 +203,26 @@ static StepState
 own_end(Step *leader, json_t *part)
 {
 	StepState	own;
+	char		message[sizeof(leader->message)];
 
 	if (strcmp(protocol_text(part, "state"), "pending") == 0)
 		return STEP_FAILED;
+	strlcpy(message, leader->message, sizeof(message));
 	take_part(leader, part);
 	own = leader->state;
 	leader->state = STEP_RUNNING;
+	if (own != STEP_FAILED)
+		strlcpy(leader->message, message, sizeof(leader->message));
 	return own;
+}
+
+static bool
+another_failed(Run *run, Step *leader)
+{
+	for (Step *step = run->steps; step < run->steps + run->nsteps; step++)
+		if (is_part(step, leader) && step != leader && step->state == STEP_FAILED)
+			return true;
+	return false;
 }
 
 ActionResult
@@ -234,5 +247,6 @@ together_look(Run *run, Step *leader, ActionResult result)
 	own = own_end(leader, part_of(parts, leader));
 	if (own == STEP_UNDONE)
 		leader->undone = true;
-	return own == STEP_SUCCEEDED || own == STEP_UNDONE ? ACTION_DONE : ACTION_FAILED;
+	/* cancelled, say: if no other step tells that the job has failed, this one does */
+	return (own == STEP_SUCCEEDED || own == STEP_UNDONE) && another_failed(run, leader) ? ACTION_DONE : ACTION_FAILED;
 }

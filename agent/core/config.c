@@ -44,6 +44,7 @@ const ConfigOption config_pg_options[] = {
 	{"replication", OPTION_STRING, offsetof(PgInstance, replication)},
 	{"rewind", OPTION_STRING, offsetof(PgInstance, rewind)},
 	{"keep", OPTION_LIST, offsetof(PgInstance, keep)},
+	{"successor", OPTION_STRING, offsetof(PgInstance, successor)},
 	{NULL}
 };
 

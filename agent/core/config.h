@@ -46,8 +46,10 @@ typedef struct PgInstance
 	char	   *replication;	/* conninfo without host and port; may hold secrets */
 	char	   *rewind;			/* the same, for pg_rewind; has a dbname */
 	char	  **keep;			/* more files in PGDATA that belong to the node */
+	char	   *successor;		/* "yes": what the main one becomes by an upgrade (succession.h); else NULL */
 } PgInstance;
 
+#define FORMER_NAME "former"	/* the main instance of before an upgrade: succession.h */
 #define INSTANCE_NAME_MAX 37	/* a letter, and at most 36 more */
 
 /* [pgbouncer.NAME] */

@@ -73,9 +73,26 @@ check_keep(ConfigError *error, const PgInstance *pg)
 	return 1;
 }
 
+/* It takes the place of the main one, so it has that one's, and needs only its own folders. */
+static int
+check_successor(ConfigError *error, const PgInstance *pg)
+{
+	if (strcmp(pg->successor, "yes") != 0)
+		return config_refuse(error, "option \"%s\" cannot be \"%s\"", "successor", pg->successor);
+	if (!*pg->name)
+		return config_refuse(error, "[%s] cannot have the option \"%s\": it is the main instance", pg->section,
+							 "successor");
+	return 1;
+}
+
 static int
 check_pg(ConfigError *error, const PgInstance *pg)
 {
+	if (pg->successor && !check_successor(error, pg))
+		return 0;
+	if (strcmp(pg->name, FORMER_NAME) == 0)
+		return config_refuse(error, "[%s] cannot be used: \"%s\" is the name of the main instance before an upgrade",
+							 pg->section, FORMER_NAME);
 	if (!require(error, pg->data, pg->section, "data") ||
 		!require(error, pg->bin, pg->section, "bin") ||
 		!require_conninfo(error, pg->replication, "replication") ||
@@ -165,9 +182,11 @@ same_text(const char *a, const char *b)
 static const char *
 shared_by(const PgInstance *a, const PgInstance *b)
 {
+	bool		in_turn = a->successor || b->successor;	/* only one of them runs, in the same place */
+
 	if (lies_in(a->data, b->data) || lies_in(b->data, a->data))
 		return "the same data directory (\"data\"), or one lies in the other";
-	if (a->port == b->port && same_file(a->socket, b->socket))
+	if (!in_turn && a->port == b->port && same_file(a->socket, b->socket))
 		return "the same \"port\" and the same \"socket\" folder";
 	if (a->control == b->control && a->control == PG_CONTROL_SYSTEMCTL && same_text(a->unit, b->unit))
 		return "the same \"unit\"";

@@ -18,6 +18,7 @@
 #include "agent/core/configread.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
+#include "agent/core/succession.h"
 #include "agent/core/text.h"
 #include "common/names.h"
 
@@ -363,10 +364,14 @@ config_read(const char *path, char *error, size_t error_size)
 		if (line != 0 && !error[0])
 			snprintf(error, error_size, "line %d is not understood", line);
 	}
+	succession_inherit(config);
 	for (int i = 0; i < config->n_instances; i++)
 		set_defaults(&config->instances[i], config->state_dir);
 	if (!error[0] && config_check(config, &parser.error))
 		read_tokens(&parser, config);
+	if (!error[0] && !succession_apply(config))
+		config_refuse(&parser.error, "\"%s/main\" does not name a section with \"successor = yes\"%s: remove it if "
+					  "[postgresql] is the main server", config->state_dir, "");
 	if (!error[0])
 		return config;
 	config_free(config);

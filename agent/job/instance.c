@@ -43,6 +43,16 @@ refuse_named(ActionContext *ctx)
 	return -1;
 }
 
+/* It has the place of the main one: a connection to it would reach that one. */
+static int
+refuse_successor(ActionContext *ctx)
+{
+	action_fail(ctx, STATE_FEATURE_NOT_SUPPORTED, "instance \"%s\" has the place of the main one, before or after it",
+				ctx->pg->name);
+	action_hint(ctx, "Only an upgrade works on it.");
+	return -1;
+}
+
 int
 instance_choose(ActionContext *ctx, int flags, json_t *params)
 {
@@ -57,6 +67,8 @@ instance_choose(ActionContext *ctx, int flags, json_t *params)
 		return refuse_unknown(ctx, name);
 	if (*name && (flags & ACTION_MAIN_ONLY))
 		return refuse_named(ctx);
+	if (*name && ctx->pg->successor)
+		return refuse_successor(ctx);
 	if (!ctx->pg && (flags & ACTION_NEEDS_PG))
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "this agent has no PostgreSQL");
 	return 0;

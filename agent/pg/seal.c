@@ -2,6 +2,8 @@
  * seal.c
  *		The seal of a server, running or not.
  */
+#include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,22 @@
 #include "agent/pg/seal.h"
 
 #define QUERY_TIMEOUT_MS 10000
+#define SEAL_FILE "pingpong.seal"
+
+/* CRC-32C, as gate/seal.c has it at the end of the file */
+static uint32_t
+checksum(const char *text, size_t size)
+{
+	uint32_t	crc = 0xFFFFFFFF;
+
+	for (size_t i = 0; i < size; i++)
+	{
+		crc ^= (unsigned char) text[i];
+		for (int bit = 0; bit < 8; bit++)
+			crc = (crc >> 1) ^ (crc & 1 ? 0x82F63B78 : 0);
+	}
+	return crc ^ 0xFFFFFFFF;
+}
 
 bool
 server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn)
@@ -37,7 +55,7 @@ server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsi
 bool
 seal_read(const char *place, const DataDir *dir, char *run, size_t run_size, unsigned long long *lsn)
 {
-	char	   *path = xasprintf("%s/pingpong.seal", place);
+	char	   *path = xasprintf("%s/" SEAL_FILE, place);
 	char	   *text = file_read(path, 4096, NULL);
 	char	   *system = text ? conf_value(text, "system_identifier") : NULL;
 	char	   *timeline = text ? conf_value(text, "timeline") : NULL;
@@ -56,4 +74,46 @@ seal_read(const char *place, const DataDir *dir, char *run, size_t run_size, uns
 	free(text);
 	free(path);
 	return sealed;
+}
+
+static char *
+seal_text(const char *from, const DataDir *dir)
+{
+	static const char *const carried[] = {"epoch", "run", "target", "lsn", "at"};
+	char	   *value[5];
+	char	   *text = NULL;
+	bool		whole = true;
+
+	for (int i = 0; i < 5; i++)
+	{
+		value[i] = conf_value(from, carried[i]);
+		whole &= value[i] != NULL;
+	}
+	if (whole)
+		text = xasprintf("system_identifier=%llu\ntimeline=%u\nepoch=%s\nrun=%s\ntarget=%s\nlsn=%s\nat=%s\n",
+						 (unsigned long long) dir->system, dir->timeline, value[0], value[1], value[2], value[3],
+						 value[4]);
+	for (int i = 0; i < 5; i++)
+		free(value[i]);
+	return text;
+}
+
+int
+seal_carry(const char *from, const char *to, const DataDir *dir)
+{
+	char	   *source = xasprintf("%s/" SEAL_FILE, from);
+	char	   *path = xasprintf("%s/" SEAL_FILE, to);
+	char	   *old = file_read(source, 4096, NULL);
+	char	   *text = old ? seal_text(old, dir) : NULL;
+	char	   *whole = text ? xasprintf("%scrc=%08X\n", text, checksum(text, strlen(text))) : NULL;
+	int			rc = whole ? file_write_atomic(path, whole, strlen(whole), 0600, true) : -1;
+
+	if (old && !text)
+		errno = EINVAL;
+	free(whole);
+	free(text);
+	free(old);
+	free(path);
+	free(source);
+	return rc;
 }

@@ -20,4 +20,10 @@ extern bool server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t ru
 /* The same of one that does not run, by its file in the data directory (or where that is now). */
 extern bool seal_read(const char *place, const DataDir *dir, char *run, size_t run_size, unsigned long long *lsn);
 
+/*
+ * The seal of one directory for another, which is that of a new system: same run, epoch, target, position and time;
+ * durable. 0, or -1 with errno.
+ */
+extern int	seal_carry(const char *from, const char *to, const DataDir *dir);
+
 #endif							/* PINGPONG_AGENT_PG_SEAL_H */

@@ -14,6 +14,7 @@
 #include "agent/core/configread.h"
 #include "agent/core/files.h"
 #include "agent/core/leftovers.h"
+#include "agent/core/succession.h"
 #include "agent/pg/layout.h"
 #include "agent/pg/originals.h"
 #include "agent/pg/serverlog.h"
@@ -59,6 +60,48 @@ config_of(const char *text, char *error, size_t error_size)
 	free(head);
 	free(path);
 	return config;
+}
+
+/* ---- a successor takes the place of the main one ---- */
+
+#define SUCCESSOR "[postgresql.v18]\ndata = %s/two\nbin = /b18\nsuccessor = yes\n"
+
+static int
+major_18(const PgInstance *pg)
+{
+	return strcmp(pg->bin, "/b18") == 0 ? 18 : 15;
+}
+
+static void
+test_successor(void)
+{
+	char		error[512] = "";
+	AgentConfig *config = config_of(SUCCESSOR MAIN "socket = /s\nsuperuser = admin\n", error, sizeof(error));
+	const PgInstance *next = config ? succession_find(config, 18, major_18) : NULL;
+
+	ok(next && next->port == 5432 && strcmp(next->socket, "/s") == 0 && strcmp(next->superuser, "admin") == 0,
+	   "successor: in the place of the main one, which another may not have");
+	ok(config && !succession_find(config, 17, major_18) && !succession_find(config, 15, major_18),
+	   "successor: of another major there is none");
+	ok(config && succession_write(config, "v18") == 0, "successor: becomes the main one");
+	if (config)
+		config_free(config);
+	config = config_of(SUCCESSOR MAIN, error, sizeof(error));
+	ok(config && strcmp(config->instances[0].bin, "/b18") == 0 && !*config->instances[0].name &&
+	   !config->instances[0].successor, "successor: it is, from the next reading on");
+	next = config ? config_instance(config, FORMER_NAME) : NULL;
+	ok(next && strcmp(next->bin, "/b") == 0 && next->successor,
+	   "successor: and the old one is the former, for no order");
+	if (config)
+		config_free(config);
+	config = config_of(MAIN, error, sizeof(error));
+	ok(!config && strstr(error, "does not name a section"), "successor: one that the file does not name any more");
+	if (config)
+		config_free(config);
+	config = config_of(SUCCESSOR MAIN, error, sizeof(error));
+	ok(config && succession_write(config, NULL) == 0 && succession_write(config, NULL) == 0, "successor: and back");
+	if (config)
+		config_free(config);
 }
 
 static bool
@@ -111,6 +154,9 @@ typedef struct BadConfig
 #define NAME_36 "aaaaaaaaaabbbbbbbbbbccccccccccdddddd"
 
 static const BadConfig bad_configs[] = {
+	{"a successor that is none", NEXT_ON_5433 "successor = no\n" MAIN, "cannot be \"no\""},
+	{"the main one as a successor", MAIN "successor = yes\n", "it is the main instance"},
+	{"the name of the former one", NAMED("former") "data = %s/two\nbin = /b\n", "before an upgrade"},
 	{"an empty name is not the main one's", NAMED(""), "[postgresql.] " NO_NAME},
 	{"a name in upper case", NAMED("Next"), "all lower case"},
 	{"a name with a digit first", NAMED("9"), NO_NAME},
@@ -325,6 +371,7 @@ test_instances(const char *directory)
 	test_config_good();
 	test_config_bad();
 	test_config_shared();
+	test_successor();
 	config = config_of("[postgresql]\ndata = %s/one\nbin = %s/none\nport = 5432\n"
 					   "[postgresql.next]\nbin = %s/bin\ndata = %s/two\nport = 5433\n", error, sizeof(error));
 	test_settings(config);

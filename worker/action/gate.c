@@ -165,7 +165,7 @@ unseal_begin(Run *run, Step *step)
 
 const Action gate_actions[] = {
 	{"hold", hold_begin, NULL},
-	{"seal", seal_begin, seal_advance},
+	{"seal", seal_begin, seal_advance, ACTION_SEALS},
 	{"lag_zero", lag_zero_advance, lag_zero_advance},
 	{"end_sessions", end_sessions_advance, end_sessions_advance},
 	{"settle", settle_advance, settle_advance},

@@ -148,11 +148,35 @@ held_by_router(json_t *result)
 	return copy;
 }
 
+/* A switchover's preflight has looked at it. 0: the router has no such limit, or does not tell. */
+static const char *
+limit_below(json_t *result, double ms)
+{
+	static const char *const names[] = {"query_wait_timeout", "query_timeout"};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		double		seconds = json_number_value(json_object_get(result, names[i]));
+
+		if (seconds > 0 && seconds * 1000 <= ms)
+			return names[i];
+	}
+	return NULL;
+}
+
 static ActionResult
 prepare_route_advance(Run *run, Step *step)
 {
 	ActionResult result = job_advance(run, step);
 	RunRoute   *route = run_route(run, step->node);
+	int			window = run_option_int(run, "max_blackout_ms", 10000);
+	const char *limit = result == ACTION_DONE && !run->moves ?
+		limit_below(protocol_result(step->call->body, 0), window) : NULL;
+
+	if (limit)
+		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
+						 "the router ends clients that wait longer than its %s, "
+						 "which is not above the permitted window of %d s", limit, window / 1000);
 
 	if (result == ACTION_DONE && route)
 		route->held = held_by_router(protocol_result(step->call->body, 0));

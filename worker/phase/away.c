@@ -46,7 +46,8 @@ work(RunWork what)
 static void
 leave(const Rule *rule)
 {
-	journal_save_steps(run);
+	if (run_may_journal())		/* not while the run has this server sealed; it is saved when that is over */
+		journal_save_steps(run);
 }
 
 const Phase phase_away = {NULL, look, work, leave};

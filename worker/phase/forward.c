@@ -220,11 +220,22 @@ is_late(void)
 	return run->blackout && run_blackout_so_far(run) > run_option_int(run, "max_blackout_ms", 10000);
 }
 
+/* What is done cannot be undone, and what is left opens the gate: nobody may leave that out. */
+static bool
+is_forward_only(void)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].state == STEP_SUCCEEDED && (run->steps[i].action->traits & ACTION_FORWARD_ONLY))
+			return true;
+	return false;
+}
+
 static uint32
 look(void)
 {
 	note_switched();			/* by what a predecessor did, or by the old primary's routes, perhaps */
-	return run_facts() | (order_overdue() ? FACT_UNANSWERED : 0) | (has_moved() ? FACT_MOVED : 0) |
+	return (run_facts() & (is_forward_only() ? ~FACT_CANCELLED : ~0)) |
+		(order_overdue() ? FACT_UNANSWERED : 0) | (has_moved() ? FACT_MOVED : 0) |
 		(is_late() ? FACT_LATE : 0) | (failed_to_undo() ? FACT_FAILED : 0) | (find_lasting() ? FACT_LASTING : 0) |
 		(find_broken() ? FACT_BROKEN : 0) | (next_ordinal() != INT_MAX ? FACT_LEFT : 0) |
 		(is_running() ? FACT_RUNNING : 0) | (is_away() ? FACT_AWAY : 0) |

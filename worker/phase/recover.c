@@ -82,20 +82,75 @@ is_sealed_by_it(GateSeal *seal)
 	return gate_get_seal(seal) && strcmp(seal->run, run->key) == 0;
 }
 
+/* The last ordinal of a step with the trait; -1: the runbook has none. */
+static int
+last_with_trait(ActionTrait trait)
+{
+	int			last = -1;
+
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].action->traits & trait)
+			last = Max(last, run->steps[i].ordinal);
+	return last;
+}
+
+static void
+believe_until(int ordinal)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if (run->steps[i].ordinal <= ordinal && run->steps[i].state <= STEP_RUNNING)
+			run->steps[i].state = STEP_SUCCEEDED;
+}
+
+/*
+ * A run that stays here and seals this server: its journal ends before the seal, since nothing is written from then
+ * on. What the server itself tells counts.
+ *
+ * Sealed by the run: all up to the seal was done, and the job behind it may have been ordered, so its agent is asked.
+ * Not sealed, and of the version that the run makes: the new server was opened. Not sealed otherwise: true, the run
+ * has not come so far, or was undone, or somebody has lifted its seal. It is undone: it must not begin again by
+ * itself, hours later and without its caller.
+ */
+static bool
+was_broken_off(void)
+{
+	GateSeal	seal;
+	int			sealing = last_with_trait(ACTION_SEALS);
+
+	if (run->moves || sealing < 0)
+		return false;
+	if (is_sealed_by_it(&seal))
+	{
+		run->seal_lsn = seal.lsn;
+		believe_until(sealing);
+		for (int i = 0; i < run->nsteps; i++)
+			if (run->steps[i].mark == MARK_AWAY && run->steps[i].state == STEP_PENDING)
+				run->steps[i].state = STEP_RUNNING;
+		return false;
+	}
+	if (PG_VERSION_NUM / 10000 != run_option_int(run, "to_version", 0))
+		return true;
+	believe_until(last_with_trait(ACTION_OPENS));
+	return false;
+}
+
 static uint32
 look(void)
 {
 	GateSeal	seal;
 	bool		away = false;
+	bool		broken_off;
 
 	if (!journal_find_unfinished(run))
 		return 0;
 	run->is_target = run->moves && strcmp(run->target, worker_self()) == 0;
 	journal_load_topology(run);
 	runbook_load(run);
+	broken_off = was_broken_off();
 	for (int i = 0; i < run->nsteps; i++)
 		away |= step_is_away(&run->steps[i]);
-	return run_facts() | FACT_FOUND | (away ? FACT_AWAY : 0) |
+	/* undone as a run that moves the primary is */
+	return run_facts() | FACT_FOUND | (broken_off ? FACT_MOVES : 0) | (away && !broken_off ? FACT_AWAY : 0) |
 		(strcmp(run->requested_by, WORKER_ROLE) == 0 ? FACT_OWN : 0) |
 		(is_sealed_by_it(&seal) ? FACT_SEALED : 0) | (had_moved_away() ? FACT_OPENED : 0);
 }

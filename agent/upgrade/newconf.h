@@ -1,0 +1,23 @@
+/*
+ * newconf.h
+ *		The configuration of the new server: that of the old one, as far as the new major knows it.
+ */
+#ifndef PINGPONG_AGENT_UPGRADE_NEWCONF_H
+#define PINGPONG_AGENT_UPGRADE_NEWCONF_H
+
+#include <libpq-fe.h>
+
+#include "agent/upgrade/upgrade.h"
+
+/*
+ * Into the new data directory, which initdb has made: the settings of the old server's files, pg_hba.conf,
+ * pg_ident.conf, and files that settings name by a relative path. Settings of ALTER SYSTEM (postgresql.auto.conf)
+ * only where params "carry" (a list of names) has them: that file often holds what is true for one server only.
+ *
+ * `result` gets "carried" (their number), "dropped" (the new major does not know them, or they are about the old
+ * folders), "left" (those of ALTER SYSTEM that were not carried). Fails the job when the new server would not take
+ * the configuration, or would not be what this one is (port, pg_pingpong's own settings): 55000.
+ */
+extern int	newconf_write(const Upgrade *upgrade, PGconn *conn, json_t *carry, json_t *result);
+
+#endif							/* PINGPONG_AGENT_UPGRADE_NEWCONF_H */

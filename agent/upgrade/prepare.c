@@ -1,0 +1,363 @@
+/*
+ * prepare.c
+ *		Before the window: the new cluster, its configuration, and pg_upgrade --check.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/text.h"
+#include "agent/job/child.h"
+#include "agent/job/params.h"
+#include "agent/pg/control.h"
+#include "agent/pg/datadir.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/postmaster.h"
+#include "agent/pg/stop.h"
+#include "agent/upgrade/leftover.h"
+#include "agent/upgrade/newconf.h"
+#include "agent/upgrade/prepare.h"
+#include "agent/upgrade/record.h"
+#include "agent/upgrade/suits.h"
+#include "common/sqlstate.h"
+
+#define QUERY_TIMEOUT_MS 60000
+#define INITDB_TIMEOUT_MS 600000
+#define CHECK_TIMEOUT_MS 1800000
+#define STOP_TIMEOUT_MS 20000
+#define LOGS "pg_upgrade_output.d"
+#define PORT_OF_OLD "50432"		/* in the socket folder only: pg_upgrade lets its servers listen nowhere else */
+#define PORT_OF_NEW "50433"
+
+/* ---- the new folder ---- */
+
+static bool
+is_empty(const char *path)
+{
+	DIR		   *dir = opendir(path);
+	struct dirent *entry;
+	bool		empty = true;
+
+	if (!dir)
+		return errno == ENOENT;
+	while (empty && (entry = readdir(dir)))
+		empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+			strcmp(entry->d_name, "lost+found") == 0;
+	closedir(dir);
+	return empty;
+}
+
+static bool
+is_own_entry(const char *name)
+{
+	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, "lost+found") != 0;
+}
+
+static int
+empty_folder(const char *data)
+{
+	DIR		   *dir = opendir(data);
+	struct dirent *entry;
+	int			rc = dir || errno == ENOENT ? 0 : -1;
+
+	while (rc == 0 && dir && (entry = readdir(dir)))
+	{
+		char	   *path = xasprintf("%s/%s", data, entry->d_name);
+
+		if (is_own_entry(entry->d_name))
+			rc = remove_tree(path);
+		free(path);
+	}
+	if (dir)
+		closedir(dir);
+	return rc;
+}
+
+/* Why it failed is in there. On another file system it is lost; the job has its last words. */
+static void
+keep_logs(const Upgrade *upgrade)
+{
+	char	   *from = data_path(upgrade->new, LOGS);
+	char	   *folder = upgrade_work_folder(upgrade);
+	char	   *to = xasprintf("%s/" LOGS, folder);
+
+	if (file_exists(from) && remove_tree(to) == 0 && rename(from, to) < 0)
+		log_warning("could not keep \"%s\": %s", from, strerror(errno));
+	free(to);
+	free(folder);
+	free(from);
+}
+
+/* Somebody may have made a cluster of their own there meanwhile. */
+static int
+check_is_ours(const Upgrade *upgrade, const UpgradeRecord *record)
+{
+	DataDir		dir = datadir_look(upgrade->new->data);
+	char		system[24];
+
+	snprintf(system, sizeof(system), "%llu", (unsigned long long) dir.system);
+	if (!dir.known || !record->system[0] || strcmp(system, record->system) == 0)
+		return 0;
+	action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+				"\"%s\" holds a cluster that this upgrade has not made", upgrade->new->data);
+	action_hint(upgrade->ctx, "Move it away, or name another folder in the agent's configuration.");
+	return -1;
+}
+
+int
+upgrade_empty_new(const Upgrade *upgrade, const UpgradeRecord *record)
+{
+	ActionContext on = upgrade_on(upgrade, upgrade->new);
+
+	if (check_is_ours(upgrade, record) < 0 || leftover_end_all(upgrade) < 0)
+		return -1;
+	if (file_exists(upgrade->new->data) &&
+		(control_stop(&on, true, STOP_TIMEOUT_MS) < 0 ||
+		 server_await_remains(&on, clock_monotonic_ms() + STOP_TIMEOUT_MS) < 0))
+		return -1;
+	keep_logs(upgrade);
+	if (empty_folder(upgrade->new->data) == 0)
+		return 0;
+	return action_fail(upgrade->ctx, STATE_IO_ERROR, "could not empty \"%s\": %s", upgrade->new->data,
+					   strerror(errno));
+}
+
+/* Nothing of anybody else is emptied: only what the record says that we have made. */
+static int
+take_folder(const Upgrade *upgrade)
+{
+	ActionContext *ctx = upgrade->ctx;
+	UpgradeRecord record;
+
+	if (record_read(ctx->config, &record) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "the record of an earlier upgrade cannot be read: %s",
+						   strerror(errno));
+	if (record.state == RECORD_STARTED && strcmp(record.new_data, ctx->pg->data) == 0)
+		record.state = RECORD_DONE;	/* the new server has become the main one, whatever came behind it */
+	if (record.state == RECORD_STARTED || record.state == RECORD_CROSSING)
+		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the upgrade of run \"%s\" has not ended",
+						   record.run);
+	if (record.state == RECORD_PREPARED && strcmp(record.new_data, upgrade->new->data) == 0 &&
+		upgrade_empty_new(upgrade, &record) < 0)
+		return -1;
+	if (postmaster_pid(upgrade->new->data) != 0)
+		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "a server runs in \"%s\"", upgrade->new->data);
+	if (is_empty(upgrade->new->data))
+		return 0;
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is not empty", upgrade->new->data);
+	action_hint(ctx, "It is to be the data directory of the new server. Look at what is in it, and empty it.");
+	return -1;
+}
+
+static int
+remember(const Upgrade *upgrade)
+{
+	DataDir		dir = datadir_look(upgrade->new->data);
+	UpgradeRecord record = {.state = RECORD_PREPARED};
+
+	if (dir.known)
+		snprintf(record.system, sizeof(record.system), "%llu", (unsigned long long) dir.system);
+	snprintf(record.run, sizeof(record.run), "%s", upgrade->ctx->run);
+	snprintf(record.mode, sizeof(record.mode), "%s", upgrade_mode_name(upgrade->mode));
+	if (strlen(upgrade->old->data) >= sizeof(record.old_data) ||
+		strlen(upgrade->new->data) >= sizeof(record.new_data))
+		return action_fail(upgrade->ctx, STATE_LIMIT_EXCEEDED, "the path of a data directory is too long");
+	strcpy(record.old_data, upgrade->old->data);
+	strcpy(record.new_data, upgrade->new->data);
+	if (record_write(upgrade->ctx->config, &record) == 0)
+		return 0;
+	return action_fail(upgrade->ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s",
+					   strerror(errno));
+}
+
+/* ---- initdb ---- */
+
+static void
+add_word(char ***argv, char *word)
+{
+	char	  **one = xalloc(sizeof(char *) * 2);
+
+	one[0] = word;
+	text_append_list(argv, one);
+}
+
+/* template0 has what initdb was told. */
+static int
+add_locale(const Upgrade *upgrade, PGconn *conn, char ***argv)
+{
+	static const char sql[] =
+		"SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider, "
+		"coalesce(pg_catalog.to_jsonb(d) ->> 'datlocale', pg_catalog.to_jsonb(d) ->> 'daticulocale', '') "
+		"FROM pg_catalog.pg_database d WHERE datname = 'template0'";
+	PGresult   *res = pg_query_or_fail(upgrade->ctx, conn, sql, 0, NULL);
+	char		provider;
+
+	if (!res || PQntuples(res) != 1)
+	{
+		PQclear(res);
+		return action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no database \"template0\"");
+	}
+	provider = PQgetvalue(res, 0, 3)[0];
+	add_word(argv, xasprintf("--encoding=%s", PQgetvalue(res, 0, 0)));
+	add_word(argv, xasprintf("--lc-collate=%s", PQgetvalue(res, 0, 1)));
+	add_word(argv, xasprintf("--lc-ctype=%s", PQgetvalue(res, 0, 2)));
+	add_word(argv, xstrdup(provider == 'i' ? "--locale-provider=icu" : provider == 'b' ? "--locale-provider=builtin" :
+						   "--locale-provider=libc"));
+	if (provider != 'c')
+		add_word(argv, xasprintf("--%s-locale=%s", provider == 'i' ? "icu" : "builtin", PQgetvalue(res, 0, 4)));
+	PQclear(res);
+	return 0;
+}
+
+/* From 18 on checksums are the default. */
+static int
+add_format(const Upgrade *upgrade, PGconn *conn, char ***argv)
+{
+	char	   *segment = pg_value(conn, "SELECT setting::bigint / 1048576 FROM pg_catalog.pg_settings "
+								   "WHERE name = 'wal_segment_size'");
+	char	   *owner = pg_value(conn, "SELECT rolname FROM pg_catalog.pg_roles WHERE oid = 10");
+	struct stat st;
+	int			rc = segment && owner ? 0 : pg_fail(upgrade->ctx, conn, NULL, "the format of the cluster");
+
+	if (rc == 0)
+	{
+		add_word(argv, xasprintf("--wal-segsize=%s", segment));
+		add_word(argv, xasprintf("--username=%s", owner));
+	}
+	if (pg_is_true(conn, "SELECT pg_catalog.current_setting('data_checksums')::boolean"))
+		add_word(argv, xstrdup("--data-checksums"));
+	else if (upgrade->to >= 18)
+		add_word(argv, xstrdup("--no-data-checksums"));
+	if (stat(upgrade->old->data, &st) == 0 && (st.st_mode & 0050) == 0050)
+		add_word(argv, xstrdup("--allow-group-access"));
+	free(owner);
+	free(segment);
+	return rc;
+}
+
+static int
+make_cluster(const Upgrade *upgrade, PGconn *conn)
+{
+	ChildOptions options = {.timeout_ms = INITDB_TIMEOUT_MS};
+	char	  **argv = NULL;
+	int			rc;
+
+	action_progress(upgrade->ctx, -1, "making a cluster of version %d", upgrade->to);
+	add_word(&argv, bin_path(upgrade->new, "initdb"));
+	add_word(&argv, xasprintf("--pgdata=%s", upgrade->new->data));
+	add_word(&argv, xstrdup("--no-sync"));	/* pg_upgrade syncs all of it */
+	rc = add_locale(upgrade, conn, &argv) < 0 || add_format(upgrade, conn, &argv) < 0 ? -1 :
+		child_run_or_fail(upgrade->ctx, argv, &options);
+	text_free_list(argv);
+	return rc;
+}
+
+/* ---- pg_upgrade ---- */
+
+/* It leaves scripts in its working directory. Logs of its steps are in the new data directory while it fails. */
+int
+upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms)
+{
+	char	   *folder = upgrade_work_folder(upgrade);
+	ChildOptions options = {.timeout_ms = timeout_ms, .directory = folder};
+	char	  **argv = NULL;
+	int			rc;
+
+	add_word(&argv, bin_path(upgrade->new, "pg_upgrade"));
+	add_word(&argv, xasprintf("--old-bindir=%s", upgrade->old->bin));
+	add_word(&argv, xasprintf("--new-bindir=%s", upgrade->new->bin));
+	add_word(&argv, xasprintf("--old-datadir=%s", upgrade->old->data));
+	add_word(&argv, xasprintf("--new-datadir=%s", upgrade->new->data));
+	add_word(&argv, check ? xasprintf("--old-port=%d", upgrade->old->port) : xstrdup("--old-port=" PORT_OF_OLD));
+	add_word(&argv, xstrdup("--new-port=" PORT_OF_NEW));
+	add_word(&argv, xasprintf("--socketdir=%s", upgrade->new->socket));
+	add_word(&argv, xasprintf("--username=%s", upgrade->old->superuser));
+	add_word(&argv, xasprintf("--jobs=%d", upgrade->jobs));
+	/* they must not write into the archive, nor apply what is published, nor need as much memory as the one here */
+	add_word(&argv, xstrdup("--old-options=-c archive_mode=off -c max_logical_replication_workers=0"));
+	add_word(&argv, xstrdup("--new-options=-c archive_mode=off -c max_logical_replication_workers=0 "
+							"-c huge_pages=off -c shared_buffers=128MB"));
+	if (upgrade->mode != UPGRADE_COPY)
+		add_word(&argv, xasprintf("--%s", upgrade_mode_name(upgrade->mode)));
+	if (check)
+		add_word(&argv, xstrdup("--check"));
+	rc = make_directory(folder, 0700) < 0 ?
+		action_fail(upgrade->ctx, STATE_IO_ERROR, "could not make \"%s\": %s", folder, strerror(errno)) :
+		child_run_or_fail(upgrade->ctx, argv, &options);
+	text_free_list(argv);
+	free(folder);
+	return rc;
+}
+
+/* ---- the actions ---- */
+
+static int
+prepare(const Upgrade *upgrade, PGconn *conn, json_t *carry, json_t *result)
+{
+	if (upgrade_suits(upgrade, conn) < 0 || upgrade_try_config(upgrade->ctx) < 0 || take_folder(upgrade) < 0 ||
+		remember(upgrade) < 0 || make_cluster(upgrade, conn) < 0 || remember(upgrade) < 0 ||
+		newconf_write(upgrade, conn, carry, result) < 0)
+		return -1;
+	action_progress(upgrade->ctx, -1, "pg_upgrade --check");
+	return upgrade_run_tool(upgrade, true, CHECK_TIMEOUT_MS);
+}
+
+int
+action_upgrade_prepare(ActionContext *ctx, json_t *params, json_t *result)
+{
+	Upgrade		upgrade;
+	PGconn	   *conn = upgrade_open(ctx, params, &upgrade) < 0 ? NULL : pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
+	int			rc = conn ? prepare(&upgrade, conn, json_object_get(params, "carry"), result) : -1;
+
+	PQfinish(conn);
+	if (rc == 0)
+		json_object_set_new(result, "from_version", json_integer(upgrade.from));
+	return rc;
+}
+
+static int
+discard(ActionContext *ctx, json_t *params, json_t *result)
+{
+	UpgradeRecord record;
+	Upgrade		upgrade;
+	bool		known;
+
+	if (record_read(ctx->config, &record) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
+	known = record.state != RECORD_NONE && strcmp(record.run, ctx->run) == 0;
+	json_object_set_new(result, "known", json_boolean(known));
+	if (!known || record.state == RECORD_DISCARDED)
+		return 0;
+	if (record.state >= RECORD_CROSSING)
+		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the upgrade has begun, and is not undone");
+	if (record.state == RECORD_PREPARED &&
+		(upgrade_open(ctx, params, &upgrade) < 0 || upgrade_empty_new(&upgrade, &record) < 0))
+		return -1;
+	record.state = RECORD_DISCARDED;
+	if (record_write(ctx->config, &record) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s", strerror(errno));
+	return 0;
+}
+
+/* Two steps of a run may be undone by it, at the same time. */
+int
+action_upgrade_discard(ActionContext *ctx, json_t *params, json_t *result)
+{
+	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+	int			rc;
+
+	pthread_mutex_lock(&one_at_a_time);
+	rc = discard(ctx, params, result);
+	pthread_mutex_unlock(&one_at_a_time);
+	return rc;
+}

@@ -1,0 +1,99 @@
+/*
+ * record.c
+ *		What this host remembers of an upgrade.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/upgrade/record.h"
+
+#define FILE_MAX (16 * 1024)
+
+static const char *const names[] = {
+	[RECORD_NONE] = "none",
+	[RECORD_DISCARDED] = "discarded",
+	[RECORD_REVERTED] = "reverted",
+	[RECORD_PREPARED] = "prepared",
+	[RECORD_CROSSING] = "crossing",
+	[RECORD_STARTED] = "started",
+	[RECORD_DONE] = "done",
+};
+
+static char *
+record_path(const AgentConfig *config)
+{
+	return xasprintf("%s/upgrade.json", config->state_dir);
+}
+
+static void
+take(char *to, size_t size, json_t *json, const char *name)
+{
+	const char *value = json_string_value(json_object_get(json, name));
+
+	snprintf(to, size, "%s", value ? value : "");
+}
+
+static int
+from_json(json_t *json, UpgradeRecord *record)
+{
+	const char *state = json_string_value(json_object_get(json, "state"));
+
+	for (UpgradeState i = RECORD_DISCARDED; state && i <= RECORD_DONE; i++)
+		if (strcmp(state, names[i]) == 0)
+			record->state = i;
+	take(record->run, sizeof(record->run), json, "run");
+	take(record->mode, sizeof(record->mode), json, "mode");
+	take(record->old_data, sizeof(record->old_data), json, "old_data");
+	take(record->new_data, sizeof(record->new_data), json, "new_data");
+	take(record->system, sizeof(record->system), json, "system");
+	take(record->checkpoint, sizeof(record->checkpoint), json, "checkpoint");
+	if (record->state != RECORD_NONE)
+		return 0;
+	errno = EINVAL;
+	return -1;
+}
+
+int
+record_read(const AgentConfig *config, UpgradeRecord *record)
+{
+	char	   *path = record_path(config);
+	char	   *text = file_read(path, FILE_MAX, NULL);
+	int			reason = errno;
+	json_t	   *json = text ? json_loads(text, 0, NULL) : NULL;
+	int			rc;
+
+	memset(record, 0, sizeof(*record));
+	if (text)
+		rc = from_json(json, record);
+	else
+	{
+		errno = reason;
+		rc = reason == ENOENT ? 0 : -1;
+	}
+	json_decref(json);
+	free(text);
+	free(path);
+	return rc;
+}
+
+int
+record_write(const AgentConfig *config, const UpgradeRecord *record)
+{
+	char	   *path = record_path(config);
+	json_t	   *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "state", names[record->state],
+								 "run", record->run, "mode", record->mode, "old_data", record->old_data,
+								 "new_data", record->new_data, "system", record->system,
+								 "checkpoint", record->checkpoint);
+	char	   *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	int			rc = text ? file_write_atomic(path, text, strlen(text), 0600, true) : -1;
+
+	free(text);
+	json_decref(json);
+	free(path);
+	return rc;
+}

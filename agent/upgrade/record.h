@@ -1,0 +1,38 @@
+/*
+ * record.h
+ *		What this host remembers of an upgrade: state_dir/upgrade.json, on disk before what it tells is done.
+ */
+#ifndef PINGPONG_AGENT_UPGRADE_RECORD_H
+#define PINGPONG_AGENT_UPGRADE_RECORD_H
+
+#include <stdbool.h>
+
+#include "agent/core/config.h"
+
+typedef enum UpgradeState
+{
+	RECORD_NONE,
+	RECORD_DISCARDED,			/* it was given up, and nothing of it is left */
+	RECORD_REVERTED,			/* pg_upgrade was undone, and the new directory is empty */
+	RECORD_PREPARED,			/* the new directory is ours, and may be emptied */
+	RECORD_CROSSING,			/* pg_upgrade has begun: the same */
+	RECORD_STARTED,				/* the new server was started: in link mode there is no way back */
+	RECORD_DONE					/* it is the main one */
+} UpgradeState;
+
+typedef struct UpgradeRecord
+{
+	UpgradeState state;
+	char		run[101];
+	char		mode[8];
+	char		old_data[1024];
+	char		new_data[1024];
+	char		system[24];		/* identifier of the new cluster; "": not made yet */
+	char		checkpoint[32];	/* of the new cluster when it was made: until it has another it has not run */
+} UpgradeRecord;
+
+/* 0; -1 with errno: it cannot be read, so nothing is known. */
+extern int	record_read(const AgentConfig *config, UpgradeRecord *record);
+extern int	record_write(const AgentConfig *config, const UpgradeRecord *record);
+
+#endif							/* PINGPONG_AGENT_UPGRADE_RECORD_H */

@@ -1,0 +1,227 @@
+/*
+ * suits.c
+ *		What stands against an upgrade: found by trying, where that is possible.
+ *
+ * pg_upgrade --check does not find all of it: two directories on different devices are only found when the files are
+ * linked, with the old server down; a column option that the new major does not know when the schema is restored.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/statvfs.h>
+#include <linux/fs.h>
+#include <unistd.h>
+
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/pg.h"
+#include "agent/pg/version.h"
+#include "agent/upgrade/suits.h"
+#include "common/sqlstate.h"
+
+#define QUERY_TIMEOUT_MS 60000
+#define CATALOG_BYTES (512LL * 1024 * 1024) /* a new cluster with its WAL, and room to work */
+
+static int
+refuse(ActionContext *ctx, const char *message, const char *hint)
+{
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "%s", message);
+	action_hint(ctx, "%s", hint);
+	return -1;
+}
+
+/* ---- the server ---- */
+
+static int
+check_server(const Upgrade *upgrade, PGconn *conn)
+{
+	ActionContext *ctx = upgrade->ctx;
+
+	if (pg_is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()"))
+		return refuse(ctx, "the server is a standby", "Upgrade the primary; a standby is built anew from it.");
+	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts)"))
+		return refuse(ctx, "there are prepared transactions",
+					  "Commit them or roll them back: see pg_prepared_xacts.");
+	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_tablespace "
+				   "WHERE spcname NOT IN ('pg_default', 'pg_global'))"))
+		return action_fail(ctx, STATE_FEATURE_NOT_SUPPORTED, "the cluster has tablespaces, which an upgrade does "
+						   "not bring back yet when it fails");
+	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription)"))
+		return refuse(ctx, "there are subscriptions, which would lose their position",
+					  "Drop them, and make them anew after the upgrade: see pg_subscription.");
+	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_replication)"))
+		return refuse(ctx, "somebody streams from this server", "Stop it: see pg_stat_replication. A standby of the "
+					  "old version cannot follow the new one.");
+	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_type = 'logical')"))
+		return refuse(ctx, "there are logical replication slots, which would be lost",
+					  "Drop them: see pg_replication_slots.");
+	return 0;
+}
+
+/* ---- what is in it ---- */
+
+/*
+ * A minor release of the old major may store options of columns that an older release of the new major refuses, in
+ * the middle of the restoring of the schema.
+ */
+static int
+check_database(const Upgrade *upgrade, const char *database)
+{
+	static const char sql[] =
+		"SELECT o.name || ' of ' || a.attrelid::pg_catalog.regclass FROM pg_catalog.pg_attribute a, "
+		"LATERAL (SELECT pg_catalog.split_part(x, '=', 1) FROM pg_catalog.unnest(a.attoptions) x) o (name) "
+		"WHERE NOT a.attisdropped AND o.name NOT IN ('n_distinct', 'n_distinct_inherited') LIMIT 1";
+	PGconn	   *conn = pg_local_or_fail(upgrade->ctx, database, QUERY_TIMEOUT_MS);
+	PGresult   *res = conn ? pg_query_or_fail(upgrade->ctx, conn, sql, 0, NULL) : NULL;
+	int			rc = res ? 0 : -1;
+
+	if (res && PQntuples(res) > 0)
+	{
+		rc = action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+						 "database \"%s\" has a column option that version %d may not know: %s", database,
+						 upgrade->to, PQgetvalue(res, 0, 0));
+		action_hint(upgrade->ctx, "Install the newest minor release of %d, which is of the same round as that of %d.",
+					upgrade->to, upgrade->from);
+	}
+	PQclear(res);
+	PQfinish(conn);
+	return rc;
+}
+
+/* template1, too; what refuses connections pg_upgrade refuses itself. */
+static int
+check_databases(const Upgrade *upgrade, PGconn *conn)
+{
+	PGresult   *res = pg_query_or_fail(upgrade->ctx, conn, "SELECT datname FROM pg_catalog.pg_database "
+									   "WHERE datallowconn ORDER BY datname", 0, NULL);
+	int			rc = res ? 0 : -1;
+
+	for (int i = 0; rc == 0 && i < PQntuples(res); i++)
+		rc = check_database(upgrade, PQgetvalue(res, i, 0));
+	PQclear(res);
+	return rc;
+}
+
+/* ---- programs ---- */
+
+static int
+check_programs(const Upgrade *upgrade)
+{
+	static const char *const names[] = {"postgres", "initdb", "pg_upgrade", "pg_ctl", NULL};
+
+	for (int i = 0; names[i]; i++)
+	{
+		char	   *path = bin_path(upgrade->new, names[i]);
+		int			rc = access(path, X_OK);
+
+		if (rc < 0)
+			action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "program \"%s\" cannot be executed: %s", path,
+						strerror(errno));
+		free(path);
+		if (rc < 0)
+			return -1;
+	}
+	if (version_major(upgrade->new) == upgrade->to && upgrade->from < upgrade->to)
+		return 0;
+	return action_fail(upgrade->ctx, STATE_INVALID_PARAMETER, "version %d cannot become version %d", upgrade->from,
+					   upgrade->to);
+}
+
+/* ---- folders ---- */
+
+/* The new data directory, or the nearest folder above it that is there: malloc'd. */
+static char *
+new_folder(const Upgrade *upgrade)
+{
+	char	   *folder = xstrdup(upgrade->new->data);
+
+	while (!file_exists(folder) && strcmp(folder, "/") != 0)
+	{
+		char	   *copy = xstrdup(folder);
+
+		free(folder);
+		folder = xstrdup(dirname(copy));
+		free(copy);
+	}
+	return folder;
+}
+
+static int
+make_clone(const char *from, const char *to)
+{
+	int			source = open(from, O_RDONLY | O_CLOEXEC);
+	int			copy = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int			rc = source >= 0 && copy >= 0 ? ioctl(copy, FICLONE, source) : -1;
+	int			reason = errno;
+
+	if (source >= 0)
+		close(source);
+	if (copy >= 0)
+		close(copy);
+	errno = reason;
+	return rc;
+}
+
+/* By a real link (or reflink) as this user, in this mount namespace: bind mounts have the same device number. */
+static int
+check_links(const Upgrade *upgrade)
+{
+	char	   *folder = new_folder(upgrade);
+	char	   *from = data_path(upgrade->old, "PG_VERSION");
+	char	   *to = xasprintf("%s/.pingpong-link.%d", folder, (int) getpid());
+	int			rc;
+
+	unlink(to);
+	rc = upgrade->mode == UPGRADE_CLONE ? make_clone(from, to) : link(from, to);
+	if (rc < 0)
+	{
+		action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+					"mode \"%s\" is not possible from \"%s\" to \"%s\": %s", upgrade_mode_name(upgrade->mode),
+					upgrade->old->data, folder, strerror(errno));
+		action_hint(upgrade->ctx, "%s", upgrade->mode == UPGRADE_LINK ?
+					"Both must be on one file system and in one mount; or use mode copy." :
+					"The file system must have reflinks (xfs, btrfs); or use mode copy.");
+	}
+	unlink(to);
+	free(to);
+	free(from);
+	free(folder);
+	return rc;
+}
+
+static int
+check_room(const Upgrade *upgrade, PGconn *conn)
+{
+	char	   *folder = new_folder(upgrade);
+	char	   *size = upgrade->mode != UPGRADE_COPY ? xstrdup("0") :
+		pg_value(conn, "SELECT sum(pg_catalog.pg_database_size(oid))::bigint FROM pg_catalog.pg_database");
+	long long	needed = size ? CATALOG_BYTES + strtoll(size, NULL, 10) : -1;
+	struct statvfs disk;
+	long long	room = statvfs(folder, &disk) == 0 ? (long long) disk.f_bavail * (long long) disk.f_frsize : -1;
+	int			rc = 0;
+
+	if (needed < 0 || room < 0)
+		rc = action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+						 "it is not known whether there is room for an upgrade in \"%s\"", folder);
+	else if (room < needed)
+	{
+		rc = action_fail(upgrade->ctx, STATE_DISK_FULL, "the disk of \"%s\" is too small", folder);
+		action_detail(upgrade->ctx, "The upgrade needs %lld MB, %lld MB are free.", needed >> 20, room >> 20);
+	}
+	free(size);
+	free(folder);
+	return rc;
+}
+
+int
+upgrade_suits(const Upgrade *upgrade, PGconn *conn)
+{
+	if (check_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 || check_databases(upgrade, conn) < 0 ||
+		check_room(upgrade, conn) < 0)
+		return -1;
+	return upgrade->mode == UPGRADE_COPY ? 0 : check_links(upgrade);
+}

@@ -1,0 +1,127 @@
+/*
+ * upgrade.c
+ *		An upgrade in place: which two servers an order is about.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/alloc.h"
+#include "agent/core/configread.h"
+#include "agent/core/succession.h"
+#include "agent/job/params.h"
+#include "agent/pg/version.h"
+#include "agent/upgrade/record.h"
+#include "agent/upgrade/upgrade.h"
+#include "common/sqlstate.h"
+
+#define JOBS_MAX 64
+
+static const char *const mode_names[] = {[UPGRADE_COPY] = "copy", [UPGRADE_LINK] = "link", [UPGRADE_CLONE] = "clone"};
+
+const char *
+upgrade_mode_name(UpgradeMode mode)
+{
+	return mode_names[mode];
+}
+
+static int
+take_mode(ActionContext *ctx, json_t *params, Upgrade *upgrade)
+{
+	const char *name = param_string(params, "mode", "copy");
+
+	for (UpgradeMode i = UPGRADE_COPY; i <= UPGRADE_CLONE; i++)
+		if (strcmp(name, mode_names[i]) == 0)
+		{
+			upgrade->mode = i;
+			return 0;
+		}
+	return action_fail(ctx, STATE_INVALID_PARAMETER, "\"mode\" must be copy, link or clone, not \"%.20s\"", name);
+}
+
+static int
+refuse_unknown(ActionContext *ctx, int major)
+{
+	action_fail(ctx, STATE_UNDEFINED_OBJECT, "the agent of node \"%s\" knows no successor of version %d",
+				ctx->config->node, major);
+	action_hint(ctx, "Name its folders in the agent's configuration: a section [postgresql.NAME] with \"data\", "
+				"\"bin\" and \"successor = yes\". Install the packages first.");
+	return -1;
+}
+
+static const PgInstance *
+by_data(const AgentConfig *config, const char *data)
+{
+	for (int i = 0; i < config->n_instances; i++)
+		if (strcmp(config->instances[i].data, data) == 0)
+			return &config->instances[i];
+	return NULL;
+}
+
+/* In the middle of this run the new server may be the main one already. */
+static int
+find_servers(ActionContext *ctx, Upgrade *upgrade)
+{
+	UpgradeRecord record;
+
+	if (record_read(ctx->config, &record) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "the record of an earlier upgrade cannot be read: %s",
+						   strerror(errno));
+	if (record.state != RECORD_NONE && strcmp(record.run, ctx->run) == 0)
+	{
+		upgrade->old = by_data(ctx->config, record.old_data);
+		upgrade->new = by_data(ctx->config, record.new_data);
+	}
+	else
+	{
+		upgrade->old = ctx->pg;
+		upgrade->new = succession_find(ctx->config, upgrade->to, version_major);
+	}
+	return upgrade->old && upgrade->new ? 0 : refuse_unknown(ctx, upgrade->to);
+}
+
+int
+upgrade_open(ActionContext *ctx, json_t *params, Upgrade *upgrade)
+{
+	memset(upgrade, 0, sizeof(*upgrade));
+	upgrade->ctx = ctx;
+	upgrade->to = (int) param_int(params, "to_version", 0);
+	upgrade->jobs = (int) param_int(params, "jobs", 1);
+	if (take_mode(ctx, params, upgrade) < 0 || find_servers(ctx, upgrade) < 0)
+		return -1;
+	if (upgrade->jobs < 1 || upgrade->jobs > JOBS_MAX)
+		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"jobs\" must be from 1 to %d", JOBS_MAX);
+	upgrade->from = version_of_data(upgrade->old);
+	if (upgrade->old->control != PG_CONTROL_PG_CTL || upgrade->new->control != PG_CONTROL_PG_CTL)
+		return action_fail(ctx, STATE_FEATURE_NOT_SUPPORTED,
+						   "an upgrade needs \"control = pg_ctl\" for both servers");
+	return 0;
+}
+
+ActionContext
+upgrade_on(const Upgrade *upgrade, const PgInstance *pg)
+{
+	ActionContext ctx = *upgrade->ctx;
+
+	ctx.pg = pg;
+	return ctx;
+}
+
+char *
+upgrade_work_folder(const Upgrade *upgrade)
+{
+	return xasprintf("%s/upgrade", upgrade->ctx->config->state_dir);
+}
+
+int
+upgrade_try_config(ActionContext *ctx)
+{
+	char		error[512];
+	AgentConfig *config = config_read(ctx->config->path, error, sizeof(error));
+
+	if (!config)
+		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the agent's configuration cannot be read again: %s",
+						   error);
+	config_free(config);
+	return 0;
+}

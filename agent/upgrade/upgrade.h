@@ -1,0 +1,51 @@
+/*
+ * upgrade.h
+ *		An upgrade in place: the main server of this host and its successor of another major.
+ */
+#ifndef PINGPONG_AGENT_UPGRADE_UPGRADE_H
+#define PINGPONG_AGENT_UPGRADE_UPGRADE_H
+
+#include <stdbool.h>
+
+#include "agent/job/action.h"
+
+typedef enum UpgradeMode
+{
+	UPGRADE_COPY,				/* the old directory stays as it is */
+	UPGRADE_LINK,				/* hard links: no way back once the new server has run */
+	UPGRADE_CLONE				/* reflinks, where the file system has them */
+} UpgradeMode;
+
+/* What an order means on this host. `old` and `new` are of the configuration that the job holds. */
+typedef struct Upgrade
+{
+	ActionContext *ctx;
+	const PgInstance *old;
+	const PgInstance *new;
+	int			from;			/* majors */
+	int			to;
+	UpgradeMode mode;
+	int			jobs;			/* of pg_upgrade, 1 to 64 */
+} Upgrade;
+
+extern const char *upgrade_mode_name(UpgradeMode mode);
+
+/*
+ * From params {"to_version", "mode", "jobs"}. Fails the job: 22023, a parameter; 42704, no successor of that major is
+ * configured; 0A000, it is not under the control of pg_ctl.
+ *
+ * Once the successor has become the main one `old` is it no longer: with the record of this run (record.h) both are
+ * found by their folders.
+ */
+extern int	upgrade_open(ActionContext *ctx, json_t *params, Upgrade *upgrade);
+
+/* Where pg_upgrade works, in state_dir; malloc'd. */
+extern char *upgrade_work_folder(const Upgrade *upgrade);
+
+/* Could the agent read its configuration again now? It has to, in the window. 55000: no. */
+extern int	upgrade_try_config(ActionContext *ctx);
+
+/* The context for orders to the one or the other server: the same job, other `pg`. */
+extern ActionContext upgrade_on(const Upgrade *upgrade, const PgInstance *pg);
+
+#endif							/* PINGPONG_AGENT_UPGRADE_UPGRADE_H */

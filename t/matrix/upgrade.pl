@@ -1,0 +1,271 @@
+# An upgrade in place: a real server of one major becomes one of another, with clients held by PgBouncer meanwhile.
+# What cannot work is refused before anything is touched; what fails on the way is undone, and the old server goes on.
+#
+# PINGPONG_NEW_BIN is the folder of the new major's programs, with the extension installed (ci/upgrade gives it).
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/..";
+use Lab;
+use Session;
+use POSIX ();
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+our $new_bin = $ENV{PINGPONG_NEW_BIN} // '';
+plan skip_all => 'there is no other major (ci/upgrade runs this)' unless -x "$new_bin/pg_upgrade";
+my $mode = $ENV{PINGPONG_UPGRADE_MODE} // 'copy';
+my ($to) = `$new_bin/postgres --version` =~ /\) (\d+)/;
+
+my $archive = "/tmp/pp-archive.$$";
+mkdir $archive or die "$archive: $!";
+my $lab = Lab->up(poolers => 1, nodes => 2, port => 21800,
+	set => ['archive_mode=on', "archive_command=test ! -f $archive/%f && cp %p $archive/%f"]);
+my $home = $lab->dir . '/chicago';
+our $new_data = "$home/new";
+my $ini = "$home/agent.ini";
+my ($from) = $lab->sql('chicago', 'SHOW server_version_num') =~ /^(\d+)\d{4}$/;
+
+sub text_of { my ($file) = @_; open my $fh, '<', $file or return ''; local $/; return <$fh> // ''; }
+
+sub add_text
+{
+	my ($file, $text) = @_;
+	open my $to, '>>', $file or die "$file: $!";
+	print $to $text;
+	return close $to;
+}
+
+sub refused
+{
+	my ($pattern, $what, @arguments) = @_;
+	my $arguments = join ', ', "to_version => $to", @arguments;
+	my $started = $lab->sql('chicago', 'SELECT pg_postmaster_start_time()');
+	my (undef, $err, $rc) = $lab->try_sql('chicago', '\set VERBOSITY verbose',
+		"SELECT * FROM pingpong.upgrade('chicago', $arguments)");
+	like($err, $pattern, "$what: refused");
+	is($lab->sql('chicago', 'SELECT pg_postmaster_start_time()') . ' ' . gate(), "$started open",
+		"$what: nothing was touched");
+	return;
+}
+
+sub gate { return $lab->sql('chicago', 'SELECT state FROM pingpong.gate'); }
+sub version { return $lab->sql('chicago', q{SELECT current_setting('server_version_num')::int / 10000}); }
+
+# It is not one of the lab's.
+END
+{
+	local $?;
+	system('rm', '-rf', "/tmp/pp-archive.$$");
+	system("$new_bin/pg_ctl -D $new_data -m immediate stop >/dev/null 2>&1") if -e "$new_data/postmaster.pid";
+}
+
+# ---- what cannot work ----
+
+$lab->sql('chicago', 'CREATE DATABASE other', 'CREATE TABLE t (i int PRIMARY KEY, x text)',
+	q{INSERT INTO t SELECT i, repeat('x', 50) FROM generate_series(1, 20000) i}, 'CREATE SEQUENCE s',
+	q{SELECT nextval('s')});
+refused(qr/^ERROR:  0A000: node "dallas" would be left behind/m, 'a standby');
+$lab->kill9('agent', 'dallas');
+$lab->kill9('postgres', 'dallas');
+$lab->sql('chicago', q{SELECT pingpong.drop_node('dallas')}, q{SELECT pg_drop_replication_slot('pingpong_dallas')});
+refused(qr/^ERROR:  42704: the agent of node "chicago" knows no successor of version $to/m, 'no successor');
+
+open my $fh, '>>', $ini or die "$ini: $!";
+print $fh "\n[postgresql.next]\ndata = $new_data\nbin = $new_bin\nsuccessor = yes\n";
+close $fh or die $!;
+kill 'HUP', $lab->pid('agent', 'chicago');
+$lab->until_true('the successor to be known', sub {
+	my (undef, $job) = $lab->agent('chicago', '/v1/jobs', { run => 'r', step => 'f' . time, epoch => 0,
+			wait_ms => 5000, actions => [ { action => 'facts' } ] });
+	return grep { $_->{name} eq 'next' } @{ $job->{results}[0]{instances} // [] };
+});
+mkdir $new_data or die $!;
+system('touch', "$new_data/precious") == 0 or die;
+refused(qr/^ERROR:  55000: "[^"]*new" is not empty/m, 'a folder with something in it');
+ok(-e "$new_data/precious", 'a folder with something in it: it is still there');
+unlink "$new_data/precious" or die $!;
+
+my $other = Session->open($lab, 'chicago');
+$other->ask('BEGIN');
+$other->ask('CREATE TABLE prepared (i int)');
+$other->ask(q{PREPARE TRANSACTION 'p'});
+refused(qr/^ERROR:  55000: there are prepared transactions/m, 'a prepared transaction');
+$other->ask(q{ROLLBACK PREPARED 'p'});
+$other->close;
+
+# a database that nobody thinks of, with a type whose format is another from 16 on
+$lab->sql('chicago', 'CREATE DATABASE forgotten');
+my $forgotten = $lab->env('DSN_chicago') =~ s/dbname=\S+/dbname=forgotten/r;
+$lab->sql($forgotten, 'CREATE TABLE rights (a aclitem)');
+refused(qr/^ERROR:  38000: "[^"]*pg_upgrade" ended with status 1: .*aclitem/ms, 'a type of the old major');
+is(join(' ', glob "$new_data/*"), '', 'a type of the old major: nothing is left in the new folder');
+$lab->sql($forgotten, 'DROP TABLE rights');
+
+# ---- its configuration ----
+
+# an included file; absolute paths of the old folder; what the new major does not know; loose files
+my $old_data = $lab->env('PGDATA_chicago');
+add_text("$old_data/site.conf", "work_mem = '5MB'\nold_snapshot_threshold = -1\nssl = on\n");
+add_text("$old_data/postgresql.conf", "include 'site.conf'\ndata_directory = '$old_data'\n"
+	. "hba_file = '$old_data/pg_hba.conf'\n");
+system("openssl req -new -x509 -days 2 -nodes -text -subj /CN=chicago -out $old_data/server.crt "
+	. "-keyout $old_data/server.key >/dev/null 2>&1; chmod 600 $old_data/server.key") == 0 or die;
+$lab->sql('chicago', q{ALTER SYSTEM SET maintenance_work_mem = '70MB'}, q{ALTER SYSTEM SET wal_compression = 'on'},
+	'SELECT pg_reload_conf()');
+$lab->wait_for('chicago', q{SELECT current_setting('ssl') = 'on' AND current_setting('work_mem') = '5MB'},
+	'the settings');
+
+# ---- it dies on the way, and goes back ----
+
+my $load = $lab->writers(rate => 50);
+
+sub upgrade
+{
+	my (%more) = @_;
+	my $arguments = "to_version => $to, mode => '$mode', jobs => 2, carry => '{wal_compression}'";
+	my $before = $lab->sql('chicago', 'SELECT coalesce(max(id), 0) FROM pingpong.run');
+	my $job = $lab->begin_sql('chicago', "SELECT * FROM pingpong.upgrade('chicago', $arguments)");
+	$more{during}->() if $more{during};
+	my (undef, $err) = $lab->finish($job, 200);
+	my @end = $lab->settle($before + 1, 200);
+	return ("$end[0] $end[1]", $err);
+}
+
+# The processes of that program of the new major that work in the new folder.
+sub programs
+{
+	my ($name) = @_;
+	return grep { text_of("/proc/$_/cmdline") =~ /^\Q$new_bin\E\/$name\0.*\Q$new_data\E/s }
+		map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
+}
+
+sub tool { return grep { text_of("/proc/$_/cmdline") !~ /--check/ } programs('pg_upgrade'); }
+
+sub pause { my ($file, $step) = @_; return add_text($file, "\npingpong.debug_pause_after = '$step'\n"); }
+
+sub goes_back
+{
+	my ($what, $during) = @_;
+	my ($end, $err) = upgrade(during => $during);
+	like($end, qr/^rolled_back /, "$what: the run goes back") or diag($err);
+	is(version() . ' ' . gate(), "$from open", "$what: the old server serves, and is open");
+	$load->mark($what);
+	ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), "$what: writes flow");
+	is(join(' ', glob "$new_data/*"), '', "$what: nothing is left in the new folder");
+	is(join(' ', programs('postgres')), '', "$what: nor a server there");
+	return;
+}
+
+goes_back('pg_upgrade is killed', sub {
+	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	kill 'KILL', tool();
+});
+# when it has begun to change the old directory (link), or when its new server runs
+goes_back('pg_upgrade is killed late', sub {
+	my $control = $lab->env('PGDATA_chicago') . '/global/pg_control.old';
+	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	my ($pid) = tool();
+	if ($mode eq 'link')
+	{
+		# a little at a time, so that it does not get past that unseen
+		my $limit = time + 120;
+		while (!-e $control && !$lab->gone($pid) && time < $limit)
+		{
+			kill 'CONT', $pid;
+			sleep 0.001;
+			kill 'STOP', $pid;
+		}
+		ok(-e $control, 'pg_upgrade has taken pg_control away');
+	}
+	else { $lab->until_true('its new server', sub { programs('postgres') }); }
+	kill 'KILL', $pid;
+});
+goes_back('the agent is killed', sub {
+	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	$lab->kill9('agent', 'chicago');
+	$lab->start_agent('chicago');
+});
+
+goes_back('the job is cancelled', sub {
+	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	my (undef, $list) = $lab->agent('chicago', '/v1/jobs');
+	my ($job) = grep { $_->{step} =~ /upgrade_stop/ && $_->{state} eq 'running' } @{ $list->{jobs} };
+	$lab->agent('chicago', "/v1/jobs/$job->{run}/$job->{step}/cancel", {});
+});
+goes_back('the new server does not start', sub {
+	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	# pg_upgrade's own servers listen nowhere
+	add_text("$new_data/postgresql.conf", "\nlisten_addresses = '203.0.113.7'\n");
+});
+my $conf = $lab->env('PGDATA_chicago') . '/postgresql.conf';
+pause($conf, 'seal');
+$lab->sql('chicago', 'SELECT pg_reload_conf()');
+goes_back('the old server is killed when it is sealed', sub {
+	$lab->until_true('the seal', sub { -e $lab->env('PGDATA_chicago') . '/pingpong.seal' });
+	$lab->kill9('postgres', 'chicago');
+	pause($conf, '');
+	$lab->start_pg('chicago');
+});
+
+# what was archived is of the one system that serves (a segment's first page has its identifier)
+my $system = $lab->sql('chicago', 'SELECT system_identifier FROM pg_control_system()');
+$lab->sql('chicago', 'SELECT pg_switch_wal()');
+$lab->wait_for('chicago', q{SELECT archived_count > 0 AND failed_count = 0 FROM pg_stat_archiver},
+	'an archived segment');
+my @foreign = grep { unpack('x24 Q<', text_of($_)) ne $system } grep { m{/[0-9A-F]{24}$} } glob "$archive/*";
+is("@foreign", '', 'the archive has nothing of the clusters that came to nothing');
+
+# ---- it goes through; the new server is killed before it is opened ----
+
+my $rows = $lab->sql('chicago', 'SELECT count(*), sum(i) FROM t');
+pause($conf, 'upgrade_start');
+$lab->sql('chicago', 'SELECT pg_reload_conf()');
+my ($end, $err) = upgrade(during => sub {
+	$lab->until_true('the new server', sub { ($lab->try_sql('chicago', 'SHOW server_version_num'))[0] =~ /^$to/ });
+	$lab->until_true('its worker', sub { ($lab->try_sql('chicago',
+		q{SELECT bool_or(state = 'succeeded') FROM pingpong.progress WHERE action = 'upgrade_start'}))[0] eq 't' });
+	is(gate(), 'sealed', 'the new server comes up sealed');
+	isnt(($lab->try_sql('chicago', q{SET statement_timeout = '300ms'}, 'CREATE TABLE no ()'))[2], 0,
+		'and takes no write');
+	open my $pid, '<', "$new_data/postmaster.pid" or die $!;
+	kill 'KILL', <$pid> + 0;
+	pause("$new_data/postgresql.conf", '');
+	$lab->until_true('it to be started', sub {
+		system("$new_bin/pg_ctl -D $new_data -l $home/new.log start >/dev/null 2>&1") == 0 });
+});
+is($end, 'succeeded done', 'upgraded') or diag($err);
+like($err, qr/the server goes down now/, 'upgraded: the caller was told');
+is(version() . ' ' . gate(), "$to open", 'upgraded: the new server serves, and is open');
+is($lab->sql('chicago', 'SELECT count(*), sum(i) FROM t'), $rows, 'upgraded: the rows are there');
+is($lab->sql('chicago', q{SELECT nextval('s')}), '2', 'upgraded: the sequence goes on');
+is($lab->sql($lab->env('RW_DSN'), q{SELECT current_setting('server_version_num')::int / 10000}), $to,
+	'upgraded: clients of the pooler are there');
+$load->mark('after');
+ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), 'upgraded: writes flow');
+is($load->verify('chicago')->{lost}, 0, 'nothing acknowledged is lost');
+my $found = $load->stop;
+is($found->{ambiguous}, 0, 'nothing is ambiguous');
+note(sprintf 'window: %s s', $lab->sql('chicago', q{SELECT round(extract(epoch FROM
+	max(ended_at) FILTER (WHERE action = 'repoint') - min(started_at) FILTER (WHERE action = 'pause')), 2)
+	FROM pingpong.step WHERE run = (SELECT max(id) FROM pingpong.run)}));
+is($lab->sql('chicago', q{SELECT current_setting('work_mem'), current_setting('ssl'),
+	current_setting('wal_compression'), current_setting('maintenance_work_mem')}), '5MB|on|pglz|64MB',
+	'upgraded: the settings of files, and of ALTER SYSTEM what was to be carried');
+is($lab->sql('chicago', q{SELECT detail ->> 'dropped', detail ->> 'left' FROM pingpong.step
+	WHERE action = 'upgrade_prepare' ORDER BY run DESC LIMIT 1}),
+	'["data_directory", "hba_file", "old_snapshot_threshold"]|["maintenance_work_mem"]',
+	'upgraded: what was not carried is told');
+is(-s "$new_data/server.key", -s "$old_data/server.key", 'upgraded: loose files are there');
+my (undef, $facts) = $lab->agent('chicago', '/v1/jobs', { run => 'r', step => 'g' . time, epoch => 0, wait_ms => 5000,
+		actions => [ { action => 'facts' } ] });
+is(join(' ', map { "$_->{name}:$_->{data_version}" } @{ $facts->{results}[0]{instances} }), ":$to former:$from",
+	'upgraded: the new one is the main instance, the old one the former');
+
+# the agent's next life knows, too
+$lab->kill9('agent', 'chicago');
+$lab->start_agent('chicago');
+is($lab->act('chicago', 'x', 0, 'pg.checkpoint')->{state}, 'succeeded',
+	'upgraded: so does the next life of the agent');
+$lab->stop if $lab->can('stop');
+done_testing();

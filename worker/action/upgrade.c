@@ -1,0 +1,148 @@
+/*
+ * upgrade.c - the actions of an upgrade in place, at the agent beside this server.
+ *
+ * upgrade_stop, upgrade_run and upgrade_start are one job: while it is made there is no database. The new server
+ * comes up sealed by the run, and its worker goes on with open_new.
+ */
+#include "postgres.h"
+
+#include "common/sqlstate.h"
+#include "gate/closing.h"
+#include "gate/seal.h"
+#include "gate/sealing.h"
+#include "gate/state.h"
+#include "worker/action/action.h"
+#include "worker/job.h"
+#include "worker/mailbox.h"
+
+static json_t *
+upgrade_params(Run *run)
+{
+	json_t	   *carry = json_object_get(run->options, "carry");
+
+	return json_pack("{s:i, s:s, s:i, s:o}", "to_version", run_option_int(run, "to_version", 0), "mode",
+					 run_option_text(run, "mode", "copy"), "jobs", run_option_int(run, "jobs", 1), "carry",
+					 json_is_array(carry) ? json_incref(carry) : json_array());
+}
+
+static ActionResult
+prepare_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->node, ACTION_UPGRADE_PREPARE, upgrade_params(run));
+}
+
+static ActionResult
+discard_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->node, ACTION_UPGRADE_DISCARD, upgrade_params(run));
+}
+
+static ActionResult
+stop_begin(Run *run, Step *step)
+{
+	ActionResult result = job_begin(run, step, step->node, ACTION_UPGRADE_STOP, upgrade_params(run));
+
+	job_undo(run, ACTION_UPGRADE_SERVE, upgrade_params(run), json_new());
+	mailbox_event("the server goes down now, and this session with it; "
+				  "connect again and look at pingpong.progress");
+	return result;
+}
+
+static ActionResult
+run_begin(Run *run, Step *step)
+{
+	ActionResult result = job_begin(run, step, step->node, ACTION_UPGRADE_RUN, upgrade_params(run));
+
+	job_undo(run, ACTION_UPGRADE_REVERT, upgrade_params(run), json_new());
+	return result;
+}
+
+static ActionResult
+start_begin(Run *run, Step *step)
+{
+	ActionResult result = job_begin(run, step, step->node, ACTION_UPGRADE_START, upgrade_params(run));
+
+	job_undo(run, ACTION_UPGRADE_HALT, upgrade_params(run), json_new());
+	return result;
+}
+
+static bool
+is_new_server(Run *run)
+{
+	return PG_VERSION_NUM / 10000 == run_option_int(run, "to_version", 0);
+}
+
+static bool
+is_sealed_by(Run *run)
+{
+	GateSeal	seal;
+
+	return gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0;
+}
+
+/*
+ * unseal_old, the undo of the seal: the old server takes writes again, if its agent says that the upgrade of this run
+ * was not begun, or is undone. An agent that remembers nothing of it says nothing: the new server may have taken
+ * writes since. It is tried until it is done, or until an operator has lifted the seal.
+ */
+static ActionResult
+unseal_old_begin(Run *run, Step *step)
+{
+	if (!is_sealed_by(run))
+	{
+		if (gate_is_mine() && gate_state() != GATE_SEALED)
+			gate_open();
+		return ACTION_DONE;
+	}
+	if (is_new_server(run))
+		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
+						 "this is the new server, and the upgrade has not ended well. If it is whole, run "
+						 "SELECT pingpong.resume(risk => 'two primaries are possible')");
+	return discard_begin(run, step);
+}
+
+static ActionResult
+unseal_old_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+
+	if (result != ACTION_DONE)
+		return result;
+	if (!json_is_true(json_object_get(protocol_result(step->call->body, 0), "known")))
+		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
+						 "the agent does not remember the upgrade. If no other server was upgraded from this one, "
+						 "run SELECT pingpong.resume(risk => 'two primaries are possible')");
+	if (is_sealed_by(run))
+		gate_unseal(psprintf("run " INT64_FORMAT " is rolled back: %s", run->id, run->sentence));
+	return ACTION_DONE;
+}
+
+/* Only the new server's worker comes here: with the old one the job has failed, and the run is undone. */
+static ActionResult
+open_new_begin(Run *run, Step *step)
+{
+	if (!is_new_server(run))
+		return step_fail(step, STATE_INTERNAL_ERROR, "this server is of version %d", PG_VERSION_NUM / 10000);
+	if (is_sealed_by(run))
+		gate_unseal(psprintf("run " INT64_FORMAT " has upgraded this server", run->id));
+	return ACTION_DONE;
+}
+
+static ActionResult
+analyze_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->node, ACTION_UPGRADE_STATISTICS,
+					 json_pack("{s:i}", "jobs", run_option_int(run, "jobs", 1)));
+}
+
+const Action upgrade_actions[] = {
+	{"upgrade_prepare", prepare_begin, job_advance, 0, ACTION_UPGRADE_PREPARE},
+	{"upgrade_discard", discard_begin, job_advance, 0, ACTION_UPGRADE_DISCARD},
+	{"upgrade_stop", stop_begin, job_advance, 0, ACTION_UPGRADE_STOP},
+	{"upgrade_run", run_begin, job_advance, 0, ACTION_UPGRADE_RUN},
+	{"upgrade_start", start_begin, job_advance, ACTION_FORWARD_ONLY, ACTION_UPGRADE_START},
+	{"unseal_old", unseal_old_begin, unseal_old_advance, ACTION_UNTIL_DONE, ACTION_UPGRADE_DISCARD},
+	{"open_new", open_new_begin, NULL, ACTION_OPENS},
+	{"analyze", analyze_begin, job_advance, 0, ACTION_UPGRADE_STATISTICS},
+	{NULL}
+};
