@@ -26,6 +26,7 @@
 #include "agent/pg/stop.h"
 #include "agent/upgrade/leftover.h"
 #include "agent/upgrade/newconf.h"
+#include "agent/upgrade/options.h"
 #include "agent/upgrade/prepare.h"
 #include "agent/upgrade/record.h"
 #include "agent/upgrade/suits.h"
@@ -306,7 +307,7 @@ prepare(const Upgrade *upgrade, PGconn *conn, json_t *carry, json_t *result)
 {
 	if (upgrade_suits(upgrade, conn) < 0 || upgrade_try_config(upgrade->ctx) < 0 || take_folder(upgrade) < 0 ||
 		remember(upgrade) < 0 || make_cluster(upgrade, conn) < 0 || remember(upgrade) < 0 ||
-		newconf_write(upgrade, conn, carry, result) < 0)
+		options_known(upgrade, conn) < 0 || newconf_write(upgrade, conn, carry, result) < 0)
 		return -1;
 	action_progress(upgrade->ctx, -1, "pg_upgrade --check");
 	return upgrade_run_tool(upgrade, true, CHECK_TIMEOUT_MS);

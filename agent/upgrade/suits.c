@@ -3,7 +3,7 @@
  *		What stands against an upgrade: found by trying, where that is possible.
  *
  * pg_upgrade --check does not find all of it: two directories on different devices are only found when the files are
- * linked, with the old server down; a column option that the new major does not know when the schema is restored.
+ * linked, with the old server down.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,6 @@
 #include "agent/upgrade/suits.h"
 #include "common/sqlstate.h"
 
-#define QUERY_TIMEOUT_MS 60000
 #define CATALOG_BYTES (512LL * 1024 * 1024) /* a new cluster with its WAL, and room to work */
 
 static int
@@ -60,50 +59,6 @@ check_server(const Upgrade *upgrade, PGconn *conn)
 		return refuse(ctx, "there are logical replication slots, which would be lost",
 					  "Drop them: see pg_replication_slots.");
 	return 0;
-}
-
-/* ---- what is in it ---- */
-
-/*
- * A minor release of the old major may store options of columns that an older release of the new major refuses, in
- * the middle of the restoring of the schema.
- */
-static int
-check_database(const Upgrade *upgrade, const char *database)
-{
-	static const char sql[] =
-		"SELECT o.name || ' of ' || a.attrelid::pg_catalog.regclass FROM pg_catalog.pg_attribute a, "
-		"LATERAL (SELECT pg_catalog.split_part(x, '=', 1) FROM pg_catalog.unnest(a.attoptions) x) o (name) "
-		"WHERE NOT a.attisdropped AND o.name NOT IN ('n_distinct', 'n_distinct_inherited') LIMIT 1";
-	PGconn	   *conn = pg_local_or_fail(upgrade->ctx, database, QUERY_TIMEOUT_MS);
-	PGresult   *res = conn ? pg_query_or_fail(upgrade->ctx, conn, sql, 0, NULL) : NULL;
-	int			rc = res ? 0 : -1;
-
-	if (res && PQntuples(res) > 0)
-	{
-		rc = action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-						 "database \"%s\" has a column option that version %d may not know: %s", database,
-						 upgrade->to, PQgetvalue(res, 0, 0));
-		action_hint(upgrade->ctx, "Install the newest minor release of %d, which is of the same round as that of %d.",
-					upgrade->to, upgrade->from);
-	}
-	PQclear(res);
-	PQfinish(conn);
-	return rc;
-}
-
-/* template1, too; what refuses connections pg_upgrade refuses itself. */
-static int
-check_databases(const Upgrade *upgrade, PGconn *conn)
-{
-	PGresult   *res = pg_query_or_fail(upgrade->ctx, conn, "SELECT datname FROM pg_catalog.pg_database "
-									   "WHERE datallowconn ORDER BY datname", 0, NULL);
-	int			rc = res ? 0 : -1;
-
-	for (int i = 0; rc == 0 && i < PQntuples(res); i++)
-		rc = check_database(upgrade, PQgetvalue(res, i, 0));
-	PQclear(res);
-	return rc;
 }
 
 /* ---- programs ---- */
@@ -220,7 +175,7 @@ check_room(const Upgrade *upgrade, PGconn *conn)
 int
 upgrade_suits(const Upgrade *upgrade, PGconn *conn)
 {
-	if (check_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 || check_databases(upgrade, conn) < 0 ||
+	if (check_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 ||
 		check_room(upgrade, conn) < 0)
 		return -1;
 	return upgrade->mode == UPGRADE_COPY ? 0 : check_links(upgrade);
