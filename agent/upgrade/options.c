@@ -24,7 +24,8 @@ read_options(const Upgrade *upgrade, const char *database, json_t *options)
 {
 	static const char sql[] =
 		"SELECT DISTINCT ON (1) pg_catalog.split_part(o, '=', 1), "
-		"pg_catalog.substr(o, pg_catalog.strpos(o, '=') + 1) FROM pg_catalog.pg_attribute a, pg_catalog.unnest(a.attoptions) o WHERE NOT a.attisdropped";
+		"pg_catalog.substr(o, pg_catalog.strpos(o, '=') + 1) "
+		"FROM pg_catalog.pg_attribute a, pg_catalog.unnest(a.attoptions) o WHERE NOT a.attisdropped";
 	PGconn	   *conn = pg_local_or_fail(upgrade->ctx, database, QUERY_TIMEOUT_MS);
 	PGresult   *res = conn ? pg_query_or_fail(upgrade->ctx, conn, sql, 0, NULL) : NULL;
 	int			rc = res ? 0 : -1;
