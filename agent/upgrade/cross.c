@@ -126,7 +126,7 @@ keep_options(const Upgrade *upgrade, bool back)
 	const char *from = back ? aside : options;
 	int			rc = 0;
 
-	if (!back && make_directory(folder, 0700) < 0)
+	if (!back && (make_directory(folder, 0700) < 0 || (unlink(aside) < 0 && errno != ENOENT)))
 		rc = -1;
 	else if (file_exists(from))
 		rc = file_copy(from, back ? options : aside);

@@ -1,11 +1,15 @@
 /*
  * leftover.c
- *		Processes of pg_upgrade that outlive it: known by their working directory, which is ours alone.
+ *		Processes of pg_upgrade that outlive it: PostgreSQL's programs in its working directory, which is ours alone.
+ *		A person's shell may be there, too, to look at its logs.
  */
 #include <dirent.h>
+#include <libgen.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +22,19 @@
 #define GONE_MS 10000
 
 static bool
+is_program(pid_t pid)
+{
+	char	   *path = xasprintf("/proc/%d/exe", (int) pid);
+	char		program[PATH_MAX];
+	ssize_t		len = readlink(path, program, sizeof(program) - 1);
+
+	free(path);
+	program[len > 0 ? len : 0] = '\0';
+	return strncmp(basename(program), "pg_", 3) == 0 || strncmp(basename(program), "psql", 4) == 0 ||
+		strncmp(basename(program), "vacuumdb", 8) == 0;
+}
+
+static bool
 works_in(pid_t pid, const struct stat *folder)
 {
 	char	   *path = xasprintf("/proc/%d/cwd", (int) pid);
@@ -25,7 +42,7 @@ works_in(pid_t pid, const struct stat *folder)
 	bool		here = stat(path, &its) == 0 && its.st_dev == folder->st_dev && its.st_ino == folder->st_ino;
 
 	free(path);
-	return here;
+	return here && is_program(pid);
 }
 
 /* Opened first, then looked at, so that the number cannot become another's. False: it is one, and does not go. */
