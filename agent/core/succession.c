@@ -69,7 +69,7 @@ succession_apply(AgentConfig *config)
 {
 	char	   *path = path_of_main(config);
 	char	   *name = file_read(path, NAME_MAX_BYTES, NULL);
-	bool		known = name || errno == ENOENT;
+	bool		known = name || errno == ENOENT || errno == ENOTDIR;	/* state_dir itself is looked at elsewhere */
 	PgInstance *chosen;
 
 	if (name)

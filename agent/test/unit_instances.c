@@ -95,7 +95,7 @@ test_successor(void)
 	if (config)
 		config_free(config);
 	config = config_of(MAIN, error, sizeof(error));
-	ok(!config && strstr(error, "does not name a section"), "successor: one that the file does not name any more");
+	ok(!config && strstr(error, "names no section"), "successor: one that the file does not name any more");
 	if (config)
 		config_free(config);
 	config = config_of(SUCCESSOR MAIN, error, sizeof(error));
