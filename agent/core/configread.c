@@ -370,8 +370,8 @@ config_read(const char *path, char *error, size_t error_size)
 	if (!error[0] && config_check(config, &parser.error))
 		read_tokens(&parser, config);
 	if (!error[0] && !succession_apply(config))
-		config_refuse(&parser.error, "\"%s/main\" cannot be read, or names no section with \"successor = yes\"%s: remove it if "
-					  "[postgresql] is the main server", config->state_dir, "");
+		config_refuse(&parser.error, "\"%s/main\" cannot be read, or names no section with \"successor = yes\"%s: "
+					  "remove it if [postgresql] is the main server", config->state_dir, "");
 	if (!error[0])
 		return config;
 	config_free(config);
