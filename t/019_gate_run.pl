@@ -84,6 +84,23 @@ if ($state eq 'succeeded')
 	is(($lab->settle($run))[0], 'succeeded', 'back');
 }
 
+# ---- somebody else has closed the gate: a run that does not seal goes on, and so does its journal ----
+
+$lab->set('chicago', 'pingpong.debug_pause_after', 'slots');
+my $holder = Session->open($lab, 'chicago');
+$holder->ask(q{SELECT pingpong.quiesce()});
+my $rebuild = $lab->begin_sql('chicago', q{SELECT pingpong.rebuild('dallas')});
+$lab->wait_for('chicago', q{SELECT bool_or(state = 'succeeded') FROM pingpong.progress WHERE action = 'slots'},
+	'slots');
+ok($lab->wait_for('chicago', q{SELECT state = 'succeeded' FROM pingpong.step WHERE action = 'slots'
+	ORDER BY run DESC LIMIT 1}, 'the journal'), 'held by somebody: the journal has the step');
+is(state_of('chicago'), 'hold', 'held by somebody: it still was');
+$holder->ask(q{SELECT pingpong.resume()});
+$holder->close;
+$lab->set('chicago', 'pingpong.debug_pause_after', undef);
+$lab->finish($rebuild, 60);
+$lab->wait_for('chicago', q{SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'}, 'dallas');
+
 # ---- a standby of another name, and sessions without track_activities ----
 
 my $conninfo = $lab->sql('dallas', 'SHOW primary_conninfo');

@@ -102,5 +102,4 @@ for my $to ('dallas', 'chicago')
 	is(($lab->settle($lab->sql($to, 'SELECT max(id) FROM pingpong.run')))[0], 'succeeded', "moved to $to");
 	ok($lab->wait_for($to, "$fresh 'pingpong_$from'", 'a sample on the new primary'), "$to has the slot of $from");
 }
-$lab->stop if $lab->can('stop');
 done_testing();

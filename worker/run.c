@@ -109,6 +109,18 @@ run_cancelled(void)
 	return run_cancelled_by_caller() || mailbox_cancel_wanted(run->id);
 }
 
+bool
+run_has_sealed(GateSeal *seal)
+{
+	return gate_get_seal(seal) && strcmp(seal->run, run->key) == 0;
+}
+
+bool
+run_is_on_new_server(Run *run)
+{
+	return PG_VERSION_NUM / 10000 == run_option_int(run, "to_version", 0);
+}
+
 /*
  * An operator has removed the seal (pingpong.resume with a risk) while the run
  * went on: this server takes writes again, so the order must not be given once
@@ -120,7 +132,7 @@ is_overruled(void)
 	GateSeal	seal;
 
 	return run->moves && !run->is_target && run->seal_lsn != InvalidXLogRecPtr && !run->switched &&
-		!(gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0);
+		!run_has_sealed(&seal);
 }
 
 uint32
@@ -304,8 +316,9 @@ step_key(const Step *step, char *to, size_t size)
 bool
 run_may_journal(void)
 {
+	/* what somebody else has closed does not keep the worker from writing */
 	if (!run->moves)
-		return gate_state() == GATE_OPEN;	/* behind it nothing of ours can be written either */
+		return !gate_is_mine() && gate_state() < GATE_SEALING;
 	return run->is_target || (!run->blackout && !run->switched && run->phase != RUN_ASKING);
 }
 

@@ -12,6 +12,7 @@
 #include "portability/instr_time.h"
 
 #include "gate/lag.h"
+#include "gate/seal.h"
 #include "worker/agents.h"
 #include "worker/shared.h"
 #include "worker/transition.h"
@@ -54,8 +55,8 @@ typedef enum ActionTrait
 	ACTION_UNTIL_DONE = 1 << 2, /* as an undo it has no time limit: the run must not end before */
 	ACTION_ONCE = 1 << 3,		/* as an undo it is made once for its node, however many steps it undoes */
 	ACTION_SEALS = 1 << 4,		/* it closes this server's journal: a seal of the run says that it was done */
-	ACTION_OPENS = 1 << 6,		/* it opens the server that a sealed one has become */
-	ACTION_FORWARD_ONLY = 1 << 5	/* behind it the run cannot be cancelled: nothing undoes it */
+	ACTION_FORWARD_ONLY = 1 << 5,	/* behind it the run cannot be cancelled: nothing undoes it */
+	ACTION_OPENS = 1 << 6		/* it opens the server that a sealed one has become */
 } ActionTrait;
 
 /* What an action says when it is looked at. */
@@ -254,6 +255,12 @@ extern int	run_token_ttl_ms(Run *run);
 /* Whether the caller has cancelled it; whether the caller or an operator has. */
 extern bool run_cancelled_by_caller(void);
 extern bool run_cancelled(void);
+
+/* Is this server sealed by the run? By which seal. */
+extern bool run_has_sealed(GateSeal *seal);
+
+/* Is this the server that an upgrade makes? */
+extern bool run_is_on_new_server(Run *run);
 
 /* Facts about the run that every phase sees: moves, target, source, ordered, overruled, cancelled. */
 extern uint32 run_facts(void);

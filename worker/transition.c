@@ -24,6 +24,8 @@ const Rule transition_rules[] = {
 	{RUN_RECOVERING, FACT_OWN, FACT_SOURCE, RUN_ROLLED_BACK, 0, REASON_OTHER_PRIMARY,
 	 "another primary began it, and this one makes its own"},
 	{RUN_RECOVERING, 0, FACT_SOURCE, RUN_STUCK, 0, REASON_OTHER_PRIMARY, "another primary began it"},
+	{RUN_RECOVERING, FACT_BROKEN_OFF, 0, RUN_UNDOING, 0, REASON_RESTARTED,
+	 "the server was restarted, or its seal removed: it does not begin again by itself"},
 	{RUN_RECOVERING, FACT_AWAY, FACT_MOVES, RUN_AWAY, 0, REASON_AWAY,
 	 "an agent has a job in which the database was gone"},
 	{RUN_RECOVERING, 0, FACT_MOVES, RUN_FORWARD, 0, REASON_RESUME, "the run goes on where it was"},
@@ -138,7 +140,7 @@ transition_fact_name(int bit)
 	static const char *const names[] = {
 		"moves", "target", "source", "found", "sealed", "overruled", "ordered", "unanswered", "moved", "cancelled",
 		"late", "failed", "lasting", "broken", "left", "running", "waiting", "only asked", "refused", "promoted",
-		"burned", "newer", "follows", "not ours", "unheard", "opened", "own", "away"};
+		"burned", "newer", "follows", "not ours", "unheard", "opened", "own", "away", "broken off"};
 
 	return names[bit];
 }

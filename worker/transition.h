@@ -66,10 +66,11 @@ typedef enum Fact
 	FACT_UNHEARD = 1 << 24,		/* no answer for too long */
 	FACT_OPENED = 1 << 25,		/* the target was promoted, and this server takes writes */
 	FACT_OWN = 1 << 26,			/* a run that workers begin by themselves */
-	FACT_AWAY = 1 << 27			/* a job was ordered in which the database may go */
+	FACT_AWAY = 1 << 27,		/* a job was ordered in which the database may go */
+	FACT_BROKEN_OFF = 1 << 28	/* it seals this server and stays here, and the server is not sealed by it */
 } Fact;
 
-#define FACTS			28
+#define FACTS			29
 
 /* What to do when the phase stays. */
 typedef enum RunWork

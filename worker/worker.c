@@ -183,11 +183,11 @@ guarded_probe(MemoryContext loop_context, bool ready)
 	return nap;
 }
 
-/* Whether nothing may come in the runner's way: writers wait. */
+/* Whether nothing may come in the runner's way: writers wait, here or for the promotion of this server. */
 static bool
 in_blackout(void)
 {
-	return runner_busy() && gate_state() != GATE_OPEN && !RecoveryInProgress();
+	return mailbox_awake() || (runner_busy() && gate_state() != GATE_OPEN && !RecoveryInProgress());
 }
 
 static void

@@ -27,15 +27,9 @@ add_arguments(ActionContext *ctx, json_t *args, char ***argv)
 						   HOOK_ARGS_MAX);
 	json_array_foreach(args, i, arg)
 	{
-		char	  **one = xalloc(sizeof(char *) * 2);
-
 		if (!json_is_string(arg))
-		{
-			free(one);
 			return action_fail(ctx, STATE_INVALID_PARAMETER, "entry %zu of \"args\" is not a string", i + 1);
-		}
-		one[0] = xstrdup(json_string_value(arg));
-		text_append_list(argv, one);
+		text_append(argv, xstrdup(json_string_value(arg)));
 	}
 	return 0;
 }
@@ -52,12 +46,7 @@ action_hook(ActionContext *ctx, json_t *params, json_t *result)
 	if (!hook)
 		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no hook \"%s\" is configured", name);
 	for (int i = 0; hook->argv[i]; i++)
-	{
-		char	  **one = xalloc(sizeof(char *) * 2);
-
-		one[0] = xstrdup(hook->argv[i]);
-		text_append_list(&argv, one);
-	}
+		text_append(&argv, xstrdup(hook->argv[i]));
 	rc = add_arguments(ctx, json_object_get(params, "args"), &argv);
 	if (rc == 0)
 		rc = child_run(ctx, argv, &options);

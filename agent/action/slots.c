@@ -57,18 +57,6 @@ for_slot(ActionContext *ctx, PGconn *conn, const char *sql, const char *name, js
 	return true;
 }
 
-static bool
-contains(json_t *names, const char *name)
-{
-	json_t	   *one;
-	size_t		i;
-
-	json_array_foreach(names, i, one)
-		if (json_is_string(one) && strcmp(json_string_value(one), name) == 0)
-			return true;
-	return false;
-}
-
 /* Those that are not there, and those that an earlier life of this agent was about to create. */
 static json_t *
 slots_to_create(ActionContext *ctx, PGconn *conn, json_t *slots)
@@ -82,7 +70,7 @@ slots_to_create(ActionContext *ctx, PGconn *conn, json_t *slots)
 
 	json_array_foreach(slots, i, name)
 	{
-		if (contains(kept, json_string_value(name)))
+		if (param_names(kept, json_string_value(name)))
 			json_array_append(names, name);
 		else if (!for_slot(ctx, conn, missing, json_string_value(name), names))
 		{

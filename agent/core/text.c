@@ -49,8 +49,8 @@ text_list_length(char *const *list)
 	return n;
 }
 
-static void
-append(char ***list, char *item)
+void
+text_append(char ***list, char *item)
 {
 	int			n = text_list_length(*list);
 
@@ -65,7 +65,7 @@ void
 text_append_list(char ***list, char **more)
 {
 	for (int i = 0; more && more[i]; i++)
-		append(list, more[i]);
+		text_append(list, more[i]);
 	free(more);
 }
 
@@ -98,7 +98,7 @@ text_split_words(const char *text)
 			else
 				text_add(&word, text, 1);
 		}
-		append(&list, word.data);
+		text_append(&list, word.data);
 	}
 }
 
@@ -119,7 +119,7 @@ text_split_list(const char *text, char separator)
 		while (len > 0 && isblank((unsigned char) text[len - 1]))
 			len--;
 		if (len > 0)
-			append(&list, strndup(text, len));
+			text_append(&list, strndup(text, len));
 		text = *end ? end + 1 : end;
 	}
 	return list;

@@ -11,6 +11,7 @@
 /* NULL-terminated lists of strings, all malloc'd */
 extern char **text_split_words(const char *text);	/* blanks separate; '..' and ".." keep them */
 extern char **text_split_list(const char *text, char separator);	/* trimmed, empty parts left out */
+extern void text_append(char ***list, char *word);	/* takes the word over */
 extern void text_append_list(char ***list, char **more);	/* takes the strings and the list over */
 extern void text_free_list(char **list);
 extern int	text_list_length(char *const *list);

@@ -2,6 +2,8 @@
  * params.c
  *		Parameters of an action.
  */
+#include <strings.h>
+
 #include "agent/job/params.h"
 
 const char *
@@ -26,4 +28,16 @@ param_bool(json_t *params, const char *name, bool otherwise)
 	json_t	   *value = json_object_get(params, name);
 
 	return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+bool
+param_names(json_t *list, const char *name)
+{
+	json_t	   *one;
+	size_t		i;
+
+	json_array_foreach(list, i, one)
+		if (json_is_string(one) && strcasecmp(json_string_value(one), name) == 0)
+			return true;
+	return false;
 }

@@ -97,15 +97,6 @@ postmaster_open(const char *data)
 	return fd;
 }
 
-static void
-keep_option(char ***list, const char *option)
-{
-	char	  **one = xalloc(sizeof(char *) * 2);
-
-	one[0] = xstrdup(option);
-	text_append_list(list, one);
-}
-
 char **
 postmaster_options(const char *data)
 {
@@ -124,7 +115,7 @@ postmaster_options(const char *data)
 		else if (strcmp(words[i], "-c") == 0 && words[i + 1] && strcmp(words[i + 1], OUR_SYNC_OPTION) == 0)
 			i++;
 		else if (strncmp(words[i], "-D", 2) != 0)
-			keep_option(&options, words[i]);
+			text_append(&options, xstrdup(words[i]));
 	}
 	text_free_list(words);
 	free(text);

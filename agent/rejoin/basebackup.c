@@ -54,15 +54,6 @@ plan_free(Plan *plan)
 	PQclear(plan->spaces);
 }
 
-static void
-add_argument(Plan *plan, char *argument)
-{
-	char	  **one = xalloc(sizeof(char *) * 2);
-
-	one[0] = argument;
-	text_append_list(&plan->arguments, one);
-}
-
 static const LayoutPart *
 part_of(const Layout *layout, const char *link)
 {
@@ -158,7 +149,7 @@ plan_space(Rejoin *rejoin, Plan *plan, int row)
 	if (!part)
 		return -1;
 	fresh = layout_part_work(part, "new");
-	add_argument(plan, xasprintf("--tablespace-mapping=%s=%s", location, fresh));
+	text_append(&plan->arguments, xasprintf("--tablespace-mapping=%s=%s", location, fresh));
 	free(fresh);
 	return check_room(rejoin, part->path, size);
 }
@@ -206,7 +197,7 @@ make_plan(Rejoin *rejoin, const char *where, Plan *plan)
 	{
 		char	   *fresh = layout_part_work(wal, "new");
 
-		add_argument(plan, xasprintf("--waldir=%s", fresh));
+		text_append(&plan->arguments, xasprintf("--waldir=%s", fresh));
 		free(fresh);
 	}
 	return 0;

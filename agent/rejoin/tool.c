@@ -2,19 +2,15 @@
  * tool.c
  *		PostgreSQL's own programs, run for a rejoin.
  */
-#include <dirent.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
-#include "agent/core/log.h"
+#include "agent/core/processes.h"
 #include "agent/job/action.h"
 #include "agent/job/child.h"
 #include "agent/pg/layout.h"
@@ -62,10 +58,18 @@ run_tool(Rejoin *rejoin, char *const *argv, char *password)
 
 /* ---- what an agent that is gone has left ---- */
 
-/* Is it a program of this server's version that was told to work in `place`? */
-static bool
-works_on(const PgInstance *pg, pid_t pid, const char *place)
+typedef struct Workplace
 {
+	const PgInstance *pg;
+	const char *folder;
+} Workplace;
+
+/* Is it a program of this server's version that was told to work there? */
+static bool
+works_on(pid_t pid, const void *argument)
+{
+	const Workplace *place = argument;
+	const char *bin = place->pg->bin;
 	char	   *path = xasprintf("/proc/%d/cmdline", (int) pid);
 	char		words[COMMAND_LINE_MAX];
 	FILE	   *file = fopen(path, "re");
@@ -74,49 +78,13 @@ works_on(const PgInstance *pg, pid_t pid, const char *place)
 	bool		here = false;
 
 	words[size] = '\0';
-	ours = strncmp(words, pg->bin, strlen(pg->bin)) == 0 && words[strlen(pg->bin)] == '/';
+	ours = strncmp(words, bin, strlen(bin)) == 0 && words[strlen(bin)] == '/';
 	for (size_t at = strlen(words) + 1; ours && at < size; at += strlen(words + at) + 1)
-		here |= strcmp(words + at, place) == 0;
+		here |= strcmp(words + at, place->folder) == 0;
 	if (file)
 		fclose(file);
 	free(path);
 	return here;
-}
-
-/* Opened first, then looked at, so that the number cannot become another's. False: it is one, and does not go. */
-static bool
-end_one(const PgInstance *pg, pid_t pid, const char *place)
-{
-	struct pollfd fd = {pidfd_open(pid, 0), POLLIN, 0};
-	bool		gone = true;
-
-	if (fd.fd >= 0 && works_on(pg, pid, place))
-	{
-		log_info("process %d still works in \"%s\" for an agent that is gone; it is ended", (int) pid, place);
-		gone = pidfd_send_signal(fd.fd, SIGKILL, NULL, 0) == 0 && poll(&fd, 1, LEFTOVER_MS) == 1;
-	}
-	if (fd.fd >= 0)
-		close(fd.fd);
-	return gone;
-}
-
-static bool
-end_all(const PgInstance *pg, const char *place)
-{
-	DIR		   *dir = opendir("/proc");
-	struct dirent *entry;
-	bool		gone = dir != NULL;
-
-	while (dir && (entry = readdir(dir)))
-	{
-		pid_t		pid = (pid_t) atoi(entry->d_name);
-
-		if (pid > 1 && pid != getpid() && works_on(pg, pid, place))
-			gone &= end_one(pg, pid, place);
-	}
-	if (dir)
-		closedir(dir);
-	return gone;
 }
 
 int
@@ -130,7 +98,8 @@ tool_end_leftovers(Rejoin *rejoin)
 	{
 		char	   *place = layout_work(rejoin->pg, names[i]);
 
-		gone &= end_all(rejoin->pg, place);
+		gone &= processes_end(works_on, &(Workplace) {rejoin->pg, place}, LEFTOVER_MS,
+							  "it works for a rejoin of an agent that is gone");
 		while (!postmaster_gone(place) && clock_monotonic_ms() < limit)
 			sleep_ms(POLL_MS);
 		gone &= postmaster_gone(place);

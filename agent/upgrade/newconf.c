@@ -14,6 +14,7 @@
 #include "agent/core/files.h"
 #include "agent/core/text.h"
 #include "agent/job/child.h"
+#include "agent/job/params.h"
 #include "agent/pg/formats.h"
 #include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
@@ -92,18 +93,6 @@ is_about_old(const char *name)
 	return false;
 }
 
-static bool
-is_in(json_t *list, const char *name)
-{
-	json_t	   *one;
-	size_t		i;
-
-	json_array_foreach(list, i, one)
-		if (json_is_string(one) && strcasecmp(json_string_value(one), name) == 0)
-			return true;
-	return false;
-}
-
 /* ---- settings ---- */
 
 static void
@@ -131,7 +120,7 @@ read_settings(NewConf *conf, PGconn *conn, json_t *carry)
 	{
 		const char *name = PQgetvalue(res, i, 0);
 
-		if (PQgetvalue(res, i, 2)[0] == 't' && !is_in(carry, name))
+		if (PQgetvalue(res, i, 2)[0] == 't' && !param_names(carry, name))
 			json_array_append_new(conf->left, json_string(name));
 		else if (is_about_old(name) || !is_known(conf, name))
 			json_array_append_new(conf->dropped, json_string(name));

@@ -4,7 +4,6 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,11 +35,20 @@
 #define INITDB_TIMEOUT_MS 600000
 #define CHECK_TIMEOUT_MS 1800000
 #define STOP_TIMEOUT_MS 20000
+#define CLAIM_TIMEOUT_MS 60000
+#define POLL_MS 5
 #define LOGS "pg_upgrade_output.d"
 #define PORT_OF_OLD "50432"		/* in the socket folder only: pg_upgrade lets its servers listen nowhere else */
 #define PORT_OF_NEW "50433"
 
 /* ---- the new folder ---- */
+
+/* A file system may have something in its root, too. */
+static bool
+is_own_entry(const char *name)
+{
+	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, "lost+found") != 0;
+}
 
 static bool
 is_empty(const char *path)
@@ -52,16 +60,9 @@ is_empty(const char *path)
 	if (!dir)
 		return errno == ENOENT;
 	while (empty && (entry = readdir(dir)))
-		empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-			strcmp(entry->d_name, "lost+found") == 0;
+		empty = !is_own_entry(entry->d_name);
 	closedir(dir);
 	return empty;
-}
-
-static bool
-is_own_entry(const char *name)
-{
-	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, "lost+found") != 0;
 }
 
 static int
@@ -107,8 +108,10 @@ check_is_ours(const Upgrade *upgrade, const UpgradeRecord *record)
 	char		system[24];
 
 	snprintf(system, sizeof(system), "%llu", (unsigned long long) dir.system);
-	if (!dir.known || !record->system[0] || strcmp(system, record->system) == 0)
+	if (!dir.known || strcmp(system, record->system) == 0)
 		return 0;
+	if (!record->system[0] && strcmp(record->run, upgrade->ctx->run) == 0)
+		return 0;				/* initdb of this run was broken off */
 	action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 				"\"%s\" holds a cluster that this upgrade has not made", upgrade->new->data);
 	action_hint(upgrade->ctx, "Move it away, or name another folder in the agent's configuration.");
@@ -183,15 +186,6 @@ remember(const Upgrade *upgrade)
 
 /* ---- initdb ---- */
 
-static void
-add_word(char ***argv, char *word)
-{
-	char	  **one = xalloc(sizeof(char *) * 2);
-
-	one[0] = word;
-	text_append_list(argv, one);
-}
-
 /* template0 has what initdb was told. */
 static int
 add_locale(const Upgrade *upgrade, PGconn *conn, char ***argv)
@@ -209,13 +203,13 @@ add_locale(const Upgrade *upgrade, PGconn *conn, char ***argv)
 		return action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no database \"template0\"");
 	}
 	provider = PQgetvalue(res, 0, 3)[0];
-	add_word(argv, xasprintf("--encoding=%s", PQgetvalue(res, 0, 0)));
-	add_word(argv, xasprintf("--lc-collate=%s", PQgetvalue(res, 0, 1)));
-	add_word(argv, xasprintf("--lc-ctype=%s", PQgetvalue(res, 0, 2)));
-	add_word(argv, xstrdup(provider == 'i' ? "--locale-provider=icu" : provider == 'b' ? "--locale-provider=builtin" :
-						   "--locale-provider=libc"));
+	text_append(argv, xasprintf("--encoding=%s", PQgetvalue(res, 0, 0)));
+	text_append(argv, xasprintf("--lc-collate=%s", PQgetvalue(res, 0, 1)));
+	text_append(argv, xasprintf("--lc-ctype=%s", PQgetvalue(res, 0, 2)));
+	text_append(argv, xasprintf("--locale-provider=%s",
+								provider == 'i' ? "icu" : provider == 'b' ? "builtin" : "libc"));
 	if (provider != 'c')
-		add_word(argv, xasprintf("--%s-locale=%s", provider == 'i' ? "icu" : "builtin", PQgetvalue(res, 0, 4)));
+		text_append(argv, xasprintf("--%s-locale=%s", provider == 'i' ? "icu" : "builtin", PQgetvalue(res, 0, 4)));
 	PQclear(res);
 	return 0;
 }
@@ -232,15 +226,15 @@ add_format(const Upgrade *upgrade, PGconn *conn, char ***argv)
 
 	if (rc == 0)
 	{
-		add_word(argv, xasprintf("--wal-segsize=%s", segment));
-		add_word(argv, xasprintf("--username=%s", owner));
+		text_append(argv, xasprintf("--wal-segsize=%s", segment));
+		text_append(argv, xasprintf("--username=%s", owner));
 	}
 	if (pg_is_true(conn, "SELECT pg_catalog.current_setting('data_checksums')::boolean"))
-		add_word(argv, xstrdup("--data-checksums"));
+		text_append(argv, xstrdup("--data-checksums"));
 	else if (upgrade->to >= 18)
-		add_word(argv, xstrdup("--no-data-checksums"));
+		text_append(argv, xstrdup("--no-data-checksums"));
 	if (stat(upgrade->old->data, &st) == 0 && (st.st_mode & 0050) == 0050)
-		add_word(argv, xstrdup("--allow-group-access"));
+		text_append(argv, xstrdup("--allow-group-access"));
 	free(owner);
 	free(segment);
 	return rc;
@@ -254,9 +248,9 @@ make_cluster(const Upgrade *upgrade, PGconn *conn)
 	int			rc;
 
 	action_progress(upgrade->ctx, -1, "making a cluster of version %d", upgrade->to);
-	add_word(&argv, bin_path(upgrade->new, "initdb"));
-	add_word(&argv, xasprintf("--pgdata=%s", upgrade->new->data));
-	add_word(&argv, xstrdup("--no-sync"));	/* pg_upgrade syncs all of it */
+	text_append(&argv, bin_path(upgrade->new, "initdb"));
+	text_append(&argv, xasprintf("--pgdata=%s", upgrade->new->data));
+	text_append(&argv, xstrdup("--no-sync"));	/* pg_upgrade syncs all of it */
 	rc = add_locale(upgrade, conn, &argv) < 0 || add_format(upgrade, conn, &argv) < 0 ? -1 :
 		child_run_or_fail(upgrade->ctx, argv, &options);
 	text_free_list(argv);
@@ -274,24 +268,24 @@ upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms)
 	char	  **argv = NULL;
 	int			rc;
 
-	add_word(&argv, bin_path(upgrade->new, "pg_upgrade"));
-	add_word(&argv, xasprintf("--old-bindir=%s", upgrade->old->bin));
-	add_word(&argv, xasprintf("--new-bindir=%s", upgrade->new->bin));
-	add_word(&argv, xasprintf("--old-datadir=%s", upgrade->old->data));
-	add_word(&argv, xasprintf("--new-datadir=%s", upgrade->new->data));
-	add_word(&argv, check ? xasprintf("--old-port=%d", upgrade->old->port) : xstrdup("--old-port=" PORT_OF_OLD));
-	add_word(&argv, xstrdup("--new-port=" PORT_OF_NEW));
-	add_word(&argv, xasprintf("--socketdir=%s", upgrade->new->socket));
-	add_word(&argv, xasprintf("--username=%s", upgrade->old->superuser));
-	add_word(&argv, xasprintf("--jobs=%d", upgrade->jobs));
+	text_append(&argv, bin_path(upgrade->new, "pg_upgrade"));
+	text_append(&argv, xasprintf("--old-bindir=%s", upgrade->old->bin));
+	text_append(&argv, xasprintf("--new-bindir=%s", upgrade->new->bin));
+	text_append(&argv, xasprintf("--old-datadir=%s", upgrade->old->data));
+	text_append(&argv, xasprintf("--new-datadir=%s", upgrade->new->data));
+	text_append(&argv, check ? xasprintf("--old-port=%d", upgrade->old->port) : xstrdup("--old-port=" PORT_OF_OLD));
+	text_append(&argv, xstrdup("--new-port=" PORT_OF_NEW));
+	text_append(&argv, xasprintf("--socketdir=%s", upgrade->new->socket));
+	text_append(&argv, xasprintf("--username=%s", upgrade->old->superuser));
+	text_append(&argv, xasprintf("--jobs=%d", upgrade->jobs));
 	/* they must not write into the archive, nor apply what is published, nor need as much memory as the one here */
-	add_word(&argv, xstrdup("--old-options=-c archive_mode=off -c max_logical_replication_workers=0"));
-	add_word(&argv, xstrdup("--new-options=-c archive_mode=off -c max_logical_replication_workers=0 "
+	text_append(&argv, xstrdup("--old-options=-c archive_mode=off -c max_logical_replication_workers=0"));
+	text_append(&argv, xstrdup("--new-options=-c archive_mode=off -c max_logical_replication_workers=0 "
 							"-c huge_pages=off -c shared_buffers=128MB"));
 	if (upgrade->mode != UPGRADE_COPY)
-		add_word(&argv, xasprintf("--%s", upgrade_mode_name(upgrade->mode)));
+		text_append(&argv, xasprintf("--%s", upgrade_mode_name(upgrade->mode)));
 	if (check)
-		add_word(&argv, xstrdup("--check"));
+		text_append(&argv, xstrdup("--check"));
 	rc = make_directory(folder, 0700) < 0 ?
 		action_fail(upgrade->ctx, STATE_IO_ERROR, "could not make \"%s\": %s", folder, strerror(errno)) :
 		child_run_or_fail(upgrade->ctx, argv, &options);
@@ -301,6 +295,21 @@ upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms)
 }
 
 /* ---- the actions ---- */
+
+/* Two steps of a run may be undone by discarding, and what is to be discarded may still be made. */
+static int
+claim(const Upgrade *upgrade)
+{
+	double		limit = clock_monotonic_ms() + CLAIM_TIMEOUT_MS;
+
+	while (!server_claim(upgrade->new))
+	{
+		if (action_cancelled(upgrade->ctx) || clock_monotonic_ms() > limit)
+			return action_fail(upgrade->ctx, STATE_OBJECT_IN_USE, "another job works in \"%s\"", upgrade->new->data);
+		sleep_ms(POLL_MS);
+	}
+	return 0;
+}
 
 static int
 prepare(const Upgrade *upgrade, PGconn *conn, json_t *carry, json_t *result)
@@ -317,32 +326,34 @@ int
 action_upgrade_prepare(ActionContext *ctx, json_t *params, json_t *result)
 {
 	Upgrade		upgrade;
-	PGconn	   *conn = upgrade_open(ctx, params, &upgrade) < 0 ? NULL : pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
-	int			rc = conn ? prepare(&upgrade, conn, json_object_get(params, "carry"), result) : -1;
+	PGconn	   *conn;
+	int			rc;
 
+	if (upgrade_open(ctx, params, &upgrade) < 0 || claim(&upgrade) < 0)
+		return -1;
+	conn = pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
+	rc = conn ? prepare(&upgrade, conn, json_object_get(params, "carry"), result) : -1;
 	PQfinish(conn);
+	server_release(upgrade.new);
 	if (rc == 0)
 		json_object_set_new(result, "from_version", json_integer(upgrade.from));
 	return rc;
 }
 
+/* The claim is held, and the record is of this run. */
 static int
-discard(ActionContext *ctx, json_t *params, json_t *result)
+discard(const Upgrade *upgrade)
 {
+	ActionContext *ctx = upgrade->ctx;
 	UpgradeRecord record;
-	Upgrade		upgrade;
-	bool		known;
 
 	if (record_read(ctx->config, &record) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
-	known = record.state != RECORD_NONE && strcmp(record.run, ctx->run) == 0;
-	json_object_set_new(result, "known", json_boolean(known));
-	if (!known || record.state == RECORD_DISCARDED)
+	if (record.state == RECORD_DISCARDED)
 		return 0;
 	if (record.state >= RECORD_CROSSING)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the upgrade has begun, and is not undone");
-	if (record.state == RECORD_PREPARED &&
-		(upgrade_open(ctx, params, &upgrade) < 0 || upgrade_empty_new(&upgrade, &record) < 0))
+	if (record.state == RECORD_PREPARED && upgrade_empty_new(upgrade, &record) < 0)
 		return -1;
 	record.state = RECORD_DISCARDED;
 	if (record_write(ctx->config, &record) < 0)
@@ -350,15 +361,23 @@ discard(ActionContext *ctx, json_t *params, json_t *result)
 	return 0;
 }
 
-/* Two steps of a run may be undone by it, at the same time. */
 int
 action_upgrade_discard(ActionContext *ctx, json_t *params, json_t *result)
 {
-	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+	UpgradeRecord record;
+	Upgrade		upgrade;
+	bool		known;
 	int			rc;
 
-	pthread_mutex_lock(&one_at_a_time);
-	rc = discard(ctx, params, result);
-	pthread_mutex_unlock(&one_at_a_time);
+	if (record_read(ctx->config, &record) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
+	known = record.state != RECORD_NONE && strcmp(record.run, ctx->run) == 0;
+	json_object_set_new(result, "known", json_boolean(known));
+	if (!known)
+		return 0;
+	if (upgrade_open(ctx, params, &upgrade) < 0 || claim(&upgrade) < 0)
+		return -1;
+	rc = discard(&upgrade);
+	server_release(upgrade.new);
 	return rc;
 }

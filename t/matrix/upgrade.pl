@@ -75,11 +75,9 @@ open my $fh, '>>', $ini or die "$ini: $!";
 print $fh "\n[postgresql.next]\ndata = $new_data\nbin = $new_bin\nsuccessor = yes\n";
 close $fh or die $!;
 kill 'HUP', $lab->pid('agent', 'chicago');
-$lab->until_true('the successor to be known', sub {
-	my (undef, $job) = $lab->agent('chicago', '/v1/jobs', { run => 'r', step => 'f' . time, epoch => 0,
-			wait_ms => 5000, actions => [ { action => 'facts' } ] });
-	return grep { $_->{name} eq 'next' } @{ $job->{results}[0]{instances} // [] };
-});
+sub instances { return @{ $lab->act('chicago', 'r', 0, 'facts')->{results}[0]{instances} }; }
+
+$lab->until_true('the successor to be known', sub { grep { $_->{name} eq 'next' } instances() });
 mkdir $new_data or die $!;
 system('touch', "$new_data/precious") == 0 or die;
 refused(qr/^ERROR:  55000: "[^"]*new" is not empty/m, 'a folder with something in it');
@@ -267,9 +265,7 @@ is($lab->sql('chicago', q{SELECT detail ->> 'dropped', detail ->> 'left' FROM pi
 	'["data_directory", "hba_file", "old_snapshot_threshold"]|["maintenance_work_mem"]',
 	'upgraded: what was not carried is told');
 is(-s "$new_data/server.key", -s "$old_data/server.key", 'upgraded: loose files are there');
-my (undef, $facts) = $lab->agent('chicago', '/v1/jobs', { run => 'r', step => 'g' . time, epoch => 0, wait_ms => 5000,
-		actions => [ { action => 'facts' } ] });
-is(join(' ', map { "$_->{name}:$_->{data_version}" } @{ $facts->{results}[0]{instances} }), ":$to former:$from",
+is(join(' ', map { "$_->{name}:$_->{data_version}" } instances()), ":$to former:$from",
 	'upgraded: the new one is the main instance, the old one the former');
 
 # the agent's next life knows, too
@@ -277,5 +273,4 @@ $lab->kill9('agent', 'chicago');
 $lab->start_agent('chicago');
 is($lab->act('chicago', 'x', 0, 'pg.checkpoint')->{state}, 'succeeded',
 	'upgraded: so does the next life of the agent');
-$lab->stop if $lab->can('stop');
 done_testing();

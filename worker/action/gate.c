@@ -158,7 +158,7 @@ unseal_begin(Run *run, Step *step)
 {
 	GateSeal	seal;
 
-	if (gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0)
+	if (run_has_sealed(&seal))
 		gate_unseal(psprintf("run " INT64_FORMAT " is rolled back: %s", run->id, run->sentence));
 	return open_begin(run, step);
 }

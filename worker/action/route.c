@@ -148,7 +148,7 @@ held_by_router(json_t *result)
 	return copy;
 }
 
-/* A switchover's preflight has looked at it. 0: the router has no such limit, or does not tell. */
+/* A switchover's preflight has looked at it. NULL: the router has no such limit, or does not tell. */
 static const char *
 limit_below(json_t *result, double ms)
 {

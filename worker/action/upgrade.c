@@ -7,10 +7,8 @@
 #include "postgres.h"
 
 #include "common/sqlstate.h"
-#include "gate/closing.h"
 #include "gate/seal.h"
 #include "gate/sealing.h"
-#include "gate/state.h"
 #include "worker/action/action.h"
 #include "worker/job.h"
 #include "worker/mailbox.h"
@@ -66,20 +64,6 @@ start_begin(Run *run, Step *step)
 	return result;
 }
 
-static bool
-is_new_server(Run *run)
-{
-	return PG_VERSION_NUM / 10000 == run_option_int(run, "to_version", 0);
-}
-
-static bool
-is_sealed_by(Run *run)
-{
-	GateSeal	seal;
-
-	return gate_get_seal(&seal) && strcmp(seal.run, run->key) == 0;
-}
-
 /*
  * unseal_old, the undo of the seal: the old server takes writes again, if its agent says that the upgrade of this run
  * was not begun, or is undone. An agent that remembers nothing of it says nothing: the new server may have taken
@@ -88,13 +72,11 @@ is_sealed_by(Run *run)
 static ActionResult
 unseal_old_begin(Run *run, Step *step)
 {
-	if (!is_sealed_by(run))
-	{
-		if (gate_is_mine() && gate_state() != GATE_SEALED)
-			gate_open();
-		return ACTION_DONE;
-	}
-	if (is_new_server(run))
+	GateSeal	seal;
+
+	if (!run_has_sealed(&seal))
+		return ACTION_DONE;		/* a gate that is only closed the undo of hold opens */
+	if (run_is_on_new_server(run))
 		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
 						 "this is the new server, and the upgrade has not ended well. If it is whole, run "
 						 "SELECT pingpong.resume(risk => 'two primaries are possible')");
@@ -105,6 +87,7 @@ static ActionResult
 unseal_old_advance(Run *run, Step *step)
 {
 	ActionResult result = job_advance(run, step);
+	GateSeal	seal;
 
 	if (result != ACTION_DONE)
 		return result;
@@ -112,7 +95,7 @@ unseal_old_advance(Run *run, Step *step)
 		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
 						 "the agent does not remember the upgrade. If no other server was upgraded from this one, "
 						 "run SELECT pingpong.resume(risk => 'two primaries are possible')");
-	if (is_sealed_by(run))
+	if (run_has_sealed(&seal))
 		gate_unseal(psprintf("run " INT64_FORMAT " is rolled back: %s", run->id, run->sentence));
 	return ACTION_DONE;
 }
@@ -121,9 +104,11 @@ unseal_old_advance(Run *run, Step *step)
 static ActionResult
 open_new_begin(Run *run, Step *step)
 {
-	if (!is_new_server(run))
+	GateSeal	seal;
+
+	if (!run_is_on_new_server(run))
 		return step_fail(step, STATE_INTERNAL_ERROR, "this server is of version %d", PG_VERSION_NUM / 10000);
-	if (is_sealed_by(run))
+	if (run_has_sealed(&seal))
 		gate_unseal(psprintf("run " INT64_FORMAT " has upgraded this server", run->id));
 	return ACTION_DONE;
 }

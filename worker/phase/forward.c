@@ -220,21 +220,14 @@ is_late(void)
 	return run->blackout && run_blackout_so_far(run) > run_option_int(run, "max_blackout_ms", 10000);
 }
 
-/* What is done cannot be undone, and what is left opens the gate: nobody may leave that out. */
-static bool
-is_forward_only(void)
-{
-	for (int i = 0; i < run->nsteps; i++)
-		if (run->steps[i].state == STEP_SUCCEEDED && (run->steps[i].action->traits & ACTION_FORWARD_ONLY))
-			return true;
-	return false;
-}
-
 static uint32
 look(void)
 {
+	/* what is left of an upgrade opens the gate: nobody may leave that out */
+	bool		forward_only = run_find_step(run, ACTION_FORWARD_ONLY, NULL, STEP_SUCCEEDED) != NULL;
+
 	note_switched();			/* by what a predecessor did, or by the old primary's routes, perhaps */
-	return (run_facts() & (is_forward_only() ? ~FACT_CANCELLED : ~0)) |
+	return (run_facts() & (forward_only ? ~FACT_CANCELLED : ~0)) |
 		(order_overdue() ? FACT_UNANSWERED : 0) | (has_moved() ? FACT_MOVED : 0) |
 		(is_late() ? FACT_LATE : 0) | (failed_to_undo() ? FACT_FAILED : 0) | (find_lasting() ? FACT_LASTING : 0) |
 		(find_broken() ? FACT_BROKEN : 0) | (next_ordinal() != INT_MAX ? FACT_LEFT : 0) |

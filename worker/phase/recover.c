@@ -76,12 +76,6 @@ had_moved_away(void)
 	return known || run->switched || (promote && promote->state == STEP_SUCCEEDED);
 }
 
-static bool
-is_sealed_by_it(GateSeal *seal)
-{
-	return gate_get_seal(seal) && strcmp(seal->run, run->key) == 0;
-}
-
 /* The last ordinal of a step with the trait; -1: the runbook has none. */
 static int
 last_with_trait(ActionTrait trait)
@@ -119,7 +113,7 @@ was_broken_off(void)
 
 	if (run->moves || sealing < 0)
 		return false;
-	if (is_sealed_by_it(&seal))
+	if (run_has_sealed(&seal))
 	{
 		run->seal_lsn = seal.lsn;
 		believe_until(sealing);
@@ -128,7 +122,7 @@ was_broken_off(void)
 				run->steps[i].state = STEP_RUNNING;
 		return false;
 	}
-	if (PG_VERSION_NUM / 10000 != run_option_int(run, "to_version", 0))
+	if (!run_is_on_new_server(run))
 		return true;
 	believe_until(last_with_trait(ACTION_OPENS));
 	return false;
@@ -149,10 +143,9 @@ look(void)
 	broken_off = was_broken_off();
 	for (int i = 0; i < run->nsteps; i++)
 		away |= step_is_away(&run->steps[i]);
-	/* undone as a run that moves the primary is */
-	return run_facts() | FACT_FOUND | (broken_off ? FACT_MOVES : 0) | (away && !broken_off ? FACT_AWAY : 0) |
+	return run_facts() | FACT_FOUND | (broken_off ? FACT_BROKEN_OFF : 0) | (away ? FACT_AWAY : 0) |
 		(strcmp(run->requested_by, WORKER_ROLE) == 0 ? FACT_OWN : 0) |
-		(is_sealed_by_it(&seal) ? FACT_SEALED : 0) | (had_moved_away() ? FACT_OPENED : 0);
+		(run_has_sealed(&seal) ? FACT_SEALED : 0) | (had_moved_away() ? FACT_OPENED : 0);
 }
 
 /* The run goes on with the question whether the target was promoted, from the seal as it is. */
@@ -161,7 +154,7 @@ take_seal(void)
 {
 	GateSeal	seal;
 
-	if (!is_sealed_by_it(&seal))
+	if (!run_has_sealed(&seal))
 		return;					/* removed in this moment: run_facts() will tell */
 	run->seal_lsn = seal.lsn;
 	run->ordered = true;

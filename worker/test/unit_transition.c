@@ -37,6 +37,7 @@ can_occur(RunPhase phase, uint32_t facts)
 		return implies(facts, FACT_TARGET, FACT_FOUND | FACT_MOVES) && implies(facts, FACT_MOVES, FACT_FOUND) &&
 			implies(facts, FACT_SEALED, FACT_MOVES) && implies(facts, FACT_OPENED, FACT_MOVES) &&
 			implies(facts, FACT_OWN, FACT_FOUND) && implies(facts, FACT_AWAY, FACT_FOUND) &&
+			implies(facts, FACT_BROKEN_OFF, FACT_FOUND) && !has(facts, FACT_BROKEN_OFF | FACT_MOVES) &&
 			!has(facts, FACT_AWAY | FACT_MOVES) && !has(facts, FACT_OWN | FACT_MOVES) &&
 			!has(facts, FACT_TARGET | FACT_SOURCE);
 	if (phase == RUN_FORWARD)
