@@ -187,7 +187,9 @@ guarded_probe(MemoryContext loop_context, bool ready)
 static bool
 in_blackout(void)
 {
-	return mailbox_awake() || (runner_busy() && gate_state() != GATE_OPEN && !RecoveryInProgress());
+	if (RecoveryInProgress())
+		return mailbox_awake();
+	return runner_busy() && gate_state() != GATE_OPEN;
 }
 
 static void
