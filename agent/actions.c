@@ -18,6 +18,7 @@
 #include "agent/rejoin/run.h"
 #include "agent/upgrade/cross.h"
 #include "agent/upgrade/prepare.h"
+#include "agent/upgrade/standby.h"
 #include "common/names.h"
 
 const ActionEntry all_actions[] = {
@@ -34,7 +35,7 @@ const ActionEntry all_actions[] = {
 	ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE | ACTION_LAZY_JOURNAL | ACTION_RAISES_EPOCH},
 	{ACTION_PG_FOLLOW, action_pg_follow, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
 	{ACTION_PG_RETIRE, action_pg_retire, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
-	{ACTION_PG_REJOIN, action_pg_rejoin, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
+	{ACTION_PG_REJOIN, action_upgrade_rejoin, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
 	{ACTION_ROUTE_OBSERVE, action_route_observe, ACTION_LAZY_JOURNAL | ACTION_ANY_EPOCH},
 	{ACTION_ROUTE_PREPARE, action_route_prepare, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
 	{ACTION_ROUTE_HOLD, action_route_hold, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},

@@ -148,14 +148,13 @@ COMMENT ON FUNCTION pingpong.rebuild(text, text, text) IS
     'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup; what it wrote itself '
     'is only given up for a risk in words, by a superuser';
 
--- A standby of the old major cannot follow a new one.
 CREATE FUNCTION pingpong.upgrade(node text, to_version integer, mode text DEFAULT 'copy', jobs integer DEFAULT 1,
                                  grace interval DEFAULT '5s', max_window interval DEFAULT '100s',
                                  carry text[] DEFAULT '{}', OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-    standbys text;
+    cascaded text;
 BEGIN
     IF node IS DISTINCT FROM pingpong.node_name() THEN
         PERFORM pingpong_internal.fail('22023', format('node "%s" is not this server', coalesce(node, 'NULL')),
@@ -167,12 +166,12 @@ BEGIN
                                        format('This server is of version %s.',
                                               current_setting('server_version_num')::integer / 10000));
     END IF;
-    SELECT string_agg(format('"%s"', n.name), ', ' ORDER BY n.name) INTO standbys
-    FROM pingpong.node n WHERE n.kind = 'postgres' AND n.name <> pingpong.node_name();
-    IF standbys IS NOT NULL THEN
-        PERFORM pingpong_internal.fail('0A000', format('node %s would be left behind', standbys),
-                              'A standby cannot follow a primary of another major version.',
-                              'Stop it, forget it with pingpong.drop_node(), and build it anew after the upgrade.');
+    SELECT string_agg(format('"%s"', n.name), ', ' ORDER BY n.name) INTO cascaded
+    FROM pingpong.node n WHERE n.kind = 'postgres' AND n.upstream <> pingpong.node_name() AND n.away_since IS NULL;
+    IF cascaded IS NOT NULL THEN
+        PERFORM pingpong_internal.fail('0A000', format('node %s would be left behind', cascaded),
+                              'It streams from a standby, and an upgrade makes only those anew that stream from the '
+                              'primary.', 'Forget it with pingpong.drop_node(), and build it anew after the upgrade.');
     END IF;
     SELECT r.run, r.state INTO upgrade.run, upgrade.state
     FROM pingpong_internal.request('run', node, jsonb_build_object(
@@ -182,8 +181,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pingpong.upgrade(text, integer, text, integer, interval, interval, text[]) IS
-    'upgrade this primary in place to another major version by pg_upgrade; the server goes down meanwhile, and the '
-    'caller''s session with it; max_window: how long the routers hold their clients';
+    'upgrade this primary in place to another major version by pg_upgrade, and its standbys by a base backup behind '
+    'that; the server goes down meanwhile, and the caller''s session with it; max_window: how long the routers hold '
+    'their clients';
 
 CREATE FUNCTION pingpong.repoint(OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -370,18 +370,21 @@ journal_set_away(const char *node, bool away)
 
 /*
  * The seal after which this server became the primary, and the timeline that it ended; unchanged if no run did that.
+ * Not one of another cluster, of before an upgrade or a restored dump: its timelines have the same numbers.
  */
 void
 journal_last_seal(int *timeline, XLogRecPtr *lsn)
 {
 	uint32		hi,
 				lo;
+	char		system[24];
 
+	snprintf(system, sizeof(system), UINT64_FORMAT, GetSystemIdentifier());
 	db_begin();
 	if (db_exec("SELECT seal_lsn, notes ->> 'timeline' FROM pingpong.run WHERE switched_at IS "
-					 "NOT NULL AND target = $1 "
-					 "AND seal_lsn IS NOT NULL AND notes ->> 'timeline' ~ '^[0-9]{1,9}$' ORDER BY id DESC LIMIT 1", 1,
-					 worker_self()) == 1 &&
+					 "NOT NULL AND target = $1 AND notes ->> 'system' = $2 "
+					 "AND seal_lsn IS NOT NULL AND notes ->> 'timeline' ~ '^[0-9]{1,9}$' ORDER BY id DESC LIMIT 1", 2,
+					 worker_self(), system) == 1 &&
 		sscanf(db_text(0, 1), "%X/%X", &hi, &lo) == 2)
 	{
 		*lsn = ((uint64) hi << 32) | lo;

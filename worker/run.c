@@ -245,6 +245,16 @@ run_find_step(Run *run, ActionTrait trait, const char *node, StepState state)
 	return NULL;
 }
 
+bool
+run_makes_standby(Run *run, const char *node)
+{
+	for (int i = 0; i < run->nsteps; i++)
+		if ((run->steps[i].action->traits & ACTION_MAKES_STANDBY) && run->steps[i].state != STEP_SKIPPED &&
+			strcmp(run->steps[i].node, node) == 0)
+			return true;
+	return false;
+}
+
 static const char *const step_states[] = {"pending", "running", "succeeded", "failed", "skipped", "undone"};
 
 const char *

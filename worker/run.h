@@ -277,6 +277,9 @@ extern StepState step_state_from(const char *name);
 /* The first step whose action has the trait, of that node (NULL: any), in that state. NULL: there is none. */
 extern Step *run_find_step(Run *run, ActionTrait trait, const char *node, StepState state);
 
+/* Does the run make that node a standby, now or later? */
+extern bool run_makes_standby(Run *run, const char *node);
+
 /* Its job was ordered, and the database may be gone meanwhile. */
 extern bool step_is_away(const Step *step);
 

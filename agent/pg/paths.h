@@ -11,6 +11,9 @@
 extern char *data_path(const PgInstance *pg, const char *name);
 extern char *bin_path(const PgInstance *pg, const char *name);
 
+/* In PGDATA, included by postgresql.conf: the settings that an upgrade has carried over. */
+#define CARRIED_FILE "pingpong.carried.conf"
+
 /* The programs in its bin folder that are needed to stop, start and remake it; ends with NULL. */
 extern const char *const server_programs[];
 

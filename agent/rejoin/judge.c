@@ -14,6 +14,7 @@
 #include "agent/pg/pg.h"
 #include "agent/pg/seal.h"
 #include "agent/pg/stop.h"
+#include "agent/pg/version.h"
 #include "agent/rejoin/judge.h"
 #include "agent/rejoin/pastfork.h"
 #include "agent/rejoin/rule.h"
@@ -90,6 +91,15 @@ past_fork(Rejoin *rejoin, PGconn *conn, unsigned timeline)
 	return replayed > fork ? PAST_FORK_YES : PAST_FORK_NO;
 }
 
+/* The cluster that was made there for its configuration. */
+static void
+take_for_empty(RejoinFacts *facts)
+{
+	facts->relation = RELATION_EMPTY;
+	facts->other_cluster = facts->primary = facts->sealed = false;
+	facts->past_fork = PAST_FORK_NO;
+}
+
 /* All that the rule wants to know. `conn`: of a running server, NULL if it does not run or does not answer. */
 void
 rejoin_look(Rejoin *rejoin, PGconn *conn)
@@ -114,6 +124,8 @@ rejoin_look(Rejoin *rejoin, PGconn *conn)
 		facts->sealed = false;
 	facts->past_fork = past_fork(rejoin, conn, timeline);
 	rejoin->timeline = timeline;
+	if (rejoin->heir && strcmp(ours, rejoin->heir->blank) == 0)
+		take_for_empty(facts);
 }
 
 /* ---- refusing ---- */
@@ -156,9 +168,13 @@ rejoin_refuse(Rejoin *rejoin)
 		explain_more(rejoin);
 	else if (verdict == REJOIN_OTHER_CLUSTER)
 	{
-		action_detail(ctx, "The system identifier at %s:%s is %s.", rejoin->upstream.host, rejoin->upstream.port,
-					  rejoin->source.system);
-		action_hint(ctx, "To give this node to another cluster, empty its data directory first.");
+		action_detail(ctx, "The system identifier at %s:%s is %s, its version %d.", rejoin->upstream.host,
+					  rejoin->upstream.port, rejoin->source.system, rejoin->source.major);
+		if (rejoin->source.major == version_of_data(rejoin->pg))
+			action_hint(ctx, "To give this node to another cluster, empty its data directory first.");
+		else
+			action_hint(ctx, "If that one was upgraded, name the folders of version %d in the agent's configuration: "
+						"a section [postgresql.NAME] with \"successor = yes\".", rejoin->source.major);
 	}
 	else if (verdict == REJOIN_NO_SUCH_WAY)
 		action_hint(ctx, "Use the method \"auto\", or \"basebackup\".");

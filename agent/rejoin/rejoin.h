@@ -13,10 +13,19 @@
 #include "agent/rejoin/rule.h"
 #include "agent/rejoin/source.h"
 
+/* The node's server is not rejoined in its own folder, but succeeded by one in another folder, at the same port. */
+typedef struct RejoinHeir
+{
+	const char *blank;			/* system identifier of the cluster that was made there for this, and never ran */
+	int			(*make_way) (void *argument);	/* stops the server that has the place, when the copy is complete */
+	void	   *argument;
+} RejoinHeir;
+
 typedef struct Rejoin
 {
 	ActionContext *ctx;
 	const PgInstance *pg;		/* that is made a standby */
+	const RejoinHeir *heir;		/* NULL: it is the node's server itself */
 	char		who[160];		/* the same for people: node "dallas", instance "next" of node "dallas" */
 	Upstream	upstream;
 	Source		source;

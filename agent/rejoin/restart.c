@@ -79,6 +79,8 @@ rejoin_stop_server(Rejoin *rejoin)
 	if (server_stop(rejoin->ctx, rejoin->facts.primary, rejoin->readers_grace_ms, rejoin->deadline,
 					rejoin->result) < 0)
 		return -1;
+	if (rejoin->heir && rejoin->heir->make_way(rejoin->heir->argument) < 0)
+		return -1;
 	rejoin->no_more = false;
 	rejoin->facts.running = false;
 	return 0;

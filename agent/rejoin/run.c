@@ -247,11 +247,12 @@ name_node(Rejoin *rejoin)
 }
 
 static int
-rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only)
+rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only, const RejoinHeir *heir)
 {
 	Rejoin		rejoin = {
 		.ctx = ctx,
 		.pg = ctx->pg,
+		.heir = heir,
 		.readers_grace_ms = (int) param_int(params, "readers_grace_ms", 0),
 		.result = result,
 		.tried = json_array(),
@@ -282,12 +283,18 @@ rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only
 int
 action_pg_rejoin(ActionContext *ctx, json_t *params, json_t *result)
 {
-	return rejoin_node(ctx, params, result, false);
+	return rejoin_node(ctx, params, result, false, NULL);
+}
+
+int
+rejoin_heir(ActionContext *ctx, json_t *params, json_t *result, const RejoinHeir *heir)
+{
+	return rejoin_node(ctx, params, result, false, heir);
 }
 
 /* A running standby changes its upstream by reload; it is never stopped for it. */
 int
 action_pg_follow(ActionContext *ctx, json_t *params, json_t *result)
 {
-	return rejoin_node(ctx, params, result, true);
+	return rejoin_node(ctx, params, result, true, NULL);
 }

@@ -21,6 +21,7 @@
 #include "agent/core/files.h"
 #include "agent/job/action.h"
 #include "agent/pg/layout.h"
+#include "agent/pg/paths.h"
 #include "agent/rejoin/saved.h"
 #include "common/sqlstate.h"
 
@@ -30,7 +31,7 @@
 /* Files and folders */
 static const char *const own_names[] = {
 	"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf",
-	"server.crt", "server.key", "root.crt", "root.crl", "postmaster.opts", "conf.d", NULL
+	"server.crt", "server.key", "root.crt", "root.crl", "postmaster.opts", "conf.d", CARRIED_FILE, NULL
 };
 
 static int	copy_entry(const char *source, const char *target);

@@ -102,6 +102,7 @@ source_inspect(ActionContext *ctx, Source *source)
 		snprintf(source->system, sizeof(source->system), "%s", PQgetvalue(res, 0, 0));
 		source->timeline = (unsigned) strtoul(PQgetvalue(res, 0, 1), NULL, 10);
 		lsn_parse(PQgetvalue(res, 0, 2), &source->lsn);
+		source->major = PQserverVersion(conn) / 10000;
 		free(source->history);
 		source->history = NULL;
 		if (source->timeline > 1)

@@ -17,6 +17,7 @@ typedef struct Source
 	const Upstream *upstream;
 	double		deadline;		/* monotonic, for asking */
 	char		system[32];		/* system identifier */
+	int			major;			/* of PostgreSQL */
 	unsigned	timeline;
 	/* a position on that timeline: a node that has replayed it certainly follows this server */
 	unsigned long long lsn;

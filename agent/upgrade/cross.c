@@ -3,7 +3,6 @@
  *		The window of an upgrade.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +12,6 @@
 #include "agent/core/clock.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
-#include "agent/core/succession.h"
 #include "agent/job/child.h"
 #include "agent/job/params.h"
 #include "agent/pg/control.h"
@@ -36,8 +34,6 @@
 #define START_TIMEOUT_MS 600000
 #define REMAINS_TIMEOUT_MS 20000
 #define RUN_TIMEOUT_MS 86400000
-#define RELOAD_TIMEOUT_MS 20000
-#define POLL_MS 10
 #define OPTIONS_FILE "postmaster.opts"
 
 /* ---- what is remembered, and what is seen ---- */
@@ -325,31 +321,6 @@ check_new(const Upgrade *upgrade, ActionContext *on, PGconn *conn)
 	return 0;
 }
 
-/* The configuration is read again, as after SIGHUP, and the instance is the main one in it. */
-static int
-make_main(ActionContext *ctx, const PgInstance *pg)
-{
-	const char *dot = strchr(pg->section, '.');	/* none: [postgresql], which is it where nothing is written */
-	double		limit = clock_monotonic_ms() + RELOAD_TIMEOUT_MS;
-	bool		seen = false;
-
-	if (succession_write(ctx->config, dot ? dot + 1 : NULL) < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "could not write which instance is the main one: %s",
-						   strerror(errno));
-	kill(getpid(), SIGHUP);
-	while (!seen && clock_monotonic_ms() < limit)
-	{
-		AgentConfig *config = config_current();
-
-		seen = strcmp(config->instances[0].data, pg->data) == 0;
-		config_release(config);
-		if (!seen)
-			sleep_ms(POLL_MS);
-	}
-	return seen ? 0 : action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the agent's configuration cannot be read "
-								  "again, so \"%s\" did not become the main instance", pg->section);
-}
-
 static void
 checkpoint_of(const Upgrade *upgrade, char *text, size_t size)
 {
@@ -402,7 +373,7 @@ action_upgrade_start(ActionContext *ctx, json_t *params, json_t *result)
 	conn = control_start(&on) < 0 ? NULL : control_wait_ready(&on, clock_monotonic_ms() + START_TIMEOUT_MS);
 	rc = conn ? check_new(&upgrade, &on, conn) : -1;
 	PQfinish(conn);
-	if (rc < 0 || make_main(ctx, upgrade.new) < 0 ||
+	if (rc < 0 || upgrade_make_main(ctx, upgrade.new) < 0 ||
 		enter(ctx, &record, RECORD_DONE) < 0)
 		return -1;
 	json_object_set_new(result, "version", json_integer(upgrade.to));
@@ -431,7 +402,7 @@ action_upgrade_halt(ActionContext *ctx, json_t *params, json_t *result)
 		return 0;
 	if (upgrade.mode == UPGRADE_LINK && (control_running(upgrade.new) || !has_never_run(&upgrade, &record)))
 	{
-		(void) make_main(ctx, upgrade.new); /* it is the only one that there is */
+		(void) upgrade_make_main(ctx, upgrade.new); /* it is the only one that there is */
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 						   "there is no way back: the new server was started on the linked files of the old one");
 	}
@@ -446,7 +417,7 @@ action_upgrade_halt(ActionContext *ctx, json_t *params, json_t *result)
 		control_start(&on);
 		return refuse_opened(ctx);
 	}
-	if (make_main(ctx, upgrade.old) < 0)
+	if (upgrade_make_main(ctx, upgrade.old) < 0)
 		return -1;
 	return enter(ctx, &record, RECORD_CROSSING);
 }

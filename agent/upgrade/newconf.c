@@ -21,7 +21,6 @@
 #include "agent/upgrade/newconf.h"
 #include "common/sqlstate.h"
 
-#define CONF_FILE "pingpong.carried.conf"
 #define CONF_MAX (1024 * 1024)
 #define KNOWN_MAX (1024 * 1024)
 #define ASK_TIMEOUT_MS 60000
@@ -135,9 +134,9 @@ static int
 write_settings(NewConf *conf)
 {
 	char	   *main_file = data_path(conf->upgrade->new, "postgresql.conf");
-	char	   *ours = data_path(conf->upgrade->new, CONF_FILE);
+	char	   *ours = data_path(conf->upgrade->new, CARRIED_FILE);
 	char	   *text = file_read(main_file, CONF_MAX, NULL);
-	char	   *all = text ? xasprintf("%s\n# the settings of the server of version %d\ninclude '" CONF_FILE "'\n",
+	char	   *all = text ? xasprintf("%s\n# the settings of the server of version %d\ninclude '" CARRIED_FILE "'\n",
 									   text, conf->upgrade->from) : NULL;
 	int			rc = -1;
 
@@ -247,7 +246,8 @@ check_result(NewConf *conf, PGconn *conn)
 {
 	static const char *const names[] = {
 		"port", "unix_socket_directories", "listen_addresses", "shared_preload_libraries", "pingpong.database",
-		"pingpong.node_name", "cluster_name", NULL
+		"pingpong.node_name", "cluster_name", "wal_level", "max_connections", "max_worker_processes",
+		"max_wal_senders", "max_replication_slots", "max_prepared_transactions", "max_locks_per_transaction", NULL
 	};
 
 	for (int i = 0; names[i]; i++)

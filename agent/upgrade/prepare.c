@@ -312,14 +312,47 @@ claim(const Upgrade *upgrade)
 }
 
 static int
-prepare(const Upgrade *upgrade, PGconn *conn, json_t *carry, json_t *result)
+make_new(const Upgrade *upgrade, PGconn *conn)
 {
-	if (upgrade_suits(upgrade, conn) < 0 || upgrade_try_config(upgrade->ctx) < 0 || take_folder(upgrade) < 0 ||
-		remember(upgrade) < 0 || make_cluster(upgrade, conn) < 0 || remember(upgrade) < 0 ||
-		options_known(upgrade, conn) < 0 || newconf_write(upgrade, conn, carry, result) < 0)
+	return upgrade_try_config(upgrade->ctx) < 0 || take_folder(upgrade) < 0 || remember(upgrade) < 0 ||
+		make_cluster(upgrade, conn) < 0 || remember(upgrade) < 0 ? -1 : 0;
+}
+
+static int
+prepare(const Upgrade *upgrade, PGconn *conn, json_t *params, json_t *result)
+{
+	if (upgrade_suits(upgrade, conn, json_object_get(params, "standbys")) < 0 || make_new(upgrade, conn) < 0 ||
+		options_known(upgrade, conn) < 0 ||
+		newconf_write(upgrade, conn, json_object_get(params, "carry"), result) < 0)
 		return -1;
 	action_progress(upgrade->ctx, -1, "pg_upgrade --check");
 	return upgrade_run_tool(upgrade, true, CHECK_TIMEOUT_MS);
+}
+
+/*
+ * A standby's new server is a copy of the new primary, with the configuration of this one: it is tried in a cluster
+ * that the copy will replace.
+ */
+static int
+prepare_standby(const Upgrade *upgrade, PGconn *conn, json_t *params, json_t *result)
+{
+	return upgrade_suits_standby(upgrade, conn) < 0 || make_new(upgrade, conn) < 0 ||
+		newconf_write(upgrade, conn, json_object_get(params, "carry"), result) < 0 ? -1 : 0;
+}
+
+int
+upgrade_prepare_standby(const Upgrade *upgrade, json_t *params, json_t *result)
+{
+	PGconn	   *conn;
+	int			rc;
+
+	if (claim(upgrade) < 0)
+		return -1;
+	conn = pg_local_or_fail(upgrade->ctx, NULL, QUERY_TIMEOUT_MS);
+	rc = conn ? prepare_standby(upgrade, conn, params, result) : -1;
+	PQfinish(conn);
+	server_release(upgrade->new);
+	return rc;
 }
 
 int
@@ -332,7 +365,15 @@ action_upgrade_prepare(ActionContext *ctx, json_t *params, json_t *result)
 	if (upgrade_open(ctx, params, &upgrade) < 0 || claim(&upgrade) < 0)
 		return -1;
 	conn = pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
-	rc = conn ? prepare(&upgrade, conn, json_object_get(params, "carry"), result) : -1;
+	if (!conn)
+		rc = -1;
+	else if (pg_is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()"))
+	{
+		upgrade.mode = UPGRADE_COPY;
+		rc = prepare_standby(&upgrade, conn, params, result);
+	}
+	else
+		rc = prepare(&upgrade, conn, params, result);
 	PQfinish(conn);
 	server_release(upgrade.new);
 	if (rc == 0)

@@ -12,9 +12,16 @@
 /*
  * {"to_version", "mode", "jobs", "carry"}: everything is looked at (suits.h), the new cluster is made with the
  * locale, encoding, segment size and checksums of the old one, gets its configuration (newconf.h), and "pg_upgrade
- * --check" is run against the serving server. Repeated, it begins anew.
+ * --check" is run against the serving server. Repeated, it begins anew. "standbys": the names of those that may
+ * stream from it.
+ *
+ * On a standby: the new directory holds a cluster with this server's configuration, until the copy of the new primary
+ * replaces it.
  */
 extern int	action_upgrade_prepare(ActionContext *ctx, json_t *params, json_t *result);
+
+/* What that does on a standby, by itself. */
+extern int	upgrade_prepare_standby(const Upgrade *upgrade, json_t *params, json_t *result);
 
 /*
  * The undo: the new directory is emptied, if this run has made it. `result` gets "known": whether this host remembers

@@ -17,6 +17,7 @@
 
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
+#include "agent/job/params.h"
 #include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/version.h"
@@ -52,13 +53,31 @@ check_server(const Upgrade *upgrade, PGconn *conn)
 	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription)"))
 		return refuse(ctx, "there are subscriptions, which would lose their position",
 					  "Drop them, and make them anew after the upgrade: see pg_subscription.");
-	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_replication)"))
-		return refuse(ctx, "somebody streams from this server", "Stop it: see pg_stat_replication. A standby of the "
-					  "old version cannot follow the new one.");
 	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_type = 'logical')"))
 		return refuse(ctx, "there are logical replication slots, which would be lost",
 					  "Drop them: see pg_replication_slots.");
 	return 0;
+}
+
+/* It would be left behind. The registered standbys are made anew behind the upgrade. */
+static int
+check_streams(const Upgrade *upgrade, PGconn *conn, json_t *standbys)
+{
+	PGresult   *res = pg_query_or_fail(upgrade->ctx, conn, "SELECT coalesce(nullif(application_name, ''), "
+									   "'(without a name)') FROM pg_catalog.pg_stat_replication ORDER BY 1", 0, NULL);
+	int			rc = res ? 0 : -1;
+
+	for (int i = 0; rc == 0 && i < PQntuples(res); i++)
+		if (!param_names(standbys, PQgetvalue(res, i, 0)))
+		{
+			rc = action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+							 "\"%s\" streams from this server, and is none of its registered standbys",
+							 PQgetvalue(res, i, 0));
+			action_hint(upgrade->ctx, "Stop it: see pg_stat_replication. What follows the old version cannot follow "
+						"the new one.");
+		}
+	PQclear(res);
+	return rc;
 }
 
 /* ---- programs ---- */
@@ -149,7 +168,7 @@ check_links(const Upgrade *upgrade)
 }
 
 static int
-check_room(const Upgrade *upgrade, PGconn *conn)
+check_room(const Upgrade *upgrade, PGconn *conn)	/* a standby is copied, too */
 {
 	char	   *folder = new_folder(upgrade);
 	char	   *size = upgrade->mode != UPGRADE_COPY ? xstrdup("0") :
@@ -173,9 +192,15 @@ check_room(const Upgrade *upgrade, PGconn *conn)
 }
 
 int
-upgrade_suits(const Upgrade *upgrade, PGconn *conn)
+upgrade_suits_standby(const Upgrade *upgrade, PGconn *conn)
 {
-	if (check_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 ||
+	return check_programs(upgrade) < 0 || check_room(upgrade, conn) < 0 ? -1 : 0;
+}
+
+int
+upgrade_suits(const Upgrade *upgrade, PGconn *conn, json_t *standbys)
+{
+	if (check_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 || check_streams(upgrade, conn, standbys) < 0 ||
 		check_room(upgrade, conn) < 0)
 		return -1;
 	return upgrade->mode == UPGRADE_COPY ? 0 : check_links(upgrade);

@@ -3,10 +3,13 @@
  *		An upgrade in place: which two servers an order is about.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/core/alloc.h"
+#include "agent/core/clock.h"
 #include "agent/core/configread.h"
 #include "agent/core/succession.h"
 #include "agent/job/params.h"
@@ -16,6 +19,8 @@
 #include "common/sqlstate.h"
 
 #define JOBS_MAX 64
+#define RELOAD_TIMEOUT_MS 20000
+#define POLL_MS 10
 
 static const char *const mode_names[] = {[UPGRADE_COPY] = "copy", [UPGRADE_LINK] = "link", [UPGRADE_CLONE] = "clone"};
 
@@ -80,6 +85,34 @@ find_servers(ActionContext *ctx, Upgrade *upgrade)
 	return upgrade->old && upgrade->new ? 0 : refuse_unknown(ctx, upgrade->to);
 }
 
+static int
+check_control(const Upgrade *upgrade)
+{
+	if (upgrade->old->control == PG_CONTROL_PG_CTL && upgrade->new->control == PG_CONTROL_PG_CTL)
+		return 0;
+	return action_fail(upgrade->ctx, STATE_FEATURE_NOT_SUPPORTED,
+					   "an upgrade needs \"control = pg_ctl\" for both servers");
+}
+
+bool
+upgrade_has_successor(ActionContext *ctx)
+{
+	int			own = version_of_data(ctx->pg);
+
+	for (int i = 1; i < ctx->config->n_instances && !*ctx->pg->name; i++)
+		if (ctx->config->instances[i].successor && version_major(&ctx->config->instances[i]) > own)
+			return true;
+	return false;
+}
+
+int
+upgrade_open_standby(ActionContext *ctx, int to, Upgrade *upgrade)
+{
+	*upgrade = (Upgrade) {.ctx = ctx, .old = ctx->pg, .from = version_of_data(ctx->pg), .to = to, .jobs = 1};
+	upgrade->new = succession_find(ctx->config, to, version_major);
+	return upgrade->new ? check_control(upgrade) : refuse_unknown(ctx, to);
+}
+
 int
 upgrade_open(ActionContext *ctx, json_t *params, Upgrade *upgrade)
 {
@@ -92,10 +125,7 @@ upgrade_open(ActionContext *ctx, json_t *params, Upgrade *upgrade)
 	if (upgrade->jobs < 1 || upgrade->jobs > JOBS_MAX)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"jobs\" must be from 1 to %d", JOBS_MAX);
 	upgrade->from = version_of_data(upgrade->old);
-	if (upgrade->old->control != PG_CONTROL_PG_CTL || upgrade->new->control != PG_CONTROL_PG_CTL)
-		return action_fail(ctx, STATE_FEATURE_NOT_SUPPORTED,
-						   "an upgrade needs \"control = pg_ctl\" for both servers");
-	return 0;
+	return check_control(upgrade);
 }
 
 ActionContext
@@ -124,4 +154,28 @@ upgrade_try_config(ActionContext *ctx)
 						   error);
 	config_free(config);
 	return 0;
+}
+
+int
+upgrade_make_main(ActionContext *ctx, const PgInstance *pg)
+{
+	const char *dot = strchr(pg->section, '.');	/* none: [postgresql], which is it where nothing is written */
+	double		limit = clock_monotonic_ms() + RELOAD_TIMEOUT_MS;
+	bool		seen = false;
+
+	if (succession_write(ctx->config, dot ? dot + 1 : NULL) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "could not write which instance is the main one: %s",
+						   strerror(errno));
+	kill(getpid(), SIGHUP);
+	while (!seen && clock_monotonic_ms() < limit)
+	{
+		AgentConfig *config = config_current();
+
+		seen = strcmp(config->instances[0].data, pg->data) == 0;
+		config_release(config);
+		if (!seen)
+			sleep_ms(POLL_MS);
+	}
+	return seen ? 0 : action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the agent's configuration cannot be read "
+								  "again, so \"%s\" did not become the main instance", pg->section);
 }

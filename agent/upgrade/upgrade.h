@@ -39,6 +39,18 @@ extern const char *upgrade_mode_name(UpgradeMode mode);
  */
 extern int	upgrade_open(ActionContext *ctx, json_t *params, Upgrade *upgrade);
 
+/* Is a successor of a higher major than the node's own server configured? `ctx` is of the main server. */
+extern bool upgrade_has_successor(ActionContext *ctx);
+
+/* The same for a standby, which becomes one of a primary of that major. The main server is still the old one. */
+extern int	upgrade_open_standby(ActionContext *ctx, int to, Upgrade *upgrade);
+
+/*
+ * Makes the instance the main one of this host: on disk, and in the configuration of this process, which is read
+ * again. 55000: it cannot be read. Repeated, it does no harm.
+ */
+extern int	upgrade_make_main(ActionContext *ctx, const PgInstance *pg);
+
 /* Where pg_upgrade works, in state_dir; malloc'd. */
 extern char *upgrade_work_folder(const Upgrade *upgrade);
 

@@ -23,7 +23,7 @@ my $lab = Lab->up(poolers => 1, nodes => 2, port => 21800,
 	set => ['archive_mode=on', "archive_command=test ! -f $archive/%f && cp %p $archive/%f"]);
 my $home = $lab->dir . '/chicago';
 our $new_data = "$home/new";
-my $ini = "$home/agent.ini";
+our $new_dallas = $lab->dir . '/dallas/new';
 my ($from) = $lab->sql('chicago', 'SHOW server_version_num') =~ /^(\d+)\d{4}$/;
 
 sub text_of { my ($file) = @_; open my $fh, '<', $file or return ''; local $/; return <$fh> // ''; }
@@ -57,7 +57,10 @@ END
 {
 	local $?;
 	system('rm', '-rf', "/tmp/pp-archive.$$");
-	system("$new_bin/pg_ctl -D $new_data -m immediate stop >/dev/null 2>&1") if -e "$new_data/postmaster.pid";
+	foreach my $data ($new_data, $new_dallas)
+	{
+		system("$new_bin/pg_ctl -D $data -m immediate stop >/dev/null 2>&1") if -e "$data/postmaster.pid";
+	}
 }
 
 # ---- what cannot work ----
@@ -65,19 +68,26 @@ END
 $lab->sql('chicago', 'CREATE DATABASE other', 'CREATE TABLE t (i int PRIMARY KEY, x text)',
 	q{INSERT INTO t SELECT i, repeat('x', 50) FROM generate_series(1, 20000) i}, 'CREATE SEQUENCE s',
 	q{SELECT nextval('s')});
-refused(qr/^ERROR:  0A000: node "dallas" would be left behind/m, 'a standby');
-$lab->kill9('agent', 'dallas');
-$lab->kill9('postgres', 'dallas');
-$lab->sql('chicago', q{SELECT pingpong.drop_node('dallas')}, q{SELECT pg_drop_replication_slot('pingpong_dallas')});
-refused(qr/^ERROR:  42704: the agent of node "chicago" knows no successor of version $to/m, 'no successor');
+sub instances { my ($node) = @_; return @{ $lab->act($node, 'r', 0, 'facts')->{results}[0]{instances} }; }
 
-open my $fh, '>>', $ini or die "$ini: $!";
-print $fh "\n[postgresql.next]\ndata = $new_data\nbin = $new_bin\nsuccessor = yes\n";
-close $fh or die $!;
-kill 'HUP', $lab->pid('agent', 'chicago');
-sub instances { return @{ $lab->act('chicago', 'r', 0, 'facts')->{results}[0]{instances} }; }
+sub add_successor
+{
+	my ($node, $data) = @_;
+	add_text($lab->agent_dir($node) . '/agent.ini',
+		"\n[postgresql.next]\ndata = $data\nbin = $new_bin\nsuccessor = yes\n");
+	kill 'HUP', $lab->pid('agent', $node);
+	return $lab->until_true('the successor to be known', sub { grep { $_->{name} eq 'next' } instances($node) });
+}
 
-$lab->until_true('the successor to be known', sub { grep { $_->{name} eq 'next' } instances() });
+refused(qr/^ERROR:  42704: the agent of node "(?:chicago|dallas)" knows no successor of version $to/m,
+	'no successor');
+add_successor('chicago', $new_data);
+refused(qr/^ERROR:  42704: the agent of node "dallas" knows no successor of version $to/m, 'none for the standby');
+add_successor('dallas', $new_dallas);
+mkdir $new_dallas or die $!;
+system('touch', "$new_dallas/precious") == 0 or die;
+refused(qr/^ERROR:  55000: "[^"]*dallas\/new" is not empty/m, 'a folder of the standby with something in it');
+unlink "$new_dallas/precious" or die $!;
 mkdir $new_data or die $!;
 system('touch', "$new_data/precious") == 0 or die;
 refused(qr/^ERROR:  55000: "[^"]*new" is not empty/m, 'a folder with something in it');
@@ -140,15 +150,16 @@ sub upgrade
 	return ("$end[0] $end[1]", $err);
 }
 
-# The processes of that program of the new major that work in the new folder.
+# The processes of that program of the new major that work in the new folder. A command line is read once: that of a
+# process which ends is empty the next time.
 sub programs
 {
-	my ($name) = @_;
-	return grep { text_of("/proc/$_/cmdline") =~ /^\Q$new_bin\E\/$name\0.*\Q$new_data\E/s }
-		map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
+	my ($name, $without) = @_;
+	return grep { my $line = text_of("/proc/$_/cmdline"); $line =~ /^\Q$new_bin\E\/$name\0.*\Q$new_data\E/s
+		&& !($without && $line =~ /$without/) } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 }
 
-sub tool { return grep { text_of("/proc/$_/cmdline") !~ /--check/ } programs('pg_upgrade'); }
+sub tool { return programs('pg_upgrade', qr/--check/); }
 
 sub pause { my ($file, $step) = @_; return add_text($file, "\npingpong.debug_pause_after = '$step'\n"); }
 
@@ -162,6 +173,9 @@ sub goes_back
 	ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), "$what: writes flow");
 	is(join(' ', glob "$new_data/*"), '', "$what: nothing is left in the new folder");
 	is(join(' ', programs('postgres')), '', "$what: nor a server there");
+	ok(eval { $lab->wait_for('chicago', q{SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'},
+		'the standby') }, "$what: the standby streams");
+	is(join(' ', glob "$new_dallas/*"), '', "$what: nothing is left in the new folder of the standby");
 	return;
 }
 
@@ -252,8 +266,6 @@ is($lab->sql($lab->env('RW_DSN'), q{SELECT current_setting('server_version_num')
 $load->mark('after');
 ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), 'upgraded: writes flow');
 is($load->verify('chicago')->{lost}, 0, 'nothing acknowledged is lost');
-my $found = $load->stop;
-is($found->{ambiguous}, 0, 'nothing is ambiguous');
 note(sprintf 'window: %s s', $lab->sql('chicago', q{SELECT round(extract(epoch FROM
 	max(ended_at) FILTER (WHERE action = 'repoint') - min(started_at) FILTER (WHERE action = 'pause')), 2)
 	FROM pingpong.step WHERE run = (SELECT max(id) FROM pingpong.run)}));
@@ -265,8 +277,35 @@ is($lab->sql('chicago', q{SELECT detail ->> 'dropped', detail ->> 'left' FROM pi
 	'["data_directory", "hba_file", "old_snapshot_threshold"]|["maintenance_work_mem"]',
 	'upgraded: what was not carried is told');
 is(-s "$new_data/server.key", -s "$old_data/server.key", 'upgraded: loose files are there');
-is(join(' ', map { "$_->{name}:$_->{data_version}" } instances()), ":$to former:$from",
+is(join(' ', map { "$_->{name}:$_->{data_version}" } instances('chicago')), ":$to former:$from",
 	'upgraded: the new one is the main instance, the old one the former');
+
+# ---- its standby, and the way there and back ----
+
+is($lab->sql('dallas', q{SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),
+	current_setting('pingpong.node_name')}), "$to|t|dallas", 'upgraded: so is the standby, which kept its name');
+is($lab->sql('chicago', q{SELECT string_agg(application_name || ' ' || state, ', ') FROM pg_stat_replication}),
+	'dallas streaming', 'upgraded: it streams');
+is(join(' ', map { "$_->{name}:$_->{data_version}" } instances('dallas')), ":$to former:$from",
+	'upgraded: the standby of the old version is the former one');
+is($lab->sql('chicago', q{SELECT string_agg(slot_name || ' ' || active, ', ') FROM pg_replication_slots}),
+	'pingpong_dallas true', 'upgraded: it has its slot');
+foreach my $to_node ('dallas', 'chicago')
+{
+	my $run = $lab->sql('chicago', 'SELECT max(id) + 1 FROM pingpong.run');
+	my ($out, $said, $rc) = $lab->try_sql($to_node eq 'dallas' ? 'chicago' : 'dallas',
+		"SELECT state FROM pingpong.switchover('$to_node')");
+	is($rc, 0, "to $to_node: moved") or diag($said);
+	my @over = $lab->settle($run, 120);
+	is("$over[0] $over[1]", 'succeeded done', "to $to_node: the other one is a standby");
+	note($lab->sql($to_node, q{SELECT message FROM pingpong.step WHERE action = 'rejoin' ORDER BY run DESC LIMIT 1}));
+	is($lab->sql($to_node, q{SELECT current_setting('pingpong.node_name')}), $to_node, "to $to_node: it is itself");
+	$load->mark("on $to_node");
+	ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), "to $to_node: writes flow");
+	is($load->verify($to_node)->{lost}, 0, "to $to_node: nothing acknowledged is lost");
+}
+my $found = $load->stop;
+is($found->{ambiguous}, 0, 'nothing is ambiguous');
 
 # the agent's next life knows, too
 $lab->kill9('agent', 'chicago');

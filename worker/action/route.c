@@ -70,31 +70,42 @@ route_job(Run *run, Step *step, const char *action, json_t *more)
 }
 
 /*
- * Whether the standby of this run is one for certain: after a move the old primary, else the node that was rebuilt.
+ * The standby of this run that is one for certain: after a move the old primary, else a node that was made one. NULL:
+ * none is yet.
  */
-static bool
-source_is_back(Run *run)
+static const char *
+standby_of(Run *run)
 {
-	return run_find_step(run, ACTION_MAKES_STANDBY, run->moves ? run->source : run->target, STEP_SUCCEEDED) != NULL;
+	Step	   *step = run_find_step(run, ACTION_MAKES_STANDBY, run->moves ? run->source : NULL, STEP_SUCCEEDED);
+
+	return step ? step->node : NULL;
+}
+
+/* Is the node one that the run leaves where it is? Its own are the source, the target, and what it makes standbys. */
+static bool
+is_bystander(Run *run, const char *node)
+{
+	if (strcmp(node, run->source) == 0 || strcmp(node, run->target) == 0)
+		return false;
+	return run->moves || !run_makes_standby(run, node);
 }
 
 /*
- * Where the route will point. RW routes to the new primary. RO routes to the standby that has come: after a move the
- * old primary; while that is not back, what would point there points to the new primary. A route to another standby
- * stays.
+ * Where the route will point. RW routes to the new primary. RO routes to the standby that has come; while none is
+ * there, what would point to it points to the primary. A route to another standby stays.
  */
 static RunNode *
 route_place(Run *run, Step *step)
 {
 	RunRoute   *route = run_route(run, step->node);
-	const char *standby = run->moves ? run->source : run->target;
 	const char *primary = run->moves ? run->target : run->source;
+	const char *standby = standby_of(run);
 
 	if (route == NULL || strcmp(route->kind, "ro") != 0)
 		return run_node(run, primary);
-	if (route->node[0] && strcmp(route->node, run->source) != 0 && strcmp(route->node, run->target) != 0)
+	if (route->node[0] && is_bystander(run, route->node))
 		return run_node(run, route->node);
-	return run_node(run, source_is_back(run) ? standby : primary);
+	return run_node(run, standby ? standby : primary);
 }
 
 /* A job that needs to know the place. */
@@ -260,7 +271,7 @@ repoint_begin(Run *run, Step *step)
 {
 	RunRoute   *route = run_route(run, step->node);
 
-	if (route && strcmp(route->kind, "ro") == 0 && route->node[0] == '\0' && !run->moves && !source_is_back(run))
+	if (route && strcmp(route->kind, "ro") == 0 && route->node[0] == '\0' && !run->moves && standby_of(run) == NULL)
 	{
 		strlcpy(step->message, "it points to no known node; left as it is", sizeof(step->message));
 		return ACTION_DONE;

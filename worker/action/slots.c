@@ -21,7 +21,7 @@ slots_begin(Run *run, Step *step)
 		if (strcmp(n->kind, "postgres") != 0 || strcmp(n->name, step->node) == 0 ||
 			(run->moves && run_node_is_away(run, n)))
 			continue;
-		if (!run->moves && strcmp(n->name, run->target) != 0)
+		if (!run->moves && !run_makes_standby(run, n->name))
 			continue;
 		if (n->upstream[0] == '\0' || strcmp(n->upstream, step->node) == 0 || strcmp(n->upstream, run->source) == 0)
 			json_array_append_new(slots, json_string(n->slot));

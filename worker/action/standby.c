@@ -63,6 +63,8 @@ rejoin_begin(Run *run, Step *step)
 
 	json_object_set_new(more, "method", json_string(run_option_text(run, "method", "auto")));
 	json_object_set_new(more, "readers_grace_ms", json_integer(run_option_int(run, "readers_grace_ms", 2000)));
+	if (rebuild && json_is_array(json_object_get(run->options, "carry")))
+		json_object_set(more, "carry", json_object_get(run->options, "carry"));
 	if (rebuild && run_option_text(run, "risk", "")[0])
 		json_object_set_new(more, "risk", json_string(run_option_text(run, "risk", "")));
 	return stream_from(run, step, step->node, run_node(run, rebuild ? run->source : run->target), ACTION_PG_REJOIN,

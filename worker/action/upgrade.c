@@ -13,14 +13,26 @@
 #include "worker/job.h"
 #include "worker/mailbox.h"
 
+/* They may stream from the server meanwhile: the run makes them anew. */
+static json_t *
+standbys_of(Run *run)
+{
+	json_t	   *names = json_array();
+
+	for (int i = 0; i < run->nnodes; i++)
+		if (run_makes_standby(run, run->nodes[i].name))
+			json_array_append_new(names, json_string(run->nodes[i].name));
+	return names;
+}
+
 static json_t *
 upgrade_params(Run *run)
 {
 	json_t	   *carry = json_object_get(run->options, "carry");
 
-	return json_pack("{s:i, s:s, s:i, s:o}", "to_version", run_option_int(run, "to_version", 0), "mode",
+	return json_pack("{s:i, s:s, s:i, s:o, s:o}", "to_version", run_option_int(run, "to_version", 0), "mode",
 					 run_option_text(run, "mode", "copy"), "jobs", run_option_int(run, "jobs", 1), "carry",
-					 json_is_array(carry) ? json_incref(carry) : json_array());
+					 json_is_array(carry) ? json_incref(carry) : json_array(), "standbys", standbys_of(run));
 }
 
 static ActionResult

@@ -108,6 +108,7 @@ note_server(void)
 	char	   *names = relaxation_remembered(worker_self(), "synchronous_standby_names");
 
 	json_object_set_new(run->notes, "timeline", json_integer(GetWALInsertionTimeLine()));
+	json_object_set_new(run->notes, "system", json_sprintf(UINT64_FORMAT, GetSystemIdentifier()));
 	json_object_set_new(run->notes, "standbys", journal_standby_names());
 	json_object_set_new(run->notes, "synchronous_standby_names",
 						json_string(names ? names : GetConfigOption("synchronous_standby_names", false, false)));
