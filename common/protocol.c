@@ -118,6 +118,19 @@ protocol_job(const char *run, const char *step, int64_t epoch, int wait_ms, json
 					 "epoch", (json_int_t) epoch, "wait_ms", wait_ms, "actions", actions);
 }
 
+void
+protocol_undoes(json_t *job, const char *step)
+{
+	json_t	   *undoes = json_object_get(job, "undoes");
+
+	if (!undoes)
+	{
+		undoes = json_array();
+		json_object_set_new(job, "undoes", undoes);
+	}
+	json_array_append_new(undoes, json_string(step));
+}
+
 static bool
 is_object_or_nothing(json_t *value)
 {
@@ -158,6 +171,20 @@ read_actions(json_t *actions, char *error, size_t error_size)
 	return true;
 }
 
+static bool
+read_undoes(json_t *undoes, char *error, size_t error_size)
+{
+	bool		fine = !undoes || (json_is_array(undoes) && json_array_size(undoes) <= PROTOCOL_ACTIONS_MAX);
+	size_t		i;
+	json_t	   *key;
+
+	json_array_foreach(undoes, i, key)
+		fine = fine && json_is_string(key) && pingpong_key_valid(json_string_value(key));
+	if (!fine)
+		snprintf(error, error_size, "\"undoes\" must be a list of at most %d steps", PROTOCOL_ACTIONS_MAX);
+	return fine;
+}
+
 bool
 protocol_read_job(json_t *body, JobOrder *order, char *error, size_t error_size)
 {
@@ -175,13 +202,14 @@ protocol_read_job(json_t *body, JobOrder *order, char *error, size_t error_size)
 	order->epoch = json_integer_value(epoch);
 	order->wait_ms = json_integer_value(json_object_get(body, "wait_ms"));
 	order->actions = json_object_get(body, "actions");
+	order->undoes = json_object_get(body, "undoes");
 	if (!pingpong_key_valid(order->run) || !pingpong_key_valid(order->step))
 		snprintf(error, error_size, "\"run\" and \"step\" must be 1 to %d characters of [A-Za-z0-9._#:-], "
 				 "no leading dot", PINGPONG_KEY_MAX);
 	else if (!json_is_integer(epoch) || order->epoch < 0)
 		snprintf(error, error_size, "\"epoch\" must be a number");
 	else
-		return read_actions(order->actions, error, error_size);
+		return read_actions(order->actions, error, error_size) && read_undoes(order->undoes, error, error_size);
 	return false;
 }
 

@@ -80,6 +80,12 @@ extern void protocol_undo(json_t *action, const char *name, json_t *params, json
 /* The body of POST /v1/jobs; takes over `actions`. */
 extern json_t *protocol_job(const char *run, const char *step, int64_t epoch, int wait_ms, json_t *actions);
 
+/*
+ * The job undoes that one of the same run: the agent ends it first, and takes no order for it any more. An agent that
+ * does not know that begins at once.
+ */
+extern void protocol_undoes(json_t *job, const char *step);
+
 /* What such a body says; all of it is borrowed from it. */
 typedef struct JobOrder
 {
@@ -89,6 +95,7 @@ typedef struct JobOrder
 	int64_t		epoch;
 	int64_t		wait_ms;
 	json_t	   *actions;
+	json_t	   *undoes;			/* keys of steps; NULL: none */
 } JobOrder;
 
 #define PROTOCOL_ACTIONS_MAX 32

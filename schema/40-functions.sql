@@ -170,8 +170,8 @@ BEGIN
     FROM pingpong.node n WHERE n.kind = 'postgres' AND n.upstream <> pingpong.node_name() AND n.away_since IS NULL;
     IF cascaded IS NOT NULL THEN
         PERFORM pingpong_internal.fail('0A000', format('node %s would be left behind', cascaded),
-                              'It streams from a standby, and an upgrade makes only those anew that stream from the '
-                              'primary.', 'Forget it with pingpong.drop_node(), and build it anew after the upgrade.');
+                              'It streams from a standby; only those that stream from the primary are made anew.',
+                              'Forget it with pingpong.drop_node(), and build it anew after the upgrade.');
     END IF;
     SELECT r.run, r.state INTO upgrade.run, upgrade.state
     FROM pingpong_internal.request('run', node, jsonb_build_object(

@@ -201,6 +201,29 @@ is(written(), 'one undo-one undo-one', 'no record of its end: and never forward'
 
 anew();
 
+# ---- a job that undoes another one ----
+
+unlink "$dir/go";
+sub undo_of
+{
+	my ($step, $undoes, @actions) = @_;
+	return (call('POST', '/v1/jobs', { run => 'r', step => $step, epoch => 1, wait_ms => 20000,
+		undoes => $undoes, actions => \@actions }))[1];
+}
+$job = order('slow', 0, hook('one', 'sleep', 'two'));
+wait_for('the slow one', sub { written() eq 'one' });
+$job = undo_of('undo', ['slow', 'late'], hook('undone'));
+is($job->{state}, 'succeeded', 'an undo: done');
+is(job('slow')->{state} . ': ' . written(), 'cancelled: one undone', 'an undo: what it undoes has ended before');
+$job = order('late', 20000, hook('late'));
+is("$job->{state} $job->{error}{code}: " . written(), 'cancelled 57014: one undone',
+	'an undo: an order that comes behind it is not carried out');
+kill_agent();
+start_agent();
+is(order('late', 20000, hook('late'))->{state} . ': ' . written(), 'cancelled: one undone',
+	'an undo: nor by the next life of the agent');
+anew();
+
 # ---- what is refused ----
 
 my ($status, $answer) = call('POST', '/v1/jobs', { run => 'r', step => 'bad', epoch => 1,
@@ -209,6 +232,9 @@ is("$status $answer->{error}{code}", '400 22023', 'an undo that is not known is 
 ($status, $answer) = call('POST', '/v1/jobs', { run => 'r', step => 'bad', epoch => 1,
 	actions => [ { %{ hook('one') }, undo => { action => 'hook', take => [] } } ] });
 is("$status $answer->{error}{code}", '400 22023', 'so is one that takes something odd');
+($status, $answer) = call('POST', '/v1/jobs', { run => 'r', step => 'bad', epoch => 1, undoes => ['../x'],
+	actions => [ hook('one') ] });
+is("$status $answer->{error}{code}", '400 22023', 'and one that undoes what can be no step');
 is(written(), '', 'and nothing is done');
 
 done_testing();

@@ -41,11 +41,20 @@ list_of(const char *action, json_t *params)
 	return actions;
 }
 
-static AgentCall *
-post_to(Run *run, const char *url, const char *key, json_t *actions, int wait_ms, int timeout_ms)
+/* Of an undo: the jobs of the steps that it undoes, which may still be under way, or their orders. */
+static void
+name_undone(Run *run, const Step *undo, json_t *job)
 {
-	return agents_post(url, PROTOCOL_JOBS_PATH, protocol_job(run->key, key, run->epoch, wait_ms, actions),
-					   timeout_ms);
+	char		key[128];
+
+	if (run->undo == NULL || undo < run->undo || undo >= run->undo + run->nundo)
+		return;
+	for (int i = 0; i < run->nsteps; i++)
+		if (step_is_undone_by(&run->steps[i], undo) && run->steps[i].state != STEP_SKIPPED)
+		{
+			step_key(&run->steps[i], key, sizeof(key));
+			protocol_undoes(job, key);
+		}
 }
 
 AgentCall *
@@ -58,7 +67,8 @@ job_post(Run *run, const char *node, const char *key, const char *action, json_t
 		json_decref(params);
 		return NULL;
 	}
-	return post_to(run, url, key, list_of(action, params), wait_ms, timeout_ms);
+	return agents_post(url, PROTOCOL_JOBS_PATH,
+					   protocol_job(run->key, key, run->epoch, wait_ms, list_of(action, params)), timeout_ms);
 }
 
 /* Why a call gave no usable answer, for a sentence; the agent's own words where there are some. */
@@ -86,6 +96,7 @@ ActionResult
 job_order(Run *run, Step *step, const char *node, json_t *actions)
 {
 	char	   *url = job_url(run, node);
+	json_t	   *job;
 
 	if (url == NULL)
 	{
@@ -95,7 +106,9 @@ job_order(Run *run, Step *step, const char *node, json_t *actions)
 	strlcpy(step->url, url, sizeof(step->url));
 	step_key(step, step->key, sizeof(step->key));
 	step->posting = true;
-	step->call = post_to(run, url, step->key, actions, LONG_POLL_MS, LONG_POLL_MS + 3000);
+	job = protocol_job(run->key, step->key, run->epoch, LONG_POLL_MS, actions);
+	name_undone(run, step, job);
+	step->call = agents_post(url, PROTOCOL_JOBS_PATH, job, LONG_POLL_MS + 3000);
 	return ACTION_WAIT;
 }
 

@@ -255,6 +255,13 @@ run_makes_standby(Run *run, const char *node)
 	return false;
 }
 
+bool
+step_is_undone_by(const Step *step, const Step *undo)
+{
+	return strcmp(step->undo, undo->name) == 0 && strcmp(step->node, undo->node) == 0 &&
+		(step->ordinal == undo->ordinal || (undo->action && (undo->action->traits & ACTION_ONCE)));
+}
+
 static const char *const step_states[] = {"pending", "running", "succeeded", "failed", "skipped", "undone"};
 
 const char *

@@ -280,6 +280,9 @@ extern Step *run_find_step(Run *run, ActionTrait trait, const char *node, StepSt
 /* Does the run make that node a standby, now or later? */
 extern bool run_makes_standby(Run *run, const char *node);
 
+/* Does `undo`, one of run->undo, undo that step? */
+extern bool step_is_undone_by(const Step *step, const Step *undo);
+
 /* Its job was ordered, and the database may be gone meanwhile. */
 extern bool step_is_away(const Step *step);
 

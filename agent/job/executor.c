@@ -25,6 +25,7 @@
 #include "agent/job/params.h"
 #include "agent/job/prune.h"
 #include "agent/job/table.h"
+#include "agent/job/undone.h"
 #include "agent/job/view.h"
 #include "common/names.h"
 #include "common/sqlstate.h"
@@ -346,6 +347,7 @@ job_main(void *argument)
 	JobState	state = JOB_FAILED;
 
 	ctx.error = &job->error;
+	undone_await(job, config);
 	/* the truth about a lazy job is elsewhere, and it is most wanted when the disk is full */
 	if (journal_job(job, config, JOB_RUNNING, !lazy) < 0 && !lazy)
 		action_fail(&ctx, STATE_IO_ERROR, "could not write the job journal: %s", strerror(errno));
@@ -366,6 +368,7 @@ job_begin(Job *job)
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, 512 * 1024);
+	undone_cancel(job);
 	job->started_ms = clock_monotonic_ms();
 	jobs_running++;
 	if (pthread_create(&thread, &attr, job_main, job) != 0)

@@ -42,6 +42,7 @@ job_free(Job *job)
 	free(job->parts);
 	job_clear_error(&job->error);
 	json_decref(job->actions);
+	json_decref(job->undoes);
 	free(job->progress);
 	free(job->output);
 	pthread_cond_destroy(&job->changed);

@@ -57,12 +57,13 @@ typedef struct Job
 	int			waiters;
 	pthread_cond_t changed;
 
-	char		run[PINGPONG_KEY_MAX + 1];	/* these seven: set once */
+	char		run[PINGPONG_KEY_MAX + 1];	/* these eight: set once */
 	char		step[PINGPONG_KEY_MAX + 1];
 	int64_t		epoch;
 	double		received_ms;	/* CLOCK_REALTIME */
 	double		started_ms;		/* CLOCK_MONOTONIC */
 	json_t	   *actions;		/* as they were ordered */
+	json_t	   *undoes;			/* steps of the run that must have ended before it begins; NULL: none */
 	size_t		nparts;
 
 	JobPart    *parts;			/* one an action */

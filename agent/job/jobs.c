@@ -69,6 +69,7 @@ create_job(const JobOrder *order)
 
 	job->epoch = order->epoch;
 	job->received_ms = clock_realtime_ms();
+	job->undoes = order->undoes ? json_deep_copy(order->undoes) : NULL;
 	job_insert(job);
 	job_begin(job);
 	return job;

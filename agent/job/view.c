@@ -162,6 +162,8 @@ jobview_record(const Job *job)
 
 	json_object_set_new(record, "error", error_json(&job->error));
 	json_object_set(record, "order", job->actions);
+	if (job->undoes)
+		json_object_set(record, "undoes", job->undoes);
 	return record;
 }
 
@@ -226,6 +228,7 @@ jobview_restore(Job *job, json_t *record)
 	job->received_ms = json_number_value(json_object_get(record, "received_ms"));
 	job->elapsed_ms = json_number_value(json_object_get(record, "elapsed_ms"));
 	job->cancel = param_bool(record, "cancel", false);
+	job->undoes = json_incref(json_object_get(record, "undoes"));
 	for (size_t i = 0; i < job->nparts && json_object_get(record, "order"); i++)
 		restore_part(&job->parts[i], json_array_get(json_object_get(record, "actions"), i));
 	if (!json_object_get(record, "order"))

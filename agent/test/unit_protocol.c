@@ -78,10 +78,12 @@ test_orders(void)
 
 	json_array_append_new(actions, protocol_action("hook", json_pack("{s:s}", "name", "page")));
 	body = protocol_job("a-run", "7.hook.dallas", 12, 2000, actions);
+	protocol_undoes(body, "6.hook.dallas");
 	ok(protocol_read_job(body, &order, error, sizeof(error)) && order.protocol == PINGPONG_PROTOCOL &&
 	   order.epoch == 12 &&
 	   order.wait_ms == 2000 && strcmp(order.run, "a-run") == 0 && strcmp(order.step, "7.hook.dallas") == 0 &&
-	   strcmp(protocol_text(json_array_get(order.actions, 0), "action"), "hook") == 0,
+	   strcmp(protocol_text(json_array_get(order.actions, 0), "action"), "hook") == 0 &&
+	   strcmp(json_string_value(json_array_get(order.undoes, 0)), "6.hook.dallas") == 0,
 	   "an order is read as it was made");
 	json_decref(body);
 	ok(is_read("{\"run\": \"r\", \"step\": \"s\", \"epoch\": 1, \"actions\": [{\"action\": \"a\"}], \"new\": 1}",

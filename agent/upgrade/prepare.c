@@ -156,6 +156,8 @@ take_folder(const Upgrade *upgrade)
 		return -1;
 	if (postmaster_pid(upgrade->new->data) != 0)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "a server runs in \"%s\"", upgrade->new->data);
+	if (action_cancelled(ctx))	/* behind the record it would have to be discarded, and that may be over */
+		return action_fail(ctx, STATE_CANCELED, "the job was cancelled");
 	if (is_empty(upgrade->new->data))
 		return 0;
 	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is not empty", upgrade->new->data);
@@ -415,7 +417,7 @@ action_upgrade_discard(ActionContext *ctx, json_t *params, json_t *result)
 	known = record.state != RECORD_NONE && strcmp(record.run, ctx->run) == 0;
 	json_object_set_new(result, "known", json_boolean(known));
 	if (!known)
-		return 0;
+		return 0;				/* what is to be discarded has ended: protocol_undoes() */
 	if (upgrade_open(ctx, params, &upgrade) < 0 || claim(&upgrade) < 0)
 		return -1;
 	rc = discard(&upgrade);

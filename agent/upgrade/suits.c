@@ -200,8 +200,8 @@ upgrade_suits_standby(const Upgrade *upgrade, PGconn *conn)
 int
 upgrade_suits(const Upgrade *upgrade, PGconn *conn, json_t *standbys)
 {
-	if (check_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 || check_streams(upgrade, conn, standbys) < 0 ||
-		check_room(upgrade, conn) < 0)
+	if (check_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 ||
+		check_streams(upgrade, conn, standbys) < 0 || check_room(upgrade, conn) < 0)
 		return -1;
 	return upgrade->mode == UPGRADE_COPY ? 0 : check_links(upgrade);
 }

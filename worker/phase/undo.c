@@ -13,17 +13,10 @@
 #define UNDO_MS			10000
 
 static bool
-is_undone_by(const Step *step, const Step *undo)
-{
-	return strcmp(step->undo, undo->name) == 0 && strcmp(step->node, undo->node) == 0 &&
-		(step->ordinal == undo->ordinal || (undo->action && (undo->action->traits & ACTION_ONCE)));
-}
-
-static bool
 is_added(const Step *step)
 {
 	for (int i = 0; i < run->nundo; i++)
-		if (is_undone_by(step, &run->undo[i]))
+		if (step_is_undone_by(step, &run->undo[i]))
 			return true;
 	return false;
 }
@@ -98,7 +91,7 @@ mark_undone(void)
 	for (int u = 0; u < run->nundo; u++)
 		for (int i = 0; i < run->nsteps; i++)
 			if (run->undo[u].state == STEP_SUCCEEDED && run->steps[i].state != STEP_PENDING &&
-				run->steps[i].state != STEP_SKIPPED && is_undone_by(&run->steps[i], &run->undo[u]))
+				run->steps[i].state != STEP_SKIPPED && step_is_undone_by(&run->steps[i], &run->undo[u]))
 				run->steps[i].state = STEP_UNDONE;
 }
 
