@@ -273,7 +273,7 @@ is($lab->sql('chicago', q{SELECT current_setting('work_mem'), current_setting('s
 	current_setting('wal_compression'), current_setting('maintenance_work_mem')}), '5MB|on|pglz|64MB',
 	'upgraded: the settings of files, and of ALTER SYSTEM what was to be carried');
 is($lab->sql('chicago', q{SELECT detail ->> 'dropped', detail ->> 'left' FROM pingpong.step
-	WHERE action = 'upgrade_prepare' ORDER BY run DESC LIMIT 1}),
+	WHERE action = 'upgrade_prepare' AND node = 'chicago' ORDER BY run DESC LIMIT 1}),
 	'["data_directory", "hba_file", "old_snapshot_threshold"]|["maintenance_work_mem"]',
 	'upgraded: what was not carried is told');
 is(-s "$new_data/server.key", -s "$old_data/server.key", 'upgraded: loose files are there');
@@ -310,6 +310,6 @@ is($found->{ambiguous}, 0, 'nothing is ambiguous');
 # the agent's next life knows, too
 $lab->kill9('agent', 'chicago');
 $lab->start_agent('chicago');
-is($lab->act('chicago', 'x', 0, 'pg.checkpoint')->{state}, 'succeeded',
+is($lab->act('chicago', 'x', 99, 'pg.checkpoint')->{state}, 'succeeded',
 	'upgraded: so does the next life of the agent');
 done_testing();
