@@ -16,6 +16,7 @@
 #include "agent/actions.h"
 #include "agent/facts/facts.h"
 #include "agent/rejoin/run.h"
+#include "agent/upgrade/back.h"
 #include "agent/upgrade/cross.h"
 #include "agent/upgrade/prepare.h"
 #include "agent/upgrade/standby.h"
@@ -58,6 +59,9 @@ const ActionEntry all_actions[] = {
 	{ACTION_UPGRADE_START, action_upgrade_start, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_STATISTICS, action_upgrade_statistics, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_HALT, action_upgrade_halt, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_BACK, action_upgrade_back, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_KEEP, action_upgrade_keep, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_FINALIZE, action_upgrade_finalize, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_HOOK, action_hook, 0},
 	{ACTION_NOTE, action_note, ACTION_LAZY_JOURNAL},
 	{NULL}

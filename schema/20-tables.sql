@@ -228,7 +228,8 @@ SELECT pg_extension_config_dump('pingpong.route_driver', 'WHERE NOT builtin');
 SELECT pg_extension_config_dump('pingpong.route', '');
 SELECT pg_extension_config_dump('pingpong.route_endpoint', '');
 SELECT pg_extension_config_dump('pingpong.runbook_step',
-                                $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint', 'upgrade', 'restore')$$);
+                                $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint', 'upgrade', 'rollback',
+                                                         'finalize', 'restore')$$);
 SELECT pg_extension_config_dump('pingpong.run', $$WHERE state <> 'running'$$);
 SELECT pg_extension_config_dump('pingpong.step',
                                 $$WHERE run IN (SELECT id FROM pingpong.run WHERE state <> 'running')$$);

@@ -133,6 +133,24 @@ FROM (VALUES
      'sessions of clients are not read-only'),
     ('upgrade', 99, 'verify', 'source', 'source', 'none', NULL, NULL, 'rejoin', '60s', 'continue',
      'all standbys stream'),
+    ('rollback', 10, 'back_ready', 'source', 'source', 'none', NULL, NULL, NULL, '60s', 'undo',
+     'is the old data directory as the upgrade has left it?'),
+    ('rollback', 20, 'checkpoint', 'source', 'source', 'none', NULL, NULL, NULL, '30min', 'continue',
+     'so that the one at the stop is small'),
+    ('rollback', 25, 'prepare_route', 'rw_routes', 'source', 'none', NULL, 'release', NULL, '10s', 'undo',
+     'proved that the routers read their file and reload'),
+    ('rollback', 30, 'pause', 'rw_routes', 'source', 'write', NULL, 'release', NULL, '10s', 'undo',
+     'PAUSE, waited for only where it can return (transaction pooling)'),
+    ('rollback', 40, 'hold', 'source', 'source', 'write', NULL, 'open', NULL, '10s', 'undo',
+     'the gate holds whatever could write'),
+    ('rollback', 50, 'seal', 'source', 'source', 'write', NULL, 'unseal_new', NULL, '1h', 'undo',
+     'drain, flush, durable seal: the new server takes no write from here on'),
+    ('rollback', 60, 'take_back', 'source', 'source', 'read', NULL, NULL, NULL, '1h', 'undo',
+     'the new server goes down, the old one comes up; its worker finds the upgrade undone, and opens it'),
+    ('finalize', 10, 'upgrade_finalize', 'source', 'source', 'none', NULL, NULL, NULL, '1h', 'undo',
+     'the data directory of the server that is not in use any more is emptied'),
+    ('finalize', 10, 'upgrade_finalize', 'siblings', 'source', 'none', NULL, NULL, NULL, '1h', 'undo',
+     'the same on the standbys'),
     ('restore', 50, 'sync_restore', 'relaxed', 'source', 'none', NULL, NULL, NULL, '60s', 'continue',
      'what an earlier run relaxed: synchronous_standby_names, once standbys satisfy it'),
     ('restore', 50, 'slow_wal', 'relaxed', 'source', 'none', NULL, NULL, NULL, '10s', 'continue', 'wal_init_zero'),
@@ -149,3 +167,4 @@ WHERE runbook = 'restore';
 -- While the three are made there is no database.
 UPDATE pingpong.runbook_step SET job = 'crossing', mark = CASE WHEN action = 'upgrade_stop' THEN 'away' END
 WHERE runbook = 'upgrade' AND action IN ('upgrade_stop', 'upgrade_run', 'upgrade_start');
+UPDATE pingpong.runbook_step SET mark = 'away' WHERE runbook = 'rollback' AND action = 'take_back';

@@ -40,6 +40,8 @@ VALUES
     ('jobs', 'integer', '{run}', 'jobs', 1, 64, NULL, '1', true, 'for upgrade(): how many things it does at a time'),
     ('carry', 'words', '{run}', 'carry', NULL, NULL, NULL, '[]', true,
      'for upgrade(): settings of ALTER SYSTEM that the new server gets, too'),
+    ('of', 'text', '{run}', 'run', NULL, NULL, NULL, NULL, true,
+     'for rollback() and finalize(): the key of the run of the upgrade'),
     ('grace_ms', 'integer', '{switchover,run}', 'grace', 0, 1800000, NULL, '5000', true,
      'how long transactions that have written may go on'),
     ('max_blackout_ms', 'integer', '{switchover,run}', 'max_blackout', 1, 1800000, NULL, '10000', true,

@@ -185,6 +185,108 @@ COMMENT ON FUNCTION pingpong.upgrade(text, integer, text, integer, interval, int
     'that; the server goes down meanwhile, and the caller''s session with it; max_window: how long the routers hold '
     'their clients';
 
+-- The last upgrade of this server, or an error. `may_be`: its states.
+CREATE FUNCTION pingpong_internal.check_upgrade(wanted bigint, may_be text[]) RETURNS pingpong.run
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    r pingpong.run;
+BEGIN
+    PERFORM pingpong_internal.check_database();
+    SELECT * INTO r FROM pingpong.run u WHERE u.id = wanted AND u.runbook = 'upgrade';
+    IF NOT FOUND THEN
+        PERFORM pingpong_internal.fail('42704', format('run %s is no upgrade', coalesce(wanted::text, 'NULL')), NULL,
+                                       'See pingpong.run: its runbook is "upgrade".');
+    END IF;
+    IF NOT r.state = ANY (may_be) THEN
+        PERFORM pingpong_internal.fail('55000', format('run %s is %s', wanted, r.state));
+    END IF;
+    IF r.target <> pingpong.node_name() THEN
+        PERFORM pingpong_internal.fail('55000', format('run %s has upgraded node "%s"', wanted, r.target),
+                                       format('This server is "%s".', pingpong.node_name()),
+                                       format('Switch over to "%s" first.', r.target));
+    END IF;
+    IF EXISTS (SELECT FROM pingpong.run u WHERE u.runbook = 'upgrade' AND u.id > wanted) THEN
+        PERFORM pingpong_internal.fail('55000', format('run %s is not the last upgrade', wanted));
+    END IF;
+    RETURN r;
+END
+$$;
+
+CREATE FUNCTION pingpong.rollback_loss(OUT database text, OUT relation text, OUT transactions bigint,
+                                       OUT inserted bigint, OUT updated bigint, OUT deleted bigint)
+    RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT d.datname::text, NULL, d.xact_commit, d.tup_inserted, d.tup_updated, d.tup_deleted
+    FROM pg_stat_database d WHERE d.datname IS NOT NULL AND d.datname NOT IN ('template0', 'template1')
+    UNION ALL
+    SELECT current_database()::text, t.relid::regclass::text, NULL, t.n_tup_ins, t.n_tup_upd, t.n_tup_del
+    FROM pg_stat_user_tables t
+    WHERE t.schemaname NOT LIKE 'pingpong%' AND t.n_tup_ins + t.n_tup_upd + t.n_tup_del > 0
+    ORDER BY 2 NULLS FIRST, 1
+$$;
+COMMENT ON FUNCTION pingpong.rollback_loss() IS
+    'what this server has done since its statistics began, which is since its upgrade, unless it has crashed since: '
+    'committed transactions and rows of each database, and rows of each table of this database';
+
+CREATE FUNCTION pingpong.rollback(run bigint, risk text DEFAULT NULL, grace interval DEFAULT '5s',
+                                  max_window interval DEFAULT '100s', OUT rollback_run bigint, OUT state text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    u pingpong.run;
+BEGIN
+    u := pingpong_internal.check_upgrade(run, '{succeeded,stuck}');
+    IF risk IS NULL THEN
+        PERFORM pingpong_internal.fail('55000',
+            format('what was written since the upgrade of run %s would be lost', run),
+            (SELECT format('Since %s: %s; %s.', u.ended_at::timestamptz(0),
+                           pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(),
+                                                          (u.notes ->> 'opened_lsn')::pg_lsn)) || ' of WAL',
+                           string_agg(format('in database "%s" %s transactions, %s rows', l.database, l.transactions,
+                                             l.inserted + l.updated + l.deleted), '; ' ORDER BY l.database))
+             FROM pingpong.rollback_loss() l WHERE l.relation IS NULL),
+            'See pingpong.rollback_loss(). A superuser may give it up: risk => ''its own writes are lost''.');
+    END IF;
+    SELECT r.run, r.state INTO rollback.rollback_run, rollback.state
+    FROM pingpong_internal.request('run', u.target, jsonb_build_object(
+        'runbook', 'rollback', 'of', u.key, 'risk', risk,
+        'grace_ms', pingpong_internal.option_ms(grace, 'grace'),
+        'max_blackout_ms', pingpong_internal.option_ms(max_window, 'max_blackout'))::text) AS r;
+END
+$$;
+COMMENT ON FUNCTION pingpong.rollback(bigint, text, interval, interval) IS
+    'go back to the server of before an upgrade, after the new one was opened; without a risk it only tells what '
+    'would be lost (55000); superusers only; 55000 also where there is no way back any more';
+
+CREATE FUNCTION pingpong.finalize(run bigint, without_standby boolean DEFAULT false,
+                                  OUT finalize_run bigint, OUT state text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    u       pingpong.run;
+    absent  text;
+BEGIN
+    u := pingpong_internal.check_upgrade(run, '{succeeded,stuck,rolled_back}');
+    SELECT string_agg(format('"%s"', s.name), ', ' ORDER BY s.name) INTO absent
+    FROM pingpong.standby s WHERE s.state IS DISTINCT FROM 'streaming' AND s.away_since IS NULL;
+    IF absent IS NOT NULL THEN
+        PERFORM pingpong_internal.fail('55000', format('node %s does not stream', absent),
+                              'The old data may be the only other copy.', 'Rebuild it with pingpong.rebuild() first.');
+    END IF;
+    IF NOT without_standby AND NOT EXISTS (SELECT FROM pingpong.standby s WHERE s.state = 'streaming') THEN
+        PERFORM pingpong_internal.fail('55000', 'there is no standby', 'The old data may be the only other copy.',
+                                       'Give without_standby => true if it may go all the same.');
+    END IF;
+    SELECT r.run, r.state INTO finalize.finalize_run, finalize.state
+    FROM pingpong_internal.request('run', u.target,
+                                   jsonb_build_object('runbook', 'finalize', 'of', u.key)::text) AS r;
+END
+$$;
+COMMENT ON FUNCTION pingpong.finalize(bigint, boolean) IS
+    'empty the data directories that an upgrade, or its rollback, has left behind, on all nodes: after it there is '
+    'no way back; 55000 unless all standbys stream';
+
 CREATE FUNCTION pingpong.repoint(OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -4,19 +4,23 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
+#include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/job/action.h"
 #include "agent/job/epoch.h"
 #include "agent/job/executor.h"
 #include "agent/job/job.h"
 #include "agent/job/jobs.h"
+#include "agent/job/journal.h"
 #include "agent/job/known.h"
 #include "agent/job/params.h"
 #include "agent/job/table.h"
 #include "agent/job/view.h"
 #include "common/protocol.h"
+#include "common/sqlstate.h"
 
 /* Whether this agent knows all that is ordered. */
 static bool
@@ -133,6 +137,51 @@ jobs_cancel(const char *run, const char *step, json_t **answer)
 	}
 	pthread_mutex_unlock(&jobs_lock);
 	return job ? JOB_OK : JOB_UNKNOWN;
+}
+
+/* The lock is held. */
+static Job *
+find_with_action(const char *run, const char *action)
+{
+	for (Job *job = job_table; job; job = job->next)
+		for (size_t i = 0; i < job->nparts && strcmp(job->run, run) == 0; i++)
+			if (strcmp(protocol_text(json_array_get(job->actions, i), "action"), action) == 0)
+				return job;
+	return NULL;
+}
+
+static void
+mark_undone(Job *job, const char *why)
+{
+	for (size_t i = 0; i < job->nparts; i++)
+		job->parts[i].state = PART_UNDONE;
+	job_clear_error(&job->error);
+	snprintf(job->error.code, sizeof(job->error.code), "%s", STATE_CANCELED);
+	job->error.message = xstrdup(why);
+	job->state = JOB_FAILED;
+}
+
+int
+jobs_retract(const AgentConfig *config, const char *run, const char *action, const char *why)
+{
+	json_t	   *record = NULL;
+	Job		   *job;
+	char		step[PINGPONG_KEY_MAX + 1];
+	int			rc = 0;
+
+	pthread_mutex_lock(&jobs_lock);
+	job = find_with_action(run, action);
+	if (job && job->state != JOB_RUNNING)
+	{
+		mark_undone(job, why);
+		record = jobview_record(job);
+		memcpy(step, job->step, sizeof(step));
+	}
+	pthread_mutex_unlock(&jobs_lock);
+	if (record)
+		rc = journal_write(config->state_dir, run, step, record, true);
+	json_decref(record);
+	return rc;
 }
 
 json_t *

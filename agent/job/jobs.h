@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/core/config.h"
+
 /* How a request for a job ended */
 typedef enum JobAnswer
 {
@@ -20,5 +22,11 @@ extern JobAnswer jobs_post(json_t *request, json_t **answer, char *error, size_t
 extern JobAnswer jobs_get(const char *run, const char *step, int64_t wait_ms, json_t **answer);
 extern JobAnswer jobs_cancel(const char *run, const char *step, json_t **answer);
 extern json_t *jobs_list(void);
+
+/*
+ * What the job of that run with that action has done was taken back by another one: whoever asks is told that it
+ * failed, and why. 0, also where no such job is known; -1 with errno: it is not on disk.
+ */
+extern int	jobs_retract(const AgentConfig *config, const char *run, const char *action, const char *why);
 
 #endif							/* PINGPONG_AGENT_JOB_JOBS_H */

@@ -64,15 +64,28 @@ open_own(ActionContext *ctx, json_t *params, Upgrade *upgrade, UpgradeRecord *re
 	return read_own(ctx, record) < 0 ? -1 : upgrade_open(ctx, params, upgrade);
 }
 
-/* Is the directory sealed by this run? No server runs there. */
+/* Is the directory sealed by that run? No server runs there. */
 static bool
-sealed_on_disk(ActionContext *ctx, const char *data)
+sealed_by(const char *data, const char *by)
 {
 	DataDir		dir = datadir_look(data);
 	char		run[80] = "";
 	unsigned long long lsn;
 
-	return dir.known && seal_read(data, &dir, run, sizeof(run), &lsn) && strcmp(run, ctx->run) == 0;
+	return dir.known && seal_read(data, &dir, run, sizeof(run), &lsn) && strcmp(run, by) == 0;
+}
+
+static bool
+sealed_on_disk(ActionContext *ctx, const char *data)
+{
+	return sealed_by(data, ctx->run);
+}
+
+/* The new server wrote for nobody, or it is sealed by the run that gives up what it wrote. */
+static bool
+may_halt(const Upgrade *upgrade, const UpgradeRecord *record)
+{
+	return sealed_by(upgrade->new->data, record->back[0] ? record->back : upgrade->ctx->run);
 }
 
 static bool
@@ -261,9 +274,9 @@ revert(ActionContext *ctx, json_t *params)
 						   "there is no way back: the new server was started on these files");
 	if (record.state <= RECORD_PREPARED)
 		return 0;				/* pg_upgrade had not begun, or this was done */
-	/* emptied first: the others may need the room */
-	if (end_servers(&upgrade) < 0 || restore_control(&upgrade) < 0 || upgrade_empty_new(&upgrade, &record) < 0 ||
-		keep_options(&upgrade, true) < 0)
+	/* emptied first: the others may need the room. What was written for clients is never removed by a run. */
+	if (end_servers(&upgrade) < 0 || restore_control(&upgrade) < 0 ||
+		(!record.back[0] && upgrade_empty_new(&upgrade, &record) < 0) || keep_options(&upgrade, true) < 0)
 		return -1;
 	if (!sealed_on_disk(ctx, upgrade.old->data))
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the old data directory is not as it was");
@@ -406,11 +419,11 @@ action_upgrade_halt(ActionContext *ctx, json_t *params, json_t *result)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 						   "there is no way back: the new server was started on the linked files of the old one");
 	}
-	if (!sealed_on_disk(ctx, upgrade.new->data))
+	if (!may_halt(&upgrade, &record))
 		return refuse_opened(ctx);
 	if (end_servers(&upgrade) < 0)
 		return -1;
-	if (!sealed_on_disk(ctx, upgrade.new->data))	/* lifted in this moment: it may have taken writes */
+	if (!may_halt(&upgrade, &record))	/* lifted in this moment: it may have taken writes */
 	{
 		ActionContext on = upgrade_on(&upgrade, upgrade.new);
 

@@ -22,6 +22,7 @@ static const char *const names[] = {
 	[RECORD_CROSSING] = "crossing",
 	[RECORD_STARTED] = "started",
 	[RECORD_DONE] = "done",
+	[RECORD_FINAL] = "final",
 };
 
 static char *
@@ -43,10 +44,11 @@ from_json(json_t *json, UpgradeRecord *record)
 {
 	const char *state = json_string_value(json_object_get(json, "state"));
 
-	for (UpgradeState i = RECORD_DISCARDED; state && i <= RECORD_DONE; i++)
+	for (UpgradeState i = RECORD_DISCARDED; state && i <= RECORD_FINAL; i++)
 		if (strcmp(state, names[i]) == 0)
 			record->state = i;
 	take(record->run, sizeof(record->run), json, "run");
+	take(record->back, sizeof(record->back), json, "back");
 	take(record->mode, sizeof(record->mode), json, "mode");
 	take(record->old_data, sizeof(record->old_data), json, "old_data");
 	take(record->new_data, sizeof(record->new_data), json, "new_data");
@@ -85,8 +87,9 @@ int
 record_write(const AgentConfig *config, const UpgradeRecord *record)
 {
 	char	   *path = record_path(config);
-	json_t	   *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "state", names[record->state],
-								 "run", record->run, "mode", record->mode, "old_data", record->old_data,
+	json_t	   *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "state", names[record->state],
+								 "run", record->run, "back", record->back,
+								 "mode", record->mode, "old_data", record->old_data,
 								 "new_data", record->new_data, "system", record->system,
 								 "checkpoint", record->checkpoint);
 	char	   *text = json ? json_dumps(json, JSON_COMPACT) : NULL;

@@ -17,13 +17,15 @@ typedef enum UpgradeState
 	RECORD_PREPARED,			/* the new directory is ours, and may be emptied */
 	RECORD_CROSSING,			/* pg_upgrade has begun: the same */
 	RECORD_STARTED,				/* the new server was started: in link mode there is no way back */
-	RECORD_DONE					/* it is the main one */
+	RECORD_DONE,				/* it is the main one */
+	RECORD_FINAL				/* and of the other nothing is left */
 } UpgradeState;
 
 typedef struct UpgradeRecord
 {
 	UpgradeState state;
 	char		run[101];
+	char		back[101];		/* the run by whose order it goes back behind the opening; "": none */
 	char		mode[8];
 	char		old_data[1024];
 	char		new_data[1024];

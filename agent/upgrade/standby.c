@@ -116,14 +116,23 @@ ready_folder(const Upgrade *upgrade, json_t *params, json_t *result, const char 
 	return 0;
 }
 
+/* `new` is the server of before where a primary was taken back, and its standby goes back with it. */
 static int
 note_done(const Upgrade *upgrade)
 {
 	UpgradeRecord record;
 
-	if (record_read(upgrade->ctx->config, &record) < 0 || record.state != RECORD_PREPARED)
+	if (record_read(upgrade->ctx->config, &record) < 0)
 		return 0;
-	record.state = RECORD_DONE;
+	if (record.state == RECORD_PREPARED)
+		record.state = RECORD_DONE;
+	else if (record.state == RECORD_DONE && strcmp(record.old_data, upgrade->new->data) == 0)
+	{
+		record.state = RECORD_REVERTED;
+		snprintf(record.back, sizeof(record.back), "%s", upgrade->ctx->run);
+	}
+	else
+		return 0;
 	return record_write(upgrade->ctx->config, &record) == 0 ? 0 :
 		action_fail(upgrade->ctx, STATE_IO_ERROR, "could not write the record of the upgrade");
 }
@@ -170,7 +179,7 @@ action_upgrade_rejoin(ActionContext *ctx, json_t *params, json_t *result)
 		return action_pg_rejoin(ctx, params, result);
 	if (ask_source(ctx, params, &source) < 0)
 		return -1;
-	if (source.major <= version_of_data(ctx->pg))
+	if (source.major == version_of_data(ctx->pg))
 		return action_pg_rejoin(ctx, params, result);
 	if (upgrade_open_standby(ctx, source.major, &upgrade) < 0)
 		return -1;

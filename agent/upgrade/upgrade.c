@@ -100,7 +100,7 @@ upgrade_has_successor(ActionContext *ctx)
 	int			own = version_of_data(ctx->pg);
 
 	for (int i = 1; i < ctx->config->n_instances && !*ctx->pg->name; i++)
-		if (ctx->config->instances[i].successor && version_major(&ctx->config->instances[i]) > own)
+		if (ctx->config->instances[i].successor && version_major(&ctx->config->instances[i]) != own)
 			return true;
 	return false;
 }
@@ -125,6 +125,8 @@ upgrade_open(ActionContext *ctx, json_t *params, Upgrade *upgrade)
 	if (upgrade->jobs < 1 || upgrade->jobs > JOBS_MAX)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"jobs\" must be from 1 to %d", JOBS_MAX);
 	upgrade->from = version_of_data(upgrade->old);
+	if (upgrade->to == 0)
+		upgrade->to = version_of_data(upgrade->new);
 	return check_control(upgrade);
 }
 

@@ -35,11 +35,11 @@ extern const char *upgrade_mode_name(UpgradeMode mode);
  * configured; 0A000, it is not under the control of pg_ctl.
  *
  * Once the successor has become the main one `old` is it no longer: with the record of this run (record.h) both are
- * found by their folders.
+ * found by their folders, and "to_version" is not needed.
  */
 extern int	upgrade_open(ActionContext *ctx, json_t *params, Upgrade *upgrade);
 
-/* Is a successor of a higher major than the node's own server configured? `ctx` is of the main server. */
+/* Is a successor of another major than the node's own server configured? `ctx` is of the main server. */
 extern bool upgrade_has_successor(ActionContext *ctx);
 
 /* The same for a standby, which becomes one of a primary of that major. The main server is still the old one. */

@@ -6,6 +6,8 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
+
 #include "common/sqlstate.h"
 #include "gate/seal.h"
 #include "gate/sealing.h"
@@ -117,12 +119,79 @@ static ActionResult
 open_new_begin(Run *run, Step *step)
 {
 	GateSeal	seal;
+	char		lsn[32];
 
 	if (!run_is_on_new_server(run))
 		return step_fail(step, STATE_INTERNAL_ERROR, "this server is of version %d", PG_VERSION_NUM / 10000);
+	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(GetXLogInsertRecPtr()));
+	json_object_set_new(run->notes, "opened_lsn", json_string(lsn));
 	if (run_has_sealed(&seal))
 		gate_unseal(psprintf("run " INT64_FORMAT " has upgraded this server", run->id));
 	return ACTION_DONE;
+}
+
+/* ---- the way back behind the opening, by order ---- */
+
+static json_t *
+back_params(Run *run)
+{
+	return json_pack("{s:s}", "of", run_option_text(run, "of", ""));
+}
+
+static ActionResult
+back_ready_begin(Run *run, Step *step)
+{
+	json_t	   *params = back_params(run);
+
+	json_object_set_new(params, "check", json_true());
+	return job_begin(run, step, step->node, ACTION_UPGRADE_BACK, params);
+}
+
+/* If it is done this server is gone, and its journal with it: the old server's worker finds the upgrade undone. */
+static ActionResult
+take_back_begin(Run *run, Step *step)
+{
+	mailbox_event("the server goes down now, and this session with it; the old one comes, without this run");
+	return job_begin(run, step, step->node, ACTION_UPGRADE_BACK, back_params(run));
+}
+
+/* unseal_new, the undo of the seal: only when the agent says that the old server was not told to start. */
+static ActionResult
+unseal_new_begin(Run *run, Step *step)
+{
+	GateSeal	seal;
+
+	if (!run_has_sealed(&seal))
+		return ACTION_DONE;
+	return job_begin(run, step, step->node, ACTION_UPGRADE_KEEP, back_params(run));
+}
+
+static ActionResult
+unseal_new_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+	GateSeal	seal;
+
+	if (result == ACTION_DONE && run_has_sealed(&seal))
+		gate_unseal(psprintf("run " INT64_FORMAT " is rolled back: %s", run->id, run->sentence));
+	return result;
+}
+
+static ActionResult
+finalize_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->node, ACTION_UPGRADE_FINALIZE, back_params(run));
+}
+
+static ActionResult
+finalize_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+	const char *path = result == ACTION_DONE ? protocol_text(protocol_result(step->call->body, 0), "path") : "";
+
+	if (result == ACTION_DONE)
+		snprintf(step->message, sizeof(step->message), path[0] ? "emptied \"%s\"" : "there was nothing", path);
+	return result;
 }
 
 static ActionResult
@@ -140,6 +209,10 @@ const Action upgrade_actions[] = {
 	{"upgrade_start", start_begin, job_advance, ACTION_FORWARD_ONLY, ACTION_UPGRADE_START},
 	{"unseal_old", unseal_old_begin, unseal_old_advance, ACTION_UNTIL_DONE, ACTION_UPGRADE_DISCARD},
 	{"open_new", open_new_begin, NULL, ACTION_OPENS},
+	{"back_ready", back_ready_begin, job_advance, 0, ACTION_UPGRADE_BACK},
+	{"take_back", take_back_begin, job_advance, ACTION_FORWARD_ONLY, ACTION_UPGRADE_BACK},
+	{"unseal_new", unseal_new_begin, unseal_new_advance, ACTION_UNTIL_DONE, ACTION_UPGRADE_KEEP},
+	{"upgrade_finalize", finalize_begin, finalize_advance, 0, ACTION_UPGRADE_FINALIZE},
 	{"analyze", analyze_begin, job_advance, 0, ACTION_UPGRADE_STATISTICS},
 	{NULL}
 };

@@ -1,0 +1,229 @@
+/*
+ * back.c
+ *		The way back behind the opening, by order, and the end of it.
+ *
+ * The run that orders it seals the new server first, so that nothing is acknowledged and lost which nobody was asked
+ * about. It cannot see its own end: its journal goes down with the new server. What the old server's worker finds is
+ * the run of the upgrade, undone.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/job/jobs.h"
+#include "agent/job/params.h"
+#include "agent/pg/control.h"
+#include "agent/pg/datadir.h"
+#include "agent/pg/postmaster.h"
+#include "agent/pg/seal.h"
+#include "agent/upgrade/back.h"
+#include "agent/upgrade/cross.h"
+#include "agent/upgrade/folder.h"
+#include "agent/upgrade/record.h"
+#include "agent/upgrade/upgrade.h"
+#include "common/names.h"
+#include "common/sqlstate.h"
+
+#define STOP_TIMEOUT_MS 600000
+
+static int
+refuse(ActionContext *ctx, const char *what)
+{
+	return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "%s", what);
+}
+
+static int
+read_of(ActionContext *ctx, json_t *params, UpgradeRecord *record)
+{
+	const char *of = param_string(params, "of", "");
+
+	if (record_read(ctx->config, record) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
+	if (record->state != RECORD_NONE && strcmp(record->run, of) == 0)
+		return 0;
+	return refuse(ctx, "this host does not remember that upgrade");
+}
+
+static int
+enter(ActionContext *ctx, UpgradeRecord *record, UpgradeState state)
+{
+	record->state = state;
+	return record_write(ctx->config, record) == 0 ? 0 :
+		action_fail(ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s", strerror(errno));
+}
+
+/* ---- may it go back? ---- */
+
+static bool
+is_sealed_by(const PgInstance *pg, const DataDir *dir, const char *by)
+{
+	char		run[80] = "";
+	unsigned long long lsn;
+
+	return seal_read(pg->data, dir, run, sizeof(run), &lsn) && strcmp(run, by) == 0;
+}
+
+/* Which servers the record means, seen by the upgrade's own run: the actions of cross.h work for that. */
+static int
+open_as(ActionContext *as, const UpgradeRecord *record, json_t **params, Upgrade *upgrade)
+{
+	as->run = record->run;
+	*params = json_pack("{s:s}", "mode", record->mode);
+	return upgrade_open(as, *params, upgrade);
+}
+
+static int
+check_way(ActionContext *ctx, const Upgrade *upgrade, const UpgradeRecord *record)
+{
+	DataDir		old = datadir_look(upgrade->old->data);
+
+	if (upgrade->mode == UPGRADE_LINK)
+		return refuse(ctx, "there is no way back: the new server runs on the linked files of the old one");
+	if (!old.known || !old.startable || old.state != DATA_SHUTDOWNED)
+		return refuse(ctx, "there is no way back: the old data directory is not as the upgrade has left it");
+	if (!is_sealed_by(upgrade->old, &old, record->run))
+		return refuse(ctx, "there is no way back: the old data directory is not sealed by the upgrade");
+	return 0;
+}
+
+/* Nobody writes to the new server any more. When it is down already, its directory tells. */
+static int
+check_sealed(ActionContext *ctx, const Upgrade *upgrade)
+{
+	DataDir		dir = datadir_look(upgrade->new->data);
+
+	if (dir.known && is_sealed_by(upgrade->new, &dir, ctx->run))
+		return 0;
+	return refuse(ctx, "the new server is not sealed by this run");
+}
+
+/* ---- back ---- */
+
+/* Down in good order first, so that what it wrote can be read without a recovery. */
+static int
+stop_new(const Upgrade *upgrade)
+{
+	ActionContext on = upgrade_on(upgrade, upgrade->new);
+
+	return control_running(upgrade->new) ? control_stop(&on, false, STOP_TIMEOUT_MS) : 0;
+}
+
+static int
+go_back(ActionContext *ctx, ActionContext *as, json_t *params, const Upgrade *upgrade, UpgradeRecord *record,
+		json_t *result)
+{
+	if (record->state >= RECORD_CROSSING)
+	{
+		if (check_sealed(ctx, upgrade) < 0)
+			return -1;
+		snprintf(record->back, sizeof(record->back), "%s", ctx->run);
+		if (enter(ctx, record, record->state) < 0 || stop_new(upgrade) < 0 ||
+			action_upgrade_halt(as, params, result) < 0 || action_upgrade_revert(as, params, result) < 0)
+			return -1;
+	}
+	/* the old server's worker asks for that job first */
+	if (jobs_retract(ctx->config, record->run, ACTION_UPGRADE_RUN, "it was taken back by order") < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "could not write the job journal: %s", strerror(errno));
+	return action_upgrade_serve(as, params, result);
+}
+
+int
+action_upgrade_back(ActionContext *ctx, json_t *params, json_t *result)
+{
+	ActionContext as = *ctx;
+	json_t	   *its = NULL;
+	UpgradeRecord record;
+	Upgrade		upgrade;
+	bool		again;
+	int			rc;
+
+	if (read_of(ctx, params, &record) < 0)
+		return -1;
+	again = strcmp(record.back, ctx->run) == 0; /* resumed by a later agent */
+	if (record.state != RECORD_DONE && !(again && record.state != RECORD_FINAL))
+		return refuse(ctx, "the upgrade has not ended, or was taken back");
+	rc = open_as(&as, &record, &its, &upgrade);
+	if (rc == 0 && !again)
+		rc = check_way(ctx, &upgrade, &record);
+	if (rc == 0 && !param_bool(params, "check", false))
+		rc = go_back(ctx, &as, its, &upgrade, &record, result);
+	json_decref(its);
+	return rc;
+}
+
+int
+action_upgrade_keep(ActionContext *ctx, json_t *params, json_t *result)
+{
+	ActionContext as = *ctx;
+	json_t	   *its = NULL;
+	UpgradeRecord record;
+	Upgrade		upgrade;
+	int			rc;
+
+	(void) result;
+	if (read_of(ctx, params, &record) < 0)
+		return -1;
+	if (record.state < RECORD_CROSSING)
+		return refuse(ctx, "the old server is the one that serves");
+	rc = open_as(&as, &record, &its, &upgrade);
+	if (rc == 0 && record.back[0])
+	{
+		rc = upgrade_make_main(ctx, upgrade.new);
+		record.back[0] = '\0';
+		if (rc == 0)
+			rc = enter(ctx, &record, record.state < RECORD_DONE ? RECORD_DONE : record.state);
+	}
+	json_decref(its);
+	return rc;
+}
+
+/* ---- the end of it ---- */
+
+/* The data directory that is not in use any more; NULL: there is none. */
+static const char *
+left_over(const UpgradeRecord *record)
+{
+	if (record->state == RECORD_DONE)
+		return record->old_data;
+	return record->back[0] && record->state < RECORD_CROSSING ? record->new_data : NULL;
+}
+
+static int
+check_left_over(ActionContext *ctx, const char *path)
+{
+	DataDir		dir = datadir_look(path);
+	DataDir		serves = datadir_look(ctx->pg->data);
+
+	if (strcmp(path, ctx->pg->data) == 0)
+		return refuse(ctx, "that data directory is the one of the main server");
+	if (postmaster_pid(path) != 0)
+		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "a server runs in \"%s\"", path);
+	if (folder_is_empty(path))
+		return 0;
+	if (!control_running(ctx->pg) || !serves.known)
+		return refuse(ctx, "the main server does not run: nothing is removed");
+	/* what is half removed is gone on with */
+	if (dir.known && dir.system == serves.system)
+		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is of the cluster that serves", path);
+	return 0;
+}
+
+int
+action_upgrade_finalize(ActionContext *ctx, json_t *params, json_t *result)
+{
+	UpgradeRecord record;
+	const char *path;
+
+	if (read_of(ctx, params, &record) < 0)
+		return -1;
+	path = left_over(&record);
+	json_object_set_new(result, "path", json_string(path ? path : ""));
+	if (!path)
+		return 0;
+	if (check_left_over(ctx, path) < 0)
+		return -1;
+	action_progress(ctx, -1, "removing what is in \"%s\"", path);
+	if (folder_clear(path) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "could not empty \"%s\": %s", path, strerror(errno));
+	return enter(ctx, &record, RECORD_FINAL);
+}

@@ -1,0 +1,146 @@
+# The way back behind the opening: the new server has taken writes, and is given up by order. The old one serves again,
+# its standby, too; what the new one wrote stays in its folder until finalize(). Then once more, to the end.
+#
+# PINGPONG_NEW_BIN is the folder of the new major's programs, with the extension installed (ci/upgrade gives it).
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/..";
+use Lab;
+use Test::More;
+
+our $new_bin = $ENV{PINGPONG_NEW_BIN} // '';
+plan skip_all => 'there is no other major (ci/upgrade runs this)' unless -x "$new_bin/pg_upgrade";
+my $mode = $ENV{PINGPONG_UPGRADE_MODE} // 'copy';
+my ($to) = `$new_bin/postgres --version` =~ /\) (\d+)/;
+our %new = map { $_ => undef } qw(chicago dallas);
+my $lab = Lab->up(poolers => 1, nodes => 2, port => 22300);
+my ($from) = $lab->sql('chicago', 'SHOW server_version_num') =~ /^(\d+)\d{4}$/;
+
+# They are none of the lab's.
+END
+{
+	local $?;
+	foreach my $data (grep { defined && -e "$_/postmaster.pid" } values %new)
+	{
+		system("$new_bin/pg_ctl -D $data -m immediate stop >/dev/null 2>&1");
+	}
+}
+
+foreach my $node (sort keys %new)
+{
+	my $dir = $lab->agent_dir($node);
+	$new{$node} = "$dir/new";
+	open my $ini, '>>', "$dir/agent.ini" or die "$dir: $!";
+	print $ini "\n[postgresql.next]\ndata = $new{$node}\nbin = $new_bin\nsuccessor = yes\n";
+	close $ini or die $!;
+	kill 'HUP', $lab->pid('agent', $node);
+}
+
+sub version { my ($node) = @_; return $lab->sql($node, q{SELECT current_setting('server_version_num')::int / 10000}); }
+sub serves
+{
+	return version('chicago') . ' ' . $lab->sql('chicago', 'SELECT state FROM pingpong.gate') . ', ' . version('dallas')
+		. ' ' . $lab->sql('chicago', q{SELECT coalesce(string_agg(application_name || ' ' || state, ','), '-')
+			FROM pg_stat_replication});
+}
+
+# What a run of SQL ends with: state and sentence, and what the caller saw.
+sub run_of
+{
+	my ($sql) = @_;
+	my $before = $lab->sql('chicago', 'SELECT coalesce(max(id), 0) FROM pingpong.run');
+	my (undef, $err) = $lab->finish($lab->begin_sql('chicago', $sql), 300);
+	my @end = $lab->settle($before + 1, 300);
+	return ($before + 1, "$end[0] $end[1]", $err);
+}
+
+sub refused
+{
+	my ($pattern, $what, $sql, $user) = @_;
+	my (undef, $err, $rc) = $lab->try_sql('chicago', '\set VERBOSITY verbose', $user ? "SET ROLE $user" : (), $sql);
+	ok($rc != 0 && $err =~ $pattern, "$what: refused") or diag("$rc $err");
+	return;
+}
+
+sub flows
+{
+	my ($load, $what) = @_;
+	$load->mark($what);
+	return ok($lab->until_true('writes to flow', sub { $load->end->{acked} > 0 }), "$what: writes flow");
+}
+
+$lab->sql('chicago', 'CREATE TABLE t (i int PRIMARY KEY)', 'INSERT INTO t VALUES (1)');
+my $load = $lab->writers(rate => 30);
+my ($run, $end, $err) = run_of("SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode')");
+is($end, 'succeeded done', 'upgraded') or diag($err);
+is(serves(), "$to open, $to dallas streaming", 'upgraded: both are there');
+$lab->sql('chicago', 'INSERT INTO t VALUES (2)');
+refused(qr/^ERROR:  42704: run 99 is no upgrade/m, 'another run', 'SELECT pingpong.rollback(99)');
+refused(qr/^ERROR:  55000: what was written since the upgrade of run $run would be lost\nDETAIL:  Since .* of WAL; /m,
+	'without a risk', "SELECT pingpong.rollback($run)");
+is($lab->sql('chicago', q{SELECT inserted >= 1 FROM pingpong.rollback_loss() WHERE relation = 't'}), 't',
+	'the loss is told by table');
+my $risk = "risk => 'its own writes are lost'";
+$lab->sql('chicago', 'CREATE ROLE operator', 'GRANT pingpong_operator TO operator');
+refused(qr/^ERROR:  42501: must be superuser/m, 'by an operator', "SELECT pingpong.rollback($run, $risk)", 'operator');
+
+if ($mode eq 'link')
+{
+	refused(qr/^ERROR:  55000: there is no way back: the new server runs on the linked files/m, 'linked files',
+		"SELECT pingpong.rollback($run, $risk)");
+	is(serves(), "$to open, $to dallas streaming", 'linked files: nothing was touched');
+}
+else
+{
+	# ---- the old server's folder is not what it was: nothing is stopped for it ----
+
+	my $old = $lab->env('PGDATA_chicago');
+	rename "$old/pingpong.seal", "$old/seal.aside" or die $!;
+	refused(qr/^ERROR:  55000: there is no way back: the old data directory is not sealed by the upgrade/m,
+		'no seal in the old directory', "SELECT pingpong.rollback($run, $risk)");
+	is(serves(), "$to open, $to dallas streaming", 'no seal in the old directory: nothing was touched');
+	rename "$old/seal.aside", "$old/pingpong.seal" or die $!;
+
+	# ---- back, and the agent dies on the way ----
+
+	$lab->finish($lab->begin_sql('chicago', "SELECT * FROM pingpong.rollback($run, $risk)"), 300);
+	$lab->kill9('agent', 'chicago');
+	$lab->start_agent('chicago');
+	my @over = $lab->settle($run, 300);
+	is("$over[0]", 'rolled_back', "taken back: $over[1]");
+	is(version('chicago') . ' ' . $lab->sql('chicago', 'SELECT state FROM pingpong.gate'), "$from open",
+		'taken back: the old server serves');
+	is($lab->sql('chicago', 'SELECT string_agg(i::text, $$,$$) FROM t'), '1', 'taken back: with what it had');
+	flows($load, 'taken back');
+	ok(-e "$new{chicago}/base", 'taken back: what the new one wrote is still there');
+	(undef, $end, $err) = run_of(q{SELECT * FROM pingpong.rebuild('dallas')});
+	is($end, 'succeeded done', 'taken back: so is the standby') or diag($err);
+	is(serves(), "$from open, $from dallas streaming", 'taken back: with its own old server');
+	is($lab->sql('dallas', q{SHOW pingpong.node_name}), 'dallas', 'taken back: which is itself');
+	refused(qr/^ERROR:  55000: run $run is rolled_back/m, 'twice', "SELECT pingpong.rollback($run, $risk)");
+	refused(qr/^ERROR:  55000: "[^"]*new" is not empty/m, 'a folder that holds the lost writes',
+		"SELECT * FROM pingpong.upgrade('chicago', to_version => $to)");
+
+	# ---- that is cleared away, and it is done anew ----
+
+	(undef, $end, $err) = run_of("SELECT * FROM pingpong.finalize($run)");
+	is($end, 'succeeded done', 'finalized') or diag($err);
+	is(join(' ', map { glob "$new{$_}/*" } keys %new), '', 'finalized: nothing is left');
+	is(serves(), "$from open, $from dallas streaming", 'finalized: both serve');
+	($run, $end, $err) = run_of("SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode')");
+	is($end, 'succeeded done', 'upgraded again') or diag($err);
+	is(serves(), "$to open, $to dallas streaming", 'upgraded again: both are there');
+}
+
+# ---- the end of it ----
+
+(undef, $end, $err) = run_of("SELECT * FROM pingpong.finalize($run)");
+is($end, 'succeeded done', 'finalized at last') or diag($err);
+is(join(' ', map { glob $lab->env("PGDATA_$_") . '/*' } keys %new), '', 'finalized at last: the old data is gone');
+is(serves(), "$to open, $to dallas streaming", 'finalized at last: both serve');
+refused(qr/^ERROR:  55000: (?:the upgrade has not ended|there is no way back)/m, 'no way back behind that',
+	"SELECT pingpong.rollback($run, $risk)");
+flows($load, 'finalized');
+is($load->stop->{ambiguous}, 0, 'nothing is ambiguous');
+done_testing();
