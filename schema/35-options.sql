@@ -255,12 +255,16 @@ $$;
 COMMENT ON FUNCTION pingpong_internal.validate_risk(text) IS
     'refuses a risk that is not said in its words (22023), or by a superuser (42501)';
 
--- A runbook that repoints the rw routes and does not promote can only point them to this primary.
+-- A runbook that repoints the rw routes and does not promote can only point them to this primary. One without a step
+-- at the target may be for this primary, too.
 CREATE FUNCTION pingpong_internal.check_target(target text, runbook text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    IF NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = runbook AND s.action = 'repoint'
+    IF target = pingpong.node_name() AND EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = runbook)
+       AND NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = runbook AND s.node = 'target') THEN
+        PERFORM pingpong_internal.check_primary(runbook);
+    ELSIF NOT EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = runbook AND s.action = 'repoint'
                        AND s.node = 'rw_routes')
        OR EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = runbook AND s.mark = 'no_return') THEN
         PERFORM pingpong_internal.check_node(target, runbook);

@@ -54,12 +54,10 @@ COMMENT ON FUNCTION pingpong_internal.sample_trends(integer) IS
     'what changed within that many ms, by the worker''s samples in shared memory: of the WAL (slot_name is null), '
     'and of each slot';
 
--- Refuses what cannot be a target, before any agent is asked.
-CREATE FUNCTION pingpong_internal.check_node(wanted text, purpose text) RETURNS void
+-- A run is begun on the primary.
+CREATE FUNCTION pingpong_internal.check_primary(purpose text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
-DECLARE
-    n pingpong.node;
 BEGIN
     PERFORM pingpong_internal.check_database();
     IF pg_is_in_recovery() THEN
@@ -71,6 +69,17 @@ BEGIN
                             (SELECT format('This standby streams from host %s, port %s.', sender_host, sender_port)
                              FROM pg_stat_wal_receiver WHERE sender_host IS NOT NULL), 'Ask the primary.'));
     END IF;
+END
+$$;
+
+-- Refuses what cannot be a target, before any agent is asked.
+CREATE FUNCTION pingpong_internal.check_node(wanted text, purpose text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    n pingpong.node;
+BEGIN
+    PERFORM pingpong_internal.check_primary(purpose);
     IF wanted IS NULL THEN
         PERFORM pingpong_internal.fail('22004', 'the node must not be null');
     END IF;
@@ -192,7 +201,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     r pingpong.run;
 BEGIN
-    PERFORM pingpong_internal.check_database();
+    PERFORM pingpong_internal.check_primary('rollback');
     SELECT * INTO r FROM pingpong.run u WHERE u.id = wanted AND u.runbook = 'upgrade';
     IF NOT FOUND THEN
         PERFORM pingpong_internal.fail('42704', format('run %s is no upgrade', coalesce(wanted::text, 'NULL')), NULL,
@@ -220,7 +229,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT d.datname::text, NULL, d.xact_commit, d.tup_inserted, d.tup_updated, d.tup_deleted
     FROM pg_stat_database d WHERE d.datname IS NOT NULL AND d.datname NOT IN ('template0', 'template1')
     UNION ALL
-    SELECT current_database()::text, t.relid::regclass::text, NULL, t.n_tup_ins, t.n_tup_upd, t.n_tup_del
+    SELECT current_database()::text, format('%I.%I', t.schemaname, t.relname), NULL, t.n_tup_ins, t.n_tup_upd, t.n_tup_del
     FROM pg_stat_user_tables t
     WHERE t.schemaname NOT LIKE 'pingpong%' AND t.n_tup_ins + t.n_tup_upd + t.n_tup_del > 0
     ORDER BY 2 NULLS FIRST, 1
@@ -284,8 +293,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pingpong.finalize(bigint, boolean) IS
-    'empty the data directories that an upgrade, or its rollback, has left behind, on all nodes: after it there is '
-    'no way back; 55000 unless all standbys stream';
+    'empty the data directories that an upgrade, or its rollback, has left behind, on all nodes: after it there '
+    'is no way back; 55000 unless all standbys stream';
 
 CREATE FUNCTION pingpong.repoint(OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

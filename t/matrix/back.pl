@@ -1,5 +1,5 @@
-# The way back behind the opening: the new server has taken writes, and is given up by order. The old one serves again,
-# its standby, too; what the new one wrote stays in its folder until finalize(). Then once more, to the end.
+# The way back behind the opening: the new server has taken writes, and is given up by order. The old one serves
+# again, its standby, too; what the new one wrote stays in its folder until finalize(). Then once more, to the end.
 #
 # PINGPONG_NEW_BIN is the folder of the new major's programs, with the extension installed (ci/upgrade gives it).
 use strict;
@@ -37,10 +37,17 @@ foreach my $node (sort keys %new)
 	kill 'HUP', $lab->pid('agent', $node);
 }
 
-sub version { my ($node) = @_; return $lab->sql($node, q{SELECT current_setting('server_version_num')::int / 10000}); }
+sub version
+{
+	my ($node) = @_;
+	return $lab->sql($node, q{SELECT current_setting('server_version_num')::int / 10000});
+}
+
+sub gate { return $lab->sql('chicago', 'SELECT state FROM pingpong.gate'); }
+
 sub serves
 {
-	return version('chicago') . ' ' . $lab->sql('chicago', 'SELECT state FROM pingpong.gate') . ', ' . version('dallas')
+	return version('chicago') . ' ' . gate() . ', ' . version('dallas')
 		. ' ' . $lab->sql('chicago', q{SELECT coalesce(string_agg(application_name || ' ' || state, ','), '-')
 			FROM pg_stat_replication});
 }
@@ -79,7 +86,7 @@ $lab->sql('chicago', 'INSERT INTO t VALUES (2)');
 refused(qr/^ERROR:  42704: run 99 is no upgrade/m, 'another run', 'SELECT pingpong.rollback(99)');
 refused(qr/^ERROR:  55000: what was written since the upgrade of run $run would be lost\nDETAIL:  Since .* of WAL; /m,
 	'without a risk', "SELECT pingpong.rollback($run)");
-is($lab->sql('chicago', q{SELECT inserted >= 1 FROM pingpong.rollback_loss() WHERE relation = 't'}), 't',
+is($lab->sql('chicago', q{SELECT inserted >= 1 FROM pingpong.rollback_loss() WHERE relation = 'public.t'}), 't',
 	'the loss is told by table');
 my $risk = "risk => 'its own writes are lost'";
 $lab->sql('chicago', 'CREATE ROLE operator', 'GRANT pingpong_operator TO operator');
@@ -109,7 +116,7 @@ else
 	$lab->start_agent('chicago');
 	my @over = $lab->settle($run, 300);
 	is("$over[0]", 'rolled_back', "taken back: $over[1]");
-	is(version('chicago') . ' ' . $lab->sql('chicago', 'SELECT state FROM pingpong.gate'), "$from open",
+	is(version('chicago') . ' ' . gate(), "$from open",
 		'taken back: the old server serves');
 	is($lab->sql('chicago', 'SELECT string_agg(i::text, $$,$$) FROM t'), '1', 'taken back: with what it had');
 	flows($load, 'taken back');
