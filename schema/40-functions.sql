@@ -229,7 +229,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT d.datname::text, NULL, d.xact_commit, d.tup_inserted, d.tup_updated, d.tup_deleted
     FROM pg_stat_database d WHERE d.datname IS NOT NULL AND d.datname NOT IN ('template0', 'template1')
     UNION ALL
-    SELECT current_database()::text, format('%I.%I', t.schemaname, t.relname), NULL, t.n_tup_ins, t.n_tup_upd, t.n_tup_del
+    SELECT current_database()::text, format('%I.%I', t.schemaname, t.relname), NULL, t.n_tup_ins, t.n_tup_upd,
+           t.n_tup_del
     FROM pg_stat_user_tables t
     WHERE t.schemaname NOT LIKE 'pingpong%' AND t.n_tup_ins + t.n_tup_upd + t.n_tup_del > 0
     ORDER BY 2 NULLS FIRST, 1
@@ -281,7 +282,8 @@ BEGIN
     FROM pingpong.standby s WHERE s.state IS DISTINCT FROM 'streaming' AND s.away_since IS NULL;
     IF absent IS NOT NULL THEN
         PERFORM pingpong_internal.fail('55000', format('node %s does not stream', absent),
-                              'The old data may be the only other copy.', 'Rebuild it with pingpong.rebuild() first.');
+                              'The old data may be the only other copy.',
+                              'Rebuild it with pingpong.rebuild() first.');
     END IF;
     IF NOT without_standby AND NOT EXISTS (SELECT FROM pingpong.standby s WHERE s.state = 'streaming') THEN
         PERFORM pingpong_internal.fail('55000', 'there is no standby', 'The old data may be the only other copy.',

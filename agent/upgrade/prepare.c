@@ -329,7 +329,7 @@ action_upgrade_prepare(ActionContext *ctx, json_t *params, json_t *result)
 		rc = -1;
 	else if (pg_is_true(conn, "SELECT pg_catalog.pg_is_in_recovery()"))
 	{
-		upgrade.mode = UPGRADE_COPY;
+		upgrade.mode = UPGRADE_STANDBY;
 		rc = prepare_standby(&upgrade, conn, params, result);
 	}
 	else
@@ -341,6 +341,13 @@ action_upgrade_prepare(ActionContext *ctx, json_t *params, json_t *result)
 	return rc;
 }
 
+/* It has followed a primary that was taken back since: where it belongs now a rebuild finds. */
+static bool
+standby_is_done(const UpgradeRecord *record)
+{
+	return record->state == RECORD_DONE && strcmp(record->mode, upgrade_mode_name(UPGRADE_STANDBY)) == 0;
+}
+
 /* The claim is held, and the record is of this run. */
 static int
 discard(const Upgrade *upgrade)
@@ -350,7 +357,7 @@ discard(const Upgrade *upgrade)
 
 	if (record_read(ctx->config, &record) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
-	if (record.state == RECORD_DISCARDED)
+	if (record.state == RECORD_DISCARDED || standby_is_done(&record))
 		return 0;
 	if (record.state >= RECORD_CROSSING)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the upgrade has begun, and is not undone");

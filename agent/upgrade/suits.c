@@ -171,7 +171,7 @@ static int
 check_room(const Upgrade *upgrade, PGconn *conn)	/* a standby is copied, too */
 {
 	char	   *folder = new_folder(upgrade);
-	char	   *size = upgrade->mode != UPGRADE_COPY ? xstrdup("0") :
+	char	   *size = upgrade->mode == UPGRADE_LINK || upgrade->mode == UPGRADE_CLONE ? xstrdup("0") :
 		pg_value(conn, "SELECT sum(pg_catalog.pg_database_size(oid))::bigint FROM pg_catalog.pg_database");
 	long long	needed = size ? CATALOG_BYTES + strtoll(size, NULL, 10) : -1;
 	struct statvfs disk;

@@ -15,7 +15,7 @@
  */
 extern int	upgrade_suits(const Upgrade *upgrade, PGconn *conn, json_t *standbys);
 
-/* The same for a standby; `upgrade` is in mode copy, as a base backup is. */
+/* The same for a standby, which is in mode UPGRADE_STANDBY. */
 extern int	upgrade_suits_standby(const Upgrade *upgrade, PGconn *conn);
 
 #endif							/* PINGPONG_AGENT_UPGRADE_SUITS_H */

@@ -22,7 +22,9 @@
 #define RELOAD_TIMEOUT_MS 20000
 #define POLL_MS 10
 
-static const char *const mode_names[] = {[UPGRADE_COPY] = "copy", [UPGRADE_LINK] = "link", [UPGRADE_CLONE] = "clone"};
+static const char *const mode_names[] = {
+	[UPGRADE_COPY] = "copy", [UPGRADE_LINK] = "link", [UPGRADE_CLONE] = "clone", [UPGRADE_STANDBY] = "standby"
+};
 
 const char *
 upgrade_mode_name(UpgradeMode mode)
@@ -108,7 +110,8 @@ upgrade_has_successor(ActionContext *ctx)
 int
 upgrade_open_standby(ActionContext *ctx, int to, Upgrade *upgrade)
 {
-	*upgrade = (Upgrade) {.ctx = ctx, .old = ctx->pg, .from = version_of_data(ctx->pg), .to = to, .jobs = 1};
+	*upgrade = (Upgrade) {.ctx = ctx, .old = ctx->pg, .from = version_of_data(ctx->pg), .to = to, .jobs = 1,
+	.mode = UPGRADE_STANDBY};
 	upgrade->new = succession_find(ctx->config, to, version_major);
 	return upgrade->new ? check_control(upgrade) : refuse_unknown(ctx, to);
 }

@@ -13,7 +13,8 @@ typedef enum UpgradeMode
 {
 	UPGRADE_COPY,				/* the old directory stays as it is */
 	UPGRADE_LINK,				/* hard links: no way back once the new server has run */
-	UPGRADE_CLONE				/* reflinks, where the file system has them */
+	UPGRADE_CLONE,				/* reflinks, where the file system has them */
+	UPGRADE_STANDBY				/* a copy of the new primary: not asked for, the server is a standby */
 } UpgradeMode;
 
 /* What an order means on this host. `old` and `new` are of the configuration that the job holds. */

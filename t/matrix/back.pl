@@ -37,6 +37,7 @@ foreach my $node (sort keys %new)
 	kill 'HUP', $lab->pid('agent', $node);
 }
 
+# Of which version it is.
 sub version
 {
 	my ($node) = @_;
@@ -58,7 +59,7 @@ sub run_of
 	my ($sql) = @_;
 	my $before = $lab->sql('chicago', 'SELECT coalesce(max(id), 0) FROM pingpong.run');
 	my (undef, $err) = $lab->finish($lab->begin_sql('chicago', $sql), 300);
-	my @end = $lab->settle($before + 1, 300);
+	my @end = $err =~ /^ERROR/m ? ('refused', $err) : $lab->settle($before + 1, 300);
 	return ($before + 1, "$end[0] $end[1]", $err);
 }
 
