@@ -91,12 +91,13 @@ is($lab->sql('chicago', q{SELECT inserted >= 1 FROM pingpong.rollback_loss() WHE
 	'the loss is told by table');
 my $risk = "risk => 'its own writes are lost'";
 $lab->sql('chicago', 'CREATE ROLE operator', 'GRANT pingpong_operator TO operator');
-refused(qr/^ERROR:  42501: must be superuser/m, 'by an operator', "SELECT pingpong.rollback($run, $risk)", 'operator');
+refused(qr/^ERROR:  42501: must be superuser/m, 'by an operator', "SELECT pingpong.rollback($run, $risk)",
+	'operator');
 
 if ($mode eq 'link')
 {
-	refused(qr/^ERROR:  55000: there is no way back: the new server runs on the linked files/m, 'linked files',
-		"SELECT pingpong.rollback($run, $risk)");
+	refused(qr/^ERROR:  55000: there is no way back: the new server runs on the linked files/m,
+		'linked files', "SELECT pingpong.rollback($run, $risk)");
 	is(serves(), "$to open, $to dallas streaming", 'linked files: nothing was touched');
 }
 else
