@@ -44,6 +44,7 @@ const ConfigOption config_pg_options[] = {
 	{"replication", OPTION_STRING, offsetof(PgInstance, replication)},
 	{"rewind", OPTION_STRING, offsetof(PgInstance, rewind)},
 	{"keep", OPTION_LIST, offsetof(PgInstance, keep)},
+	{"snapshot", OPTION_WORDS, offsetof(PgInstance, snapshot)},
 	{"successor", OPTION_STRING, offsetof(PgInstance, successor)},
 	{NULL}
 };

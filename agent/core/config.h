@@ -46,6 +46,7 @@ typedef struct PgInstance
 	char	   *replication;	/* conninfo without host and port; may hold secrets */
 	char	   *rewind;			/* the same, for pg_rewind; has a dbname */
 	char	  **keep;			/* more files in PGDATA that belong to the node */
+	char	  **snapshot;		/* driver and its words, agent/snapshot; NULL: none */
 	char	   *successor;		/* "yes": what the main one becomes by an upgrade (succession.h); else NULL */
 } PgInstance;
 

@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <linux/fs.h>
 #include <unistd.h>
 
 #include "agent/core/alloc.h"
@@ -256,6 +258,22 @@ file_copy(const char *from, const char *to)
 	free(data);
 	if (rc == 0 && geteuid() == 0 && chown(to, st.st_uid, st.st_gid) < 0)
 		rc = -1;
+	return rc;
+}
+
+int
+file_clone(const char *from, const char *to)
+{
+	int			source = open(from, O_RDONLY | O_CLOEXEC);
+	int			copy = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int			rc = source >= 0 && copy >= 0 ? ioctl(copy, FICLONE, source) : -1;
+	int			reason = errno;
+
+	if (source >= 0)
+		close(source);
+	if (copy >= 0)
+		close(copy);
+	errno = reason;
 	return rc;
 }
 

@@ -28,6 +28,8 @@ extern char *file_tail(const char *path, off_t from, size_t limit);
 extern int	file_fsync_path(const char *path);
 #define FILE_COPY_MAX (64 * 1024 * 1024)
 extern int	file_copy(const char *from, const char *to);
+/* `to` is new, and shares its blocks with `from`. -1 with errno, also where the file system has no reflinks. */
+extern int	file_clone(const char *from, const char *to);
 extern int	make_directory(const char *path, int mode);	/* with its parents; existing is fine */
 extern int	remove_tree(const char *path);
 extern bool file_exists(const char *path);

@@ -20,6 +20,7 @@
 #include "agent/upgrade/cross.h"
 #include "agent/upgrade/folder.h"
 #include "agent/upgrade/record.h"
+#include "agent/upgrade/snapshot.h"
 #include "agent/upgrade/upgrade.h"
 #include "common/names.h"
 #include "common/sqlstate.h"
@@ -77,6 +78,8 @@ check_way(ActionContext *ctx, const Upgrade *upgrade, const UpgradeRecord *recor
 {
 	DataDir		old = datadir_look(upgrade->old->data);
 
+	if (upgrade->mode == UPGRADE_LINK && record->snapshot == SNAPSHOT_TAKEN)
+		return 0;
 	if (upgrade->mode == UPGRADE_LINK)
 		return refuse(ctx, "there is no way back: the new server runs on the linked files of the old one");
 	if (!old.known || !old.startable || old.state != DATA_SHUTDOWNED)
@@ -211,8 +214,12 @@ check_left_over(ActionContext *ctx, const char *path)
 int
 action_upgrade_finalize(ActionContext *ctx, json_t *params, json_t *result)
 {
+	ActionContext as = *ctx;
+	json_t	   *its = NULL;
 	UpgradeRecord record;
+	Upgrade		upgrade;
 	const char *path;
+	int			rc;
 
 	if (read_of(ctx, params, &record) < 0)
 		return -1;
@@ -221,6 +228,12 @@ action_upgrade_finalize(ActionContext *ctx, json_t *params, json_t *result)
 	if (!path)
 		return 0;
 	if (check_left_over(ctx, path) < 0)
+		return -1;
+	/* both may have gone from the configuration, and their snapshot with them */
+	rc = record.snapshot == SNAPSHOT_NONE ? 0 : open_as(&as, &record, &its, &upgrade) < 0 ? -1 :
+		upgrade_snapshot_drop(&upgrade, &record);
+	json_decref(its);
+	if (rc < 0)
 		return -1;
 	action_progress(ctx, -1, "removing what is in \"%s\"", path);
 	if (folder_clear(path) < 0)

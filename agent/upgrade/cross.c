@@ -26,6 +26,7 @@
 #include "agent/upgrade/leftover.h"
 #include "agent/upgrade/prepare.h"
 #include "agent/upgrade/record.h"
+#include "agent/upgrade/snapshot.h"
 #include "agent/upgrade/upgrade.h"
 #include "common/sqlstate.h"
 
@@ -235,7 +236,8 @@ action_upgrade_run(ActionContext *ctx, json_t *params, json_t *result)
 	if (keep_options(&upgrade, false) < 0 || enter(ctx, &record, RECORD_CROSSING) < 0)
 		return -1;
 	action_progress(ctx, -1, "pg_upgrade");
-	if (upgrade_run_tool(&upgrade, false, (int) param_int(params, "timeout_ms", RUN_TIMEOUT_MS)) < 0 ||
+	if (upgrade_snapshot_take(&upgrade, &record) < 0 ||
+		upgrade_run_tool(&upgrade, false, (int) param_int(params, "timeout_ms", RUN_TIMEOUT_MS)) < 0 ||
 		forget_options(&upgrade) < 0 || seal_new(&upgrade) < 0)
 		return -1;
 	json_object_set_new(result, "upgrade_ms", json_real(clock_monotonic_ms() - began));
@@ -261,6 +263,17 @@ restore_control(const Upgrade *upgrade)
 	return rc;
 }
 
+/* Some snapshots bring the new directory back, too, as it was then. */
+static int
+restore_old(const Upgrade *upgrade, const UpgradeRecord *record)
+{
+	if (!record->ran)
+		return restore_control(upgrade);
+	if (upgrade_snapshot_restore(upgrade, record) < 0)
+		return -1;
+	return record->back[0] ? 0 : upgrade_empty_new(upgrade, record);
+}
+
 static int
 revert(ActionContext *ctx, json_t *params)
 {
@@ -275,7 +288,7 @@ revert(ActionContext *ctx, json_t *params)
 	if (record.state <= RECORD_PREPARED)
 		return 0;				/* pg_upgrade had not begun, or this was done */
 	/* emptied first: the others may need the room. What was written for clients is never removed by a run. */
-	if (end_servers(&upgrade) < 0 || restore_control(&upgrade) < 0 ||
+	if (end_servers(&upgrade) < 0 || restore_old(&upgrade, &record) < 0 ||
 		(!record.back[0] && upgrade_empty_new(&upgrade, &record) < 0) || keep_options(&upgrade, true) < 0)
 		return -1;
 	if (!sealed_on_disk(ctx, upgrade.old->data))
@@ -413,7 +426,8 @@ action_upgrade_halt(ActionContext *ctx, json_t *params, json_t *result)
 		return -1;
 	if (record.state < RECORD_STARTED)
 		return 0;
-	if (upgrade.mode == UPGRADE_LINK && (control_running(upgrade.new) || !has_never_run(&upgrade, &record)))
+	record.ran |= upgrade.mode == UPGRADE_LINK && (control_running(upgrade.new) || !has_never_run(&upgrade, &record));
+	if (record.ran && record.snapshot != SNAPSHOT_TAKEN)
 	{
 		(void) upgrade_make_main(ctx, upgrade.new); /* it is the only one that there is */
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,

@@ -28,6 +28,7 @@
 #include "agent/upgrade/options.h"
 #include "agent/upgrade/prepare.h"
 #include "agent/upgrade/record.h"
+#include "agent/upgrade/snapshot.h"
 #include "agent/upgrade/suits.h"
 #include "common/sqlstate.h"
 
@@ -361,7 +362,8 @@ discard(const Upgrade *upgrade)
 		return 0;
 	if (record.state >= RECORD_CROSSING)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the upgrade has begun, and is not undone");
-	if (record.state == RECORD_PREPARED && upgrade_empty_new(upgrade, &record) < 0)
+	if ((record.state == RECORD_PREPARED && upgrade_empty_new(upgrade, &record) < 0) ||
+		upgrade_snapshot_drop(upgrade, &record) < 0)
 		return -1;
 	record.state = RECORD_DISCARDED;
 	if (record_write(ctx->config, &record) < 0)

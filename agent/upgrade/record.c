@@ -49,6 +49,8 @@ from_json(json_t *json, UpgradeRecord *record)
 			record->state = i;
 	take(record->run, sizeof(record->run), json, "run");
 	take(record->back, sizeof(record->back), json, "back");
+	record->snapshot = (SnapshotState) json_integer_value(json_object_get(json, "snapshot"));
+	record->ran = json_is_true(json_object_get(json, "ran"));
 	take(record->mode, sizeof(record->mode), json, "mode");
 	take(record->old_data, sizeof(record->old_data), json, "old_data");
 	take(record->new_data, sizeof(record->new_data), json, "new_data");
@@ -87,8 +89,9 @@ int
 record_write(const AgentConfig *config, const UpgradeRecord *record)
 {
 	char	   *path = record_path(config);
-	json_t	   *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "state", names[record->state],
+	json_t	   *json = json_pack("{s:s, s:s, s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:s}", "state", names[record->state],
 								 "run", record->run, "back", record->back,
+								 "snapshot", (int) record->snapshot, "ran", record->ran,
 								 "mode", record->mode, "old_data", record->old_data,
 								 "new_data", record->new_data, "system", record->system,
 								 "checkpoint", record->checkpoint);

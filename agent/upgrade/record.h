@@ -21,11 +21,20 @@ typedef enum UpgradeState
 	RECORD_FINAL				/* and of the other nothing is left */
 } UpgradeState;
 
+typedef enum SnapshotState
+{
+	SNAPSHOT_NONE,
+	SNAPSHOT_BEGUN,				/* whether it is whole is not known */
+	SNAPSHOT_TAKEN
+} SnapshotState;
+
 typedef struct UpgradeRecord
 {
 	UpgradeState state;
 	char		run[101];
 	char		back[101];		/* the run by whose order it goes back behind the opening; "": none */
+	SnapshotState snapshot;		/* of the old data directory */
+	bool		ran;			/* in mode link: the new server has run on the files of the old one */
 	char		mode[8];
 	char		old_data[1024];
 	char		new_data[1024];

@@ -6,13 +6,10 @@
  * linked, with the old server down.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/statvfs.h>
-#include <linux/fs.h>
 #include <unistd.h>
 
 #include "agent/core/alloc.h"
@@ -21,6 +18,7 @@
 #include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/version.h"
+#include "agent/upgrade/snapshot.h"
 #include "agent/upgrade/suits.h"
 #include "common/sqlstate.h"
 
@@ -124,22 +122,6 @@ new_folder(const Upgrade *upgrade)
 	return folder;
 }
 
-static int
-make_clone(const char *from, const char *to)
-{
-	int			source = open(from, O_RDONLY | O_CLOEXEC);
-	int			copy = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	int			rc = source >= 0 && copy >= 0 ? ioctl(copy, FICLONE, source) : -1;
-	int			reason = errno;
-
-	if (source >= 0)
-		close(source);
-	if (copy >= 0)
-		close(copy);
-	errno = reason;
-	return rc;
-}
-
 /* By a real link (or reflink) as this user, in this mount namespace: bind mounts have the same device number. */
 static int
 check_links(const Upgrade *upgrade)
@@ -150,7 +132,7 @@ check_links(const Upgrade *upgrade)
 	int			rc;
 
 	unlink(to);
-	rc = upgrade->mode == UPGRADE_CLONE ? make_clone(from, to) : link(from, to);
+	rc = upgrade->mode == UPGRADE_CLONE ? file_clone(from, to) : link(from, to);
 	if (rc < 0)
 	{
 		action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
@@ -203,5 +185,5 @@ upgrade_suits(const Upgrade *upgrade, PGconn *conn, json_t *standbys)
 	if (check_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 ||
 		check_streams(upgrade, conn, standbys) < 0 || check_room(upgrade, conn) < 0)
 		return -1;
-	return upgrade->mode == UPGRADE_COPY ? 0 : check_links(upgrade);
+	return upgrade->mode == UPGRADE_COPY ? 0 : check_links(upgrade) < 0 ? -1 : upgrade_snapshot_check(upgrade);
 }

@@ -1,0 +1,110 @@
+/*
+ * btrfs.c
+ *		A read-only snapshot of the subvolume of the data directory, and a copy back from it that shares the blocks.
+ *
+ * snapshot = btrfs SUBVOLUME [PROGRAM...]: the subvolume by its path, and what stands for "btrfs" (with sudo, say).
+ * Not the subvolume is exchanged: it may be mounted, or hold more than the data directory.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/alloc.h"
+#include "agent/core/files.h"
+#include "agent/core/text.h"
+#include "agent/job/child.h"
+#include "agent/pg/paths.h"
+#include "agent/snapshot/tree.h"
+#include "common/sqlstate.h"
+
+#define TIMEOUT_MS 600000
+#define PROGRAM "/usr/bin/btrfs"
+
+static int
+run(const Snapshot *snapshot, const char *verb, const char *option, const char *one, const char *two)
+{
+	ChildOptions options = {.timeout_ms = TIMEOUT_MS};
+	char	  **argv = NULL;
+	int			rc;
+
+	for (char **word = snapshot->words + 1; *word; word++)
+		text_append(&argv, xstrdup(*word));
+	if (!argv)
+		text_append(&argv, xstrdup(PROGRAM));
+	text_append(&argv, xstrdup("subvolume"));
+	text_append(&argv, xstrdup(verb));
+	if (option)
+		text_append(&argv, xstrdup(option));
+	text_append(&argv, xstrdup(one));
+	if (two)
+		text_append(&argv, xstrdup(two));
+	rc = child_run_or_fail(snapshot->ctx, argv, &options);
+	text_free_list(argv);
+	return rc;
+}
+
+static char *
+path_of(const Snapshot *snapshot)
+{
+	return xasprintf("%s/.pingpong-%s", snapshot->words[0], snapshot->name);
+}
+
+/* The data directory in the snapshot. */
+static char *
+data_in(const Snapshot *snapshot)
+{
+	return xasprintf("%s/.pingpong-%s%s", snapshot->words[0], snapshot->name,
+					 snapshot->pg->data + strlen(snapshot->words[0]));
+}
+
+static int
+check(const Snapshot *snapshot)
+{
+	const char *subvolume = snapshot->words[0];
+	size_t		len = strlen(subvolume);
+	const char *behind = snapshot->pg->data + len;
+
+	if (strncmp(snapshot->pg->data, subvolume, len) != 0 || (*behind != '/' && *behind != '\0'))
+		return action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is not in the subvolume \"%s\"",
+						   snapshot->pg->data, subvolume);
+	return tree_is_whole(snapshot) < 0 || tree_can_share(snapshot) < 0 ? -1 :
+		run(snapshot, "show", NULL, subvolume, NULL);
+}
+
+static int
+drop(const Snapshot *snapshot)
+{
+	char	   *path = path_of(snapshot);
+	int			rc = file_exists(path) ? run(snapshot, "delete", NULL, path, NULL) : 0;
+
+	free(path);
+	return rc;
+}
+
+/* It has what is on disk; a subvolume within it would be an empty folder there. */
+static int
+take(const Snapshot *snapshot)
+{
+	char	   *path = path_of(snapshot);
+	char	   *data = data_in(snapshot);
+	int			rc = drop(snapshot) < 0 ? -1 : run(snapshot, "snapshot", "-r", snapshot->words[0], path);
+
+	if (rc == 0 && !file_exists_in(data, "PG_VERSION"))
+		rc = action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the snapshot does not have \"%s\"",
+						 snapshot->pg->data);
+	free(data);
+	free(path);
+	return rc;
+}
+
+static int
+restore(const Snapshot *snapshot)
+{
+	char	   *data = data_in(snapshot);
+	int			rc = file_exists_in(data, "PG_VERSION") ? tree_restore(snapshot, data) :
+		action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no snapshot in \"%s\"", data);
+
+	free(data);
+	return rc;
+}
+
+const SnapshotDriver snapshot_btrfs = {"btrfs", 1, check, take, restore, drop};

@@ -1,0 +1,166 @@
+/*
+ * zfs.c
+ *		A snapshot of the dataset, restored by rollback.
+ *
+ * snapshot = zfs DATASET [PROGRAM...]: what stands for "zfs" (sudo, for example). A rollback takes back all of the
+ * dataset, and does not refuse while a server runs on it. So it may hold the two data directories and nothing else,
+ * and what the new server has written is gone then.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core/alloc.h"
+#include "agent/core/text.h"
+#include "agent/job/child.h"
+#include "agent/snapshot/tree.h"
+#include "common/sqlstate.h"
+
+#define TIMEOUT_MS 600000
+#define PROGRAM "/usr/sbin/zfs"
+
+static void
+collect(void *argument, const char *data, size_t size)
+{
+	text_add(argument, data, size);
+}
+
+static int
+run(const Snapshot *snapshot, char *const *words, Text *output)
+{
+	ChildOptions options = {.timeout_ms = TIMEOUT_MS, .on_output = output ? collect : NULL, .argument = output};
+	char	  **argv = NULL;
+	int			rc;
+
+	for (char **word = snapshot->words + 1; *word; word++)
+		text_append(&argv, xstrdup(*word));
+	if (!argv)
+		text_append(&argv, xstrdup(PROGRAM));
+	for (; *words; words++)
+		text_append(&argv, xstrdup(*words));
+	rc = child_run_or_fail(snapshot->ctx, argv, &options);
+	text_free_list(argv);
+	return rc;
+}
+
+static char *
+name_of(const Snapshot *snapshot)
+{
+	return xasprintf("%s@pingpong-%s", snapshot->words[0], snapshot->name);
+}
+
+/* ---- what is in the dataset ---- */
+
+static bool
+leads_to(const char *path, const char *data)
+{
+	size_t		len = strlen(path);
+
+	return strncmp(data, path, len) == 0 && (data[len] == '/' || data[len] == '\0');
+}
+
+/* Folders on the way to the data directories are looked into, these themselves are not. */
+static int
+check_folder(const Snapshot *snapshot, const char *folder)
+{
+	DIR		   *dir = opendir(folder);
+	struct dirent *entry;
+	int			rc = dir ? 0 : action_fail(snapshot->ctx, STATE_IO_ERROR, "could not read \"%s\": %s", folder,
+										   strerror(errno));
+
+	while (rc == 0 && (entry = readdir(dir)))
+	{
+		char	   *path = xasprintf("%s/%s", folder, entry->d_name);
+		bool		is_data = strcmp(path, snapshot->pg->data) == 0 ||
+			(snapshot->other && strcmp(path, snapshot->other) == 0);
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || strcmp(entry->d_name, ".zfs") == 0)
+			;
+		else if (!leads_to(path, snapshot->pg->data) && !(snapshot->other && leads_to(path, snapshot->other)))
+			rc = action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+							 "dataset \"%s\" holds \"%s\" too, which a rollback would take back", snapshot->words[0],
+							 path);
+		else if (!is_data)
+			rc = check_folder(snapshot, path);
+		free(path);
+	}
+	if (dir)
+		closedir(dir);
+	return rc;
+}
+
+static int
+check_contents(const Snapshot *snapshot, char *mountpoint)
+{
+	mountpoint[strcspn(mountpoint, "\n")] = '\0';
+	if (strcmp(mountpoint, snapshot->pg->data) == 0)
+		return 0;
+	if (!leads_to(mountpoint, snapshot->pg->data))
+		return action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+						   "dataset \"%s\", mounted on \"%s\", does not hold \"%s\"", snapshot->words[0], mountpoint,
+						   snapshot->pg->data);
+	return check_folder(snapshot, mountpoint);
+}
+
+/* ---- the driver ---- */
+
+static int
+check(const Snapshot *snapshot)
+{
+	char	   *words[] = {"list", "-H", "-o", "mountpoint", snapshot->words[0], NULL};
+	Text		mountpoint = {0};
+	int			rc = tree_is_whole(snapshot) < 0 ? -1 : run(snapshot, words, &mountpoint);
+
+	if (rc == 0)
+		rc = mountpoint.data ? check_contents(snapshot, mountpoint.data) : -1;
+	free(mountpoint.data);
+	return rc;
+}
+
+static bool
+exists(const Snapshot *snapshot, char *name)
+{
+	char	   *words[] = {"list", "-H", "-o", "name", "-t", "snapshot", name, NULL};
+	bool		there = run(snapshot, words, NULL) == 0;
+
+	if (!there)
+		action_forget_error(snapshot->ctx);
+	return there;
+}
+
+static int
+drop(const Snapshot *snapshot)
+{
+	char	   *name = name_of(snapshot);
+	char	   *words[] = {"destroy", name, NULL};
+	int			rc = exists(snapshot, name) ? run(snapshot, words, NULL) : 0;
+
+	free(name);
+	return rc;
+}
+
+static int
+take(const Snapshot *snapshot)
+{
+	char	   *name = name_of(snapshot);
+	char	   *words[] = {"snapshot", name, NULL};
+	int			rc = drop(snapshot) < 0 ? -1 : run(snapshot, words, NULL);
+
+	free(name);
+	return rc;
+}
+
+/* -r: with snapshots that were taken since. */
+static int
+restore(const Snapshot *snapshot)
+{
+	char	   *name = name_of(snapshot);
+	char	   *words[] = {"rollback", "-r", name, NULL};
+	int			rc = check(snapshot) < 0 ? -1 : run(snapshot, words, NULL);
+
+	free(name);
+	return rc;
+}
+
+const SnapshotDriver snapshot_zfs = {"zfs", 1, check, take, restore, drop};

@@ -1,0 +1,101 @@
+/*
+ * snapshot.c
+ *		The snapshot that an upgrade in mode link takes of the old data directory.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/snapshot/drivers.h"
+#include "agent/upgrade/snapshot.h"
+#include "common/sqlstate.h"
+
+/* NULL: none is configured, or the job has failed. */
+static const SnapshotDriver *
+driver_of(const Upgrade *upgrade, const char *name, Snapshot *snapshot)
+{
+	*snapshot = (Snapshot) {.name = name, .other = upgrade->new->data};
+	return snapshot_driver(upgrade->ctx, upgrade->old, snapshot);
+}
+
+static bool
+has_failed(const Upgrade *upgrade)
+{
+	return *action_error_message(upgrade->ctx) != '\0';
+}
+
+int
+upgrade_snapshot_check(const Upgrade *upgrade)
+{
+	Snapshot	snapshot;
+	const SnapshotDriver *driver = upgrade->mode == UPGRADE_LINK ? driver_of(upgrade, "check", &snapshot) : NULL;
+
+	if (!driver)
+		return has_failed(upgrade) ? -1 : 0;
+	return driver->check(&snapshot);
+}
+
+static int
+keep(const Upgrade *upgrade, UpgradeRecord *record, SnapshotState state)
+{
+	record->snapshot = state;
+	return record_write(upgrade->ctx->config, record) == 0 ? 0 :
+		action_fail(upgrade->ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s", strerror(errno));
+}
+
+/* A run's key, with what no file system or pool objects to. */
+static void
+name_from(const UpgradeRecord *record, char *name, size_t size)
+{
+	snprintf(name, size, "%s", record->run);
+	for (char *p = name; *p; p++)
+		if (!isalnum((unsigned char) *p) && *p != '-')
+			*p = '_';
+}
+
+int
+upgrade_snapshot_take(const Upgrade *upgrade, UpgradeRecord *record)
+{
+	char		name[sizeof(record->run)];
+	Snapshot	snapshot;
+	const SnapshotDriver *driver;
+
+	name_from(record, name, sizeof(name));
+	driver = upgrade->mode == UPGRADE_LINK ? driver_of(upgrade, name, &snapshot) : NULL;
+	if (!driver)
+		return has_failed(upgrade) ? -1 : 0;
+	action_progress(upgrade->ctx, -1, "snapshot by %s", driver->name);
+	if (keep(upgrade, record, SNAPSHOT_BEGUN) < 0 || driver->take(&snapshot) < 0)
+		return -1;
+	return keep(upgrade, record, SNAPSHOT_TAKEN);
+}
+
+int
+upgrade_snapshot_restore(const Upgrade *upgrade, const UpgradeRecord *record)
+{
+	char		name[sizeof(record->run)];
+	Snapshot	snapshot;
+	const SnapshotDriver *driver;
+
+	name_from(record, name, sizeof(name));
+	driver = record->snapshot == SNAPSHOT_TAKEN ? driver_of(upgrade, name, &snapshot) : NULL;
+	if (!driver)
+		return action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no snapshot of the old server");
+	action_progress(upgrade->ctx, -1, "restoring a snapshot by %s", driver->name);
+	return driver->restore(&snapshot);
+}
+
+int
+upgrade_snapshot_drop(const Upgrade *upgrade, UpgradeRecord *record)
+{
+	char		name[sizeof(record->run)];
+	Snapshot	snapshot;
+	const SnapshotDriver *driver;
+
+	name_from(record, name, sizeof(name));
+	driver = record->snapshot != SNAPSHOT_NONE ? driver_of(upgrade, name, &snapshot) : NULL;
+	if (!driver)
+		return has_failed(upgrade) ? -1 : 0;
+	return driver->drop(&snapshot) < 0 ? -1 : keep(upgrade, record, SNAPSHOT_NONE);
+}
