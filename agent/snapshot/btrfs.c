@@ -5,8 +5,12 @@
  * snapshot = btrfs SUBVOLUME [PROGRAM...]: the subvolume by its path, and what stands for "btrfs" (with sudo, say).
  * Not the subvolume is exchanged: it may be mounted, or hold more than the data directory.
  */
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <linux/magic.h>
 
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
@@ -18,6 +22,7 @@
 
 #define TIMEOUT_MS 600000
 #define PROGRAM "/usr/bin/btrfs"
+#define ROOT_INODE 256			/* of a subvolume */
 
 static int
 run(const Snapshot *snapshot, const char *verb, const char *option, const char *one, const char *two)
@@ -56,6 +61,18 @@ data_in(const Snapshot *snapshot)
 					 snapshot->pg->data + strlen(snapshot->words[0]));
 }
 
+/* Asked without the program, which wants to be root for that. Each subvolume has a device number of its own. */
+static bool
+is_subvolume_of(const char *path, const char *data)
+{
+	struct statfs fs;
+	struct stat root;
+	struct stat its;
+
+	return statfs(path, &fs) == 0 && fs.f_type == BTRFS_SUPER_MAGIC && stat(path, &root) == 0 &&
+		root.st_ino == ROOT_INODE && stat(data, &its) == 0 && its.st_dev == root.st_dev;
+}
+
 static int
 check(const Snapshot *snapshot)
 {
@@ -63,11 +80,11 @@ check(const Snapshot *snapshot)
 	size_t		len = strlen(subvolume);
 	const char *behind = snapshot->pg->data + len;
 
-	if (strncmp(snapshot->pg->data, subvolume, len) != 0 || (*behind != '/' && *behind != '\0'))
-		return action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is not in the subvolume \"%s\"",
-						   snapshot->pg->data, subvolume);
-	return tree_is_whole(snapshot) < 0 || tree_can_share(snapshot) < 0 ? -1 :
-		run(snapshot, "show", NULL, subvolume, NULL);
+	if (strncmp(snapshot->pg->data, subvolume, len) != 0 || (*behind != '/' && *behind != '\0') ||
+		!is_subvolume_of(subvolume, snapshot->pg->data))
+		return action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is not the subvolume of \"%s\"",
+						   subvolume, snapshot->pg->data);
+	return tree_is_whole(snapshot) < 0 ? -1 : tree_can_share(snapshot);
 }
 
 static int

@@ -84,7 +84,7 @@ sub flows
 $lab->sql('chicago', 'CREATE TABLE t (i int PRIMARY KEY)', 'INSERT INTO t VALUES (1)');
 my $load = $lab->writers(rate => 30);
 my ($run, $end, $err) = run_of("SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode')");
-is($end, 'succeeded done', 'upgraded') or diag($err);
+is($end, 'succeeded done', 'upgraded') or BAIL_OUT($err);
 is(serves(), "$to open, $to dallas streaming", 'upgraded: both are there');
 $lab->sql('chicago', 'INSERT INTO t VALUES (2)');
 refused(qr/^ERROR:  42704: run 99 is no upgrade/m, 'another run', 'SELECT pingpong.rollback(99)');
