@@ -1,6 +1,6 @@
 /*
  * btrfs.c
- *		A read-only snapshot of the subvolume of the data directory, and a copy back from it that shares the blocks.
+ *		A snapshot of the subvolume of the data directory, and a copy back from it that shares the blocks.
  *
  * snapshot = btrfs SUBVOLUME [PROGRAM...]: the subvolume by its path, and what stands for "btrfs" (with sudo, say).
  * Not the subvolume is exchanged: it may be mounted, or hold more than the data directory.
@@ -25,7 +25,7 @@
 #define ROOT_INODE 256			/* of a subvolume */
 
 static int
-run(const Snapshot *snapshot, const char *verb, const char *option, const char *one, const char *two)
+run(const Snapshot *snapshot, const char *verb, const char *one, const char *two)
 {
 	ChildOptions options = {.timeout_ms = TIMEOUT_MS};
 	char	  **argv = NULL;
@@ -37,8 +37,6 @@ run(const Snapshot *snapshot, const char *verb, const char *option, const char *
 		text_append(&argv, xstrdup(PROGRAM));
 	text_append(&argv, xstrdup("subvolume"));
 	text_append(&argv, xstrdup(verb));
-	if (option)
-		text_append(&argv, xstrdup(option));
 	text_append(&argv, xstrdup(one));
 	if (two)
 		text_append(&argv, xstrdup(two));
@@ -91,19 +89,22 @@ static int
 drop(const Snapshot *snapshot)
 {
 	char	   *path = path_of(snapshot);
-	int			rc = file_exists(path) ? run(snapshot, "delete", NULL, path, NULL) : 0;
+	int			rc = file_exists(path) ? run(snapshot, "delete", path, NULL) : 0;
 
 	free(path);
 	return rc;
 }
 
-/* It has what is on disk; a subvolume within it would be an empty folder there. */
+/*
+ * It has what is on disk; a subvolume within it would be an empty folder there. Not a read-only one: only root may
+ * remove such a one.
+ */
 static int
 take(const Snapshot *snapshot)
 {
 	char	   *path = path_of(snapshot);
 	char	   *data = data_in(snapshot);
-	int			rc = drop(snapshot) < 0 ? -1 : run(snapshot, "snapshot", "-r", snapshot->words[0], path);
+	int			rc = drop(snapshot) < 0 ? -1 : run(snapshot, "snapshot", snapshot->words[0], path);
 
 	if (rc == 0 && !file_exists_in(data, "PG_VERSION"))
 		rc = action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the snapshot does not have \"%s\"",

@@ -31,7 +31,7 @@ typedef struct SnapshotDriver
 } SnapshotDriver;
 
 extern const SnapshotDriver snapshot_reflink;	/* copies of the files that share their blocks: xfs, btrfs */
-extern const SnapshotDriver snapshot_btrfs; /* a read-only snapshot of the subvolume */
+extern const SnapshotDriver snapshot_btrfs; /* a snapshot of the subvolume */
 extern const SnapshotDriver snapshot_zfs;	/* of the dataset, which holds nothing else; restored by rollback */
 extern const SnapshotDriver snapshot_command;	/* a hook of the site */
 

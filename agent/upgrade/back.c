@@ -225,16 +225,13 @@ action_upgrade_finalize(ActionContext *ctx, json_t *params, json_t *result)
 		return -1;
 	path = left_over(&record);
 	json_object_set_new(result, "path", json_string(path ? path : ""));
-	if (!path)
-		return 0;
-	if (check_left_over(ctx, path) < 0)
+	if (path && check_left_over(ctx, path) < 0)
 		return -1;
-	/* both may have gone from the configuration, and their snapshot with them */
 	rc = record.snapshot == SNAPSHOT_NONE ? 0 : open_as(&as, &record, &its, &upgrade) < 0 ? -1 :
 		upgrade_snapshot_drop(&upgrade, &record);
 	json_decref(its);
-	if (rc < 0)
-		return -1;
+	if (rc < 0 || !path)
+		return rc;
 	action_progress(ctx, -1, "removing what is in \"%s\"", path);
 	if (folder_clear(path) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not empty \"%s\": %s", path, strerror(errno));

@@ -349,6 +349,17 @@ standby_is_done(const UpgradeRecord *record)
 	return record->state == RECORD_DONE && strcmp(record->mode, upgrade_mode_name(UPGRADE_STANDBY)) == 0;
 }
 
+/* The old server waits for this to take writes again: what cannot be removed is left, for finalize. */
+static void
+drop_snapshot(const Upgrade *upgrade, UpgradeRecord *record)
+{
+	if (upgrade_snapshot_drop(upgrade, record) == 0)
+		return;
+	log_warning("upgrade: the snapshot of the old server could not be removed: %s",
+				action_error_message(upgrade->ctx));
+	action_forget_error(upgrade->ctx);
+}
+
 /* The claim is held, and the record is of this run. */
 static int
 discard(const Upgrade *upgrade)
@@ -362,12 +373,12 @@ discard(const Upgrade *upgrade)
 		return 0;
 	if (record.state >= RECORD_CROSSING)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the upgrade has begun, and is not undone");
-	if ((record.state == RECORD_PREPARED && upgrade_empty_new(upgrade, &record) < 0) ||
-		upgrade_snapshot_drop(upgrade, &record) < 0)
+	if (record.state == RECORD_PREPARED && upgrade_empty_new(upgrade, &record) < 0)
 		return -1;
 	record.state = RECORD_DISCARDED;
 	if (record_write(ctx->config, &record) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s", strerror(errno));
+	drop_snapshot(upgrade, &record);
 	return 0;
 }
 
