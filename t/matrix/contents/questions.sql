@@ -22,3 +22,7 @@ SELECT current_setting('default_statistics_target');
 SET ROLE clerk;
 SELECT count(*) FROM sales.customer;
 RESET ROLE;
+SELECT conname, contype, convalidated FROM pg_constraint
+WHERE conrelid = 'archive.animal'::regclass AND contype <> 'n';
+SELECT count(*), max(id) FROM sales.names;
+SELECT count(*) FROM sales.my_bills;

@@ -66,7 +66,8 @@ CREATE TABLE sales.customer (
 INSERT INTO sales.customer (name, email, mood, home, secret, extra, gone_later)
 SELECT (ARRAY['Müller', 'Mueller', 'Muller', 'Ärger', 'Zander', 'Özil'])[1 + i % 6] || ' ' || i,
        'C' || i || '@example.org',
-       (ARRAY['sad', 'ok', 'happy'])[1 + i % 3]::sales.mood, ROW('Main St ' || i, 'Chicago', '60601'::char(5))::sales.address,
+       (ARRAY['sad', 'ok', 'happy'])[1 + i % 3]::sales.mood,
+       ROW('Main St ' || i, 'Chicago', '60601'::char(5))::sales.address,
        public.pgp_sym_encrypt('card ' || i, 'key'), public.hstore(ARRAY['n', i::text, 'parity', (i % 2)::text]), i
 FROM generate_series(1, 500) i;
 -- a column that is only marked as dropped; a value that is in no row; columns of a parent in another order
