@@ -284,11 +284,15 @@ my @end = $lab->settle($run, 300);
 is("$end[0] $end[1]", 'succeeded done', 'upgraded') or diag($err);
 is($lab->sql('chicago', q{SELECT current_setting('server_version_num')::int / 10000}) . ' ' . gate(), "$to open",
 	'upgraded: the new server serves, and is open');
+# the routes of writers come first, those of readers again behind the standbys
 note(sprintf 'window: %s s', $lab->sql('chicago', qq{SELECT round(extract(epoch FROM
-	max(ended_at) FILTER (WHERE action = 'repoint') - min(started_at) FILTER (WHERE action = 'pause')), 2)
+	min(ended_at) FILTER (WHERE action = 'repoint') - min(started_at) FILTER (WHERE action = 'pause')), 2)
 	FROM pingpong.step WHERE run = $run}));
-note($lab->sql('chicago', qq{SELECT string_agg(action || ' ' || round(extract(epoch FROM ended_at - started_at), 2),
-	', ' ORDER BY started_at) FROM pingpong.step WHERE run = $run AND ended_at - started_at > '50 ms'}));
+note('of it, and behind it: ' . $lab->sql('chicago', qq{SELECT string_agg(x, ', ') FROM (
+	SELECT action || ' ' || coalesce(node, '') || ' ' || round(coalesce((detail ->> 'upgrade_ms')::numeric / 1000,
+		extract(epoch FROM ended_at - started_at)), 2) || ' s' FROM pingpong.step
+	WHERE run = $run AND (detail ? 'upgrade_ms' OR ended_at - started_at > '50 ms') ORDER BY started_at) s (x)}));
+
 $begun = time;
 unchanged('upgraded', \@before);
 note(sprintf 'dumped and summed in %.1f s', time - $begun);
