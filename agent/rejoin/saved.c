@@ -19,13 +19,16 @@
 
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
+#include "agent/core/text.h"
 #include "agent/job/action.h"
+#include "agent/pg/formats.h"
 #include "agent/pg/layout.h"
 #include "agent/pg/paths.h"
 #include "agent/rejoin/saved.h"
 #include "common/sqlstate.h"
 
 #define DEPTH_MAX 8				/* of folders in folders: more is no configuration */
+#define CARRIED_MAX (1024 * 1024)
 #define WHOLE ".whole"			/* in the folder: all that the node had is here */
 
 /* Files and folders */
@@ -128,16 +131,56 @@ copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name, boo
 	return rc;
 }
 
+/*
+ * An upgrade has taken over the settings of the old server, and with them the files that they name in the data
+ * directory, whatever their names are. `folder` has the node's settings.
+ */
+static void
+add_carried(char ***names, const char *folder)
+{
+	static const char *const settings[] = {
+		"ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file", "ssl_dh_params_file", NULL
+	};
+	char	   *path = xasprintf("%s/" CARRIED_FILE, folder);
+	char	   *text = file_read(path, CARRIED_MAX, NULL);
+
+	for (int i = 0; text && settings[i]; i++)
+	{
+		char	   *value = conf_value(text, settings[i]);
+
+		if (value && *value && *value != '/' && !strstr(value, ".."))
+			text_append(names, value);
+		else
+			free(value);
+	}
+	free(text);
+	free(path);
+}
+
+/* The names of the node's own files and folders; `folder` has them, or is where they were saved. */
+static char **
+own_of(const Rejoin *rejoin, const char *folder)
+{
+	char	  **keep = rejoin->pg->keep;
+	char	  **names = NULL;
+
+	for (int i = 0; own_names[i]; i++)
+		text_append(&names, xstrdup(own_names[i]));
+	for (int i = 0; keep && keep[i]; i++)
+		text_append(&names, xstrdup(keep[i]));
+	add_carried(&names, folder);
+	return names;
+}
+
 static int
 copy_own(Rejoin *rejoin, const char *from, const char *to, bool mirror)
 {
-	char	  **keep = rejoin->pg->keep;
+	char	  **names = own_of(rejoin, from);
 	int			rc = 0;
 
-	for (int i = 0; rc == 0 && own_names[i]; i++)
-		rc = copy_one(rejoin, from, to, own_names[i], mirror);
-	for (int i = 0; rc == 0 && keep && keep[i]; i++)
-		rc = copy_one(rejoin, from, to, keep[i], mirror);
+	for (int i = 0; rc == 0 && names[i]; i++)
+		rc = copy_one(rejoin, from, to, names[i], mirror);
+	text_free_list(names);
 	return rc;
 }
 
@@ -219,15 +262,15 @@ check_name(Rejoin *rejoin, const char *name)
 int
 saved_check(Rejoin *rejoin)
 {
-	char	  **keep = rejoin->pg->keep;
+	char	  **names;
 	int			rc = 0;
 
 	if (rejoin->facts.half_rewound)
 		return 0;				/* they were saved before */
-	for (int i = 0; rc == 0 && own_names[i]; i++)
-		rc = check_name(rejoin, own_names[i]);
-	for (int i = 0; rc == 0 && keep && keep[i]; i++)
-		rc = check_name(rejoin, keep[i]);
+	names = own_of(rejoin, rejoin->pg->data);
+	for (int i = 0; rc == 0 && names[i]; i++)
+		rc = check_name(rejoin, names[i]);
+	text_free_list(names);
 	return rc;
 }
 

@@ -6,6 +6,7 @@
  * become one file, which initdb's postgresql.conf includes at its end.
  */
 #include <errno.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,10 +159,12 @@ static int
 carry_file(NewConf *conf, const char *from, const char *name)
 {
 	char	   *to = data_path(conf->upgrade->new, name);
-	int			rc = file_copy(from, to);
+	char	   *folder = xstrdup(to);
+	int			rc = make_directory(dirname(folder), 0700) < 0 ? -1 : file_copy(from, to);
 
 	if (rc < 0)
 		action_fail(conf->ctx, STATE_IO_ERROR, "could not copy \"%s\" to \"%s\": %s", from, to, strerror(errno));
+	free(folder);
 	free(to);
 	return rc;
 }
@@ -194,7 +197,7 @@ carry_named_files(NewConf *conf, PGconn *conn)
 	{
 		char	   *from = data_path(conf->upgrade->old, PQgetvalue(res, i, 0));
 
-		if (file_exists(from) && !strchr(PQgetvalue(res, i, 0), '/'))
+		if (file_exists(from))
 			rc = carry_file(conf, from, PQgetvalue(res, i, 0));
 		free(from);
 	}
