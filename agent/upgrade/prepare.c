@@ -2,7 +2,6 @@
  * prepare.c
  *		Before the window: the new cluster, its configuration, and pg_upgrade --check.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +22,7 @@
 #include "agent/pg/pg.h"
 #include "agent/pg/postmaster.h"
 #include "agent/pg/stop.h"
+#include "agent/upgrade/folder.h"
 #include "agent/upgrade/leftover.h"
 #include "agent/upgrade/newconf.h"
 #include "agent/upgrade/options.h"
@@ -38,52 +38,8 @@
 #define CLAIM_TIMEOUT_MS 60000
 #define POLL_MS 5
 #define LOGS "pg_upgrade_output.d"
-#define PORT_OF_OLD "50432"		/* in the socket folder only: pg_upgrade lets its servers listen nowhere else */
-#define PORT_OF_NEW "50433"
 
 /* ---- the new folder ---- */
-
-/* A file system may have something in its root, too. */
-static bool
-is_own_entry(const char *name)
-{
-	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, "lost+found") != 0;
-}
-
-static bool
-is_empty(const char *path)
-{
-	DIR		   *dir = opendir(path);
-	struct dirent *entry;
-	bool		empty = true;
-
-	if (!dir)
-		return errno == ENOENT;
-	while (empty && (entry = readdir(dir)))
-		empty = !is_own_entry(entry->d_name);
-	closedir(dir);
-	return empty;
-}
-
-static int
-empty_folder(const char *data)
-{
-	DIR		   *dir = opendir(data);
-	struct dirent *entry;
-	int			rc = dir || errno == ENOENT ? 0 : -1;
-
-	while (rc == 0 && dir && (entry = readdir(dir)))
-	{
-		char	   *path = xasprintf("%s/%s", data, entry->d_name);
-
-		if (is_own_entry(entry->d_name))
-			rc = remove_tree(path);
-		free(path);
-	}
-	if (dir)
-		closedir(dir);
-	return rc;
-}
 
 /* Why it failed is in there. On another file system it is lost; the job has its last words. */
 static void
@@ -130,7 +86,7 @@ upgrade_empty_new(const Upgrade *upgrade, const UpgradeRecord *record)
 		 server_await_remains(&on, clock_monotonic_ms() + STOP_TIMEOUT_MS) < 0))
 		return -1;
 	keep_logs(upgrade);
-	if (empty_folder(upgrade->new->data) == 0)
+	if (folder_clear(upgrade->new->data) == 0)
 		return 0;
 	return action_fail(upgrade->ctx, STATE_IO_ERROR, "could not empty \"%s\": %s", upgrade->new->data,
 					   strerror(errno));
@@ -158,7 +114,7 @@ take_folder(const Upgrade *upgrade)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "a server runs in \"%s\"", upgrade->new->data);
 	if (action_cancelled(ctx))	/* behind the record it would have to be discarded, and that may be over */
 		return action_fail(ctx, STATE_CANCELED, "the job was cancelled");
-	if (is_empty(upgrade->new->data))
+	if (folder_is_empty(upgrade->new->data))
 		return 0;
 	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is not empty", upgrade->new->data);
 	action_hint(ctx, "It is to be the data directory of the new server. Look at what is in it, and empty it.");
@@ -275,8 +231,8 @@ upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms)
 	text_append(&argv, xasprintf("--new-bindir=%s", upgrade->new->bin));
 	text_append(&argv, xasprintf("--old-datadir=%s", upgrade->old->data));
 	text_append(&argv, xasprintf("--new-datadir=%s", upgrade->new->data));
-	text_append(&argv, check ? xasprintf("--old-port=%d", upgrade->old->port) : xstrdup("--old-port=" PORT_OF_OLD));
-	text_append(&argv, xstrdup("--new-port=" PORT_OF_NEW));
+	text_append(&argv, check ? xasprintf("--old-port=%d", upgrade->old->port) : xasprintf("--old-port=%d", UPGRADE_PORT_OF_OLD));
+	text_append(&argv, xasprintf("--new-port=%d", UPGRADE_PORT_OF_NEW));
 	text_append(&argv, xasprintf("--socketdir=%s", upgrade->new->socket));
 	text_append(&argv, xasprintf("--username=%s", upgrade->old->superuser));
 	text_append(&argv, xasprintf("--jobs=%d", upgrade->jobs));
