@@ -231,7 +231,7 @@ upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms)
 	text_append(&argv, xasprintf("--new-bindir=%s", upgrade->new->bin));
 	text_append(&argv, xasprintf("--old-datadir=%s", upgrade->old->data));
 	text_append(&argv, xasprintf("--new-datadir=%s", upgrade->new->data));
-	text_append(&argv, check ? xasprintf("--old-port=%d", upgrade->old->port) : xasprintf("--old-port=%d", UPGRADE_PORT_OF_OLD));
+	text_append(&argv, xasprintf("--old-port=%d", check ? upgrade->old->port : UPGRADE_PORT_OF_OLD));
 	text_append(&argv, xasprintf("--new-port=%d", UPGRADE_PORT_OF_NEW));
 	text_append(&argv, xasprintf("--socketdir=%s", upgrade->new->socket));
 	text_append(&argv, xasprintf("--username=%s", upgrade->old->superuser));
