@@ -154,10 +154,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     WITH standby AS (SELECT n.name, n.upstream FROM node n
                      WHERE n.kind = 'postgres' AND n.name <> node_name() AND n.away_since IS NULL),
     stranger AS (SELECT coalesce(nullif(s.application_name, ''), '(without a name)') AS name FROM preflight_sender s
-                 WHERE s.state <> 'backup' AND NOT EXISTS (SELECT FROM standby n WHERE n.name = s.node))
+                 WHERE NOT EXISTS (SELECT FROM standby n WHERE n.name = lower(s.application_name)))
     SELECT ROW(node_name(), 'fail', format('"%s" streams from this server, and is none of its registered standbys',
                                            s.name),
-               'Stop it: see pg_stat_replication.')::finding FROM stranger s
+               'Stop it: see pg_stat_replication. A standby streams under the name of its node: application_name in '
+               'its primary_conninfo.')::finding FROM stranger s
     UNION ALL
     SELECT ROW(n.name, 'fail', format('it streams from "%s", and would be left behind', n.upstream),
                'Only standbys that stream from the primary are made anew. Forget it with pingpong.drop_node(), and '

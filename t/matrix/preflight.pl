@@ -198,18 +198,21 @@ $lab->sql($forgotten, 'CREATE EXTENSION hstore', q{UPDATE pg_extension SET extve
 says('upgrade_extensions', qr/^info chicago: extension "hstore" is of version 1\.2, and 1\.\d in the new installation$/m,
 	'an update that is due', then => sub { $lab->sql($forgotten, 'DROP EXTENSION hstore') });
 $lab->sql($forgotten, 'CREATE TABLE two (a int, b int)', 'CREATE STATISTICS s ON a, b FROM two');
-says('upgrade_statistics', qr/^info chicago: 1 extended statistics, in the databases forgotten$/, 'extended statistics');
+says('upgrade_statistics', qr/^info chicago: 1 extended statistics, in the databases forgotten$/,
+	'extended statistics');
 $lab->sql($forgotten, q{CREATE COLLATION old (provider = icu, locale = 'en')},
 	q{UPDATE pg_collation SET collversion = '1.1' WHERE collname = 'old'});
 says('upgrade_collations', qr/^warn chicago: database "forgotten": 1 collations .*: public\.old$/m,
 	'a collation of another version', then => sub { $lab->sql($forgotten, 'DROP COLLATION old') });
 like($lab->sql('chicago', 'BEGIN', q{UPDATE pg_database SET datcollversion = '0' WHERE datname = 'forgotten'},
-	q{SELECT string_agg(status || ' ' || detail, E'\n') FROM pingpong_check.check_upgrade_collations('chicago', '{}')},
-	'ROLLBACK'), qr/^(warn database "forgotten" was made with version 0 |ok none)/m, 'a database of another version');
+	q{SELECT string_agg(status || ' ' || detail, E'\n')
+		FROM pingpong_check.check_upgrade_collations('chicago', '{}')}, 'ROLLBACK'),
+	qr/^(warn database "forgotten" was made with version 0 |ok none)/m, 'a database of another version');
 like($lab->sql('chicago', 'BEGIN', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts,
 	'{upgrade,databases,rows,0,objects,relations}', '200000') WHERE node = 'chicago'},
 	q{SELECT status, detail FROM pingpong_check.check_upgrade_objects('chicago', '{}')}, 'ROLLBACK'),
-	qr/^warn\|2\d{5} relations and 0 large objects in \d databases; the largest may take about 400 s$/m, 'many objects');
+	qr/^warn\|2\d{5} relations and 0 large objects in \d databases; the largest may take about 400 s$/m,
+	'many objects');
 
 # ---- what the server holds ----
 
@@ -241,7 +244,8 @@ says('upgrade_tablespaces', qr/^fail chicago: tablespaces, .*: far$/, 'a tablesp
 like($lab->sql('chicago', 'BEGIN', q{UPDATE pg_database SET datfrozenxid = '2500000000' WHERE datname = 'forgotten'},
 	q{SELECT status, detail FROM pingpong_check.check_upgrade_freeze('chicago', '{}')}, 'ROLLBACK'),
 	qr/^warn\|the oldest database, "forgotten", is \d{10} of 200000000 transactions old$/m, 'an old database');
-$lab->sql('chicago', q{ALTER SYSTEM SET archive_command = 'false'}, 'SELECT pg_reload_conf()', 'SELECT pg_switch_wal()');
+$lab->sql('chicago', q{ALTER SYSTEM SET archive_command = 'false'}, 'SELECT pg_reload_conf()',
+	'SELECT pg_switch_wal()');
 $lab->wait_for('chicago', 'SELECT failed_count > 0 FROM pg_stat_archiver', 'a failure of the archiver');
 says('upgrade_archiver', qr/^warn chicago: \d+ archived, [1-9]/m, 'a failing archiver', then => sub {
 	$lab->sql('chicago', 'ALTER SYSTEM RESET archive_command', 'SELECT pg_reload_conf()',
