@@ -173,7 +173,8 @@ rename "$old_data/away", "$old_data/server.key" if -e "$old_data/away";
 
 # ---- what the databases hold ----
 
-$lab->sql('chicago', 'CREATE DATABASE forgotten');
+$lab->sql('chicago', q{CREATE DATABASE forgotten TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu
+	ICU_LOCALE 'en' LOCALE 'C'});
 my $forgotten = $lab->env('DSN_chicago') =~ s/dbname=\S+/dbname=forgotten/r;
 $lab->sql($forgotten, 'CREATE TABLE rights (p regproc, d int)', 'CREATE DOMAIN d AS regoper',
 	'CREATE TYPE c AS (x int, y d)', 'CREATE TABLE nested (v c[], w regclass)', 'CREATE EXTENSION adminpack',
@@ -194,8 +195,9 @@ says('upgrade_extensions', qr/^fail chicago: .* no extension "adminpack" \(in th
 	'an extension that the new major does not have') if $to >= 17;
 says('upgrade_libraries', qr/^fail chicago: .* no library "\$libdir\/adminpack", .* databases forgotten need$/m,
 	'and its library', then => sub { $lab->sql($forgotten, 'DROP EXTENSION adminpack') }) if $to >= 17;
-$lab->sql($forgotten, 'CREATE EXTENSION hstore', q{UPDATE pg_extension SET extversion = '1.2' WHERE extname = 'hstore'});
-says('upgrade_extensions', qr/^info chicago: extension "hstore" is of version 1\.2, and 1\.\d in the new installation$/m,
+$lab->sql($forgotten, 'CREATE EXTENSION hstore',
+	q{UPDATE pg_extension SET extversion = '1.2' WHERE extname = 'hstore'});
+says('upgrade_extensions', qr/^info chicago: extension "hstore" is of version 1\.2, and 1\.\d in the new inst/m,
 	'an update that is due', then => sub { $lab->sql($forgotten, 'DROP EXTENSION hstore') });
 $lab->sql($forgotten, 'CREATE TABLE two (a int, b int)', 'CREATE STATISTICS s ON a, b FROM two');
 says('upgrade_statistics', qr/^info chicago: 1 extended statistics, in the databases forgotten$/,
@@ -207,7 +209,8 @@ says('upgrade_collations', qr/^warn chicago: database "forgotten": 1 collations 
 like($lab->sql('chicago', 'BEGIN', q{UPDATE pg_database SET datcollversion = '0' WHERE datname = 'forgotten'},
 	q{SELECT string_agg(status || ' ' || detail, E'\n')
 		FROM pingpong_check.check_upgrade_collations('chicago', '{}')}, 'ROLLBACK'),
-	qr/^(warn database "forgotten" was made with version 0 |ok none)/m, 'a database of another version');
+	qr/^warn database "forgotten" was made with version 0 of its collation, the host has \d/m,
+	'a database of another version');
 like($lab->sql('chicago', 'BEGIN', q{UPDATE pingpong.node_fact SET facts = jsonb_set(facts,
 	'{upgrade,databases,rows,0,objects,relations}', '200000') WHERE node = 'chicago'},
 	q{SELECT status, detail FROM pingpong_check.check_upgrade_objects('chicago', '{}')}, 'ROLLBACK'),
