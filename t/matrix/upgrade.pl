@@ -121,7 +121,7 @@ $other->close;
 # in a database that nobody thinks of; what preflight leaves to pg_upgrade
 $lab->sql('chicago', 'CREATE DATABASE forgotten');
 my $forgotten = $lab->env('DSN_chicago') =~ s/dbname=\S+/dbname=forgotten/r;
-$lab->sql($forgotten, 'CREATE TABLE rights (a pg_class)');
+$lab->sql($forgotten, 'CREATE TABLE rights (a pg_description)');
 refused(qr/^ERROR:  38000: "[^"]*pg_upgrade" ended with status 1: .*composite/ms, 'a type of the old major');
 is(join(' ', glob "$new_data/*"), '', 'a type of the old major: nothing is left in the new folder');
 $lab->sql($forgotten, 'DROP TABLE rights');
