@@ -14,16 +14,16 @@
 #include "agent/action/slots.h"
 #include "agent/action/small.h"
 #include "agent/actions.h"
-#include "agent/facts/facts.h"
 #include "agent/rejoin/run.h"
 #include "agent/upgrade/back.h"
 #include "agent/upgrade/cross.h"
+#include "agent/upgrade/facts.h"
 #include "agent/upgrade/prepare.h"
 #include "agent/upgrade/standby.h"
 #include "common/names.h"
 
 const ActionEntry all_actions[] = {
-	{ACTION_FACTS, action_facts, ACTION_LAZY_JOURNAL | ACTION_ANY_EPOCH},
+	{ACTION_FACTS, action_upgrade_facts, ACTION_LAZY_JOURNAL | ACTION_ANY_EPOCH},
 	{ACTION_PG_CHECKPOINT, action_pg_checkpoint, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
 	{ACTION_PG_WARM, action_pg_warm, ACTION_NEEDS_PG | ACTION_LAZY_JOURNAL},
 	{ACTION_PG_SETTING, action_pg_setting, ACTION_NEEDS_PG | ACTION_RESUMABLE},

@@ -297,7 +297,11 @@ BEGIN
                                                       WHERE p.name IS NOT NULL),
                                        'See pingpong.gate and pingpong.progress.'));
     END IF;
-    IF kind = 'run' THEN
+    IF kind = 'facts' AND o ->> 'runbook' = 'upgrade' THEN
+        PERFORM pingpong_internal.validate_options('run', o);
+        PERFORM pingpong_internal.check_upgrade(target, (o ->> 'to_version')::integer);
+        RETURN o::text;
+    ELSIF kind = 'run' THEN
         PERFORM pingpong_internal.check_target(target, coalesce(o ->> 'runbook', 'run'));
     ELSE
         PERFORM pingpong_internal.check_node(target, CASE kind WHEN 'facts' THEN 'preflight' ELSE kind END);

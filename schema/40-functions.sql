@@ -54,15 +54,15 @@ COMMENT ON FUNCTION pingpong_internal.sample_trends(integer) IS
     'what changed within that many ms, by the worker''s samples in shared memory: of the WAL (slot_name is null), '
     'and of each slot';
 
--- A run is begun on the primary.
+-- Refuses a server that is no primary, before any agent is asked.
 CREATE FUNCTION pingpong_internal.check_primary(purpose text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
 BEGIN
     PERFORM pingpong_internal.check_database();
     IF pg_is_in_recovery() THEN
         PERFORM pingpong_internal.fail('55000', 'this server is a standby',
-                                       format('A %s is begun on the primary.', purpose),
+                                       format('%s %s is begun on the primary.',
+                                              CASE WHEN purpose ~ '^[aeiou]' THEN 'An' ELSE 'A' END, purpose),
                                        coalesce((SELECT format('Ask "%s": host %s, port %s.', p.name, p.host, p.port)
                                                  FROM pingpong.where_is_primary() AS p
                                                  WHERE p.name <> pingpong.node_name()),
@@ -71,6 +71,21 @@ BEGIN
     END IF;
 END
 $$;
+COMMENT ON FUNCTION pingpong_internal.check_primary(text) IS 'refuses a standby (55000), and names the primary';
+
+CREATE FUNCTION pingpong_internal.check_registered() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pingpong.node WHERE name = pingpong.node_name()) THEN
+        PERFORM pingpong_internal.fail('55000', 'this server is not registered',
+                                       format('Its name is "%s" (pingpong.node_name, or else cluster_name).',
+                                              pingpong.node_name()),
+                                       'Register it with pingpong.add_node(), or set pingpong.node_name to its '
+                                       'registered name.');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pingpong_internal.check_registered() IS 'refuses a server that is no node (55000)';
 
 -- Refuses what cannot be a target, before any agent is asked.
 CREATE FUNCTION pingpong_internal.check_node(wanted text, purpose text) RETURNS void
@@ -97,13 +112,7 @@ BEGIN
     IF wanted = pingpong.node_name() THEN
         PERFORM pingpong_internal.fail('22023', format('node "%s" is the primary already', wanted));
     END IF;
-    IF NOT EXISTS (SELECT FROM pingpong.node WHERE name = pingpong.node_name()) THEN
-        PERFORM pingpong_internal.fail('55000', 'this server is not registered',
-                                       format('Its name is "%s" (pingpong.node_name, or else cluster_name).',
-                                              pingpong.node_name()),
-                                       'Register it with pingpong.add_node(), or set pingpong.node_name to its '
-                                       'registered name.');
-    END IF;
+    PERFORM pingpong_internal.check_registered();
 END
 $$;
 
@@ -157,14 +166,12 @@ COMMENT ON FUNCTION pingpong.rebuild(text, text, text) IS
     'make a node a standby of this primary again: directly, by pg_rewind or by pg_basebackup; what it wrote itself '
     'is only given up for a risk in words, by a superuser';
 
-CREATE FUNCTION pingpong.upgrade(node text, to_version integer, mode text DEFAULT 'copy', jobs integer DEFAULT 1,
-                                 grace interval DEFAULT '5s', max_window interval DEFAULT '100s',
-                                 carry text[] DEFAULT '{}', OUT run bigint, OUT state text)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+-- Refuses what cannot be upgraded, before any agent is asked.
+CREATE FUNCTION pingpong_internal.check_upgrade(node text, to_version integer) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
-DECLARE
-    cascaded text;
 BEGIN
+    PERFORM pingpong_internal.check_primary('upgrade');
     IF node IS DISTINCT FROM pingpong.node_name() THEN
         PERFORM pingpong_internal.fail('22023', format('node "%s" is not this server', coalesce(node, 'NULL')),
                               'An upgrade is begun on the primary, and upgrades the primary.',
@@ -175,6 +182,21 @@ BEGIN
                                        format('This server is of version %s.',
                                               current_setting('server_version_num')::integer / 10000));
     END IF;
+    PERFORM pingpong_internal.check_registered();
+END
+$$;
+COMMENT ON FUNCTION pingpong_internal.check_upgrade(text, integer) IS
+    'refuses a node that is not this server, and a version that is not above the present one';
+
+CREATE FUNCTION pingpong.upgrade(node text, to_version integer, mode text DEFAULT 'copy', jobs integer DEFAULT 1,
+                                 grace interval DEFAULT '5s', max_window interval DEFAULT '100s',
+                                 carry text[] DEFAULT '{}', OUT run bigint, OUT state text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    cascaded text;
+BEGIN
+    PERFORM pingpong_internal.check_upgrade(node, to_version);
     SELECT string_agg(format('"%s"', n.name), ', ' ORDER BY n.name) INTO cascaded
     FROM pingpong.node n WHERE n.kind = 'postgres' AND n.upstream <> pingpong.node_name() AND n.away_since IS NULL;
     IF cascaded IS NOT NULL THEN
@@ -195,7 +217,7 @@ COMMENT ON FUNCTION pingpong.upgrade(text, integer, text, integer, interval, int
     'their clients';
 
 -- An upgrade of this server, or an error. `may_be`: its states. Whether it is the last one its agent knows.
-CREATE FUNCTION pingpong_internal.check_upgrade(wanted bigint, may_be text[]) RETURNS pingpong.run
+CREATE FUNCTION pingpong_internal.upgrade_run(wanted bigint, may_be text[]) RETURNS pingpong.run
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -243,7 +265,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     u pingpong.run;
 BEGIN
-    u := pingpong_internal.check_upgrade(run, '{succeeded,stuck}');
+    u := pingpong_internal.upgrade_run(run, '{succeeded,stuck}');
     IF risk IS NULL THEN
         PERFORM pingpong_internal.fail('55000',
             format('what was written since the upgrade of run %s would be lost', run),
@@ -274,7 +296,7 @@ DECLARE
     u       pingpong.run;
     absent  text;
 BEGIN
-    u := pingpong_internal.check_upgrade(run, '{succeeded,stuck,rolled_back}');
+    u := pingpong_internal.upgrade_run(run, '{succeeded,stuck,rolled_back}');
     SELECT string_agg(format('"%s"', s.name), ', ' ORDER BY s.name) INTO absent
     FROM pingpong.standby s WHERE s.state IS DISTINCT FROM 'streaming' AND s.away_since IS NULL;
     IF absent IS NOT NULL THEN
@@ -316,16 +338,24 @@ BEGIN
                                      'agents told before it began.', current_setting('transaction_isolation')),
                               'Call it in READ COMMITTED, for instance after BEGIN ISOLATION LEVEL READ COMMITTED.');
     END IF;
-    PERFORM pingpong_internal.check_node(target, 'preflight');
-    PERFORM pingpong_internal.validate_options('switchover', options);
-    PERFORM FROM pingpong_internal.request('facts', target, '{}');
+    IF options ->> 'runbook' = 'upgrade' THEN
+        PERFORM pingpong_internal.validate_options('run', options);
+        options := '{"mode": "copy", "max_blackout_ms": 100000}' || options;
+        PERFORM FROM pingpong_internal.request('facts', target, jsonb_build_object(
+            'runbook', 'upgrade', 'to_version', options -> 'to_version', 'mode', options -> 'mode')::text);
+    ELSE
+        PERFORM pingpong_internal.check_node(target, 'preflight');
+        PERFORM pingpong_internal.validate_options('switchover', options);
+        PERFORM FROM pingpong_internal.request('facts', target, '{}');
+    END IF;
     RETURN QUERY SELECT c.number, c.name, c.node, c.status, c.detail, c.hint
                  FROM pingpong_check.preflight_checks(target, options) AS c
                  ORDER BY array_position(ARRAY['fail', 'warn', 'info', 'ok'], c.status), c.number, c.node;
 END
 $$;
 COMMENT ON FUNCTION pingpong.preflight(text, jsonb) IS
-    'ask all agents and make all checks of a switchover to the node; one row for each, the worst first';
+    'ask all agents and make all checks of a switchover to the node, or of another runbook on it; one row for each, '
+    'the worst first';
 
 CREATE FUNCTION pingpong.add_node(name text, host text, port integer, agent_url text,
                                   slot text DEFAULT NULL, upstream text DEFAULT NULL) RETURNS void

@@ -19,7 +19,7 @@ CREATE TABLE pingpong.preflight_check
     runbooks text[] CHECK (cardinality(runbooks) > 0)
 );
 COMMENT ON COLUMN pingpong.preflight_check.runbooks IS
-    'the runbooks for which the check is meant; null: all that move the primary';
+    'the runbooks for which the check is meant; switchover, or null: all that move the primary';
 COMMENT ON TABLE pingpong.preflight_check IS
     'the checks of preflight; each is the function pingpong_check.check_NAME(target text, options jsonb)';
 
@@ -97,6 +97,13 @@ VALUES
      'the target''s worker is where it finds the run and goes on with it'),
     (72, 'seal_enforced',             'safety',    true,
      'no server would start without pg_pingpong, which enforces the seal');
+
+-- An upgrade seals this server and stops it, too: these hold for both.
+UPDATE pingpong.preflight_check SET runbooks = '{switchover,upgrade}'
+WHERE name IN ('clock_skew', 'agent_reachable', 'agent_actions', 'relaxed_settings', 'no_commit_waits',
+               'long_transactions', 'idle_in_transaction', 'maintenance_running', 'no_base_backup', 'listeners',
+               'temporary_tables', 'checkpoint_cost', 'pending_restart', 'configuration_files', 'routes_observed',
+               'pooler_settings', 'no_other_run', 'seal_enforced');
 
 -- One finding of a check. preflight_checks() adds number and name.
 CREATE TYPE pingpong_check.finding AS (node text, status text, detail text, hint text);

@@ -87,7 +87,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                    ELSE format('%s running on the target', n) END,
                    'Wait for it, or end it: a backup taken from a standby breaks off when that is promoted.',
                    'postgres', 'base_backups')
-    FROM preflight_node p, LATERAL (SELECT (p.pg #>> '{base_backups,count}')::integer) b (n) WHERE p.name = $1
+    FROM preflight_node p, LATERAL (SELECT (p.pg #>> '{base_backups,count}')::integer) b (n)
+    WHERE p.name = $1 AND NOT p.is_source
 $$;
 
 CREATE FUNCTION pingpong_check.check_listeners(target text, options jsonb) RETURNS SETOF pingpong_check.finding
@@ -170,7 +171,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                    'longer before it begins.', 'postgres', 'redo_lsn')
     FROM preflight_node n, LATERAL (SELECT pg_wal_lsn_diff((n.pg ->> 'replay_lsn')::pg_lsn,
                                                            (n.pg ->> 'redo_lsn')::pg_lsn)) c (bytes)
-    WHERE n.name = $1
+    WHERE n.name = $1 AND NOT n.is_source
 $$;
 
 CREATE FUNCTION pingpong_check.check_archiver(target text, options jsonb) RETURNS SETOF pingpong_check.finding
@@ -309,7 +310,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                                                   'none'),
                    'Restart the target before the move: as a primary it would run with the old values.', 'postgres',
                    'pending_restart')
-    FROM preflight_node n, LATERAL (SELECT n.pg #> '{pending_restart,rows}') r (p) WHERE n.name = $1
+    FROM preflight_node n, LATERAL (SELECT n.pg #> '{pending_restart,rows}') r (p)
+    WHERE n.name = $1 AND NOT n.is_source
 $$;
 
 CREATE FUNCTION pingpong_check.check_configuration_files(target text, options jsonb)

@@ -397,7 +397,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                    'Register nodes by address, or lower dns_max_ttl.', 'routers', 'config')
     FROM (SELECT router, endpoint, facts -> 'config' AS config FROM preflight_bouncer
           WHERE rw IS NOT NULL AND facts -> 'config' IS NOT NULL) r
-         JOIN node t ON t.name = $1 AND t.host !~ '^([0-9.]+|.*:.*|/.*)$',
+         JOIN node t ON t.name = $1 AND t.name <> node_name() AND t.host !~ '^([0-9.]+|.*:.*|/.*)$',
          LATERAL (SELECT (r.config ->> 'dns_max_ttl')::numeric) s (ttl)
     UNION ALL
     SELECT CASE WHEN p.error IS NULL THEN finding(p.router, NULL, 'warn', NULL, NULL, 'routers')

@@ -78,22 +78,46 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     WHERE n.away_since IS NULL OR n.facts IS NOT NULL
 $$;
 
+-- What a runbook is, for its checks: those that move the primary have the same ones.
+CREATE FUNCTION pingpong_internal.checked_as(runbook text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = $1 AND s.mark = 'no_return')
+                THEN 'switchover' ELSE $1 END
+$$;
+COMMENT ON FUNCTION pingpong_internal.checked_as(text) IS
+    'switchover for a runbook that moves the primary, else its own name';
+
+-- The checks of a runbook. Without a primary here and a standby there (an upgrade: itself) all others would compare
+-- nothing with nothing, so only those are made that say it.
+CREATE FUNCTION pingpong_internal.checks_of(target text, runbook text) RETURNS SETOF pingpong.preflight_check
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pg_temp AS $$
+    WITH k (kind) AS (SELECT pingpong_internal.checked_as($2)),
+    nonsense (is_so) AS (
+        SELECT pg_is_in_recovery() OR $1 IS NULL OR node_name() IS NULL
+            OR ($1 = node_name()) <> (k.kind = 'upgrade')
+            OR NOT EXISTS (SELECT FROM node n WHERE n.name = $1 AND n.kind = 'postgres'
+                           AND (n.away_since IS NULL OR k.kind = 'upgrade'))
+            OR NOT EXISTS (SELECT FROM node n WHERE n.name = node_name() AND n.kind = 'postgres')
+        FROM k)
+    SELECT p.* FROM preflight_check p, nonsense, k
+    WHERE (NOT is_so OR p.name IN ('roles', 'upgrade_node')
+           OR (p.name = 'target_streaming' AND NOT pg_is_in_recovery()))
+      AND ($2 = ANY (coalesce(p.runbooks, '{switchover}')) OR k.kind = ANY (coalesce(p.runbooks, '{switchover}')))
+    ORDER BY p.number, p.name
+$$;
+COMMENT ON FUNCTION pingpong_internal.checks_of(text, text) IS
+    'the checks that are made before a run of that runbook';
+
 CREATE FUNCTION pingpong_check.preflight_checks(target text, options jsonb DEFAULT '{}')
 RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     c       pingpong.preflight_check;
-    -- without a primary here and a standby there, all the other checks would compare nothing with nothing
-    nonsense constant boolean := pg_is_in_recovery() OR target IS NULL OR target = node_name() OR node_name() IS NULL
-        OR NOT EXISTS (SELECT FROM node n WHERE n.name = target AND n.kind = 'postgres' AND n.away_since IS NULL)
-        OR NOT EXISTS (SELECT FROM node n WHERE n.name = node_name() AND n.kind = 'postgres');
+    runbook text := coalesce(options ->> 'runbook', 'switchover');
 BEGIN
-    PERFORM pingpong_internal.validate_options('switchover', options);
-    FOR c IN SELECT * FROM preflight_check p
-             WHERE (NOT nonsense OR p.name = 'roles' OR (p.name = 'target_streaming' AND NOT pg_is_in_recovery()))
-               AND coalesce(coalesce(options ->> 'runbook', 'switchover') = ANY (p.runbooks), true)
-             ORDER BY p.number, p.name
+    PERFORM pingpong_internal.validate_options(CASE runbook WHEN 'upgrade' THEN 'run' ELSE 'switchover' END, options);
+    FOR c IN SELECT * FROM pingpong_internal.checks_of(target, runbook)
     LOOP
         -- an error and an unknown status count as a fail
         BEGIN

@@ -15,8 +15,9 @@ BEGIN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pingpong_operator', f.signature);
         END IF;
         IF f.proname IN ('fail', 'progress_rows', 'standby_rows', 'node_name', 'worker_pid',
-                         'where_is_primary', 'plan', 'report', 'check_node', 'check_primary', 'check_target',
-                         'gate_status', 'wait_lag_zero', 'guard_holds', 'step_places', 'run_steps',
+                         'where_is_primary', 'plan', 'report', 'check_node', 'check_primary',
+                         'check_registered', 'check_target', 'gate_status', 'wait_lag_zero', 'guard_holds',
+                         'step_places', 'run_steps',
                          'imagined_run', 'run_actions', 'relaxed_due', 'sync_satisfiable', 'sync_standbys',
                          'sample_trends', 'slot_trends', 'slot_room', 'slot_advice') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_monitor', f.signature);

@@ -140,7 +140,7 @@ journal_create_run(Run *run)
 				 "pg_catalog.count(*) AS n "
 				 " FROM pingpong.last_preflight GROUP BY status) AS s) END "
 				 "FROM pingpong.run RETURNING id, key",
-				 7, run->runbook, run->source, run->target, options, run->requested_by, run->moves ? "t" : "f",
+				 7, run->runbook, run->source, run->target, options, run->requested_by, run->checked ? "t" : "f",
 				 epoch);
 	run->id = strtoll(db_text(0, 1), NULL, 10);
 	db_copy(run->key, sizeof(run->key), 0, 2);
@@ -500,12 +500,17 @@ journal_preflight(Run *run, Failure *failure)
 					 "FROM pingpong.last_preflight WHERE status = 'fail' ORDER BY number, name, node", 0);
 	if (n > 0)
 	{
-		failure_set(failure, STATE_NOT_IN_PREREQUISITE_STATE, "preflight found what stands against this switchover");
+		failure_set(failure, STATE_NOT_IN_PREREQUISITE_STATE, run->request == REQUEST_SWITCHOVER ?
+					"preflight found what stands against this switchover" :
+					"preflight found what stands against this upgrade");
 		for (uint64 i = 0; i < n && used < sizeof(failure->detail) - 1; i++)
 			used += snprintf(failure->detail + used, sizeof(failure->detail) - used, "%sfail: %s",
 							 i ? "\n" : "", db_text(i, 1));
-		snprintf(failure->hint, sizeof(failure->hint),
-				 "All checks: SELECT * FROM pingpong.preflight('%s').", run->target);
+		if (run->request == REQUEST_SWITCHOVER)
+			snprintf(failure->hint, sizeof(failure->hint),
+					 "All checks: SELECT * FROM pingpong.preflight('%s').", run->target);
+		else
+			strlcpy(failure->hint, "All checks: SELECT * FROM pingpong.last_preflight.", sizeof(failure->hint));
 	}
 	db_end();
 	free(options);

@@ -156,6 +156,8 @@ typedef struct RunRoute
 	char	   *held;
 } RunRoute;
 
+#define RUNBOOK_UPGRADE "upgrade"	/* it is preflighted, and asks more of the agents */
+
 struct Run
 {
 	int64		id;
@@ -169,6 +171,7 @@ struct Run
 	json_t	   *options;
 	RequestKind request;
 	bool		moves;			/* the runbook moves the primary: it has a step promote */
+	bool		checked;		/* it begins with a preflight */
 	bool		is_target;		/* this worker has the baton */
 
 	RunPhase	phase;			/* changed by runner.c alone */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
@@ -30,6 +31,7 @@ typedef struct NewConf
 {
 	const Upgrade *upgrade;
 	ActionContext *ctx;
+	const char *folder;			/* has a postgresql.conf, so that the new major's server can be asked there */
 	char	   *known;			/* what "postgres --describe-config" of the new major says */
 	Text		lines;
 	int			carried;
@@ -73,7 +75,7 @@ is_known(const NewConf *conf, const char *name)
 	if (strchr(name, '.') || is_described(conf, name))
 		return true;
 	program = bin_path(conf->upgrade->new, "postgres");
-	rc = child_run_quietly((char *[]) {program, "-C", (char *) name, "-D", conf->upgrade->new->data, NULL},
+	rc = child_run_quietly((char *[]) {program, "-C", (char *) name, "-D", (char *) conf->folder, NULL},
 						   ASK_TIMEOUT_MS);
 	free(program);
 	return rc == 0;
@@ -259,10 +261,21 @@ check_result(NewConf *conf, PGconn *conn)
 	return 0;
 }
 
+static void
+tell(NewConf *conf, json_t *result)
+{
+	json_object_set_new(result, "carried", json_integer(conf->carried));
+	json_object_set_new(result, "dropped", conf->dropped);
+	json_object_set_new(result, "left", conf->left);
+	free(conf->lines.data);
+	free(conf->known);
+}
+
 int
 newconf_write(const Upgrade *upgrade, PGconn *conn, json_t *carry, json_t *result)
 {
-	NewConf		conf = {.upgrade = upgrade, .ctx = upgrade->ctx, .dropped = json_array(), .left = json_array()};
+	NewConf		conf = {.upgrade = upgrade, .ctx = upgrade->ctx, .folder = upgrade->new->data,
+	.dropped = json_array(), .left = json_array()};
 	int			rc = read_known(&conf);
 
 	if (rc == 0 && (read_settings(&conf, conn, carry) < 0 || write_settings(&conf) < 0 ||
@@ -270,10 +283,26 @@ newconf_write(const Upgrade *upgrade, PGconn *conn, json_t *carry, json_t *resul
 					carry_access(&conf, conn, "ident_file", "pg_ident.conf") < 0 ||
 					carry_named_files(&conf, conn) < 0 || check_result(&conf, conn) < 0))
 		rc = -1;
-	json_object_set_new(result, "carried", json_integer(conf.carried));
-	json_object_set_new(result, "dropped", conf.dropped);
-	json_object_set_new(result, "left", conf.left);
-	free(conf.lines.data);
-	free(conf.known);
+	tell(&conf, result);
+	return rc;
+}
+
+int
+newconf_look(const Upgrade *upgrade, PGconn *conn, json_t *result)
+{
+	char	   *folder = xasprintf("%s/settings-probe.%d", upgrade->ctx->config->state_dir, (int) getpid());
+	char	   *file = xasprintf("%s/postgresql.conf", folder);
+	NewConf		conf = {.upgrade = upgrade, .ctx = upgrade->ctx, .folder = folder,
+	.dropped = json_array(), .left = json_array()};
+	int			rc = -1;
+
+	if (make_directory(folder, 0700) < 0 || file_write_atomic(file, "", 0, 0600, false) < 0)
+		action_fail(conf.ctx, STATE_IO_ERROR, "could not write \"%s\": %s", file, strerror(errno));
+	else
+		rc = read_known(&conf) < 0 || read_settings(&conf, conn, NULL) < 0 ? -1 : 0;
+	remove_tree(folder);
+	tell(&conf, result);
+	free(file);
+	free(folder);
 	return rc;
 }

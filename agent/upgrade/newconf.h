@@ -20,4 +20,10 @@
  */
 extern int	newconf_write(const Upgrade *upgrade, PGconn *conn, json_t *carry, json_t *result);
 
+/*
+ * What "dropped" and "left" would be, before there is a cluster: the new major's server is asked in a folder of the
+ * agent's own, which is removed again. Fails the job when it could not be asked.
+ */
+extern int	newconf_look(const Upgrade *upgrade, PGconn *conn, json_t *result);
+
 #endif							/* PINGPONG_AGENT_UPGRADE_NEWCONF_H */

@@ -39,8 +39,6 @@
 #define CLAIM_TIMEOUT_MS 60000
 #define POLL_MS 5
 #define LOGS "pg_upgrade_output.d"
-#define PORT_OF_OLD "50432"		/* in the socket folder only: pg_upgrade lets its servers listen nowhere else */
-#define PORT_OF_NEW "50433"
 
 /* ---- the new folder ---- */
 
@@ -234,8 +232,8 @@ upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms)
 	text_append(&argv, xasprintf("--new-bindir=%s", upgrade->new->bin));
 	text_append(&argv, xasprintf("--old-datadir=%s", upgrade->old->data));
 	text_append(&argv, xasprintf("--new-datadir=%s", upgrade->new->data));
-	text_append(&argv, check ? xasprintf("--old-port=%d", upgrade->old->port) : xstrdup("--old-port=" PORT_OF_OLD));
-	text_append(&argv, xstrdup("--new-port=" PORT_OF_NEW));
+	text_append(&argv, xasprintf("--old-port=%d", check ? upgrade->old->port : UPGRADE_PORT_OF_OLD));
+	text_append(&argv, xasprintf("--new-port=%d", UPGRADE_PORT_OF_NEW));
 	text_append(&argv, xasprintf("--socketdir=%s", upgrade->new->socket));
 	text_append(&argv, xasprintf("--username=%s", upgrade->old->superuser));
 	text_append(&argv, xasprintf("--jobs=%d", upgrade->jobs));

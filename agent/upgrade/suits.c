@@ -80,8 +80,8 @@ check_streams(const Upgrade *upgrade, PGconn *conn, json_t *standbys)
 
 /* ---- programs ---- */
 
-static int
-check_programs(const Upgrade *upgrade)
+int
+upgrade_programs(const Upgrade *upgrade)
 {
 	static const char *const names[] = {"postgres", "initdb", "pg_upgrade", "pg_ctl", NULL};
 
@@ -123,8 +123,8 @@ new_folder(const Upgrade *upgrade)
 }
 
 /* By a real link (or reflink) as this user, in this mount namespace: bind mounts have the same device number. */
-static int
-check_links(const Upgrade *upgrade)
+int
+upgrade_links(const Upgrade *upgrade)
 {
 	char	   *folder = new_folder(upgrade);
 	char	   *from = data_path(upgrade->old, "PG_VERSION");
@@ -149,41 +149,52 @@ check_links(const Upgrade *upgrade)
 	return rc;
 }
 
-static int
-check_room(const Upgrade *upgrade, PGconn *conn)	/* a standby is copied, too */
+UpgradeRoom
+upgrade_room(const Upgrade *upgrade, PGconn *conn)	/* a standby is copied, too */
 {
-	char	   *folder = new_folder(upgrade);
+	UpgradeRoom room = {.folder = new_folder(upgrade), .needed = -1, .free = -1};
 	char	   *size = upgrade->mode == UPGRADE_LINK || upgrade->mode == UPGRADE_CLONE ? xstrdup("0") :
 		pg_value(conn, "SELECT sum(pg_catalog.pg_database_size(oid))::bigint FROM pg_catalog.pg_database");
-	long long	needed = size ? CATALOG_BYTES + strtoll(size, NULL, 10) : -1;
 	struct statvfs disk;
-	long long	room = statvfs(folder, &disk) == 0 ? (long long) disk.f_bavail * (long long) disk.f_frsize : -1;
+
+	if (size)
+		room.needed = CATALOG_BYTES + strtoll(size, NULL, 10);
+	if (statvfs(room.folder, &disk) == 0)
+		room.free = (long long) disk.f_bavail * (long long) disk.f_frsize;
+	free(size);
+	return room;
+}
+
+static int
+check_room(const Upgrade *upgrade, PGconn *conn)
+{
+	UpgradeRoom room = upgrade_room(upgrade, conn);
 	int			rc = 0;
 
-	if (needed < 0 || room < 0)
+	if (room.needed < 0 || room.free < 0)
 		rc = action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-						 "it is not known whether there is room for an upgrade in \"%s\"", folder);
-	else if (room < needed)
+						 "it is not known whether there is room for an upgrade in \"%s\"", room.folder);
+	else if (room.free < room.needed)
 	{
-		rc = action_fail(upgrade->ctx, STATE_DISK_FULL, "the disk of \"%s\" is too small", folder);
-		action_detail(upgrade->ctx, "The upgrade needs %lld MB, %lld MB are free.", needed >> 20, room >> 20);
+		rc = action_fail(upgrade->ctx, STATE_DISK_FULL, "the disk of \"%s\" is too small", room.folder);
+		action_detail(upgrade->ctx, "The upgrade needs %lld MB, %lld MB are free.", room.needed >> 20,
+					  room.free >> 20);
 	}
-	free(size);
-	free(folder);
+	free(room.folder);
 	return rc;
 }
 
 int
 upgrade_suits_standby(const Upgrade *upgrade, PGconn *conn)
 {
-	return check_programs(upgrade) < 0 || check_room(upgrade, conn) < 0 ? -1 : 0;
+	return upgrade_programs(upgrade) < 0 || check_room(upgrade, conn) < 0 ? -1 : 0;
 }
 
 int
 upgrade_suits(const Upgrade *upgrade, PGconn *conn, json_t *standbys)
 {
-	if (check_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 ||
+	if (upgrade_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 ||
 		check_streams(upgrade, conn, standbys) < 0 || check_room(upgrade, conn) < 0)
 		return -1;
-	return upgrade->mode == UPGRADE_COPY ? 0 : check_links(upgrade) < 0 ? -1 : upgrade_snapshot_check(upgrade);
+	return upgrade->mode == UPGRADE_COPY ? 0 : upgrade_links(upgrade) < 0 ? -1 : upgrade_snapshot_check(upgrade);
 }

@@ -18,4 +18,17 @@ extern int	upgrade_suits(const Upgrade *upgrade, PGconn *conn, json_t *standbys)
 /* The same for a standby, which is in mode UPGRADE_STANDBY. */
 extern int	upgrade_suits_standby(const Upgrade *upgrade, PGconn *conn);
 
+/* Parts of it, for preflight. They fail the job, too. */
+extern int	upgrade_programs(const Upgrade *upgrade);	/* there, executable, and of that major */
+extern int	upgrade_links(const Upgrade *upgrade);	/* a real link, or reflink, is made and removed */
+
+typedef struct UpgradeRoom
+{
+	char	   *folder;			/* the new one, or the nearest above it that is there; malloc'd */
+	long long	needed;			/* bytes; -1: not known */
+	long long	free;
+} UpgradeRoom;
+
+extern UpgradeRoom upgrade_room(const Upgrade *upgrade, PGconn *conn);
+
 #endif							/* PINGPONG_AGENT_UPGRADE_SUITS_H */

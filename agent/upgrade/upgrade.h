@@ -9,6 +9,10 @@
 
 #include "agent/job/action.h"
 
+/* Of pg_upgrade's servers; in the socket folder only: it lets them listen nowhere else. */
+#define UPGRADE_PORT_OF_OLD 50432
+#define UPGRADE_PORT_OF_NEW 50433
+
 typedef enum UpgradeMode
 {
 	UPGRADE_COPY,				/* the old directory stays as it is */

@@ -19,25 +19,40 @@
 #include "worker/settings.h"
 
 #define FACTS_MS		5000
+#define UPGRADE_FACTS_MS 30000	/* every database is visited */
+
+static bool
+is_upgrade(void)
+{
+	return strcmp(run->runbook, RUNBOOK_UPGRADE) == 0;
+}
+
+/* What an agent is to tell besides what it always tells. */
+static json_t *
+facts_params(const char *node)
+{
+	if (is_upgrade())
+		return json_pack("{s:{s:i, s:s}}", "upgrade", "to_version", run_option_int(run, "to_version", 0),
+						 "mode", run_option_text(run, "mode", "copy"));
+	return run->request == REQUEST_RUN ? json_new() : journal_facts_params(node, run->target);
+}
 
 static void
 enter(const Rule *rule)
 {
 	char		key[64];
-	bool		move = run->request != REQUEST_RUN;
+	int			limit = is_upgrade() ? UPGRADE_FACTS_MS : FACTS_MS;
 
+	run->checked = run->request == REQUEST_SWITCHOVER || (run->request == REQUEST_RUN && is_upgrade());
 	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
 	protocol_question_key(key, sizeof(key), QUESTION_FACTS, MyProcPid, GetCurrentTimestamp());
 	strlcpy(run->key, FACTS_RUN, sizeof(run->key));
 	for (int i = 0; i < run->nnodes; i++)
 	{
-		json_t	   *params;
-
 		if (run->nodes[i].away && strcmp(run->nodes[i].name, run->target) != 0)
 			continue;			/* it may be gone for ever: no run waits for it */
-		params = move ? journal_facts_params(run->nodes[i].name, run->target) : json_new();
-
-		run->calls[i] = job_post(run, run->nodes[i].name, key, ACTION_FACTS, params, FACTS_MS, FACTS_MS + 1000);
+		run->calls[i] = job_post(run, run->nodes[i].name, key, ACTION_FACTS, facts_params(run->nodes[i].name),
+								 limit, limit + 1000);
 	}
 }
 
@@ -88,7 +103,7 @@ look(void)
 	{
 		if (take_answers())
 			facts |= FACT_WAITING;
-		else if (run->request == REQUEST_SWITCHOVER && journal_preflight(run, &run->failure) > 0)
+		else if (run->checked && journal_preflight(run, &run->failure) > 0)
 			facts |= FACT_REFUSED;
 	}
 	return facts | (run_cancelled_by_caller() ? FACT_CANCELLED : 0);
@@ -117,11 +132,10 @@ note_server(void)
 static void
 begin_run(void)
 {
-	if (run->request == REQUEST_SWITCHOVER)
-	{
+	if (run->checked)
 		mailbox_event("preflight passed");
+	if (run->request == REQUEST_SWITCHOVER)
 		note_server();
-	}
 	journal_find_routes(run);
 	journal_create_run(run);
 	runbook_load(run);
