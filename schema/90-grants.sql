@@ -19,7 +19,7 @@ BEGIN
                          'check_registered', 'check_target', 'gate_status', 'wait_lag_zero', 'guard_holds',
                          'step_places', 'run_steps',
                          'imagined_run', 'run_actions', 'relaxed_due', 'sync_satisfiable', 'sync_standbys',
-                         'sample_trends', 'slot_trends', 'slot_room', 'slot_advice') THEN
+                         'sample_trends', 'slot_trends', 'slot_room', 'slot_advice', 'rollback_loss') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_monitor', f.signature);
         END IF;
     END LOOP;
