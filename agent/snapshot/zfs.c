@@ -8,6 +8,8 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +54,13 @@ name_of(const Snapshot *snapshot)
 
 /* ---- what is in the dataset ---- */
 
+/* The folders themselves, without links; "": there is none. */
+typedef struct Held
+{
+	char		data[PATH_MAX];
+	char		other[PATH_MAX];
+} Held;
+
 static bool
 leads_to(const char *path, const char *data)
 {
@@ -60,9 +69,18 @@ leads_to(const char *path, const char *data)
 	return strncmp(data, path, len) == 0 && (data[len] == '/' || data[len] == '\0');
 }
 
+static void
+find_held(const Snapshot *snapshot, Held *held)
+{
+	if (!realpath(snapshot->pg->data, held->data))
+		held->data[0] = '\0';
+	if (!snapshot->other || !realpath(snapshot->other, held->other))
+		held->other[0] = '\0';
+}
+
 /* Folders on the way to the data directories are looked into, these themselves are not. */
 static int
-check_folder(const Snapshot *snapshot, const char *folder)
+check_folder(const Snapshot *snapshot, const Held *held, const char *folder)
 {
 	DIR		   *dir = opendir(folder);
 	struct dirent *entry;
@@ -72,17 +90,15 @@ check_folder(const Snapshot *snapshot, const char *folder)
 	while (rc == 0 && (entry = readdir(dir)))
 	{
 		char	   *path = xasprintf("%s/%s", folder, entry->d_name);
-		bool		is_data = strcmp(path, snapshot->pg->data) == 0 ||
-			(snapshot->other && strcmp(path, snapshot->other) == 0);
 
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || strcmp(entry->d_name, ".zfs") == 0)
 			;
-		else if (!leads_to(path, snapshot->pg->data) && !(snapshot->other && leads_to(path, snapshot->other)))
+		else if (!leads_to(path, held->data) && !leads_to(path, held->other))
 			rc = action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 							 "dataset \"%s\" holds \"%s\" too, which a rollback would take back", snapshot->words[0],
 							 path);
-		else if (!is_data)
-			rc = check_folder(snapshot, path);
+		else if (strcmp(path, held->data) != 0 && strcmp(path, held->other) != 0)
+			rc = check_folder(snapshot, held, path);
 		free(path);
 	}
 	if (dir)
@@ -93,14 +109,17 @@ check_folder(const Snapshot *snapshot, const char *folder)
 static int
 check_contents(const Snapshot *snapshot, char *mountpoint)
 {
+	Held		held;
+
+	find_held(snapshot, &held);
 	mountpoint[strcspn(mountpoint, "\n")] = '\0';
-	if (strcmp(mountpoint, snapshot->pg->data) == 0)
+	if (strcmp(mountpoint, held.data) == 0)
 		return 0;
-	if (!leads_to(mountpoint, snapshot->pg->data))
+	if (!leads_to(mountpoint, held.data))
 		return action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 						   "dataset \"%s\", mounted on \"%s\", does not hold \"%s\"", snapshot->words[0], mountpoint,
 						   snapshot->pg->data);
-	return check_folder(snapshot, mountpoint);
+	return check_folder(snapshot, &held, mountpoint);
 }
 
 /* ---- the driver ---- */
