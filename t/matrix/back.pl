@@ -150,7 +150,7 @@ else
 	is(serves(), "$from open, $from dallas streaming", 'taken back: with its own old server');
 	is($lab->sql('dallas', q{SHOW pingpong.node_name}), 'dallas', 'taken back: which is itself');
 	refused(qr/^ERROR:  55000: run $run is rolled_back/m, 'twice', "SELECT pingpong.rollback($run, $risk)");
-	refused(qr/^ERROR:  55000: "[^"]*new" is not empty/m, 'a folder that holds the lost writes',
+	refused(qr/^ERROR:  55000: preflight .*new" is not empty/ms, 'a folder that holds the lost writes',
 		"SELECT * FROM pingpong.upgrade('chicago', to_version => $to)");
 
 	# ---- that is cleared away, and it is done anew ----
