@@ -72,6 +72,30 @@ is_subvolume_of(const char *path, const char *data)
 }
 
 static int
+drop(const Snapshot *snapshot)
+{
+	char	   *path = path_of(snapshot);
+	int			rc = file_exists(path) ? run(snapshot, "delete", path, NULL) : 0;
+
+	free(path);
+	return rc;
+}
+
+/* Who may make a subvolume may not always remove it. */
+static int
+try_rights(const Snapshot *snapshot)
+{
+	char	   *path = path_of(snapshot);
+	int			rc = drop(snapshot) < 0 || run(snapshot, "create", path, NULL) < 0 ? -1 : drop(snapshot);
+
+	if (rc < 0)
+		action_hint(snapshot->ctx, "The agent's user must own the subvolume, which must be mounted with "
+					"\"user_subvol_rm_allowed\"; or name a program with more rights behind it.");
+	free(path);
+	return rc;
+}
+
+static int
 check(const Snapshot *snapshot)
 {
 	const char *subvolume = snapshot->words[0];
@@ -82,17 +106,7 @@ check(const Snapshot *snapshot)
 		!is_subvolume_of(subvolume, snapshot->pg->data))
 		return action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is not the subvolume of \"%s\"",
 						   subvolume, snapshot->pg->data);
-	return tree_is_whole(snapshot) < 0 ? -1 : tree_can_share(snapshot);
-}
-
-static int
-drop(const Snapshot *snapshot)
-{
-	char	   *path = path_of(snapshot);
-	int			rc = file_exists(path) ? run(snapshot, "delete", path, NULL) : 0;
-
-	free(path);
-	return rc;
+	return tree_is_whole(snapshot) < 0 || tree_can_share(snapshot) < 0 ? -1 : try_rights(snapshot);
 }
 
 /*
