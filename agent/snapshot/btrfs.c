@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 #include <linux/magic.h>
 
 #include "agent/core/alloc.h"
@@ -89,8 +90,11 @@ try_rights(const Snapshot *snapshot)
 	int			rc = drop(snapshot) < 0 || run(snapshot, "create", path, NULL) < 0 ? -1 : drop(snapshot);
 
 	if (rc < 0)
+	{
+		(void) rmdir(path);		/* for an empty one that is enough */
 		action_hint(snapshot->ctx, "The agent's user must own the subvolume, which must be mounted with "
 					"\"user_subvol_rm_allowed\"; or name a program with more rights behind it.");
+	}
 	free(path);
 	return rc;
 }
