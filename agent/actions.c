@@ -17,6 +17,7 @@
 #include "agent/rejoin/run.h"
 #include "agent/upgrade/back.h"
 #include "agent/upgrade/cross.h"
+#include "agent/upgrade/extensions.h"
 #include "agent/upgrade/facts.h"
 #include "agent/upgrade/prepare.h"
 #include "agent/upgrade/standby.h"
@@ -58,6 +59,7 @@ const ActionEntry all_actions[] = {
 	{ACTION_UPGRADE_REVERT, action_upgrade_revert, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_START, action_upgrade_start, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_STATISTICS, action_upgrade_statistics, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_EXTENSIONS, action_upgrade_extensions, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_HALT, action_upgrade_halt, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_BACK, action_upgrade_back, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_KEEP, action_upgrade_keep, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},

@@ -47,6 +47,7 @@
 #define ACTION_UPGRADE_START "upgrade.start"
 #define ACTION_UPGRADE_HALT "upgrade.halt"
 #define ACTION_UPGRADE_STATISTICS "upgrade.statistics"
+#define ACTION_UPGRADE_EXTENSIONS "upgrade.extensions"
 #define ACTION_UPGRADE_BACK "upgrade.back"
 #define ACTION_UPGRADE_KEEP "upgrade.keep"
 #define ACTION_UPGRADE_FINALIZE "upgrade.finalize"

@@ -246,6 +246,7 @@ is("@foreign", '', 'the archive has nothing of the clusters that came to nothing
 
 # ---- it goes through; the new server is killed before it is opened ----
 
+$lab->sql($forgotten, 'CREATE EXTENSION pg_stat_statements');
 my $rows = $lab->sql('chicago', 'SELECT count(*), sum(i) FROM t');
 pause($conf, 'upgrade_start');
 $lab->sql('chicago', 'SELECT pg_reload_conf()');
@@ -283,6 +284,9 @@ is($lab->sql('chicago', q{SELECT detail ->> 'dropped', detail ->> 'left' FROM pi
 	WHERE action = 'upgrade_prepare' AND node = 'chicago' ORDER BY run DESC LIMIT 1}),
 	'["data_directory", "hba_file", "old_snapshot_threshold"]|["maintenance_work_mem"]',
 	'upgraded: what was not carried is told');
+is($lab->sql($forgotten, q{SELECT e.extversion = a.default_version FROM pg_extension e
+	JOIN pg_available_extensions a ON a.name = e.extname WHERE e.extname = 'pg_stat_statements'}), 't',
+	'upgraded: extensions are of the new version, in each database');
 is(-s "$new_data/server.key", -s "$old_data/server.key", 'upgraded: loose files are there');
 is(join(' ', map { "$_->{name}:$_->{data_version}" } instances('chicago')), ":$to former:$from",
 	'upgraded: the new one is the main instance, the old one the former');

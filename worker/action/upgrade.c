@@ -201,6 +201,26 @@ analyze_begin(Run *run, Step *step)
 					 json_pack("{s:i}", "jobs", run_option_int(run, "jobs", 1)));
 }
 
+static ActionResult
+extensions_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->node, ACTION_UPGRADE_EXTENSIONS, json_new());
+}
+
+/* How many; which is in the step's detail. */
+static ActionResult
+extensions_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+	json_t	   *told = result == ACTION_DONE ? protocol_result(step->call->body, 0) : NULL;
+
+	if (told)
+		snprintf(step->message, sizeof(step->message), "%d updated, %d left",
+				 (int) json_array_size(json_object_get(told, "updated")),
+				 (int) json_array_size(json_object_get(told, "left")));
+	return result;
+}
+
 const Action upgrade_actions[] = {
 	{"upgrade_prepare", prepare_begin, job_advance, 0, ACTION_UPGRADE_PREPARE},
 	{"upgrade_discard", discard_begin, job_advance, 0, ACTION_UPGRADE_DISCARD},
@@ -213,6 +233,7 @@ const Action upgrade_actions[] = {
 	{"take_back", take_back_begin, job_advance, ACTION_FORWARD_ONLY, ACTION_UPGRADE_BACK},
 	{"unseal_new", unseal_new_begin, unseal_new_advance, ACTION_UNTIL_DONE, ACTION_UPGRADE_KEEP},
 	{"upgrade_finalize", finalize_begin, finalize_advance, 0, ACTION_UPGRADE_FINALIZE},
+	{"update_extensions", extensions_begin, extensions_advance, 0, ACTION_UPGRADE_EXTENSIONS},
 	{"analyze", analyze_begin, job_advance, 0, ACTION_UPGRADE_STATISTICS},
 	{NULL}
 };
