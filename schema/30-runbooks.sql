@@ -123,7 +123,7 @@ FROM (VALUES
      'RO routes to standbys of the old version point to the new primary, until a standby of the new one streams'),
     ('upgrade', 85, 'slots', 'source', 'source', 'none', NULL, NULL, NULL, '10s', 'continue',
      'slots on the new server for its standbys'),
-    ('upgrade', 88, 'update_extensions', 'source', 'source', 'none', NULL, NULL, NULL, '1h', 'continue',
+    ('upgrade', 88, 'extensions', 'source', 'source', 'none', NULL, NULL, NULL, '1h', 'continue',
      'ALTER EXTENSION ... UPDATE in every database'),
     ('upgrade', 90, 'rejoin', 'siblings', 'source', 'none', NULL, NULL, NULL, '24h', 'continue',
      'the standbys are made anew: a base backup beside the old server, which is stopped when that is complete'),

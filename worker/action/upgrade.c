@@ -233,7 +233,7 @@ const Action upgrade_actions[] = {
 	{"take_back", take_back_begin, job_advance, ACTION_FORWARD_ONLY, ACTION_UPGRADE_BACK},
 	{"unseal_new", unseal_new_begin, unseal_new_advance, ACTION_UNTIL_DONE, ACTION_UPGRADE_KEEP},
 	{"upgrade_finalize", finalize_begin, finalize_advance, 0, ACTION_UPGRADE_FINALIZE},
-	{"update_extensions", extensions_begin, extensions_advance, 0, ACTION_UPGRADE_EXTENSIONS},
+	{"extensions", extensions_begin, extensions_advance, 0, ACTION_UPGRADE_EXTENSIONS},
 	{"analyze", analyze_begin, job_advance, 0, ACTION_UPGRADE_STATISTICS},
 	{NULL}
 };
