@@ -186,8 +186,14 @@ BEGIN
     IF kind = 'switchover' THEN
         PERFORM pingpong_internal.validate_behind_promote(coalesce(options ->> 'runbook', 'switchover'));
     END IF;
-    IF options ? 'risk' THEN
+    -- what such a step gives up nobody gives up by leaving the word out
+    IF options ? 'risk' OR EXISTS (SELECT FROM pingpong.runbook_step s
+                                   WHERE s.runbook = options ->> 'runbook' AND s.action = 'take_back') THEN
         PERFORM pingpong_internal.validate_risk(options ->> 'risk');
+    END IF;
+    IF EXISTS (SELECT FROM pingpong.runbook_step s
+               WHERE s.runbook = options ->> 'runbook' AND s.action = 'upgrade_finalize') THEN
+        PERFORM pingpong_internal.check_standbys();
     END IF;
     IF (options ->> 'readers_grace_ms')::bigint >= extract(epoch FROM current_setting('pingpong.rejoin_timeout',
         true)::interval) * 1000 THEN

@@ -266,6 +266,11 @@ DECLARE
     u pingpong.run;
 BEGIN
     u := pingpong_internal.upgrade_run(run, '{succeeded,stuck}');
+    -- its agents refuse the orders of an older epoch, and the old server would be of one
+    IF EXISTS (SELECT FROM pingpong.run m WHERE m.id > run AND m.switched_at IS NOT NULL) THEN
+        PERFORM pingpong_internal.fail('55000', format('the primary has moved since the upgrade of run %s', run),
+                                       'The old server does not know of that, and could not go on from there.');
+    END IF;
     IF risk IS NULL THEN
         PERFORM pingpong_internal.fail('55000',
             format('what was written since the upgrade of run %s would be lost', run),
@@ -288,15 +293,12 @@ COMMENT ON FUNCTION pingpong.rollback(bigint, text, interval, interval) IS
     'go back to the server of before an upgrade, after the new one was opened; without a risk it only tells what '
     'would be lost (55000); superusers only; 55000 also where there is no way back any more';
 
-CREATE FUNCTION pingpong.finalize(run bigint, without_standby boolean DEFAULT false,
-                                  OUT finalize_run bigint, OUT state text)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
+-- The old data may be the only other copy.
+CREATE FUNCTION pingpong_internal.check_standbys() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    u       pingpong.run;
     absent  text;
 BEGIN
-    u := pingpong_internal.upgrade_run(run, '{succeeded,stuck,rolled_back}');
     SELECT string_agg(format('"%s"', s.name), ', ' ORDER BY s.name) INTO absent
     FROM pingpong.standby s WHERE s.state IS DISTINCT FROM 'streaming' AND s.away_since IS NULL;
     IF absent IS NOT NULL THEN
@@ -304,6 +306,20 @@ BEGIN
                               'The old data may be the only other copy.',
                               'Rebuild it with pingpong.rebuild() first.');
     END IF;
+END
+$$;
+COMMENT ON FUNCTION pingpong_internal.check_standbys() IS
+    'refuses (55000) while a registered standby does not stream';
+
+CREATE FUNCTION pingpong.finalize(run bigint, without_standby boolean DEFAULT false,
+                                  OUT finalize_run bigint, OUT state text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    u       pingpong.run;
+BEGIN
+    u := pingpong_internal.upgrade_run(run, '{succeeded,stuck,rolled_back}');
+    PERFORM pingpong_internal.check_standbys();
     IF NOT without_standby AND NOT EXISTS (SELECT FROM pingpong.standby s WHERE s.state = 'streaming') THEN
         PERFORM pingpong_internal.fail('55000', 'there is no standby', 'The old data may be the only other copy.',
                                        'Give without_standby => true if it may go all the same.');

@@ -31,6 +31,7 @@ FROM (VALUES
     (89, 'upgrade_freeze',                'contents',  'no database is near its wraparound limit'),
     (91, 'upgrade_files',                 'folders',   'files that settings name can be read'),
     (92, 'upgrade_passwords',             'contents',  'passwords with md5 hashes'),
+    (93, 'upgrade_synchronous',           'safety',    'commits do not wait for a standby that is still made'),
     (95, 'upgrade_cron',                  'programs',  'pg_cron finds its database'),
     (96, 'upgrade_sockets',               'folders',   'the sockets of pg_upgrade can be made'),
     (96, 'upgrade_environment',           'hosts',     'nothing leads libpq elsewhere'),
@@ -520,6 +521,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                    'password_encryption = scram-sha-256.', 'postgres')
     FROM (SELECT a.rolname, row_number() OVER (ORDER BY a.rolname) FROM pg_authid a
           WHERE a.rolpassword ~ '^md5') r (rolname, place)
+$$;
+
+-- The standbys of the old version are none of the new one, and a base backup lasts.
+CREATE FUNCTION pingpong_check.check_upgrade_synchronous(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
+    SELECT finding(node_name(), setting = '', 'fail',
+                   CASE setting WHEN '' THEN 'commits wait for no standby'
+                       ELSE format('synchronous_standby_names is "%s"', setting) END,
+                   'Every commit on the new server would wait until a standby has been copied. Empty it for the '
+                   'upgrade, and set it again when a standby streams.', 'postgres')
+    FROM (SELECT current_setting('synchronous_standby_names')) s (setting)
 $$;
 
 CREATE FUNCTION pingpong_check.check_upgrade_cron(target text, options jsonb) RETURNS SETOF pingpong_check.finding

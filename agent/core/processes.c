@@ -3,6 +3,7 @@
  *		Ending processes that nobody waits for any more.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -18,7 +19,7 @@ static bool
 end_one(pid_t pid, ProcessTest test, const void *argument, int limit_ms, const char *what)
 {
 	struct pollfd fd = {pidfd_open(pid, 0), POLLIN, 0};
-	bool		gone = true;
+	bool		gone = fd.fd >= 0 || errno == ESRCH;
 
 	if (fd.fd >= 0 && test(pid, argument))
 	{

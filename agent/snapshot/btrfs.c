@@ -5,6 +5,7 @@
  * snapshot = btrfs SUBVOLUME [PROGRAM...]: the subvolume by its path, and what stands for "btrfs" (with sudo, say).
  * Not the subvolume is exchanged: it may be mounted, or hold more than the data directory.
  */
+#include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,14 @@ try_rights(const Snapshot *snapshot)
 	return rc;
 }
 
+static bool
+has_no_links(const char *path)
+{
+	char		itself[PATH_MAX];
+
+	return realpath(path, itself) && strcmp(path, itself) == 0;
+}
+
 static int
 check(const Snapshot *snapshot)
 {
@@ -106,11 +115,32 @@ check(const Snapshot *snapshot)
 	size_t		len = strlen(subvolume);
 	const char *behind = snapshot->pg->data + len;
 
-	if (strncmp(snapshot->pg->data, subvolume, len) != 0 || (*behind != '/' && *behind != '\0') ||
+	if (strncmp(snapshot->pg->data, subvolume, len) != 0 || *behind != '/' || !has_no_links(snapshot->pg->data) ||
 		!is_subvolume_of(subvolume, snapshot->pg->data))
-		return action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is not the subvolume of \"%s\"",
-						   subvolume, snapshot->pg->data);
+	{
+		action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is not the subvolume of \"%s\"",
+					subvolume, snapshot->pg->data);
+		action_hint(snapshot->ctx, "The data directory must be a folder in it, and both be named without links.");
+		return -1;
+	}
 	return tree_is_whole(snapshot) < 0 || tree_can_share(snapshot) < 0 ? -1 : try_rights(snapshot);
+}
+
+/* A folder of the snapshot, and not what a link in it leads to: that may be the data directory itself. */
+static int
+ready(const Snapshot *snapshot)
+{
+	char	   *data = data_in(snapshot);
+	struct stat its;
+	struct stat live;
+	bool		there = stat(data, &its) == 0 && stat(snapshot->pg->data, &live) == 0 && its.st_dev != live.st_dev &&
+		file_exists_in(data, "PG_VERSION");
+
+	if (!there)
+		action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no snapshot of \"%s\" in \"%s\"",
+					snapshot->pg->data, data);
+	free(data);
+	return there ? 0 : -1;
 }
 
 /*
@@ -121,13 +151,10 @@ static int
 take(const Snapshot *snapshot)
 {
 	char	   *path = path_of(snapshot);
-	char	   *data = data_in(snapshot);
 	int			rc = drop(snapshot) < 0 ? -1 : run(snapshot, "snapshot", snapshot->words[0], path);
 
-	if (rc == 0 && !file_exists_in(data, "PG_VERSION"))
-		rc = action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the snapshot does not have \"%s\"",
-						 snapshot->pg->data);
-	free(data);
+	if (rc == 0)
+		rc = ready(snapshot);
 	free(path);
 	return rc;
 }
@@ -136,11 +163,10 @@ static int
 restore(const Snapshot *snapshot)
 {
 	char	   *data = data_in(snapshot);
-	int			rc = file_exists_in(data, "PG_VERSION") ? tree_restore(snapshot, data) :
-		action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no snapshot in \"%s\"", data);
+	int			rc = ready(snapshot) < 0 ? -1 : tree_restore(snapshot, data);
 
 	free(data);
 	return rc;
 }
 
-const SnapshotDriver snapshot_btrfs = {"btrfs", 1, check, take, restore, drop};
+const SnapshotDriver snapshot_btrfs = {"btrfs", 1, check, take, ready, restore, drop};

@@ -1,6 +1,6 @@
 /*
  * command.c
- *		Snapshots by a hook of the site: HOOK check|take|restore|drop NAME DATA.
+ *		Snapshots by a hook of the site: HOOK check|take|ready|restore|drop NAME DATA.
  *
  * snapshot = command HOOK. Its exit status is 0 when it has done that, or found it done.
  */
@@ -47,6 +47,12 @@ take(const Snapshot *snapshot)
 }
 
 static int
+ready(const Snapshot *snapshot)
+{
+	return call(snapshot, "ready");
+}
+
+static int
 restore(const Snapshot *snapshot)
 {
 	return call(snapshot, "restore");
@@ -58,4 +64,4 @@ drop(const Snapshot *snapshot)
 	return call(snapshot, "drop");
 }
 
-const SnapshotDriver snapshot_command = {"command", 1, check, take, restore, drop};
+const SnapshotDriver snapshot_command = {"command", 1, check, take, ready, restore, drop};

@@ -26,6 +26,7 @@ typedef struct SnapshotDriver
 	int			least;			/* words that it needs */
 	int			(*check) (const Snapshot *snapshot);	/* could it be taken; nothing is changed */
 	int			(*take) (const Snapshot *snapshot);	/* one of this name that is there already is replaced */
+	int			(*ready) (const Snapshot *snapshot);	/* it is there, and could be restored; nothing is changed */
 	int			(*restore) (const Snapshot *snapshot);	/* the data directory is as it was; the snapshot stays */
 	int			(*drop) (const Snapshot *snapshot);	/* one that is not there is no error */
 } SnapshotDriver;

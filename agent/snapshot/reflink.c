@@ -57,28 +57,33 @@ take(const Snapshot *snapshot)
 	return rc;
 }
 
+static int
+ready(const Snapshot *snapshot)
+{
+	char	   *mark = xasprintf("%s/" TREE_STORE "/" MARK, snapshot->pg->data);
+	char	   *name = file_read(mark, 256, NULL);
+	int			rc = name && strcmp(name, snapshot->name) == 0 ? 0 :
+		action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no whole snapshot \"%s\" in \"%s\"",
+					snapshot->name, snapshot->pg->data);
+
+	free(name);
+	free(mark);
+	return rc;
+}
+
 /* The mark comes along, and is taken away again. */
 static int
 restore(const Snapshot *snapshot)
 {
 	char	   *store = data_path(snapshot->pg, TREE_STORE);
-	char	   *mark = xasprintf("%s/" MARK, store);
 	char	   *copied = data_path(snapshot->pg, MARK);
-	char	   *name = file_read(mark, 256, NULL);
-	int			rc;
+	int			rc = ready(snapshot) < 0 ? -1 : tree_restore(snapshot, store);
 
-	if (!name || strcmp(name, snapshot->name) != 0)
-		rc = action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-						 "there is no whole snapshot \"%s\" in \"%s\"", snapshot->name, store);
-	else
-		rc = tree_restore(snapshot, store);
 	if (rc == 0 && remove_tree(copied) < 0)
 		rc = action_fail(snapshot->ctx, STATE_IO_ERROR, "could not remove \"%s\": %s", copied, strerror(errno));
-	free(name);
 	free(copied);
-	free(mark);
 	free(store);
 	return rc;
 }
 
-const SnapshotDriver snapshot_reflink = {"reflink", 0, check, take, restore, drop};
+const SnapshotDriver snapshot_reflink = {"reflink", 0, check, take, ready, restore, drop};

@@ -137,14 +137,20 @@ check(const Snapshot *snapshot)
 	return rc;
 }
 
-static bool
-exists(const Snapshot *snapshot, char *name)
+/* 1: it is there; 0: not; -1: not known. */
+static int
+exists(const Snapshot *snapshot, const char *name)
 {
-	char	   *words[] = {"list", "-H", "-o", "name", "-t", "snapshot", name, NULL};
-	bool		there = run(snapshot, words, NULL) == 0;
+	char	   *words[] = {"list", "-H", "-o", "name", "-t", "snapshot", "-r", snapshot->words[0], NULL};
+	Text		names = {0};
+	char	   *rest;
+	int			there = run(snapshot, words, &names) < 0 ? -1 : 0;
+	char	   *line = there == 0 && names.data ? strtok_r(names.data, "\n", &rest) : NULL;
 
-	if (!there)
-		action_forget_error(snapshot->ctx);
+	for (; line; line = strtok_r(NULL, "\n", &rest))
+		if (strcmp(line, name) == 0)
+			there = 1;
+	free(names.data);
 	return there;
 }
 
@@ -153,7 +159,8 @@ drop(const Snapshot *snapshot)
 {
 	char	   *name = name_of(snapshot);
 	char	   *words[] = {"destroy", name, NULL};
-	int			rc = exists(snapshot, name) ? run(snapshot, words, NULL) : 0;
+	int			there = exists(snapshot, name);
+	int			rc = there > 0 ? run(snapshot, words, NULL) : there;
 
 	free(name);
 	return rc;
@@ -170,16 +177,28 @@ take(const Snapshot *snapshot)
 	return rc;
 }
 
-/* -r: with snapshots that were taken since. */
+static int
+ready(const Snapshot *snapshot)
+{
+	char	   *name = name_of(snapshot);
+	int			there = exists(snapshot, name);
+
+	if (there == 0)
+		action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no snapshot \"%s\"", name);
+	free(name);
+	return there > 0 ? check(snapshot) : -1;
+}
+
+/* Without -r: it fails where somebody has taken snapshots since, which it would destroy. */
 static int
 restore(const Snapshot *snapshot)
 {
 	char	   *name = name_of(snapshot);
-	char	   *words[] = {"rollback", "-r", name, NULL};
+	char	   *words[] = {"rollback", name, NULL};
 	int			rc = check(snapshot) < 0 ? -1 : run(snapshot, words, NULL);
 
 	free(name);
 	return rc;
 }
 
-const SnapshotDriver snapshot_zfs = {"zfs", 1, check, take, restore, drop};
+const SnapshotDriver snapshot_zfs = {"zfs", 1, check, take, ready, restore, drop};

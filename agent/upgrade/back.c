@@ -8,14 +8,19 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/log.h"
 #include "agent/job/jobs.h"
 #include "agent/job/params.h"
 #include "agent/pg/control.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/postmaster.h"
 #include "agent/pg/seal.h"
+#include "agent/pg/stop.h"
 #include "agent/upgrade/back.h"
 #include "agent/upgrade/cross.h"
 #include "agent/upgrade/folder.h"
@@ -26,6 +31,8 @@
 #include "common/sqlstate.h"
 
 #define STOP_TIMEOUT_MS 600000
+#define CLAIM_TIMEOUT_MS 60000
+#define POLL_MS 5
 
 static int
 refuse(ActionContext *ctx, const char *what)
@@ -33,6 +40,7 @@ refuse(ActionContext *ctx, const char *what)
 	return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "%s", what);
 }
 
+/* A standby that was made anew by a later run remembers that one; one that came later remembers nothing. */
 static int
 read_of(ActionContext *ctx, json_t *params, UpgradeRecord *record)
 {
@@ -42,7 +50,46 @@ read_of(ActionContext *ctx, json_t *params, UpgradeRecord *record)
 		return action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
 	if (record->state != RECORD_NONE && strcmp(record->run, of) == 0)
 		return 0;
+	if (param_bool(params, "standby", false) &&
+		(record->state == RECORD_NONE || strcmp(record->mode, upgrade_mode_name(UPGRADE_STANDBY)) == 0))
+		return 0;
 	return refuse(ctx, "this host does not remember that upgrade");
+}
+
+/* The record is read, changed and written under it; by the folder, as whoever prepares or discards has it. */
+static int
+claim(ActionContext *ctx, const UpgradeRecord *record)
+{
+	PgInstance	place = {.data = (char *) record->new_data};
+	double		limit = clock_monotonic_ms() + CLAIM_TIMEOUT_MS;
+
+	while (!server_claim(&place))
+	{
+		if (action_cancelled(ctx) || clock_monotonic_ms() > limit)
+			return action_fail(ctx, STATE_OBJECT_IN_USE, "another job works in \"%s\"", record->new_data);
+		sleep_ms(POLL_MS);
+	}
+	return 0;
+}
+
+/* Calls the function with the record as it is under the claim. */
+static int
+with_claim(ActionContext *ctx, json_t *params, json_t *result,
+		   int (*function) (ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *result))
+{
+	UpgradeRecord record;
+	PgInstance	place;
+	int			rc;
+
+	if (read_of(ctx, params, &record) < 0 || claim(ctx, &record) < 0)
+		return -1;
+	place = (PgInstance) {.data = xstrdup(record.new_data)};
+	rc = read_of(ctx, params, &record);
+	if (rc == 0)
+		rc = function(ctx, params, &record, result);
+	server_release(&place);
+	free(place.data);
+	return rc;
 }
 
 static int
@@ -78,8 +125,17 @@ check_way(ActionContext *ctx, const Upgrade *upgrade, const UpgradeRecord *recor
 {
 	DataDir		old = datadir_look(upgrade->old->data);
 
+	if (record->clearing)
+		return refuse(ctx, "there is no way back: what it needs is being cleared away");
+	if (strchr(upgrade->old->section, '.') && !upgrade->old->successor)
+	{
+		action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no way back: [%s] has no \"successor = yes\"",
+					upgrade->old->section);
+		action_hint(ctx, "Write it into the agent's configuration: it has the place of the main one, too.");
+		return -1;
+	}
 	if (upgrade->mode == UPGRADE_LINK && record->snapshot == SNAPSHOT_TAKEN)
-		return 0;
+		return upgrade_snapshot_ready(upgrade, record);
 	if (upgrade->mode == UPGRADE_LINK)
 		return refuse(ctx, "there is no way back: the new server runs on the linked files of the old one");
 	if (!old.known || !old.startable || old.state != DATA_SHUTDOWNED)
@@ -111,18 +167,39 @@ stop_new(const Upgrade *upgrade)
 	return control_running(upgrade->new) ? control_stop(&on, false, STOP_TIMEOUT_MS) : 0;
 }
 
+/*
+ * It did not go back. The new server, still sealed, is started again: its worker opens it when it has asked us. The
+ * job's error stays.
+ */
+static void
+start_new(const Upgrade *upgrade)
+{
+	ActionContext on = upgrade_on(upgrade, upgrade->new);
+
+	if (control_running(upgrade->old) || control_running(upgrade->new))
+		return;
+	if (upgrade_make_main(&on, upgrade->new) < 0 || control_start(&on) < 0)
+		log_error("upgrade: the new server could not be started again");
+}
+
 static int
 go_back(ActionContext *ctx, ActionContext *as, json_t *params, const Upgrade *upgrade, UpgradeRecord *record,
 		json_t *result)
 {
+	/* behind the halt the new server is down, and was sealed */
+	if (record->state >= RECORD_STARTED && check_sealed(ctx, upgrade) < 0)
+		return -1;
 	if (record->state >= RECORD_CROSSING)
 	{
-		if (check_sealed(ctx, upgrade) < 0)
-			return -1;
 		snprintf(record->back, sizeof(record->back), "%s", ctx->run);
-		if (enter(ctx, record, record->state) < 0 || stop_new(upgrade) < 0 ||
-			action_upgrade_halt(as, params, result) < 0 || action_upgrade_revert(as, params, result) < 0)
+		if (enter(ctx, record, record->state) < 0)
 			return -1;
+		if (stop_new(upgrade) < 0 || action_upgrade_halt(as, params, result) < 0 ||
+			action_upgrade_revert(as, params, result) < 0)
+		{
+			start_new(upgrade);
+			return -1;
+		}
 	}
 	/* the old server's worker asks for that job first */
 	if (jobs_retract(ctx->config, record->run, ACTION_UPGRADE_RUN, "it was taken back by order") < 0)
@@ -130,26 +207,52 @@ go_back(ActionContext *ctx, ActionContext *as, json_t *params, const Upgrade *up
 	return action_upgrade_serve(as, params, result);
 }
 
-int
-action_upgrade_back(ActionContext *ctx, json_t *params, json_t *result)
+static int
+back(ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *result)
 {
 	ActionContext as = *ctx;
 	json_t	   *its = NULL;
-	UpgradeRecord record;
 	Upgrade		upgrade;
-	bool		again;
+	bool		again = strcmp(record->back, ctx->run) == 0;	/* resumed by a later agent */
 	int			rc;
 
-	if (read_of(ctx, params, &record) < 0)
-		return -1;
-	again = strcmp(record.back, ctx->run) == 0; /* resumed by a later agent */
-	if (record.state != RECORD_DONE && !(again && record.state != RECORD_FINAL))
+	if (record->state != RECORD_DONE && !(again && record->state != RECORD_FINAL))
 		return refuse(ctx, "the upgrade has not ended, or was taken back");
-	rc = open_as(&as, &record, &its, &upgrade);
+	rc = open_as(&as, record, &its, &upgrade);
 	if (rc == 0 && !again)
-		rc = check_way(ctx, &upgrade, &record);
+		rc = check_way(ctx, &upgrade, record);
 	if (rc == 0 && !param_bool(params, "check", false))
-		rc = go_back(ctx, &as, its, &upgrade, &record, result);
+		rc = go_back(ctx, &as, its, &upgrade, record, result);
+	json_decref(its);
+	return rc;
+}
+
+int
+action_upgrade_back(ActionContext *ctx, json_t *params, json_t *result)
+{
+	return with_claim(ctx, params, result, back);
+}
+
+static int
+keep(ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *result)
+{
+	ActionContext as = *ctx;
+	json_t	   *its = NULL;
+	Upgrade		upgrade;
+	int			rc;
+
+	(void) params;
+	(void) result;
+	if (record->state < RECORD_CROSSING)
+		return refuse(ctx, "the old server is the one that serves");
+	rc = open_as(&as, record, &its, &upgrade);
+	if (rc == 0 && record->back[0])
+	{
+		rc = upgrade_make_main(ctx, upgrade.new);
+		record->back[0] = '\0';
+		if (rc == 0)
+			rc = enter(ctx, record, record->state < RECORD_DONE ? RECORD_DONE : record->state);
+	}
 	json_decref(its);
 	return rc;
 }
@@ -157,27 +260,7 @@ action_upgrade_back(ActionContext *ctx, json_t *params, json_t *result)
 int
 action_upgrade_keep(ActionContext *ctx, json_t *params, json_t *result)
 {
-	ActionContext as = *ctx;
-	json_t	   *its = NULL;
-	UpgradeRecord record;
-	Upgrade		upgrade;
-	int			rc;
-
-	(void) result;
-	if (read_of(ctx, params, &record) < 0)
-		return -1;
-	if (record.state < RECORD_CROSSING)
-		return refuse(ctx, "the old server is the one that serves");
-	rc = open_as(&as, &record, &its, &upgrade);
-	if (rc == 0 && record.back[0])
-	{
-		rc = upgrade_make_main(ctx, upgrade.new);
-		record.back[0] = '\0';
-		if (rc == 0)
-			rc = enter(ctx, &record, record.state < RECORD_DONE ? RECORD_DONE : record.state);
-	}
-	json_decref(its);
-	return rc;
+	return with_claim(ctx, params, result, keep);
 }
 
 /* ---- the end of it ---- */
@@ -211,29 +294,44 @@ check_left_over(ActionContext *ctx, const char *path)
 	return 0;
 }
 
-int
-action_upgrade_finalize(ActionContext *ctx, json_t *params, json_t *result)
+static int
+drop_snapshot(ActionContext *ctx, UpgradeRecord *record)
 {
 	ActionContext as = *ctx;
 	json_t	   *its = NULL;
-	UpgradeRecord record;
 	Upgrade		upgrade;
-	const char *path;
-	int			rc;
+	int			rc = record->snapshot == SNAPSHOT_NONE ? 0 : open_as(&as, record, &its, &upgrade) < 0 ? -1 :
+		upgrade_snapshot_drop(&upgrade, record);
 
-	if (read_of(ctx, params, &record) < 0)
-		return -1;
-	path = left_over(&record);
+	json_decref(its);
+	return rc;
+}
+
+/* That it clears away is on disk before it does: what is half removed is no way back. */
+static int
+finalize(ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *result)
+{
+	const char *path = left_over(record);
+
+	(void) params;
 	json_object_set_new(result, "path", json_string(path ? path : ""));
 	if (path && check_left_over(ctx, path) < 0)
 		return -1;
-	rc = record.snapshot == SNAPSHOT_NONE ? 0 : open_as(&as, &record, &its, &upgrade) < 0 ? -1 :
-		upgrade_snapshot_drop(&upgrade, &record);
-	json_decref(its);
-	if (rc < 0 || !path)
-		return rc;
+	if (record->state == RECORD_NONE)
+		return 0;
+	record->clearing = true;
+	if (enter(ctx, record, record->state) < 0 || drop_snapshot(ctx, record) < 0)
+		return -1;
+	if (!path)
+		return 0;
 	action_progress(ctx, -1, "removing what is in \"%s\"", path);
 	if (folder_clear(path) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not empty \"%s\": %s", path, strerror(errno));
-	return enter(ctx, &record, RECORD_FINAL);
+	return enter(ctx, record, RECORD_FINAL);
+}
+
+int
+action_upgrade_finalize(ActionContext *ctx, json_t *params, json_t *result)
+{
+	return with_claim(ctx, params, result, finalize);
 }

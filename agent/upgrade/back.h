@@ -22,7 +22,8 @@ extern int	action_upgrade_keep(ActionContext *ctx, json_t *params, json_t *resul
 
 /*
  * upgrade.finalize: removes what is in the data directory of the server that is not the main one. 55000: a server
- * runs there, or it is not the one that is remembered. `result` gets "path" ("": there was nothing).
+ * runs there, or it is not the one that is remembered. {"standby": true}: of a node that may remember another run, or
+ * none. `result` gets "path" ("": there was nothing).
  */
 extern int	action_upgrade_finalize(ActionContext *ctx, json_t *params, json_t *result);
 

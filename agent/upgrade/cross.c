@@ -271,7 +271,9 @@ restore_old(const Upgrade *upgrade, const UpgradeRecord *record)
 		return restore_control(upgrade);
 	if (upgrade_snapshot_restore(upgrade, record) < 0)
 		return -1;
-	return record->back[0] ? 0 : upgrade_empty_new(upgrade, record);
+	if (!record->back[0])
+		upgrade_give_up_new(upgrade, record);
+	return 0;
 }
 
 static int
@@ -287,9 +289,12 @@ revert(ActionContext *ctx, json_t *params)
 						   "there is no way back: the new server was started on these files");
 	if (record.state <= RECORD_PREPARED)
 		return 0;				/* pg_upgrade had not begun, or this was done */
-	/* emptied first: the others may need the room. What was written for clients is never removed by a run. */
-	if (end_servers(&upgrade) < 0 || restore_old(&upgrade, &record) < 0 ||
-		(!record.back[0] && upgrade_empty_new(&upgrade, &record) < 0) || keep_options(&upgrade, true) < 0)
+	if (end_servers(&upgrade) < 0)
+		return -1;
+	/* first, since the others may need the room; what was written for clients is never removed by a run */
+	if (!record.back[0])
+		upgrade_give_up_new(&upgrade, &record);
+	if (restore_old(&upgrade, &record) < 0 || keep_options(&upgrade, true) < 0)
 		return -1;
 	if (!sealed_on_disk(ctx, upgrade.old->data))
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the old data directory is not as it was");

@@ -93,6 +93,15 @@ upgrade_empty_new(const Upgrade *upgrade, const UpgradeRecord *record)
 					   strerror(errno));
 }
 
+void
+upgrade_give_up_new(const Upgrade *upgrade, const UpgradeRecord *record)
+{
+	if (upgrade_empty_new(upgrade, record) == 0)
+		return;
+	log_warning("upgrade: \"%s\" is left as it is: %s", upgrade->new->data, action_error_message(upgrade->ctx));
+	action_forget_error(upgrade->ctx);
+}
+
 /* Nothing of anybody else is emptied: only what the record says that we have made. */
 static int
 take_folder(const Upgrade *upgrade)
@@ -104,10 +113,17 @@ take_folder(const Upgrade *upgrade)
 		return action_fail(ctx, STATE_IO_ERROR, "the record of an earlier upgrade cannot be read: %s",
 						   strerror(errno));
 	if (record.state == RECORD_STARTED && strcmp(record.new_data, ctx->pg->data) == 0)
-		record.state = RECORD_DONE;	/* the new server has become the main one, whatever came behind it */
+		record.state = RECORD_DONE; /* the new server has become the main one, whatever came behind it */
 	if (record.state == RECORD_STARTED || record.state == RECORD_CROSSING)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the upgrade of run \"%s\" has not ended",
 						   record.run);
+	if (record.state == RECORD_DONE || (record.back[0] && record.state != RECORD_FINAL))
+	{
+		action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "what an earlier upgrade has left is not cleared away");
+		action_detail(ctx, "It is remembered by the key of its run, \"%s\".", record.run);
+		action_hint(ctx, "Run pingpong.finalize() for that run.");
+		return -1;
+	}
 	if (record.state == RECORD_PREPARED && strcmp(record.new_data, upgrade->new->data) == 0 &&
 		upgrade_empty_new(upgrade, &record) < 0)
 		return -1;
@@ -371,8 +387,8 @@ discard(const Upgrade *upgrade)
 		return 0;
 	if (record.state >= RECORD_CROSSING)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the upgrade has begun, and is not undone");
-	if (record.state == RECORD_PREPARED && upgrade_empty_new(upgrade, &record) < 0)
-		return -1;
+	if (record.state == RECORD_PREPARED)
+		upgrade_give_up_new(upgrade, &record);
 	record.state = RECORD_DISCARDED;
 	if (record_write(ctx->config, &record) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s", strerror(errno));

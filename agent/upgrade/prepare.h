@@ -38,4 +38,7 @@ extern int	upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms);
  */
 extern int	upgrade_empty_new(const Upgrade *upgrade, const UpgradeRecord *record);
 
+/* The same on the way back: what cannot be emptied must not keep the old server down. It is left, and logged. */
+extern void upgrade_give_up_new(const Upgrade *upgrade, const UpgradeRecord *record);
+
 #endif							/* PINGPONG_AGENT_UPGRADE_PREPARE_H */

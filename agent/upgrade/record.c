@@ -50,6 +50,7 @@ from_json(json_t *json, UpgradeRecord *record)
 	take(record->run, sizeof(record->run), json, "run");
 	take(record->back, sizeof(record->back), json, "back");
 	record->snapshot = (SnapshotState) json_integer_value(json_object_get(json, "snapshot"));
+	record->clearing = json_is_true(json_object_get(json, "clearing"));
 	record->ran = json_is_true(json_object_get(json, "ran"));
 	take(record->mode, sizeof(record->mode), json, "mode");
 	take(record->old_data, sizeof(record->old_data), json, "old_data");
@@ -89,12 +90,12 @@ int
 record_write(const AgentConfig *config, const UpgradeRecord *record)
 {
 	char	   *path = record_path(config);
-	json_t	   *json = json_pack("{s:s, s:s, s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:s}", "state", names[record->state],
-								 "run", record->run, "back", record->back,
-								 "snapshot", (int) record->snapshot, "ran", record->ran,
-								 "mode", record->mode, "old_data", record->old_data,
-								 "new_data", record->new_data, "system", record->system,
-								 "checkpoint", record->checkpoint);
+	json_t	   *json = json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:s, s:s, s:s, s:s}",
+								 "state", names[record->state], "run", record->run, "back", record->back,
+								 "mode", record->mode, "snapshot", (int) record->snapshot,
+								 "clearing", record->clearing, "ran", record->ran,
+								 "old_data", record->old_data, "new_data", record->new_data,
+								 "system", record->system, "checkpoint", record->checkpoint);
 	char	   *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	int			rc = text ? file_write_atomic(path, text, strlen(text), 0600, true) : -1;
 

@@ -34,6 +34,7 @@ typedef struct UpgradeRecord
 	char		run[101];
 	char		back[101];		/* the run by whose order it goes back behind the opening; "": none */
 	SnapshotState snapshot;		/* of the old data directory */
+	bool		clearing;		/* finalize has begun to remove: no way back any more */
 	bool		ran;			/* in mode link: the new server has run on the files of the old one */
 	char		mode[8];
 	char		old_data[1024];

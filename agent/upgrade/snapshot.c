@@ -25,6 +25,13 @@ has_failed(const Upgrade *upgrade)
 	return *action_error_message(upgrade->ctx) != '\0';
 }
 
+static int
+no_snapshot(const Upgrade *upgrade)
+{
+	return action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+					   "there is no snapshot of the old server, or it is not known how it was taken");
+}
+
 int
 upgrade_snapshot_check(const Upgrade *upgrade)
 {
@@ -72,6 +79,18 @@ upgrade_snapshot_take(const Upgrade *upgrade, UpgradeRecord *record)
 }
 
 int
+upgrade_snapshot_ready(const Upgrade *upgrade, const UpgradeRecord *record)
+{
+	char		name[sizeof(record->run)];
+	Snapshot	snapshot;
+	const SnapshotDriver *driver;
+
+	name_from(record, name, sizeof(name));
+	driver = record->snapshot == SNAPSHOT_TAKEN ? driver_of(upgrade, name, &snapshot) : NULL;
+	return driver ? driver->ready(&snapshot) : no_snapshot(upgrade);
+}
+
+int
 upgrade_snapshot_restore(const Upgrade *upgrade, const UpgradeRecord *record)
 {
 	char		name[sizeof(record->run)];
@@ -81,7 +100,7 @@ upgrade_snapshot_restore(const Upgrade *upgrade, const UpgradeRecord *record)
 	name_from(record, name, sizeof(name));
 	driver = record->snapshot == SNAPSHOT_TAKEN ? driver_of(upgrade, name, &snapshot) : NULL;
 	if (!driver)
-		return action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "there is no snapshot of the old server");
+		return no_snapshot(upgrade);
 	action_progress(upgrade->ctx, -1, "restoring a snapshot by %s", driver->name);
 	return driver->restore(&snapshot);
 }
@@ -94,8 +113,10 @@ upgrade_snapshot_drop(const Upgrade *upgrade, UpgradeRecord *record)
 	const SnapshotDriver *driver;
 
 	name_from(record, name, sizeof(name));
-	driver = record->snapshot != SNAPSHOT_NONE ? driver_of(upgrade, name, &snapshot) : NULL;
+	if (record->snapshot == SNAPSHOT_NONE)
+		return 0;
+	driver = driver_of(upgrade, name, &snapshot);
 	if (!driver)
-		return has_failed(upgrade) ? -1 : 0;
+		return no_snapshot(upgrade);
 	return driver->drop(&snapshot) < 0 ? -1 : keep(upgrade, record, SNAPSHOT_NONE);
 }

@@ -16,6 +16,7 @@
 #include "agent/job/params.h"
 #include "agent/pg/control.h"
 #include "agent/pg/datadir.h"
+#include "agent/pg/layout.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/standby.h"
 #include "agent/pg/stop.h"
@@ -66,12 +67,12 @@ make_way(void *argument)
 
 /* As it was: with old data it is of use to readers, and where the new one does not come. */
 static void
-give_back(const Upgrade *upgrade, bool ran)
+give_back(const Upgrade *upgrade)
 {
 	ActionContext new = upgrade_on(upgrade, upgrade->new);
 	ActionContext old = upgrade_on(upgrade, upgrade->old);
 
-	if (!ran || control_running(upgrade->old))
+	if (control_running(upgrade->old) || !file_exists_in(upgrade->old->data, "standby.signal"))
 		return;
 	if (control_stop(&new, false, STOP_TIMEOUT_MS) == 0 &&
 		server_await_remains(&new, clock_monotonic_ms() + REMAINS_TIMEOUT_MS) == 0 && control_start(&old) == 0)
@@ -103,7 +104,8 @@ ready_folder(const Upgrade *upgrade, json_t *params, json_t *result, const char 
 
 	blank[0] = '\0';
 	system_in(upgrade->new, there, sizeof(there));
-	if (strcmp(there, source) == 0)
+	/* a copy, or one that was broken off while it was put in place */
+	if (strcmp(there, source) == 0 || (!there[0] && layout_has_work(upgrade->new)))
 		return 0;
 	if (record_read(upgrade->ctx->config, &record) < 0 || record.state != RECORD_PREPARED ||
 		strcmp(record.run, upgrade->ctx->run) != 0 || !there[0] || strcmp(record.system, there) != 0)
@@ -143,16 +145,28 @@ succeed(Upgrade *upgrade, json_t *params, json_t *result, const char *source)
 	ActionContext on = upgrade_on(upgrade, upgrade->new);
 	char		blank[24];
 	RejoinHeir	heir = {blank, make_way, upgrade};
-	bool		ran = control_running(upgrade->old);
 
-	if (ready_folder(upgrade, params, result, source, blank, sizeof(blank)) < 0)
-		return -1;
-	if (rejoin_heir(&on, params, result, &heir) < 0)
+	if (ready_folder(upgrade, params, result, source, blank, sizeof(blank)) < 0 ||
+		rejoin_heir(&on, params, result, &heir) < 0)
 	{
-		give_back(upgrade, ran);
+		give_back(upgrade);
 		return -1;
 	}
 	return upgrade_make_main(upgrade->ctx, upgrade->new) < 0 ? -1 : note_done(upgrade);
+}
+
+/* An earlier life of this agent may have died behind the exchange of the main server, and before it was noted. */
+static int
+note_main(ActionContext *ctx)
+{
+	UpgradeRecord record;
+
+	if (record_read(ctx->config, &record) < 0 || record.state != RECORD_PREPARED ||
+		strcmp(record.new_data, ctx->pg->data) != 0)
+		return 0;
+	record.state = RECORD_DONE;
+	return record_write(ctx->config, &record) == 0 ? 0 :
+		action_fail(ctx, STATE_IO_ERROR, "could not write the record of the upgrade");
 }
 
 /* ---- which way ---- */
@@ -179,8 +193,8 @@ action_upgrade_rejoin(ActionContext *ctx, json_t *params, json_t *result)
 		return action_pg_rejoin(ctx, params, result);
 	if (ask_source(ctx, params, &source) < 0)
 		return -1;
-	if (source.major == version_of_data(ctx->pg))
-		return action_pg_rejoin(ctx, params, result);
+	if (source.major == version_major(ctx->pg))
+		return note_main(ctx) < 0 ? -1 : action_pg_rejoin(ctx, params, result);
 	if (upgrade_open_standby(ctx, source.major, &upgrade) < 0)
 		return -1;
 	return succeed(&upgrade, params, result, source.system);

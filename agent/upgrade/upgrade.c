@@ -96,10 +96,11 @@ check_control(const Upgrade *upgrade)
 					   "an upgrade needs \"control = pg_ctl\" for both servers");
 }
 
+/* By its programs: what was broken off may have no data directory that tells. */
 bool
 upgrade_has_successor(ActionContext *ctx)
 {
-	int			own = version_of_data(ctx->pg);
+	int			own = version_major(ctx->pg);
 
 	for (int i = 1; i < ctx->config->n_instances && !*ctx->pg->name; i++)
 		if (ctx->config->instances[i].successor && version_major(&ctx->config->instances[i]) != own)

@@ -180,7 +180,10 @@ unseal_new_advance(Run *run, Step *step)
 static ActionResult
 finalize_begin(Run *run, Step *step)
 {
-	return job_begin(run, step, step->node, ACTION_UPGRADE_FINALIZE, back_params(run));
+	json_t	   *params = back_params(run);
+
+	json_object_set_new(params, "standby", json_boolean(strcmp(step->node, run->source) != 0));
+	return job_begin(run, step, step->node, ACTION_UPGRADE_FINALIZE, params);
 }
 
 static ActionResult
