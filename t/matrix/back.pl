@@ -90,6 +90,14 @@ sub refused
 	return;
 }
 
+sub append
+{
+	my ($file, $line) = @_;
+	open my $fh, '>>', $file or die "$file: $!";
+	print $fh $line;
+	return close $fh;
+}
+
 sub flows
 {
 	my ($load, $what) = @_;
@@ -113,6 +121,11 @@ $lab->sql('chicago', 'CREATE ROLE operator', 'GRANT pingpong_operator TO operato
 refused(qr/^ERROR:  42501: must be superuser/m, 'by an operator', "SELECT pingpong.rollback($run, $risk)",
 	'operator');
 
+my $key = $lab->sql('chicago', "SELECT key FROM pingpong.run WHERE id = $run");
+my $bare = qq{SELECT pingpong_internal.request('run', 'chicago', '{"runbook": "rollback", "of": "$key"}')};
+refused(qr/^ERROR:  42501: must be superuser/m, 'the same without the word', $bare, 'operator');
+refused(qr/^ERROR:  22023: "risk" does not say what is risked/m, 'nor does a superuser go without', $bare);
+
 if ($mode eq 'link' && !$snapshot)
 {
 	refused(qr/^ERROR:  55000: there is no way back: the new server runs on the linked files/m,
@@ -130,6 +143,28 @@ else
 		refused(qr/^ERROR:  55000: there is no way back: the old data directory is not sealed by the upgrade/m,
 			'no seal in the old directory', "SELECT pingpong.rollback($run, $risk)");
 		is(serves(), "$to open, $to dallas streaming", 'no seal in the old directory: nothing was touched');
+		rename "$old/seal.aside", "$old/pingpong.seal" or die $!;
+	}
+
+	# ---- it is broken when nothing could be looked at any more: the new server goes on ----
+
+	if ($mode ne 'link')
+	{
+		my $conf = "$new{chicago}/postgresql.conf";
+		append($conf, "pingpong.debug_pause_after = 'seal'\n");
+		$lab->sql('chicago', 'SELECT pg_reload_conf()');
+		my $before = $lab->sql('chicago', 'SELECT max(id) FROM pingpong.run');
+		my $job = $lab->begin_sql('chicago', "SELECT * FROM pingpong.rollback($run, $risk)");
+		$lab->until_true('the seal', sub { gate() eq 'sealed' });
+		rename "$old/pingpong.seal", "$old/seal.aside" or die $!;
+		append($conf, "pingpong.debug_pause_after = ''\n");
+		open my $pid, '<', "$new{chicago}/postmaster.pid" or die $!;
+		kill 'HUP', <$pid> + 0;
+		$lab->finish($job, 120);
+		my @ended = $lab->settle($before + 1, 120);
+		like("$ended[0] $ended[1]", qr/^rolled_back .*the old data directory is not as it was/, 'broken on the way');
+		is(serves(), "$to open, $to dallas streaming", 'broken on the way: the new server goes on');
+		flows($load, 'broken on the way');
 		rename "$old/seal.aside", "$old/pingpong.seal" or die $!;
 	}
 
