@@ -156,16 +156,19 @@ else
 		my $before = $lab->sql('chicago', 'SELECT max(id) FROM pingpong.run');
 		my $job = $lab->begin_sql('chicago', "SELECT * FROM pingpong.rollback($run, $risk)");
 		$lab->until_true('the seal', sub { gate() eq 'sealed' });
-		rename "$old/pingpong.seal", "$old/seal.aside" or die $!;
+		my $ini = $lab->agent_dir('chicago') . '/agent.ini';
+		my $size = -s $ini;
+		append($ini, "\nno option of any section = 1\n");
 		append($conf, "pingpong.debug_pause_after = ''\n");
 		open my $pid, '<', "$new{chicago}/postmaster.pid" or die $!;
 		kill 'HUP', <$pid> + 0;
 		$lab->finish($job, 120);
 		my @ended = $lab->settle($before + 1, 120);
-		like("$ended[0] $ended[1]", qr/^rolled_back .*the old data directory is not as it was/, 'broken on the way');
+		like("$ended[0] $ended[1]", qr/^rolled_back .*configuration cannot be read again/, 'broken on the way');
 		is(serves(), "$to open, $to dallas streaming", 'broken on the way: the new server goes on');
 		flows($load, 'broken on the way');
-		rename "$old/seal.aside", "$old/pingpong.seal" or die $!;
+		truncate $ini, $size or die $!;
+		kill 'HUP', $lab->pid('agent', 'chicago');
 	}
 
 	# ---- back, and the agent dies on the way ----
