@@ -165,7 +165,8 @@ else
 		$lab->finish($job, 120);
 		my @ended = $lab->settle($before + 1, 120);
 		like("$ended[0] $ended[1]", qr/^rolled_back .*configuration cannot be read again/, 'broken on the way');
-		is(serves(), "$to open, $to dallas streaming", 'broken on the way: the new server goes on');
+		ok($lab->until_true('the new server', sub { serves() eq "$to open, $to dallas streaming" }),
+			'broken on the way: the new server goes on');
 		flows($load, 'broken on the way');
 		truncate $ini, $size or die $!;
 		kill 'HUP', $lab->pid('agent', 'chicago');
