@@ -308,5 +308,5 @@ remove_tree(const char *path)
 {
 	if (!file_exists(path))
 		return 0;
-	return nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	return nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS);
 }
