@@ -470,13 +470,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                          'They are not used, and stay so: REINDEX INDEX CONCURRENTLY, or drop them.')
 $$;
 
--- Schemas are dumped and restored object by object, in each database by one process. The estimate is a rough one, of
--- 2 ms for a relation and 0.1 ms for a large object.
+-- Schemas are dumped and restored object by object, in each database by one process.
 CREATE FUNCTION pingpong_check.check_upgrade_objects(target text, options jsonb) RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT ROW(min(c.node), CASE WHEN sum(r) > 100000 OR sum(l) > 1000000 THEN 'warn' ELSE 'info' END,
-               format('%s relations and %s large objects in %s databases; the largest may take about %s s', sum(r),
-                      sum(l), count(*), greatest(round(max(r * 0.002 + l * 0.0001)), 1)),
+               format('%s relations and %s large objects in %s databases, in the largest %s and %s', sum(r), sum(l),
+                      count(*), max(r), max(l)),
                CASE WHEN sum(r) > 100000 OR sum(l) > 1000000
                     THEN 'The clients wait meanwhile: try it on a copy, give more jobs (each takes a database), and '
                          'see that max_window is enough.' END)::finding

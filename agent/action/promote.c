@@ -321,13 +321,13 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 	if (ttl_ms <= 0 || ttl_ms > TTL_MAX_MS)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"ttl_ms\" must be between 1 and %d", TTL_MAX_MS);
 	/* the rejoin of this server stops it */
-	if (!server_claim(ctx->pg))
+	if (!server_claim(ctx->pg->data))
 	{
 		action_fail(ctx, STATE_OBJECT_IN_USE, "another job makes this server a standby");
 		action_hint(ctx, "Wait until it has ended; see GET /v1/jobs of this agent.");
 		return -1;
 	}
-	server_release(ctx->pg);
+	server_release(ctx->pg->data);
 	conn = pg_local_or_fail(ctx, NULL, QUERY_TIMEOUT_MS);
 	if (!conn)
 		return -1;

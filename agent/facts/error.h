@@ -9,8 +9,12 @@
 #define PINGPONG_AGENT_FACTS_ERROR_H
 
 #include <jansson.h>
+#include <libpq-fe.h>
 
 /* {"error": ...} */
 extern json_t *facts_error(const char *format,...) __attribute__((format(printf, 1, 2)));
+
+/* The JSON that the statement gives in one row; the error, or that there was no answer. */
+extern json_t *facts_ask(PGconn *conn, const char *sql);
 
 #endif							/* PINGPONG_AGENT_FACTS_ERROR_H */

@@ -150,21 +150,6 @@ static const PostgresPart parts[] = {
 	" 'valid_until', rolvaliduntil)), '[]')) FROM pg_roles WHERE rolreplication AND rolcanlogin"},
 };
 
-static json_t *
-ask(PGconn *conn, const char *sql)
-{
-	char		error[512];
-	PGresult   *res = pg_query(conn, error, sizeof(error), sql, 0, NULL);
-	json_t	   *value = NULL;
-
-	if (!res)
-		return facts_error("%s", error);
-	if (PQntuples(res) == 1 && !PQgetisnull(res, 0, 0))
-		value = json_loads(PQgetvalue(res, 0, 0), JSON_DECODE_ANY, NULL);
-	PQclear(res);
-	return value ? value : facts_error("no answer");
-}
-
 /* What stands against its worker going on after a promotion; "": nothing. */
 static json_t *
 ask_probe(PGconn *conn)
@@ -173,7 +158,7 @@ ask_probe(PGconn *conn)
 
 	snprintf(sql, sizeof(sql), "SELECT to_jsonb(coalesce(CASE WHEN pg_is_in_recovery() THEN %s.probe() END, ''))",
 			 pg_pingpong_schema(conn));
-	return ask(conn, sql);
+	return facts_ask(conn, sql);
 }
 
 /* The extension as it is in this server's pingpong.database, and the worker. */
@@ -182,26 +167,27 @@ pingpong(const PgInstance *pg, PGconn *conn)
 {
 	char		error[512];
 	char	   *database = pg_pingpong_database(conn);
-	json_t	   *facts = ask(conn, "SELECT jsonb_build_object('database', current_setting('pingpong.database', true),"
-							" 'version', current_setting('pingpong.version', true),"
-							" 'worker_pid', (SELECT min(pid) FROM pg_stat_activity WHERE backend_type "
-							"= 'pg_pingpong worker'),"
-							" 'worker_database', (SELECT min(datname) FROM pg_stat_activity WHERE backend_type "
-							"= 'pg_pingpong worker'))");
+	json_t	   *facts = facts_ask(conn, "SELECT jsonb_build_object("
+								  "'database', current_setting('pingpong.database', true),"
+								  " 'version', current_setting('pingpong.version', true),"
+								  " 'worker_pid', (SELECT min(pid) FROM pg_stat_activity WHERE backend_type "
+								  "= 'pg_pingpong worker'),"
+								  " 'worker_database', (SELECT min(datname) FROM pg_stat_activity WHERE backend_type "
+								  "= 'pg_pingpong worker'))");
 	bool		here = database && strcmp(database, PQdb(conn)) == 0;
 	PGconn	   *there = here || !database ? conn : pg_local(pg, database, STATEMENT_TIMEOUT_MS, error, sizeof(error));
 
 	if (database && there)
 	{
-		json_t	   *extension = ask(there, "SELECT jsonb_build_object('extension', max(extversion)) FROM pg_extension"
-									" WHERE extname = 'pg_pingpong'");
+		json_t	   *extension = facts_ask(there, "SELECT jsonb_build_object('extension', max(extversion)) "
+										  "FROM pg_extension WHERE extname = 'pg_pingpong'");
 
 		json_object_update(facts, extension);
 		if (json_is_string(json_object_get(extension, "extension")))
 		{
 			json_t	   *problem = ask_probe(there);
 
-			json_object_set_new(facts, "gate", ask(there, "SELECT to_jsonb(state) FROM pingpong.gate"));
+			json_object_set_new(facts, "gate", facts_ask(there, "SELECT to_jsonb(state) FROM pingpong.gate"));
 			json_object_set(facts, "problem", json_is_object(problem) ? json_object_get(problem, "error") : problem);
 			json_decref(problem);
 		}
@@ -229,7 +215,7 @@ facts_postgres(const PgInstance *pg)
 	/* the session has an empty search_path, which leaves pg_catalog */
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 	{
-		json_t	   *part = ask(conn, parts[i].sql);
+		json_t	   *part = facts_ask(conn, parts[i].sql);
 
 		if (parts[i].name)
 			json_object_set_new(facts, parts[i].name, part);

@@ -95,36 +95,50 @@ find_claim(const char *data)
 }
 
 bool
-server_claim(const PgInstance *pg)
+server_claim(const char *data)
 {
 	Claim	  **claim;
 	bool		is_free;
 
 	pthread_mutex_lock(&claims_lock);
-	claim = find_claim(pg->data);
+	claim = find_claim(data);
 	is_free = *claim == NULL;
 	if (is_free)
 	{
 		*claim = xalloc(sizeof(Claim));
-		(*claim)->data = xstrdup(pg->data);
+		(*claim)->data = xstrdup(data);
 	}
 	pthread_mutex_unlock(&claims_lock);
 	return is_free;
 }
 
 void
-server_release(const PgInstance *pg)
+server_release(const char *data)
 {
 	Claim	  **claim;
 	Claim	   *gone;
 
 	pthread_mutex_lock(&claims_lock);
-	claim = find_claim(pg->data);
+	claim = find_claim(data);
 	gone = *claim;
 	*claim = gone->next;
 	pthread_mutex_unlock(&claims_lock);
 	free(gone->data);
 	free(gone);
+}
+
+int
+server_claim_wait(ActionContext *ctx, const char *data, int timeout_ms)
+{
+	double		limit = clock_monotonic_ms() + timeout_ms;
+
+	while (!server_claim(data))
+	{
+		if (action_cancelled(ctx) || clock_monotonic_ms() > limit)
+			return action_fail(ctx, STATE_OBJECT_IN_USE, "another job works in \"%s\"", data);
+		sleep_ms(POLL_MS);
+	}
+	return 0;
 }
 
 int

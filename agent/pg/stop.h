@@ -44,7 +44,10 @@ extern bool server_is_stopped(const PgInstance *pg);
  * A job that changes the data directory has it for itself: two at a time would destroy each other's work. False:
  * another job has it. Each instance has its own. Released by the job that has claimed it, in any thread.
  */
-extern bool server_claim(const PgInstance *pg);
-extern void server_release(const PgInstance *pg);
+extern bool server_claim(const char *data);
+extern void server_release(const char *data);
+
+/* The same with patience: fails the job (55006) when another one has it for so long. */
+extern int	server_claim_wait(ActionContext *ctx, const char *data, int timeout_ms);
 
 #endif							/* PINGPONG_AGENT_PG_STOP_H */

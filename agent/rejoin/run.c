@@ -199,7 +199,7 @@ method_from(const char *name)
 static int
 lock_server(Rejoin *rejoin)
 {
-	while (!server_claim(rejoin->pg))
+	while (!server_claim(rejoin->pg->data))
 	{
 		action_progress(rejoin->ctx, -1, "waiting for another rejoin");
 		if (action_cancelled(rejoin->ctx))
@@ -210,7 +210,7 @@ lock_server(Rejoin *rejoin)
 	}
 	if (rejoin_check_epoch(rejoin) == 0)
 		return 0;
-	server_release(rejoin->pg);
+	server_release(rejoin->pg->data);
 	return -1;
 }
 
@@ -274,7 +274,7 @@ rejoin_node(ActionContext *ctx, json_t *params, json_t *result, bool follow_only
 		if (!follow_only)
 			settings_put_back(ctx); /* of a run that was about a primary; nobody else may come to do it */
 	}
-	server_release(rejoin.pg);
+	server_release(rejoin.pg->data);
 	free(rejoin.source.history);
 	text_free_list(rejoin.options);
 	return rc < 0 ? -1 : 0;

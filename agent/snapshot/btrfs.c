@@ -16,35 +16,18 @@
 
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
-#include "agent/core/text.h"
-#include "agent/job/child.h"
 #include "agent/pg/paths.h"
+#include "agent/snapshot/program.h"
 #include "agent/snapshot/tree.h"
 #include "common/sqlstate.h"
 
-#define TIMEOUT_MS 600000
 #define PROGRAM "/usr/bin/btrfs"
 #define ROOT_INODE 256			/* of a subvolume */
 
 static int
-run(const Snapshot *snapshot, const char *verb, const char *one, const char *two)
+run(const Snapshot *snapshot, char *verb, char *one, char *two)
 {
-	ChildOptions options = {.timeout_ms = TIMEOUT_MS};
-	char	  **argv = NULL;
-	int			rc;
-
-	for (char **word = snapshot->words + 1; *word; word++)
-		text_append(&argv, xstrdup(*word));
-	if (!argv)
-		text_append(&argv, xstrdup(PROGRAM));
-	text_append(&argv, xstrdup("subvolume"));
-	text_append(&argv, xstrdup(verb));
-	text_append(&argv, xstrdup(one));
-	if (two)
-		text_append(&argv, xstrdup(two));
-	rc = child_run_or_fail(snapshot->ctx, argv, &options);
-	text_free_list(argv);
-	return rc;
+	return snapshot_run(snapshot, PROGRAM, (char *[]) {"subvolume", verb, one, two, NULL}, NULL);
 }
 
 static char *

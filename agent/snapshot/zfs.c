@@ -14,37 +14,11 @@
 #include <string.h>
 
 #include "agent/core/alloc.h"
-#include "agent/core/text.h"
-#include "agent/job/child.h"
+#include "agent/snapshot/program.h"
 #include "agent/snapshot/tree.h"
 #include "common/sqlstate.h"
 
-#define TIMEOUT_MS 600000
 #define PROGRAM "/usr/sbin/zfs"
-
-static void
-collect(void *argument, const char *data, size_t size)
-{
-	text_add(argument, data, size);
-}
-
-static int
-run(const Snapshot *snapshot, char *const *words, Text *output)
-{
-	ChildOptions options = {.timeout_ms = TIMEOUT_MS, .on_output = output ? collect : NULL, .argument = output};
-	char	  **argv = NULL;
-	int			rc;
-
-	for (char **word = snapshot->words + 1; *word; word++)
-		text_append(&argv, xstrdup(*word));
-	if (!argv)
-		text_append(&argv, xstrdup(PROGRAM));
-	for (; *words; words++)
-		text_append(&argv, xstrdup(*words));
-	rc = child_run_or_fail(snapshot->ctx, argv, &options);
-	text_free_list(argv);
-	return rc;
-}
 
 static char *
 name_of(const Snapshot *snapshot)
@@ -129,7 +103,7 @@ check(const Snapshot *snapshot)
 {
 	char	   *words[] = {"list", "-H", "-o", "mountpoint", snapshot->words[0], NULL};
 	Text		mountpoint = {0};
-	int			rc = tree_is_whole(snapshot) < 0 ? -1 : run(snapshot, words, &mountpoint);
+	int			rc = tree_is_whole(snapshot) < 0 ? -1 : snapshot_run(snapshot, PROGRAM, words, &mountpoint);
 
 	if (rc == 0)
 		rc = mountpoint.data ? check_contents(snapshot, mountpoint.data) : -1;
@@ -144,7 +118,7 @@ exists(const Snapshot *snapshot, const char *name)
 	char	   *words[] = {"list", "-H", "-o", "name", "-t", "snapshot", "-r", snapshot->words[0], NULL};
 	Text		names = {0};
 	char	   *rest;
-	int			there = run(snapshot, words, &names) < 0 ? -1 : 0;
+	int			there = snapshot_run(snapshot, PROGRAM, words, &names) < 0 ? -1 : 0;
 	char	   *line = there == 0 && names.data ? strtok_r(names.data, "\n", &rest) : NULL;
 
 	for (; line; line = strtok_r(NULL, "\n", &rest))
@@ -160,7 +134,7 @@ drop(const Snapshot *snapshot)
 	char	   *name = name_of(snapshot);
 	char	   *words[] = {"destroy", name, NULL};
 	int			there = exists(snapshot, name);
-	int			rc = there > 0 ? run(snapshot, words, NULL) : there;
+	int			rc = there > 0 ? snapshot_run(snapshot, PROGRAM, words, NULL) : there;
 
 	free(name);
 	return rc;
@@ -171,7 +145,7 @@ take(const Snapshot *snapshot)
 {
 	char	   *name = name_of(snapshot);
 	char	   *words[] = {"snapshot", name, NULL};
-	int			rc = drop(snapshot) < 0 ? -1 : run(snapshot, words, NULL);
+	int			rc = drop(snapshot) < 0 ? -1 : snapshot_run(snapshot, PROGRAM, words, NULL);
 
 	free(name);
 	return rc;
@@ -195,7 +169,7 @@ restore(const Snapshot *snapshot)
 {
 	char	   *name = name_of(snapshot);
 	char	   *words[] = {"rollback", name, NULL};
-	int			rc = check(snapshot) < 0 ? -1 : run(snapshot, words, NULL);
+	int			rc = check(snapshot) < 0 ? -1 : snapshot_run(snapshot, PROGRAM, words, NULL);
 
 	free(name);
 	return rc;

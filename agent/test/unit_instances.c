@@ -285,13 +285,13 @@ test_claims(AgentConfig *config)
 	const PgInstance *next = config_instance(config, "next");
 	PgInstance	later = {.name = "other", .data = main_one->data};	/* the same, after a reload */
 
-	ok(server_claim(main_one) && !server_claim(main_one), "instances: a data directory is one job's");
-	ok(server_claim(next), "instances: that of another instance is free");
-	ok(!server_claim(&later), "instances: by whatever name");
-	server_release(main_one);
-	ok(server_claim(&later) && !server_claim(next), "instances: until it is released");
-	server_release(&later);
-	server_release(next);
+	ok(server_claim(main_one->data) && !server_claim(main_one->data), "instances: a data directory is one job's");
+	ok(server_claim(next->data), "instances: that of another instance is free");
+	ok(!server_claim(later.data), "instances: by whatever name");
+	server_release(main_one->data);
+	ok(server_claim(later.data) && !server_claim(next->data), "instances: until it is released");
+	server_release(later.data);
+	server_release(next->data);
 }
 
 static void

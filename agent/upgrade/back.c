@@ -8,11 +8,8 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "agent/core/alloc.h"
-#include "agent/core/clock.h"
 #include "agent/core/log.h"
 #include "agent/job/jobs.h"
 #include "agent/job/params.h"
@@ -32,7 +29,6 @@
 
 #define STOP_TIMEOUT_MS 600000
 #define CLAIM_TIMEOUT_MS 60000
-#define POLL_MS 5
 
 static int
 refuse(ActionContext *ctx, const char *what)
@@ -46,8 +42,8 @@ read_of(ActionContext *ctx, json_t *params, UpgradeRecord *record)
 {
 	const char *of = param_string(params, "of", "");
 
-	if (record_read(ctx->config, record) < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
+	if (record_open(ctx, record) < 0)
+		return -1;
 	if (record->state != RECORD_NONE && strcmp(record->run, of) == 0)
 		return 0;
 	if (param_bool(params, "standby", false) &&
@@ -56,48 +52,28 @@ read_of(ActionContext *ctx, json_t *params, UpgradeRecord *record)
 	return refuse(ctx, "this host does not remember that upgrade");
 }
 
-/* The record is read, changed and written under it; by the folder, as whoever prepares or discards has it. */
-static int
-claim(ActionContext *ctx, const UpgradeRecord *record)
-{
-	PgInstance	place = {.data = (char *) record->new_data};
-	double		limit = clock_monotonic_ms() + CLAIM_TIMEOUT_MS;
-
-	while (!server_claim(&place))
-	{
-		if (action_cancelled(ctx) || clock_monotonic_ms() > limit)
-			return action_fail(ctx, STATE_OBJECT_IN_USE, "another job works in \"%s\"", record->new_data);
-		sleep_ms(POLL_MS);
-	}
-	return 0;
-}
-
-/* Calls the function with the record as it is under the claim. */
+/*
+ * Calls the function with the record as it is under the claim: it is read, changed and written by one job at a time.
+ * By the folder, which whoever prepares or discards has, too.
+ */
 static int
 with_claim(ActionContext *ctx, json_t *params, json_t *result,
 		   int (*function) (ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *result))
 {
 	UpgradeRecord record;
-	PgInstance	place;
+	char		place[sizeof(record.new_data)];
 	int			rc;
 
-	if (read_of(ctx, params, &record) < 0 || claim(ctx, &record) < 0)
+	if (read_of(ctx, params, &record) < 0)
 		return -1;
-	place = (PgInstance) {.data = xstrdup(record.new_data)};
+	memcpy(place, record.new_data, sizeof(place));
+	if (server_claim_wait(ctx, place, CLAIM_TIMEOUT_MS) < 0)
+		return -1;
 	rc = read_of(ctx, params, &record);
 	if (rc == 0)
 		rc = function(ctx, params, &record, result);
-	server_release(&place);
-	free(place.data);
+	server_release(place);
 	return rc;
-}
-
-static int
-enter(ActionContext *ctx, UpgradeRecord *record, UpgradeState state)
-{
-	record->state = state;
-	return record_write(ctx->config, record) == 0 ? 0 :
-		action_fail(ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s", strerror(errno));
 }
 
 /* ---- may it go back? ---- */
@@ -168,18 +144,31 @@ stop_new(const Upgrade *upgrade)
 }
 
 /*
- * It did not go back. The new server, still sealed, is started again: its worker opens it when it has asked us. The
- * job's error stays.
+ * It did not go back. The new server is started again, still sealed: its worker opens it when it has asked us. Only
+ * if it is the one that this run has sealed: a snapshot may have brought back what was there before it had any data.
+ * The job's error stays.
  */
 static void
-start_new(const Upgrade *upgrade)
+start_new(ActionContext *ctx, const Upgrade *upgrade)
 {
 	ActionContext on = upgrade_on(upgrade, upgrade->new);
 
-	if (control_running(upgrade->old) || control_running(upgrade->new))
+	if (control_running(upgrade->old) || control_running(upgrade->new) || check_sealed(ctx, upgrade) < 0)
 		return;
 	if (upgrade_make_main(&on, upgrade->new) < 0 || control_start(&on) < 0)
 		log_error("upgrade: the new server could not be started again");
+}
+
+/*
+ * The old server's worker asks for that job first. Before anything is stopped, since it may fail; where it comes to
+ * nothing the job is only a memory: the new server's worker has its answer, and does not ask again.
+ */
+static int
+retract(ActionContext *ctx, const UpgradeRecord *record)
+{
+	if (jobs_retract(ctx->config, record->run, ACTION_UPGRADE_RUN, "it was taken back by order") == 0)
+		return 0;
+	return action_fail(ctx, STATE_IO_ERROR, "could not write the job journal: %s", strerror(errno));
 }
 
 static int
@@ -192,18 +181,15 @@ go_back(ActionContext *ctx, ActionContext *as, json_t *params, const Upgrade *up
 	if (record->state >= RECORD_CROSSING)
 	{
 		snprintf(record->back, sizeof(record->back), "%s", ctx->run);
-		if (enter(ctx, record, record->state) < 0)
+		if (record_keep(ctx, record) < 0 || retract(ctx, record) < 0)
 			return -1;
 		if (stop_new(upgrade) < 0 || action_upgrade_halt(as, params, result) < 0 ||
 			action_upgrade_revert(as, params, result) < 0)
 		{
-			start_new(upgrade);
+			start_new(ctx, upgrade);
 			return -1;
 		}
 	}
-	/* the old server's worker asks for that job first */
-	if (jobs_retract(ctx->config, record->run, ACTION_UPGRADE_RUN, "it was taken back by order") < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "could not write the job journal: %s", strerror(errno));
 	return action_upgrade_serve(as, params, result);
 }
 
@@ -251,7 +237,7 @@ keep(ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *result)
 		rc = upgrade_make_main(ctx, upgrade.new);
 		record->back[0] = '\0';
 		if (rc == 0)
-			rc = enter(ctx, record, record->state < RECORD_DONE ? RECORD_DONE : record->state);
+			rc = record_enter(ctx, record, record->state < RECORD_DONE ? RECORD_DONE : record->state);
 	}
 	json_decref(its);
 	return rc;
@@ -320,14 +306,14 @@ finalize(ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *resu
 	if (record->state == RECORD_NONE)
 		return 0;
 	record->clearing = true;
-	if (enter(ctx, record, record->state) < 0 || drop_snapshot(ctx, record) < 0)
+	if (record_keep(ctx, record) < 0 || drop_snapshot(ctx, record) < 0)
 		return -1;
 	if (!path)
 		return 0;
 	action_progress(ctx, -1, "removing what is in \"%s\"", path);
 	if (folder_clear(path) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not empty \"%s\": %s", path, strerror(errno));
-	return enter(ctx, record, RECORD_FINAL);
+	return record_enter(ctx, record, RECORD_FINAL);
 }
 
 int

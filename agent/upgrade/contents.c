@@ -69,21 +69,6 @@ static const ContentsPart parts[] = {
 };
 
 static json_t *
-ask(PGconn *conn, const char *sql)
-{
-	char		error[512];
-	PGresult   *res = pg_query(conn, error, sizeof(error), sql, 0, NULL);
-	json_t	   *value = NULL;
-
-	if (!res)
-		return facts_error("%s", error);
-	if (PQntuples(res) == 1 && !PQgetisnull(res, 0, 0))
-		value = json_loads(PQgetvalue(res, 0, 0), JSON_DECODE_ANY, NULL);
-	PQclear(res);
-	return value ? value : facts_error("no answer");
-}
-
-static json_t *
 visit(const PgInstance *pg, const char *database, double deadline)
 {
 	char		error[512];
@@ -98,7 +83,7 @@ visit(const PgInstance *pg, const char *database, double deadline)
 	row = json_object();
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		json_object_set_new(row, parts[i].name, clock_monotonic_ms() > deadline ?
-							facts_error("not looked at: it has taken too long") : ask(conn, parts[i].sql));
+							facts_error("not looked at: it has taken too long") : facts_ask(conn, parts[i].sql));
 	PQfinish(conn);
 	return row;
 }

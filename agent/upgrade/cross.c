@@ -39,30 +39,15 @@
 
 /* ---- what is remembered, and what is seen ---- */
 
-/* The record of this run; fails the job where there is none, or where it is of another. */
-static int
-read_own(ActionContext *ctx, UpgradeRecord *record)
-{
-	if (record_read(ctx->config, record) < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
-	if (record->state != RECORD_NONE && strcmp(record->run, ctx->run) == 0)
-		return 0;
-	return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "no upgrade of this run was prepared here");
-}
-
-static int
-enter(ActionContext *ctx, UpgradeRecord *record, UpgradeState state)
-{
-	record->state = state;
-	if (record_write(ctx->config, record) == 0)
-		return 0;
-	return action_fail(ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s", strerror(errno));
-}
-
+/* With the record of this run; fails the job where there is none, or where it is of another. */
 static int
 open_own(ActionContext *ctx, json_t *params, Upgrade *upgrade, UpgradeRecord *record)
 {
-	return read_own(ctx, record) < 0 ? -1 : upgrade_open(ctx, params, upgrade);
+	if (record_open(ctx, record) < 0)
+		return -1;
+	if (!record_is_own(ctx, record))
+		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "no upgrade of this run was prepared here");
+	return upgrade_open(ctx, params, upgrade);
 }
 
 /* Is the directory sealed by that run? No server runs there. */
@@ -233,7 +218,7 @@ action_upgrade_run(ActionContext *ctx, json_t *params, json_t *result)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the new cluster is not as it was prepared");
 	if (control_running(upgrade.old) || !sealed_on_disk(ctx, upgrade.old->data))
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the old server is not down, sealed by this run");
-	if (keep_options(&upgrade, false) < 0 || enter(ctx, &record, RECORD_CROSSING) < 0)
+	if (keep_options(&upgrade, false) < 0 || record_enter(ctx, &record, RECORD_CROSSING) < 0)
 		return -1;
 	action_progress(ctx, -1, "pg_upgrade");
 	if (upgrade_snapshot_take(&upgrade, &record) < 0 ||
@@ -298,7 +283,7 @@ revert(ActionContext *ctx, json_t *params)
 		return -1;
 	if (!sealed_on_disk(ctx, upgrade.old->data))
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the old data directory is not as it was");
-	return enter(ctx, &record, RECORD_REVERTED);
+	return record_enter(ctx, &record, RECORD_REVERTED);
 }
 
 int
@@ -396,7 +381,7 @@ action_upgrade_start(ActionContext *ctx, json_t *params, json_t *result)
 		if (upgrade_try_config(ctx) < 0)
 			return -1;
 		remember_checkpoint(&upgrade, &record);
-		if (enter(ctx, &record, RECORD_STARTED) < 0)
+		if (record_enter(ctx, &record, RECORD_STARTED) < 0)
 			return -1;
 	}
 	on = upgrade_on(&upgrade, upgrade.new);
@@ -405,7 +390,7 @@ action_upgrade_start(ActionContext *ctx, json_t *params, json_t *result)
 	rc = conn ? check_new(&upgrade, &on, conn) : -1;
 	PQfinish(conn);
 	if (rc < 0 || upgrade_make_main(ctx, upgrade.new) < 0 ||
-		enter(ctx, &record, RECORD_DONE) < 0)
+		record_enter(ctx, &record, RECORD_DONE) < 0)
 		return -1;
 	json_object_set_new(result, "version", json_integer(upgrade.to));
 	json_object_set_new(result, "started_ms", json_real(clock_realtime_ms()));
@@ -451,7 +436,7 @@ action_upgrade_halt(ActionContext *ctx, json_t *params, json_t *result)
 	}
 	if (upgrade_make_main(ctx, upgrade.old) < 0)
 		return -1;
-	return enter(ctx, &record, RECORD_CROSSING);
+	return record_enter(ctx, &record, RECORD_CROSSING);
 }
 
 /* ---- behind the window ---- */

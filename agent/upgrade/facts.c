@@ -44,7 +44,7 @@ look(ActionContext *ctx, json_t *params, PGconn *conn, json_t *facts)
 
 	json_object_set_new(facts, "successor", successor_verdict(ctx, open ? 0 : -1));
 	if (standby)
-		upgrade.mode = UPGRADE_COPY;	/* a base backup */
+		upgrade.mode = UPGRADE_STANDBY;
 	else
 		json_object_set_new(facts, "databases", databases);
 	if (!open)

@@ -37,7 +37,6 @@
 #define CHECK_TIMEOUT_MS 1800000
 #define STOP_TIMEOUT_MS 20000
 #define CLAIM_TIMEOUT_MS 60000
-#define POLL_MS 5
 #define LOGS "pg_upgrade_output.d"
 
 /* ---- the new folder ---- */
@@ -109,9 +108,8 @@ take_folder(const Upgrade *upgrade)
 	ActionContext *ctx = upgrade->ctx;
 	UpgradeRecord record;
 
-	if (record_read(ctx->config, &record) < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "the record of an earlier upgrade cannot be read: %s",
-						   strerror(errno));
+	if (record_open(ctx, &record) < 0)
+		return -1;
 	if (record.state == RECORD_STARTED && strcmp(record.new_data, ctx->pg->data) == 0)
 		record.state = RECORD_DONE; /* the new server has become the main one, whatever came behind it */
 	if (record.state == RECORD_STARTED || record.state == RECORD_CROSSING)
@@ -124,8 +122,10 @@ take_folder(const Upgrade *upgrade)
 		action_hint(ctx, "Run pingpong.finalize() for that run.");
 		return -1;
 	}
-	if (record.state == RECORD_PREPARED && strcmp(record.new_data, upgrade->new->data) == 0 &&
-		upgrade_empty_new(upgrade, &record) < 0)
+	/* the record is about to be another one's, and would be the only one that knows of a snapshot */
+	if (upgrade_snapshot_drop(upgrade, &record) < 0 ||
+		(record.state == RECORD_PREPARED && strcmp(record.new_data, upgrade->new->data) == 0 &&
+		 upgrade_empty_new(upgrade, &record) < 0))
 		return -1;
 	if (postmaster_pid(upgrade->new->data) != 0)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "a server runs in \"%s\"", upgrade->new->data);
@@ -153,10 +153,7 @@ remember(const Upgrade *upgrade)
 		return action_fail(upgrade->ctx, STATE_LIMIT_EXCEEDED, "the path of a data directory is too long");
 	strcpy(record.old_data, upgrade->old->data);
 	strcpy(record.new_data, upgrade->new->data);
-	if (record_write(upgrade->ctx->config, &record) == 0)
-		return 0;
-	return action_fail(upgrade->ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s",
-					   strerror(errno));
+	return record_keep(upgrade->ctx, &record);
 }
 
 /* ---- initdb ---- */
@@ -275,15 +272,7 @@ upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms)
 static int
 claim(const Upgrade *upgrade)
 {
-	double		limit = clock_monotonic_ms() + CLAIM_TIMEOUT_MS;
-
-	while (!server_claim(upgrade->new))
-	{
-		if (action_cancelled(upgrade->ctx) || clock_monotonic_ms() > limit)
-			return action_fail(upgrade->ctx, STATE_OBJECT_IN_USE, "another job works in \"%s\"", upgrade->new->data);
-		sleep_ms(POLL_MS);
-	}
-	return 0;
+	return server_claim_wait(upgrade->ctx, upgrade->new->data, CLAIM_TIMEOUT_MS);
 }
 
 static int
@@ -326,7 +315,7 @@ upgrade_prepare_standby(const Upgrade *upgrade, json_t *params, json_t *result)
 	conn = pg_local_or_fail(upgrade->ctx, NULL, QUERY_TIMEOUT_MS);
 	rc = conn ? prepare_standby(upgrade, conn, params, result) : -1;
 	PQfinish(conn);
-	server_release(upgrade->new);
+	server_release(upgrade->new->data);
 	return rc;
 }
 
@@ -350,7 +339,7 @@ action_upgrade_prepare(ActionContext *ctx, json_t *params, json_t *result)
 	else
 		rc = prepare(&upgrade, conn, params, result);
 	PQfinish(conn);
-	server_release(upgrade.new);
+	server_release(upgrade.new->data);
 	if (rc == 0)
 		json_object_set_new(result, "from_version", json_integer(upgrade.from));
 	return rc;
@@ -381,17 +370,16 @@ discard(const Upgrade *upgrade)
 	ActionContext *ctx = upgrade->ctx;
 	UpgradeRecord record;
 
-	if (record_read(ctx->config, &record) < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
+	if (record_open(ctx, &record) < 0)
+		return -1;
 	if (record.state == RECORD_DISCARDED || standby_is_done(&record))
 		return 0;
 	if (record.state >= RECORD_CROSSING)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the upgrade has begun, and is not undone");
 	if (record.state == RECORD_PREPARED)
 		upgrade_give_up_new(upgrade, &record);
-	record.state = RECORD_DISCARDED;
-	if (record_write(ctx->config, &record) < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s", strerror(errno));
+	if (record_enter(ctx, &record, RECORD_DISCARDED) < 0)
+		return -1;
 	drop_snapshot(upgrade, &record);
 	return 0;
 }
@@ -404,15 +392,15 @@ action_upgrade_discard(ActionContext *ctx, json_t *params, json_t *result)
 	bool		known;
 	int			rc;
 
-	if (record_read(ctx->config, &record) < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
-	known = record.state != RECORD_NONE && strcmp(record.run, ctx->run) == 0;
+	if (record_open(ctx, &record) < 0)
+		return -1;
+	known = record_is_own(ctx, &record);
 	json_object_set_new(result, "known", json_boolean(known));
 	if (!known)
 		return 0;				/* what is to be discarded has ended: protocol_undoes() */
 	if (upgrade_open(ctx, params, &upgrade) < 0 || claim(&upgrade) < 0)
 		return -1;
 	rc = discard(&upgrade);
-	server_release(upgrade.new);
+	server_release(upgrade.new->data);
 	return rc;
 }

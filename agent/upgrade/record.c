@@ -11,6 +11,7 @@
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
 #include "agent/upgrade/record.h"
+#include "common/sqlstate.h"
 
 #define FILE_MAX (16 * 1024)
 
@@ -63,8 +64,8 @@ from_json(json_t *json, UpgradeRecord *record)
 	return -1;
 }
 
-int
-record_read(const AgentConfig *config, UpgradeRecord *record)
+static int
+read_file(const AgentConfig *config, UpgradeRecord *record)
 {
 	char	   *path = record_path(config);
 	char	   *text = file_read(path, FILE_MAX, NULL);
@@ -86,8 +87,8 @@ record_read(const AgentConfig *config, UpgradeRecord *record)
 	return rc;
 }
 
-int
-record_write(const AgentConfig *config, const UpgradeRecord *record)
+static int
+write_file(const AgentConfig *config, const UpgradeRecord *record)
 {
 	char	   *path = record_path(config);
 	json_t	   *json = json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:s, s:s, s:s, s:s}",
@@ -103,4 +104,31 @@ record_write(const AgentConfig *config, const UpgradeRecord *record)
 	json_decref(json);
 	free(path);
 	return rc;
+}
+
+int
+record_open(ActionContext *ctx, UpgradeRecord *record)
+{
+	return read_file(ctx->config, record) == 0 ? 0 :
+		action_fail(ctx, STATE_IO_ERROR, "the record of the upgrade cannot be read: %s", strerror(errno));
+}
+
+bool
+record_is_own(const ActionContext *ctx, const UpgradeRecord *record)
+{
+	return record->state != RECORD_NONE && strcmp(record->run, ctx->run) == 0;
+}
+
+int
+record_keep(ActionContext *ctx, const UpgradeRecord *record)
+{
+	return write_file(ctx->config, record) == 0 ? 0 :
+		action_fail(ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s", strerror(errno));
+}
+
+int
+record_enter(ActionContext *ctx, UpgradeRecord *record, UpgradeState state)
+{
+	record->state = state;
+	return record_keep(ctx, record);
 }

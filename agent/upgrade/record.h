@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "agent/core/config.h"
+#include "agent/job/action.h"
 
 typedef enum UpgradeState
 {
@@ -43,8 +43,14 @@ typedef struct UpgradeRecord
 	char		checkpoint[32];	/* of the new cluster when it was made: until it has another it has not run */
 } UpgradeRecord;
 
-/* 0; -1 with errno: it cannot be read, so nothing is known. */
-extern int	record_read(const AgentConfig *config, UpgradeRecord *record);
-extern int	record_write(const AgentConfig *config, const UpgradeRecord *record);
+/* Fails the job (58030) when it cannot be read: then nothing is known. */
+extern int	record_open(ActionContext *ctx, UpgradeRecord *record);
+
+/* Is it that of the job's own run? */
+extern bool record_is_own(const ActionContext *ctx, const UpgradeRecord *record);
+
+/* On disk, in its present state or another one; fails the job (58030). */
+extern int	record_keep(ActionContext *ctx, const UpgradeRecord *record);
+extern int	record_enter(ActionContext *ctx, UpgradeRecord *record, UpgradeState state);
 
 #endif							/* PINGPONG_AGENT_UPGRADE_RECORD_H */

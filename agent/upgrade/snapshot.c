@@ -3,7 +3,6 @@
  *		The snapshot that an upgrade in mode link takes of the old data directory.
  */
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,8 +46,7 @@ static int
 keep(const Upgrade *upgrade, UpgradeRecord *record, SnapshotState state)
 {
 	record->snapshot = state;
-	return record_write(upgrade->ctx->config, record) == 0 ? 0 :
-		action_fail(upgrade->ctx, STATE_IO_ERROR, "could not write the record of the upgrade: %s", strerror(errno));
+	return record_keep(upgrade->ctx, record);
 }
 
 /* A run's key, with what no file system or pool objects to. */
@@ -78,6 +76,19 @@ upgrade_snapshot_take(const Upgrade *upgrade, UpgradeRecord *record)
 	return keep(upgrade, record, SNAPSHOT_TAKEN);
 }
 
+/* Of the one that is remembered. NULL: it is not known any more how it was taken, and the job has failed. */
+static const SnapshotDriver *
+driver_of_record(const Upgrade *upgrade, const UpgradeRecord *record, char *name, size_t size, Snapshot *snapshot)
+{
+	const SnapshotDriver *driver;
+
+	name_from(record, name, size);
+	driver = driver_of(upgrade, name, snapshot);
+	if (!driver)
+		no_snapshot(upgrade);
+	return driver;
+}
+
 int
 upgrade_snapshot_ready(const Upgrade *upgrade, const UpgradeRecord *record)
 {
@@ -85,9 +96,10 @@ upgrade_snapshot_ready(const Upgrade *upgrade, const UpgradeRecord *record)
 	Snapshot	snapshot;
 	const SnapshotDriver *driver;
 
-	name_from(record, name, sizeof(name));
-	driver = record->snapshot == SNAPSHOT_TAKEN ? driver_of(upgrade, name, &snapshot) : NULL;
-	return driver ? driver->ready(&snapshot) : no_snapshot(upgrade);
+	if (record->snapshot != SNAPSHOT_TAKEN)
+		return no_snapshot(upgrade);
+	driver = driver_of_record(upgrade, record, name, sizeof(name), &snapshot);
+	return driver ? driver->ready(&snapshot) : -1;
 }
 
 int
@@ -97,12 +109,11 @@ upgrade_snapshot_restore(const Upgrade *upgrade, const UpgradeRecord *record)
 	Snapshot	snapshot;
 	const SnapshotDriver *driver;
 
-	name_from(record, name, sizeof(name));
-	driver = record->snapshot == SNAPSHOT_TAKEN ? driver_of(upgrade, name, &snapshot) : NULL;
-	if (!driver)
+	if (record->snapshot != SNAPSHOT_TAKEN)
 		return no_snapshot(upgrade);
-	action_progress(upgrade->ctx, -1, "restoring a snapshot by %s", driver->name);
-	return driver->restore(&snapshot);
+	driver = driver_of_record(upgrade, record, name, sizeof(name), &snapshot);
+	action_progress(upgrade->ctx, -1, "restoring a snapshot");
+	return driver ? driver->restore(&snapshot) : -1;
 }
 
 int
@@ -112,11 +123,8 @@ upgrade_snapshot_drop(const Upgrade *upgrade, UpgradeRecord *record)
 	Snapshot	snapshot;
 	const SnapshotDriver *driver;
 
-	name_from(record, name, sizeof(name));
 	if (record->snapshot == SNAPSHOT_NONE)
 		return 0;
-	driver = driver_of(upgrade, name, &snapshot);
-	if (!driver)
-		return no_snapshot(upgrade);
-	return driver->drop(&snapshot) < 0 ? -1 : keep(upgrade, record, SNAPSHOT_NONE);
+	driver = driver_of_record(upgrade, record, name, sizeof(name), &snapshot);
+	return driver && driver->drop(&snapshot) == 0 ? keep(upgrade, record, SNAPSHOT_NONE) : -1;
 }

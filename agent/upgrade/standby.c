@@ -107,8 +107,10 @@ ready_folder(const Upgrade *upgrade, json_t *params, json_t *result, const char 
 	/* a copy, or one that was broken off while it was put in place */
 	if (strcmp(there, source) == 0 || (!there[0] && layout_has_work(upgrade->new)))
 		return 0;
-	if (record_read(upgrade->ctx->config, &record) < 0 || record.state != RECORD_PREPARED ||
-		strcmp(record.run, upgrade->ctx->run) != 0 || !there[0] || strcmp(record.system, there) != 0)
+	if (record_open(upgrade->ctx, &record) < 0)
+		return -1;
+	if (record.state != RECORD_PREPARED || !record_is_own(upgrade->ctx, &record) || !there[0] ||
+		strcmp(record.system, there) != 0)
 	{
 		if (upgrade_prepare_standby(upgrade, params, result) < 0)
 			return -1;
@@ -118,25 +120,26 @@ ready_folder(const Upgrade *upgrade, json_t *params, json_t *result, const char 
 	return 0;
 }
 
-/* `new` is the server of before where a primary was taken back, and its standby goes back with it. */
+/*
+ * Which of the two servers of the record is the main one. That of before is it where a primary was taken back, and
+ * its standby goes back with it. Looked at in each rejoin: an earlier life of this agent may have died before it
+ * noted it.
+ */
 static int
-note_done(const Upgrade *upgrade)
+note_main(ActionContext *ctx, const PgInstance *pg)
 {
 	UpgradeRecord record;
 
-	if (record_read(upgrade->ctx->config, &record) < 0)
+	if (record_open(ctx, &record) < 0)
+		return -1;
+	if (strcmp(record.mode, upgrade_mode_name(UPGRADE_STANDBY)) != 0)
 		return 0;
-	if (record.state == RECORD_PREPARED)
-		record.state = RECORD_DONE;
-	else if (record.state == RECORD_DONE && strcmp(record.old_data, upgrade->new->data) == 0)
-	{
-		record.state = RECORD_REVERTED;
-		snprintf(record.back, sizeof(record.back), "%s", upgrade->ctx->run);
-	}
-	else
+	if (record.state == RECORD_PREPARED && strcmp(record.new_data, pg->data) == 0)
+		return record_enter(ctx, &record, RECORD_DONE);
+	if (record.state != RECORD_DONE || strcmp(record.old_data, pg->data) != 0)
 		return 0;
-	return record_write(upgrade->ctx->config, &record) == 0 ? 0 :
-		action_fail(upgrade->ctx, STATE_IO_ERROR, "could not write the record of the upgrade");
+	snprintf(record.back, sizeof(record.back), "%s", ctx->run);
+	return record_enter(ctx, &record, RECORD_REVERTED);
 }
 
 static int
@@ -152,21 +155,7 @@ succeed(Upgrade *upgrade, json_t *params, json_t *result, const char *source)
 		give_back(upgrade);
 		return -1;
 	}
-	return upgrade_make_main(upgrade->ctx, upgrade->new) < 0 ? -1 : note_done(upgrade);
-}
-
-/* An earlier life of this agent may have died behind the exchange of the main server, and before it was noted. */
-static int
-note_main(ActionContext *ctx)
-{
-	UpgradeRecord record;
-
-	if (record_read(ctx->config, &record) < 0 || record.state != RECORD_PREPARED ||
-		strcmp(record.new_data, ctx->pg->data) != 0)
-		return 0;
-	record.state = RECORD_DONE;
-	return record_write(ctx->config, &record) == 0 ? 0 :
-		action_fail(ctx, STATE_IO_ERROR, "could not write the record of the upgrade");
+	return upgrade_make_main(upgrade->ctx, upgrade->new) < 0 ? -1 : note_main(upgrade->ctx, upgrade->new);
 }
 
 /* ---- which way ---- */
@@ -194,7 +183,7 @@ action_upgrade_rejoin(ActionContext *ctx, json_t *params, json_t *result)
 	if (ask_source(ctx, params, &source) < 0)
 		return -1;
 	if (source.major == version_major(ctx->pg))
-		return note_main(ctx) < 0 ? -1 : action_pg_rejoin(ctx, params, result);
+		return note_main(ctx, ctx->pg) < 0 ? -1 : action_pg_rejoin(ctx, params, result);
 	if (upgrade_open_standby(ctx, source.major, &upgrade) < 0)
 		return -1;
 	return succeed(&upgrade, params, result, source.system);

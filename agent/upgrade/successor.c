@@ -85,9 +85,10 @@ state_of_folder(const Upgrade *upgrade)
 		return "running";
 	if (folder_is_empty(path))
 		return file_exists(path) ? "empty" : "missing";
-	if (record_read(upgrade->ctx->config, &record) == 0 && record.state == RECORD_PREPARED &&
+	if (record_open(upgrade->ctx, &record) == 0 && record.state == RECORD_PREPARED &&
 		strcmp(record.new_data, path) == 0)
 		return "leftover";
+	action_forget_error(upgrade->ctx);
 	return "filled";
 }
 
@@ -199,7 +200,7 @@ successor_look(const Upgrade *upgrade, PGconn *conn, json_t *facts)
 	json_object_set_new(facts, "folder", json_pack("{s:s, s:s}", "path", upgrade->new->data, "state",
 												   state_of_folder(upgrade)));
 	json_object_set_new(facts, "room", room_of(upgrade, conn));
-	if (upgrade->mode != UPGRADE_COPY)
+	if (upgrade_shares_files(upgrade))
 		json_object_set_new(facts, "links", successor_verdict(ctx, upgrade_links(upgrade)));
 	json_object_set_new(facts, "socket", sockets_of(upgrade));
 	json_object_set_new(facts, "settings", settings_of(upgrade, conn));

@@ -153,7 +153,7 @@ UpgradeRoom
 upgrade_room(const Upgrade *upgrade, PGconn *conn)	/* a standby is copied, too */
 {
 	UpgradeRoom room = {.folder = new_folder(upgrade), .needed = -1, .free = -1};
-	char	   *size = upgrade->mode == UPGRADE_LINK || upgrade->mode == UPGRADE_CLONE ? xstrdup("0") :
+	char	   *size = upgrade_shares_files(upgrade) ? xstrdup("0") :
 		pg_value(conn, "SELECT sum(pg_catalog.pg_database_size(oid))::bigint FROM pg_catalog.pg_database");
 	struct statvfs disk;
 
@@ -196,5 +196,5 @@ upgrade_suits(const Upgrade *upgrade, PGconn *conn, json_t *standbys)
 	if (upgrade_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 ||
 		check_streams(upgrade, conn, standbys) < 0 || check_room(upgrade, conn) < 0)
 		return -1;
-	return upgrade->mode == UPGRADE_COPY ? 0 : upgrade_links(upgrade) < 0 ? -1 : upgrade_snapshot_check(upgrade);
+	return upgrade_shares_files(upgrade) && upgrade_links(upgrade) < 0 ? -1 : upgrade_snapshot_check(upgrade);
 }

@@ -26,6 +26,12 @@ static const char *const mode_names[] = {
 	[UPGRADE_COPY] = "copy", [UPGRADE_LINK] = "link", [UPGRADE_CLONE] = "clone", [UPGRADE_STANDBY] = "standby"
 };
 
+bool
+upgrade_shares_files(const Upgrade *upgrade)
+{
+	return upgrade->mode == UPGRADE_LINK || upgrade->mode == UPGRADE_CLONE;
+}
+
 const char *
 upgrade_mode_name(UpgradeMode mode)
 {
@@ -71,10 +77,9 @@ find_servers(ActionContext *ctx, Upgrade *upgrade)
 {
 	UpgradeRecord record;
 
-	if (record_read(ctx->config, &record) < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "the record of an earlier upgrade cannot be read: %s",
-						   strerror(errno));
-	if (record.state != RECORD_NONE && strcmp(record.run, ctx->run) == 0)
+	if (record_open(ctx, &record) < 0)
+		return -1;
+	if (record_is_own(ctx, &record))
 	{
 		upgrade->old = by_data(ctx->config, record.old_data);
 		upgrade->new = by_data(ctx->config, record.new_data);

@@ -35,6 +35,9 @@ typedef struct Upgrade
 
 extern const char *upgrade_mode_name(UpgradeMode mode);
 
+/* By its mode: the new directory needs no room for the files, and must be where they can be shared. */
+extern bool upgrade_shares_files(const Upgrade *upgrade);
+
 /*
  * From params {"to_version", "mode", "jobs"}. Fails the job: 22023, a parameter; 42704, no successor of that major is
  * configured; 0A000, it is not under the control of pg_ctl.
