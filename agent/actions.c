@@ -14,6 +14,7 @@
 #include "agent/action/slots.h"
 #include "agent/action/small.h"
 #include "agent/actions.h"
+#include "agent/rehearse/rehearse.h"
 #include "agent/rejoin/run.h"
 #include "agent/upgrade/back.h"
 #include "agent/upgrade/cross.h"
@@ -64,6 +65,11 @@ const ActionEntry all_actions[] = {
 	{ACTION_UPGRADE_BACK, action_upgrade_back, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_KEEP, action_upgrade_keep, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_FINALIZE, action_upgrade_finalize, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	/* resumed, they would meet what is left of themselves */
+	{ACTION_REHEARSE_CLONE, action_rehearse_clone, ACTION_NEEDS_PG | ACTION_MAIN_ONLY},
+	{ACTION_REHEARSE_RUN, action_rehearse_run, ACTION_NEEDS_PG | ACTION_MAIN_ONLY},
+	{ACTION_REHEARSE_BACK, action_rehearse_back, ACTION_NEEDS_PG | ACTION_MAIN_ONLY},
+	{ACTION_REHEARSE_CLEAR, action_rehearse_clear, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_HOOK, action_hook, 0},
 	{ACTION_NOTE, action_note, ACTION_LAZY_JOURNAL},
 	{NULL}

@@ -31,6 +31,7 @@
 #include "agent/job/known.h"
 #include "agent/pg/version.h"
 #include "agent/pg/sampler.h"
+#include "agent/rehearse/conduct.h"
 #include "agent/route/drivers.h"
 #include "common/names.h"
 
@@ -137,8 +138,9 @@ lock_state(const char *state_dir, char *error, size_t error_size)
 	return fd;
 }
 
+/* For a rehearsal it ends with what it conducts. */
 static int
-run_agent(const char *path)
+run_agent(const char *path, bool rehearsal)
 {
 	sigset_t	signals = block_signals();
 	char		error[512];
@@ -174,12 +176,14 @@ run_agent(const char *path)
 		return 1;
 	}
 	log_info("pingpong-agent %s of node \"%s\" listens on %s", PINGPONG_AGENT_VERSION, config->node, config->listen);
+	if (rehearsal)
+		conduct_start();
 	serve(&signals);
 	log_info("stopping");
 	jobs_shutdown(STOP_LIMIT_MS);
 	http_stop();
 	/* threads of jobs that go on at the next start still use everything: free nothing */
-	_exit(0);
+	_exit(rehearsal ? conduct_status() : 0);
 }
 
 int
@@ -188,12 +192,14 @@ main(int argc, char **argv)
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"check", no_argument, NULL, 'k'},
+		{"rehearse", no_argument, NULL, 'r'},	/* an agent starts another one so, see agent/rehearse */
 		{"version", no_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL}
 	};
 	const char *path = DEFAULT_CONFIG;
 	bool		check = false;
+	bool		rehearsal = false;
 	int			c;
 
 	while ((c = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1)
@@ -205,6 +211,9 @@ main(int argc, char **argv)
 				break;
 			case 'k':
 				check = true;
+				break;
+			case 'r':
+				rehearsal = true;
 				break;
 			case 'V':
 				printf("pingpong-agent %s\n", PINGPONG_AGENT_VERSION);
@@ -223,5 +232,5 @@ main(int argc, char **argv)
 		return 2;
 	}
 	config_know(driver_sections());
-	return check ? check_run(path) : run_agent(path);
+	return check ? check_run(path) : run_agent(path, rehearsal);
 }

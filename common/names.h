@@ -51,6 +51,10 @@
 #define ACTION_UPGRADE_BACK "upgrade.back"
 #define ACTION_UPGRADE_KEEP "upgrade.keep"
 #define ACTION_UPGRADE_FINALIZE "upgrade.finalize"
+#define ACTION_REHEARSE_CLONE "rehearse.clone"
+#define ACTION_REHEARSE_RUN "rehearse.run"
+#define ACTION_REHEARSE_BACK "rehearse.back"
+#define ACTION_REHEARSE_CLEAR "rehearse.clear"
 #define ACTION_HOOK "hook"
 #define ACTION_NOTE "note"
 

@@ -229,7 +229,7 @@ SELECT pg_extension_config_dump('pingpong.route', '');
 SELECT pg_extension_config_dump('pingpong.route_endpoint', '');
 SELECT pg_extension_config_dump('pingpong.runbook_step',
                                 $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint', 'upgrade', 'rollback',
-                                                         'finalize', 'restore')$$);
+                                                         'finalize', 'rehearse', 'restore')$$);
 SELECT pg_extension_config_dump('pingpong.run', $$WHERE state <> 'running'$$);
 SELECT pg_extension_config_dump('pingpong.step',
                                 $$WHERE run IN (SELECT id FROM pingpong.run WHERE state <> 'running')$$);

@@ -333,6 +333,52 @@ COMMENT ON FUNCTION pingpong.finalize(bigint, boolean) IS
     'empty the data directories that an upgrade, or its rollback, has left behind, on all nodes: after it there '
     'is no way back; 55000 unless all standbys stream';
 
+CREATE FUNCTION pingpong.rehearse(runbook text, node text, options jsonb DEFAULT '{}',
+                                  OUT run bigint, OUT state text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    IF runbook IS DISTINCT FROM 'upgrade' THEN
+        PERFORM pingpong_internal.fail('0A000', format('there is no rehearsal of runbook "%s"',
+                                                       coalesce(runbook, 'NULL')), NULL,
+                                       'Only the runbook "upgrade" can be rehearsed.');
+    END IF;
+    options := options || '{"runbook": "rehearse"}';
+    PERFORM pingpong_internal.validate_options('run', options);
+    PERFORM pingpong_internal.check_upgrade(node, (options ->> 'to_version')::integer);
+    SELECT r.run, r.state INTO rehearse.run, rehearse.state
+    FROM pingpong_internal.request('run', node, options::text) AS r;
+END
+$$;
+COMMENT ON FUNCTION pingpong.rehearse(text, text, jsonb) IS
+    'make an upgrade of this primary, and its rollback, on a copy that nobody can reach, and remove the copy; '
+    'options: to_version, mode, jobs, carry, as for upgrade(); an error tells what stopped it';
+
+-- Called by the agent of this server, on the copy, while the copy runs alone: its worker would go on with the run
+-- that the copy holds, at the agents of the real nodes.
+CREATE FUNCTION pingpong_internal.become_rehearsal(host text, port integer, agent_url text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+    IF current_setting('listen_addresses') <> '' OR current_setting('max_worker_processes') <> '0'
+       OR current_setting('unix_socket_directories') <> host THEN
+        PERFORM pingpong_internal.fail('55000', 'this server is no copy for a rehearsal');
+    END IF;
+    IF NOT EXISTS (SELECT FROM pingpong.node n WHERE n.name = pingpong.node_name() AND n.kind = 'postgres') THEN
+        PERFORM pingpong_internal.fail('55000', 'this server is not in pingpong.node');
+    END IF;
+    UPDATE pingpong.run SET state = 'rolled_back', ended_at = clock_timestamp(), sentence = 'this is a copy'
+    WHERE state = 'running';
+    DELETE FROM pingpong.relaxed;
+    DELETE FROM pingpong.route;
+    DELETE FROM pingpong.node WHERE name <> pingpong.node_name();
+    UPDATE pingpong.node n SET host = become_rehearsal.host, port = become_rehearsal.port,
+                               agent_url = become_rehearsal.agent_url, upstream = NULL, away_since = NULL;
+END
+$$;
+COMMENT ON FUNCTION pingpong_internal.become_rehearsal(text, integer, text) IS
+    'on a copy that runs alone: forget all nodes, agents and routes of the original; 55000 on any other server';
+
 CREATE FUNCTION pingpong.repoint(OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -11,6 +11,7 @@ FROM (VALUES
     (28, 'upgrade_subscriptions',         'obstacles', 'no subscriptions, whose position would be lost'),
     (32, 'upgrade_archiver',              'shutdown',  'WAL archiving works: the stop waits for it'),
     (34, 'upgrade_streams',               'shutdown',  'who streams from here is made anew'),
+    (70, 'upgrade_rehearsal',             'safety',    'it was rehearsed, and the rehearsal is of now'),
     (73, 'upgrade_successor',             'programs',  'each agent has a successor, with an empty folder'),
     (73, 'upgrade_same_release',          'programs',  'all nodes have the same release of the new major'),
     (73, 'upgrade_minor_release',         'programs',  'the new release is not an older one'),
@@ -477,7 +478,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                format('%s relations and %s large objects in %s databases, in the largest %s and %s', sum(r), sum(l),
                       count(*), max(r), max(l)),
                CASE WHEN sum(r) > 100000 OR sum(l) > 1000000
-                    THEN 'The clients wait meanwhile: try it on a copy, give more jobs (each takes a database), and '
+                    THEN 'The clients wait meanwhile: rehearse it, give more jobs (each takes a database), and '
                          'see that max_window is enough.' END)::finding
     FROM upgrade_contents('objects') c,
          LATERAL (SELECT (c.found ->> 'relations')::bigint, (c.found ->> 'large_objects')::bigint) o (r, l)
@@ -547,4 +548,45 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     UNION ALL
     SELECT ROW(node_name(), 'ok', 'pg_cron is not loaded', NULL)::finding
     WHERE NOT EXISTS (SELECT FROM pg_settings s WHERE s.name = 'cron.database_name')
+$$;
+
+-- The last one of that version and mode counts. One that was cancelled, or had no room, tells nothing of the upgrade.
+CREATE FUNCTION pingpong_check.check_upgrade_rehearsal(target text, options jsonb)
+    RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
+    WITH last AS MATERIALIZED (
+        SELECT x.* FROM rehearsal x
+        WHERE x.node = $1 AND x.to_version = ($2 ->> 'to_version')::integer AND x.mode = $2 ->> 'mode'
+            AND (x.state = 'succeeded' OR x.found) ORDER BY x.run DESC LIMIT 1),
+    changed AS MATERIALIZED (
+        SELECT string_agg(format('%s: %s relations then, %s now', quote_ident(coalesce(c.database, d.name)),
+                                 coalesce(d.n, '0'), coalesce(c.found ->> 'relations', '0')), '; '
+                          ORDER BY coalesce(c.database, d.name)) AS what
+        FROM last l CROSS JOIN LATERAL jsonb_each_text(l.databases) d (name, n)
+             FULL JOIN (SELECT * FROM upgrade_contents('objects') u WHERE u.error IS NULL) c ON c.database = d.name
+        WHERE d.n IS DISTINCT FROM c.found ->> 'relations'
+            AND (d.name IS NULL OR NOT EXISTS (SELECT FROM upgrade_contents('objects') u
+                                               WHERE u.database = d.name AND u.error IS NOT NULL)))
+    SELECT ROW($1, 'warn', 'it was never rehearsed',
+               format('SELECT * FROM pingpong.rehearse(''upgrade'', %L, %L)', $1,
+                      jsonb_build_object('to_version', $2 -> 'to_version', 'mode', $2 -> 'mode')))::finding
+    WHERE NOT EXISTS (SELECT FROM last)
+    UNION ALL
+    SELECT CASE WHEN l.found
+        THEN ROW($1, 'fail', format('the rehearsal of run %s failed: %s', l.run, l.message),
+                 'Mend what it names, and rehearse again.')::finding
+        WHEN l.window_ms > ($2 ->> 'max_blackout_ms')::double precision
+        THEN ROW($1, 'fail', format('the rehearsal of run %s took %s s, longer than max_window (%s s)', l.run,
+                                    round(l.window_ms::numeric / 1000, 1),
+                                    round(($2 ->> 'max_blackout_ms')::numeric / 1000, 1)),
+                 'Give a longer max_window, or more jobs, or another mode.')::finding
+        ELSE ROW($1, CASE WHEN c.what IS NOT NULL OR l.ended_at < now() - interval '30 days'
+                          THEN 'warn' ELSE 'ok' END,
+                 format('run %s, %s days ago: %s s%s%s', l.run, extract(day FROM now() - l.ended_at),
+                        round(l.window_ms::numeric / 1000, 1),
+                        coalesce(format(', and back in %s s', round(l.rollback_ms::numeric / 1000, 1)), ''),
+                        coalesce('; since then the catalog has changed: ' || left(c.what, 300), '')),
+                 CASE WHEN c.what IS NOT NULL OR l.ended_at < now() - interval '30 days'
+                     THEN 'Rehearse it again.' END)::finding END
+    FROM last l, changed c
 $$;

@@ -207,10 +207,14 @@ BEGIN
     imagined := pingpong_internal.imagined_run(target, runbook, options);
     RETURN QUERY
     SELECT s.ordinal, s.action, s.node,
-           (SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms)::numeric, 1)::float8 FROM
-               (SELECT st.duration_ms FROM pingpong.step st JOIN pingpong.run r ON r.id = st.run
-                WHERE st.action = s.action AND st.state = 'succeeded' AND r.runbook = plan.runbook
-                ORDER BY st.run DESC LIMIT 20) AS h),
+           coalesce((SELECT round((x.steps ->> s.action)::numeric, 1)::float8 FROM pingpong.rehearsal x
+                     WHERE plan.runbook = 'upgrade' AND x.node = plan.target AND x.state = 'succeeded'
+                         AND x.to_version = (imagined.options ->> 'to_version')::integer
+                         AND x.mode = imagined.options ->> 'mode' ORDER BY x.run DESC LIMIT 1),
+               (SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms)::numeric, 1)::float8 FROM
+                   (SELECT st.duration_ms FROM pingpong.step st JOIN pingpong.run r ON r.id = st.run
+                    WHERE st.action = s.action AND st.state = 'succeeded' AND r.runbook = plan.runbook
+                    ORDER BY st.run DESC LIMIT 20) AS h)),
            s.impact, CASE WHEN s.ordinal < coalesce(min(s.ordinal) FILTER (WHERE s.mark = 'no_return') OVER (),
                                                     s.ordinal + 1) THEN s.undo END,
            s.mark IS NOT DISTINCT FROM 'no_return', s.comment
@@ -220,8 +224,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pingpong.plan(text, text, jsonb) IS
-    'the steps that a run would make, with the median of earlier runs in ms, what undoes them, '
-    'and the point of no return';
+    'the steps that a run would make, with the ms that they took in the last rehearsal, else the median of earlier '
+    'runs, what undoes them, and the point of no return';
 
 CREATE FUNCTION pingpong.report(run bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -10,8 +10,9 @@ BEGIN
              WHERE n.nspname IN ('pingpong', 'pingpong_check', 'pingpong_internal')
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
-        IF f.proname NOT IN ('seal', 'wake', 'probe', 'add_node', 'add_router', 'drop_node', 'add_route',
-                             'drop_route', 'add_endpoint', 'drop_endpoint', 'check_router', 'copy_runbook') THEN
+        IF f.proname NOT IN ('seal', 'wake', 'probe', 'become_rehearsal', 'add_node', 'add_router', 'drop_node',
+                             'add_route', 'drop_route', 'add_endpoint', 'drop_endpoint', 'check_router',
+                             'copy_runbook') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pingpong_operator', f.signature);
         END IF;
         IF f.proname IN ('fail', 'progress_rows', 'standby_rows', 'node_name', 'worker_pid',

@@ -47,6 +47,7 @@ typedef struct PgInstance
 	char	   *rewind;			/* the same, for pg_rewind; has a dbname */
 	char	  **keep;			/* more files in PGDATA that belong to the node */
 	char	  **snapshot;		/* driver and its words, agent/snapshot; NULL: none */
+	char	   *rehearsal;		/* of a successor: a folder for a clone; NULL: none */
 	char	   *successor;		/* "yes": what the main one becomes by an upgrade (succession.h); else NULL */
 } PgInstance;
 

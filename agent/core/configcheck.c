@@ -73,6 +73,26 @@ check_keep(ConfigError *error, const PgInstance *pg)
 	return 1;
 }
 
+/*
+ * Sockets are in a folder below it, and their addresses have 107 bytes; it is the clone's host in pingpong.node,
+ * which takes these letters only.
+ */
+#define REHEARSAL_MAX 64
+#define REHEARSAL_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-/"
+
+static int
+check_rehearsal(ConfigError *error, const PgInstance *pg)
+{
+	if (!pg->successor)
+		return config_refuse(error, "[%s] cannot have the option \"%s\": it is no successor", pg->section,
+							 "rehearsal");
+	if (pg->rehearsal[0] == '/' && strlen(pg->rehearsal) <= REHEARSAL_MAX &&
+		strspn(pg->rehearsal, REHEARSAL_LETTERS) == strlen(pg->rehearsal))
+		return 1;
+	return config_refuse(error, "option \"%s\" must be an absolute path of at most 64 letters, digits, _, . and "
+						 "-: \"%s\"", "rehearsal", pg->rehearsal);
+}
+
 /* It takes the place of the main one, so it has that one's, and needs only its own folders. */
 static int
 check_successor(ConfigError *error, const PgInstance *pg)
@@ -88,7 +108,7 @@ check_successor(ConfigError *error, const PgInstance *pg)
 static int
 check_pg(ConfigError *error, const PgInstance *pg)
 {
-	if (pg->successor && !check_successor(error, pg))
+	if ((pg->successor && !check_successor(error, pg)) || (pg->rehearsal && !check_rehearsal(error, pg)))
 		return 0;
 	if (strcmp(pg->name, FORMER_NAME) == 0)
 		return config_refuse(error, "[%s] cannot be used: \"%s\" is the name of the main instance before an upgrade",
@@ -186,6 +206,8 @@ shared_by(const PgInstance *a, const PgInstance *b)
 
 	if (lies_in(a->data, b->data) || lies_in(b->data, a->data))
 		return "the same data directory (\"data\"), or one lies in the other";
+	if ((a->rehearsal && lies_in(a->rehearsal, b->data)) || (b->rehearsal && lies_in(b->rehearsal, a->data)))
+		return "a folder (\"rehearsal\") in a data directory";
 	if (!in_turn && a->port == b->port && same_file(a->socket, b->socket))
 		return "the same \"port\" and the same \"socket\" folder";
 	if (a->control == b->control && a->control == PG_CONTROL_SYSTEMCTL && same_text(a->unit, b->unit))
@@ -215,6 +237,12 @@ check_instances(ConfigError *error, const AgentConfig *config)
 		return config_refuse(error, "[%s] needs a main instance beside it: an agent with one server has it in "
 							 "[postgresql]%s", config->instances[0].section, "");
 	for (int i = 0; i < config->n_instances; i++)
+	{
+		const PgInstance *pg = &config->instances[i];
+
+		if (pg->rehearsal && lies_in(pg->rehearsal, pg->data))
+			return config_refuse(error, "option \"%s\" cannot be in the data directory: \"%s\"", "rehearsal",
+								 pg->rehearsal);
 		for (int j = 0; j < i; j++)
 		{
 			const char *what = shared_by(&config->instances[j], &config->instances[i]);
@@ -222,6 +250,7 @@ check_instances(ConfigError *error, const AgentConfig *config)
 			if (what)
 				return refuse_shared(error, &config->instances[j], &config->instances[i], what);
 		}
+	}
 	return 1;
 }
 

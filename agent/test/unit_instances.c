@@ -156,6 +156,12 @@ typedef struct BadConfig
 static const BadConfig bad_configs[] = {
 	{"a successor that is none", NEXT_ON_5433 "successor = no\n" MAIN, "cannot be \"no\""},
 	{"the main one as a successor", MAIN "successor = yes\n", "it is the main instance"},
+	{"a rehearsal of none", MAIN "rehearsal = /room\n", "it is no successor"},
+	{"a rehearsal in no folder", NEXT_ON_5433 "successor = yes\nrehearsal = room\n" MAIN, "must be an absolute path"},
+	{"a rehearsal in its own data", NEXT_ON_5433 "successor = yes\nrehearsal = %s/two/x\n" MAIN,
+	"in the data directory"},
+	{"a rehearsal in the data of another", NEXT_ON_5433 "successor = yes\nrehearsal = %s/one/x\n" MAIN,
+	"in a data directory"},
 	{"the name of the former one", NAMED("former") "data = %s/two\nbin = /b\n", "before an upgrade"},
 	{"an empty name is not the main one's", NAMED(""), "[postgresql.] " NO_NAME},
 	{"a name in upper case", NAMED("Next"), "all lower case"},

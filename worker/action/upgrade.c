@@ -197,6 +197,87 @@ finalize_advance(Run *run, Step *step)
 	return result;
 }
 
+/* ---- a rehearsal ---- */
+
+/* The standby that is copied, so that this server has no work with it; NULL: none is known to stream. */
+static json_t *
+copied_standby(Run *run)
+{
+	for (int i = 0; i < run->nnodes; i++)
+	{
+		RunNode    *node = &run->nodes[i];
+
+		if (strcmp(node->kind, "postgres") == 0 && strcmp(node->name, run->source) != 0 && !node->away &&
+			node->upstream[0] == '\0')
+			return json_pack("{s:s, s:s, s:i}", "name", node->name, "host", node->host, "port", node->port);
+	}
+	return json_null();
+}
+
+static ActionResult
+rehearse_clone_begin(Run *run, Step *step)
+{
+	json_t	   *params = upgrade_params(run);
+
+	json_object_set_new(params, "from", copied_standby(run));
+	return job_begin(run, step, step->node, ACTION_REHEARSE_CLONE, params);
+}
+
+static ActionResult
+rehearse_clone_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+	json_t	   *told = result == ACTION_DONE ? protocol_result(step->call->body, 0) : NULL;
+
+	if (told)
+		snprintf(step->message, sizeof(step->message), "%d MB, a copy of %s",
+				 (int) (json_integer_value(json_object_get(told, "bytes")) / (1024 * 1024)),
+				 protocol_text(told, "from"));
+	return result;
+}
+
+static ActionResult
+rehearse_run_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->node, ACTION_REHEARSE_RUN, upgrade_params(run));
+}
+
+static ActionResult
+rehearse_run_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+	json_t	   *told = result == ACTION_DONE ? protocol_result(step->call->body, 0) : NULL;
+
+	if (told)
+		snprintf(step->message, sizeof(step->message), "window %.1f ms",
+				 json_number_value(json_object_get(told, "window_ms")));
+	return result;
+}
+
+static ActionResult
+rehearse_back_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->node, ACTION_REHEARSE_BACK, upgrade_params(run));
+}
+
+static ActionResult
+rehearse_back_advance(Run *run, Step *step)
+{
+	ActionResult result = job_advance(run, step);
+	json_t	   *told = result == ACTION_DONE ? protocol_result(step->call->body, 0) : NULL;
+	const char *not_tried = told ? protocol_text(told, "not_tried") : "";
+
+	if (told && not_tried[0])
+		snprintf(step->message, sizeof(step->message), "not tried: %s", not_tried);
+	return result;
+}
+
+static ActionResult
+rehearse_clear_begin(Run *run, Step *step)
+{
+	return job_begin(run, step, step->node, ACTION_REHEARSE_CLEAR, upgrade_params(run));
+}
+
 static ActionResult
 analyze_begin(Run *run, Step *step)
 {
@@ -236,6 +317,10 @@ const Action upgrade_actions[] = {
 	{"take_back", take_back_begin, job_advance, ACTION_FORWARD_ONLY, ACTION_UPGRADE_BACK},
 	{"unseal_new", unseal_new_begin, unseal_new_advance, ACTION_UNTIL_DONE, ACTION_UPGRADE_KEEP},
 	{"upgrade_finalize", finalize_begin, finalize_advance, 0, ACTION_UPGRADE_FINALIZE},
+	{"rehearse_clone", rehearse_clone_begin, rehearse_clone_advance, 0, ACTION_REHEARSE_CLONE},
+	{"rehearse_run", rehearse_run_begin, rehearse_run_advance, 0, ACTION_REHEARSE_RUN},
+	{"rehearse_back", rehearse_back_begin, rehearse_back_advance, 0, ACTION_REHEARSE_BACK},
+	{"rehearse_clear", rehearse_clear_begin, job_advance, ACTION_ONCE, ACTION_REHEARSE_CLEAR},
 	{"extensions", extensions_begin, extensions_advance, 0, ACTION_UPGRADE_EXTENSIONS},
 	{"analyze", analyze_begin, job_advance, 0, ACTION_UPGRADE_STATISTICS},
 	{NULL}

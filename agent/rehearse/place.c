@@ -1,0 +1,216 @@
+/*
+ * place.c
+ *		Where an upgrade is rehearsed.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/core/alloc.h"
+#include "agent/core/clock.h"
+#include "agent/core/files.h"
+#include "agent/core/log.h"
+#include "agent/core/processes.h"
+#include "agent/pg/control.h"
+#include "agent/pg/stop.h"
+#include "agent/rehearse/place.h"
+#include "common/sqlstate.h"
+
+#define FOLDER "pingpong.rehearsal"
+#define KEPT "rehearsal"		/* in state_dir: the logs of the last one */
+#define STOP_TIMEOUT_MS 60000
+#define GONE_MS 10000
+
+/* ---- what it is ---- */
+
+static PgInstance
+instance(const Rehearsal *rehearsal, const PgInstance *like, const char *name)
+{
+	PgInstance	pg = *like;
+	char	   *log = xasprintf("log/%s.log", name);
+
+	pg.data = rehearsal_path(rehearsal, name);
+	pg.log = rehearsal_path(rehearsal, log);
+	pg.socket = rehearsal->folder;
+	pg.control = PG_CONTROL_PG_CTL;
+	free(log);
+	return pg;
+}
+
+int
+rehearsal_open(ActionContext *ctx, json_t *params, Rehearsal *rehearsal)
+{
+	memset(rehearsal, 0, sizeof(*rehearsal));
+	if (upgrade_open(ctx, params, &rehearsal->upgrade) < 0)
+		return -1;
+	if (!rehearsal->upgrade.new->rehearsal)
+	{
+		action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the agent of node \"%s\" knows no place for a rehearsal",
+					ctx->config->node);
+		action_hint(ctx, "Name a folder with room for a copy in its configuration: \"rehearsal\" in [%s].",
+					rehearsal->upgrade.new->section);
+		return -1;
+	}
+	rehearsal->folder = xasprintf("%s/" FOLDER, rehearsal->upgrade.new->rehearsal);
+	rehearsal->old = instance(rehearsal, rehearsal->upgrade.old, "old");
+	rehearsal->new = instance(rehearsal, rehearsal->upgrade.new, "new");
+	return 0;
+}
+
+void
+rehearsal_close(Rehearsal *rehearsal)
+{
+	PgInstance *both[] = {&rehearsal->old, &rehearsal->new};
+
+	for (int i = 0; i < 2; i++)
+	{
+		free(both[i]->data);
+		free(both[i]->log);
+	}
+	free(rehearsal->folder);
+}
+
+char *
+rehearsal_path(const Rehearsal *rehearsal, const char *name)
+{
+	return xasprintf("%s/%s", rehearsal->folder, name);
+}
+
+ActionContext
+rehearsal_on(const Rehearsal *rehearsal, const PgInstance *pg)
+{
+	return upgrade_on(&rehearsal->upgrade, pg);
+}
+
+/* ---- its end ---- */
+
+/* Programs of PostgreSQL and the agent of the rehearsal; a person's shell may be there, too. */
+static bool
+is_program(pid_t pid)
+{
+	static const char *const names[] = {"pg_", "psql", "vacuumdb", "initdb", "postgres", "pingpong-agent", NULL};
+	char	   *path = xasprintf("/proc/%d/exe", (int) pid);
+	char		program[PATH_MAX];
+	ssize_t		len = readlink(path, program, sizeof(program) - 1);
+	char	   *name;
+	bool		known = false;
+
+	program[len > 0 ? len : 0] = '\0';
+	name = basename(program);
+	for (int i = 0; names[i]; i++)
+		known |= strncmp(name, names[i], strlen(names[i])) == 0;
+	free(path);
+	return known;
+}
+
+/* All that is started for a rehearsal has its working directory in the folder. */
+static bool
+works_in(pid_t pid, const void *argument)
+{
+	const char *folder = argument;
+	size_t		len = strlen(folder);
+	char	   *path = xasprintf("/proc/%d/cwd", (int) pid);
+	char		place[PATH_MAX];
+	ssize_t		n = readlink(path, place, sizeof(place) - 1);
+
+	free(path);
+	place[n > 0 ? n : 0] = '\0';
+	return strncmp(place, folder, len) == 0 && (place[len] == '/' || !place[len]) && is_program(pid);
+}
+
+static int
+end_server(Rehearsal *rehearsal, const PgInstance *pg)
+{
+	ActionContext on = rehearsal_on(rehearsal, pg);
+
+	if (!file_exists(pg->data))
+		return 0;
+	return control_stop(&on, true, STOP_TIMEOUT_MS) < 0 ? -1 :
+		server_await_remains(&on, clock_monotonic_ms() + GONE_MS);
+}
+
+/* The agent of the rehearsal before its servers, which it would start again. */
+static int
+end_all(Rehearsal *rehearsal)
+{
+	char	   *folder = realpath(rehearsal->folder, NULL);
+	bool		gone;
+
+	if (!folder)
+		return errno == ENOENT ? 0 :
+			action_fail(rehearsal->upgrade.ctx, STATE_IO_ERROR, "could not look into \"%s\": %s", rehearsal->folder,
+						strerror(errno));
+	gone = processes_end(works_in, folder, GONE_MS, "it is of a rehearsal that is over");
+	free(folder);
+	if (!gone)
+		return action_fail(rehearsal->upgrade.ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+						   "processes of a rehearsal do not end");
+	return end_server(rehearsal, &rehearsal->old) < 0 || end_server(rehearsal, &rehearsal->new) < 0 ? -1 : 0;
+}
+
+static void
+keep_file(const char *folder, const char *kept, const char *name)
+{
+	char	   *from = xasprintf("%s/%s", folder, name);
+	char	   *to = xasprintf("%s/%s", kept, name);
+
+	if (file_copy(from, to) < 0)
+		log_warning("could not keep \"%s\": %s", from, strerror(errno));
+	free(to);
+	free(from);
+}
+
+static void
+keep_logs(const Rehearsal *rehearsal)
+{
+	char	   *logs = rehearsal_path(rehearsal, "log");
+	char	   *kept = xasprintf("%s/" KEPT, rehearsal->upgrade.ctx->config->state_dir);
+	DIR		   *dir = opendir(logs);
+	struct dirent *entry;
+
+	if (dir && remove_tree(kept) == 0 && make_directory(kept, 0700) == 0)
+		while ((entry = readdir(dir)))
+			if (entry->d_name[0] != '.')
+				keep_file(logs, kept, entry->d_name);
+	if (dir)
+		closedir(dir);
+	free(kept);
+	free(logs);
+}
+
+int
+rehearsal_remove(Rehearsal *rehearsal)
+{
+	if (end_all(rehearsal) < 0)
+		return -1;
+	keep_logs(rehearsal);
+	if (remove_tree(rehearsal->folder) == 0)
+		return 0;
+	return action_fail(rehearsal->upgrade.ctx, STATE_IO_ERROR, "could not remove \"%s\": %s", rehearsal->folder,
+					   strerror(errno));
+}
+
+int
+rehearsal_make(Rehearsal *rehearsal)
+{
+	static const char *const names[] = {"log", "state", "spaces", NULL};
+
+	if (rehearsal_remove(rehearsal) < 0)
+		return -1;
+	for (int i = 0; names[i]; i++)
+	{
+		char	   *path = rehearsal_path(rehearsal, names[i]);
+		int			rc = make_directory(rehearsal->folder, 0700) < 0 || make_directory(path, 0700) < 0 ? -1 : 0;
+
+		if (rc < 0)
+			action_fail(rehearsal->upgrade.ctx, STATE_IO_ERROR, "could not make \"%s\": %s", path, strerror(errno));
+		free(path);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}

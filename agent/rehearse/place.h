@@ -1,0 +1,41 @@
+/*
+ * place.h
+ *		Where an upgrade is rehearsed: a folder of our own name in the one that the successor's section names.
+ */
+#ifndef PINGPONG_AGENT_REHEARSE_PLACE_H
+#define PINGPONG_AGENT_REHEARSE_PLACE_H
+
+#include "agent/upgrade/upgrade.h"
+
+/* The clone and what it becomes. Both are reached by a socket in the folder, which is closed to other users. */
+typedef struct Rehearsal
+{
+	Upgrade		upgrade;		/* of the real servers */
+	char	   *folder;			/* ours, and removed as a whole */
+	PgInstance	old;
+	PgInstance	new;
+} Rehearsal;
+
+/*
+ * From params as upgrade_open() takes them; to be freed by rehearsal_close(). Fails the job: as that one, and 55000:
+ * no folder is configured.
+ */
+extern int	rehearsal_open(ActionContext *ctx, json_t *params, Rehearsal *rehearsal);
+extern void rehearsal_close(Rehearsal *rehearsal);
+
+/* A file in the folder; malloc'd. */
+extern char *rehearsal_path(const Rehearsal *rehearsal, const char *name);
+
+/* Makes the folder, empty and closed to others; what an earlier rehearsal has left is removed first. */
+extern int	rehearsal_make(Rehearsal *rehearsal);
+
+/*
+ * Ends all processes that work there, keeps the logs in state_dir/rehearsal, and removes the folder. Repeated, it
+ * does no harm. Fails the job when something is left.
+ */
+extern int	rehearsal_remove(Rehearsal *rehearsal);
+
+/* The context for orders to the clone (or what it has become): the same job, other `pg`. */
+extern ActionContext rehearsal_on(const Rehearsal *rehearsal, const PgInstance *pg);
+
+#endif							/* PINGPONG_AGENT_REHEARSE_PLACE_H */
