@@ -194,7 +194,7 @@ is(scalar(grep { !m{/00000001[0-9A-F]{16}(\.\w+\.backup)?$} } @archived), 0, 'th
 my $run = $lab->sql('chicago', 'SELECT max(id) + 1 FROM pingpong.run');
 (undef, $err) = $lab->finish($lab->begin_sql('chicago',
 	"SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode')"), 300);
-is(join(' ', $lab->settle($run, 300)), 'succeeded done', 'the upgrade itself') or diag($err);
+is(($lab->settle($run, 300))[0], 'succeeded', 'the upgrade itself') or diag($err);
 is($lab->sql('chicago', q{SELECT count(*) FROM t}), '10000', 'the upgrade itself: the rows are there');
 is($lab->sql('chicago', q{SELECT count(*) > 0 FROM pingpong.rehearsal}), 't', 'what was rehearsed is still known');
 done_testing();
