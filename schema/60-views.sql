@@ -208,7 +208,7 @@ BEGIN
     RETURN QUERY
     SELECT s.ordinal, s.action, s.node,
            coalesce((SELECT round((x.steps ->> s.action)::numeric, 1)::float8 FROM pingpong.rehearsal x
-                     WHERE plan.runbook = 'upgrade' AND x.node = plan.target AND x.state = 'succeeded'
+                     WHERE plan.runbook = 'upgrade' AND x.node = plan.target AND s.node = x.node AND x.state = 'succeeded'
                          AND x.to_version = (imagined.options ->> 'to_version')::integer
                          AND x.mode = imagined.options ->> 'mode' ORDER BY x.run DESC LIMIT 1),
                (SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms)::numeric, 1)::float8 FROM

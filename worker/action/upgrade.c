@@ -269,6 +269,9 @@ rehearse_back_advance(Run *run, Step *step)
 
 	if (told && not_tried[0])
 		snprintf(step->message, sizeof(step->message), "not tried: %s", not_tried);
+	else if (told)
+		snprintf(step->message, sizeof(step->message), "back in %.1f ms",
+				 json_number_value(json_object_get(told, "rollback_ms")));
 	return result;
 }
 
