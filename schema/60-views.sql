@@ -208,8 +208,8 @@ BEGIN
     RETURN QUERY
     SELECT s.ordinal, s.action, s.node,
            coalesce((SELECT round((x.steps ->> s.action)::numeric, 1)::float8 FROM pingpong.rehearsal x
-                     WHERE plan.runbook = 'upgrade' AND x.node = plan.target AND s.node = x.node AND x.state = 'succeeded'
-                         AND x.to_version = (imagined.options ->> 'to_version')::integer
+                     WHERE plan.runbook = 'upgrade' AND x.node = plan.target AND x.node = s.node
+                         AND x.state = 'succeeded' AND x.to_version = (imagined.options ->> 'to_version')::integer
                          AND x.mode = imagined.options ->> 'mode' ORDER BY x.run DESC LIMIT 1),
                (SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY h.duration_ms)::numeric, 1)::float8 FROM
                    (SELECT st.duration_ms FROM pingpong.step st JOIN pingpong.run r ON r.id = st.run
