@@ -143,6 +143,7 @@ last_time(json_t *all, json_t *job, const char *action)
 	return -1;
 }
 
+/* part: NULL for the job as a whole. */
 static void
 name_row(Row *row, json_t *job, json_t *part)
 {
@@ -243,7 +244,7 @@ make_job_row(Row *row, json_t *job, bool old)
 	memset(row, 0, sizeof(*row));
 	row->progress = "";
 	row->ms = row->last_ms = row->percent = -1;
-	snprintf(row->node, sizeof(row->node), "%s", protocol_text(job, "step"));
+	name_row(row, job, NULL);
 	if (runs && !present_part(job, old))
 	{
 		snprintf(row->step, sizeof(row->step), "%s", any_error(job) ? "(going back)" : "(job)");
