@@ -176,7 +176,7 @@ wait_for('the end', sub { call('GET', '/v1/jobs?run=77aa-two')->{jobs}[0]{state}
 $text = exits(1, 'a run that has failed', 2);
 like($text, qr/^  upgrade_run    chicago  failed /m, 'failed: which action');
 like($text, qr/^upgrade_run chicago: agent was restarted$/m, 'failed: and why');
-like($text, qr/^Of 1 jobs 1 did not succeed\./m, 'failed: it is not called done');
+like($text, qr/^1 of 1 jobs here did not succeed\./m, 'failed: it is not called done');
 order([ 'cc-three', 3 ], '140.hook.chicago', 20000, hook('fail'));
 like(exits(1, 'a hook that fails'), qr/^hook chicago: hook "do" ended with status 3$/m,
 	'a failure: the words of the agent');
@@ -314,7 +314,7 @@ SKIP:
 	});
 	is($rc, 1, 'a terminal: it ends when nothing more comes');
 	like($last,
-		qr/\e\[\d+A\r\e\[JRun 6 at[^\e]*\nupgrade_run chicago: agent was restarted\n[^\e]*\nOf 2 jobs 1 did not/,
+		qr/\e\[\d+A\r\e\[JRun 6 at[^\e]*\nupgrade_run chicago: agent was restarted\n[^\e]*\n1 of 2 jobs here did not/,
 		'a terminal: with the whole of it');
 }
 

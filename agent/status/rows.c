@@ -24,22 +24,27 @@ is_state(json_t *object, const char *state)
 
 /* ---- which run ---- */
 
-/* Questions come under the keys of runs, too, and belong to no step. */
+/*
+ * Questions come under the keys of runs, too, and belong to no step. A job without actions is one that never came: it
+ * was undone before.
+ */
 static bool
-is_question(json_t *job)
+does_steps(json_t *job)
 {
 	json_t	   *actions = json_object_get(job, "actions");
 
-	return protocol_question(protocol_text(job, "run"), protocol_text(job, "step")) != QUESTION_NONE ||
+	if (protocol_question(protocol_text(job, "run"), protocol_text(job, "step")) != QUESTION_NONE)
+		return false;
+	return json_array_size(actions) > 1 ||
 		(json_array_size(actions) == 1 &&
-		 strcmp(protocol_text(json_array_get(actions, 0), "action"), ACTION_FACTS) == 0);
+		 strcmp(protocol_text(json_array_get(actions, 0), "action"), ACTION_FACTS) != 0);
 }
 
 static json_t *
 latest(json_t *jobs)
 {
 	for (size_t i = json_array_size(jobs); i-- > 0;)
-		if (!is_question(json_array_get(jobs, i)))
+		if (does_steps(json_array_get(jobs, i)))
 			return json_array_get(jobs, i);
 	return NULL;
 }
@@ -82,13 +87,13 @@ rows_pick(json_t *jobs, const char *wanted, char *error, size_t error_size)
 	if (!wanted)
 		return latest(jobs) ? protocol_text(latest(jobs), "run") : not_known(jobs, wanted, error, error_size);
 	json_array_foreach(jobs, i, job)
-		if (!is_question(job) && strcmp(protocol_text(job, "run"), wanted) == 0)
+		if (does_steps(job) && strcmp(protocol_text(job, "run"), wanted) == 0)
 			return protocol_text(job, "run");
 	json_array_foreach(jobs, i, job)
 	{
 		const char *run = protocol_text(job, "run");
 
-		if (is_question(job) || !has_number(job, wanted))
+		if (!does_steps(job) || !has_number(job, wanted))
 			continue;
 		if (found && strcmp(found, run) != 0)
 		{
@@ -232,31 +237,37 @@ any_error(json_t *job)
 	return false;
 }
 
+static bool
+has_begun(json_t *job)
+{
+	return !is_state(json_array_get(json_object_get(job, "actions"), 0), "pending");
+}
+
 /*
- * A row of the job as a whole, for what no row of an action says: that it goes back, or waits, and an error that
- * belongs to none of them. False: there is nothing to say.
+ * A row of the job as a whole, for what no row of an action says: that it goes back, or waits to begin, and an error
+ * that belongs to none of them. False: there is nothing to say.
  */
 static bool
 make_job_row(Row *row, json_t *job, bool old)
 {
 	bool		runs = is_state(job, JOB_STATE_RUNNING);
+	bool		goes_back = runs && any_error(job);
 
 	memset(row, 0, sizeof(*row));
 	row->progress = "";
 	row->ms = row->last_ms = row->percent = -1;
 	name_row(row, job, NULL);
-	if (runs && !present_part(job, old))
+	snprintf(row->step, sizeof(row->step), "%s", goes_back ? "(going back)" : "(job)");
+	if (runs)
 	{
-		snprintf(row->step, sizeof(row->step), "%s", any_error(job) ? "(going back)" : "(job)");
 		row->state = old ? "was running" : "running";
 		if (!old)
 			take_progress(row, job);
-		return true;
+		return goes_back || (!has_begun(job) && !present_part(job, old));
 	}
-	snprintf(row->step, sizeof(row->step), "(job)");
 	row->state = protocol_text(job, "state");
 	row->error = protocol_error(job);
-	return !runs && row->error && !any_error(job);
+	return row->error && !any_error(job);
 }
 
 Row *
@@ -273,7 +284,7 @@ rows_make(json_t *jobs, json_t *all, bool old, int *n)
 	{
 		json_t	   *parts = json_object_get(job, "actions");
 
-		if (is_question(job))
+		if (!does_steps(job))
 			continue;
 		rows = xrealloc(rows, (*n + json_array_size(parts) + 1) * sizeof(Row));
 		json_array_foreach(parts, k, part)
@@ -295,7 +306,7 @@ rows_end(json_t *jobs)
 	{
 		double		ended = number_of(job, "received_ms") + number_of(job, "elapsed_ms");
 
-		if (is_question(job))
+		if (!does_steps(job))
 			continue;
 		end.jobs++;
 		if (is_state(job, JOB_STATE_SUCCEEDED) || is_state(job, JOB_STATE_FAILED) ||

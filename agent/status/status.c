@@ -167,10 +167,11 @@ add_end(Text *to, const News *news, const RowsEnd *end, bool waits)
 	if (waits)
 		text_addf(to, "\nNothing of it runs here now. Waiting %d s for a further order ...\n", SETTLE_MS / 1000);
 	else if (end->failed > 0)
-		text_addf(to, "\nOf %d jobs %d did not succeed. What became of the run is in pingpong.progress.\n", end->jobs,
-				  end->failed);
+		text_addf(to, "\n%d of %d jobs here did not succeed. What became of the run is in pingpong.progress.\n",
+				  end->failed, end->jobs);
 	else
-		text_addf(to, "\nAll that was ordered here has succeeded. What became of the run is in pingpong.progress.\n");
+		text_addf(to, "\nAll that was ordered here has succeeded. Whether the run goes on elsewhere is in "
+				  "pingpong.progress.\n");
 }
 
 /* height: of a terminal that has to hold it; 0: it may be as long as it is. */

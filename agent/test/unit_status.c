@@ -60,16 +60,6 @@ test_text(void)
 	is(plain("a\302"), "a\302", "a broken end is the end");
 }
 
-static json_t *
-jobs_of(const char *text)
-{
-	json_t	   *jobs = json_loads(text, 0, NULL);
-
-	if (!jobs)
-		abort();
-	return jobs;
-}
-
 /* Before: a whole upgrade. Now: one whose second action runs, and one that has not begun. */
 static const char *const example =
 	"[{'run':'a','number':1,'step':'9.x.chicago','received_ms':100,'elapsed_ms':50,'clock_ms':5000,"
@@ -83,18 +73,27 @@ static const char *const example =
 	"{'step':'13.down.dallas','action':'down','state':'pending'}]},"
 	"{'run':'b','number':2,'step':'verdict:1:2','received_ms':300,'state':'failed','actions':[{'action':'note'}]}]";
 
+/* JSON with single quotes. */
 static json_t *
-example_jobs(void)
+jobs_of(const char *quoted)
 {
-	char	   *text = xstrdup(example);
+	char	   *text = xstrdup(quoted);
 	json_t	   *jobs;
 
 	for (char *p = text; *p; p++)
 		if (*p == '\'')
 			*p = '"';
-	jobs = jobs_of(text);
+	jobs = json_loads(text, 0, NULL);
 	free(text);
+	if (!jobs)
+		abort();
 	return jobs;
+}
+
+static json_t *
+example_jobs(void)
+{
+	return jobs_of(example);
 }
 
 static char *
@@ -167,6 +166,48 @@ test_rows(bool old)
 	json_decref(all);
 }
 
+/* The rows of one job, as "STEP NODE STATE, ...". */
+static char *
+rows_of(const char *quoted, RowsEnd *end)
+{
+	json_t	   *jobs = jobs_of(quoted);
+	Text		text = {0};
+	int			n;
+	Row		   *rows = rows_make(jobs, jobs, false, &n);
+
+	*end = rows_end(jobs);
+	text_add(&text, "", 0);
+	for (int i = 0; i < n; i++)
+		text_addf(&text, "%s%s %s %s", i > 0 ? ", " : "", rows[i].step, rows[i].node, rows[i].state);
+	free(rows);
+	json_decref(jobs);
+	return text.data;
+}
+
+static void
+test_jobs(void)
+{
+	RowsEnd		end;
+
+	is(rows_of("[{'run':'a','step':'1.up.dallas','state':'running','actions':[{'action':'up','state':'succeeded'},"
+			   "{'step':'2.down.dallas','action':'down','state':'pending'}]}]", &end),
+	   "up dallas succeeded, down dallas pending", "a job between two actions");
+	is(rows_of("[{'run':'a','step':'1.up.dallas','state':'running','actions':[{'action':'up','state':'failed',"
+			   "'error':{'message':'no'}}]}]", &end),
+	   "up dallas failed, (going back) dallas running", "a job that goes back says so");
+	ok(end.running == 1 && end.failed == 0, "and has not ended");
+	is(rows_of("[{'run':'a','step':'1.up.dallas','state':'running','actions':[{'action':'up','state':'pending'}]}]",
+			   &end),
+	   "up dallas pending, (job) dallas running", "a job that waits for those that it undoes");
+	is(rows_of("[{'run':'a','step':'1.up.dallas','state':'failed','error':{'message':'disk'},'actions':["
+			   "{'action':'up','state':'succeeded'}]}]", &end),
+	   "up dallas succeeded, (job) dallas failed", "an error of the job as a whole");
+	ok(end.failed == 1, "and has failed");
+	is(rows_of("[{'run':'a','step':'1.up.dallas','state':'cancelled','error':{'message':'undone'},'actions':[]}]",
+			   &end), "", "a job that never came is no step");
+	ok(end.jobs == 0, "nor is it counted");
+}
+
 static void
 test_table(void)
 {
@@ -201,5 +242,6 @@ test_status(void)
 	test_pick();
 	test_rows(false);
 	test_rows(true);
+	test_jobs();
 	test_table();
 }
