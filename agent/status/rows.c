@@ -251,7 +251,8 @@ static bool
 make_job_row(Row *row, json_t *job, bool old)
 {
 	bool		runs = is_state(job, JOB_STATE_RUNNING);
-	bool		goes_back = runs && any_error(job);
+	bool		cancelled = json_is_true(json_object_get(job, "cancel")) && !present_part(job, old);
+	bool		goes_back = runs && (any_error(job) || cancelled);
 
 	memset(row, 0, sizeof(*row));
 	row->progress = "";

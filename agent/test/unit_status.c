@@ -196,6 +196,9 @@ test_jobs(void)
 			   "'error':{'message':'no'}}]}]", &end),
 	   "up dallas failed, (going back) dallas running", "a job that goes back says so");
 	ok(end.running == 1 && end.failed == 0, "and has not ended");
+	is(rows_of("[{'run':'a','step':'1.up.dallas','state':'running','cancel':true,'actions':[{'action':'up',"
+			   "'state':'succeeded'},{'step':'2.down.dallas','action':'down','state':'pending'}]}]", &end),
+	   "up dallas succeeded, down dallas pending, (going back) dallas running", "and one that was cancelled");
 	is(rows_of("[{'run':'a','step':'1.up.dallas','state':'running','actions':[{'action':'up','state':'pending'}]}]",
 			   &end),
 	   "up dallas pending, (job) dallas running", "a job that waits for those that it undoes");
