@@ -33,6 +33,7 @@
 #include "agent/pg/sampler.h"
 #include "agent/rehearse/conduct.h"
 #include "agent/route/drivers.h"
+#include "agent/status/status.h"
 #include "common/names.h"
 
 #define DEFAULT_CONFIG "/etc/pingpong-agent/agent.ini"
@@ -42,7 +43,8 @@ static void
 print_help(void)
 {
 	printf("pingpong-agent does on a host what SQL cannot: it is ordered by pg_pingpong.\n\n"
-		   "Usage:\n  pingpong-agent [--config FILE] [--check]\n\nOptions:\n"
+		   "Usage:\n  pingpong-agent [--config FILE] [--check]\n"
+		   "  pingpong-agent status [RUN]    what it does for a run (status --help)\n\nOptions:\n"
 		   "  -c, --config FILE  configuration (default %s)\n"
 		   "      --check        check the configuration and what it can reach, then exit\n"
 		   "  -V, --version      print the version, then exit\n"
@@ -202,7 +204,7 @@ main(int argc, char **argv)
 	bool		rehearsal = false;
 	int			c;
 
-	while ((c = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "+c:Vh", options, NULL)) != -1)
 	{
 		switch (c)
 		{
@@ -226,11 +228,13 @@ main(int argc, char **argv)
 				return 2;
 		}
 	}
+	config_know(driver_sections());
+	if (optind < argc && !check && strcmp(argv[optind], "status") == 0)
+		return status_run(argc - optind, argv + optind, path);
 	if (optind < argc)
 	{
 		fprintf(stderr, "pingpong-agent: too many arguments\n");
 		return 2;
 	}
-	config_know(driver_sections());
 	return check ? check_run(path) : run_agent(path, rehearsal);
 }

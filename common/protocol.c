@@ -131,6 +131,12 @@ protocol_undoes(json_t *job, const char *step)
 	json_array_append_new(undoes, json_string(step));
 }
 
+void
+protocol_number(json_t *job, int64_t number)
+{
+	json_object_set_new(job, "number", json_integer((json_int_t) number));
+}
+
 static bool
 is_object_or_nothing(json_t *value)
 {
@@ -201,6 +207,7 @@ protocol_read_job(json_t *body, JobOrder *order, char *error, size_t error_size)
 	order->step = protocol_text(body, "step");
 	order->epoch = json_integer_value(epoch);
 	order->wait_ms = json_integer_value(json_object_get(body, "wait_ms"));
+	order->number = json_integer_value(json_object_get(body, "number"));
 	order->actions = json_object_get(body, "actions");
 	order->undoes = json_object_get(body, "undoes");
 	if (!pingpong_key_valid(order->run) || !pingpong_key_valid(order->step))
@@ -220,6 +227,12 @@ protocol_job_path(char *to, size_t size, const char *run, const char *step, int 
 		snprintf(to, size, "%s/%s/%s?wait_ms=%d", PROTOCOL_JOBS_PATH, run, step, wait_ms);
 	else
 		snprintf(to, size, "%s/%s/%s", PROTOCOL_JOBS_PATH, run, step);
+}
+
+void
+protocol_jobs_path(char *to, size_t size, const char *run)
+{
+	snprintf(to, size, "%s?brief=1%s%s", PROTOCOL_JOBS_PATH, run ? "&run=" : "", run ? run : "");
 }
 
 void

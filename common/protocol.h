@@ -86,6 +86,9 @@ extern json_t *protocol_job(const char *run, const char *step, int64_t epoch, in
  */
 extern void protocol_undoes(json_t *job, const char *step);
 
+/* The number of the run, as people know it: other than its key it may come twice, behind a rollback. */
+extern void protocol_number(json_t *job, int64_t number);
+
 /* What such a body says; all of it is borrowed from it. */
 typedef struct JobOrder
 {
@@ -94,6 +97,7 @@ typedef struct JobOrder
 	const char *step;
 	int64_t		epoch;
 	int64_t		wait_ms;
+	int64_t		number;			/* of the run; 0: it is not told */
 	json_t	   *actions;
 	json_t	   *undoes;			/* keys of steps; NULL: none */
 } JobOrder;
@@ -107,6 +111,9 @@ extern bool protocol_read_job(json_t *body, JobOrder *order, char *error, size_t
 extern void protocol_job_path(char *to, size_t size, const char *run, const char *step, int wait_ms);
 extern void protocol_cancel_path(char *to, size_t size, const char *run, const char *step);
 #define PROTOCOL_JOBS_PATH "/v1/jobs"
+
+/* Where all of them are asked for, or those of a run (its key; NULL: all), without what came of the actions. */
+extern void protocol_jobs_path(char *to, size_t size, const char *run);
 #define PROTOCOL_PING_PATH "/v1/ping"
 
 /* ---- answers ---- */

@@ -57,6 +57,16 @@ name_undone(Run *run, const Step *undo, json_t *job)
 		}
 }
 
+/* Takes over `actions`. */
+static json_t *
+order_of(Run *run, const char *key, int wait_ms, json_t *actions)
+{
+	json_t	   *order = protocol_job(run->key, key, run->epoch, wait_ms, actions);
+
+	protocol_number(order, run->id);
+	return order;
+}
+
 AgentCall *
 job_post(Run *run, const char *node, const char *key, const char *action, json_t *params, int wait_ms, int timeout_ms)
 {
@@ -68,7 +78,7 @@ job_post(Run *run, const char *node, const char *key, const char *action, json_t
 		return NULL;
 	}
 	return agents_post(url, PROTOCOL_JOBS_PATH,
-					   protocol_job(run->key, key, run->epoch, wait_ms, list_of(action, params)), timeout_ms);
+					   order_of(run, key, wait_ms, list_of(action, params)), timeout_ms);
 }
 
 /* Why a call gave no usable answer, for a sentence; the agent's own words where there are some. */
@@ -106,7 +116,7 @@ job_order(Run *run, Step *step, const char *node, json_t *actions)
 	strlcpy(step->url, url, sizeof(step->url));
 	step_key(step, step->key, sizeof(step->key));
 	step->posting = true;
-	job = protocol_job(run->key, step->key, run->epoch, LONG_POLL_MS, actions);
+	job = order_of(run, step->key, LONG_POLL_MS, actions);
 	name_undone(run, step, job);
 	step->call = agents_post(url, PROTOCOL_JOBS_PATH, job, LONG_POLL_MS + 3000);
 	return ACTION_WAIT;

@@ -151,23 +151,43 @@ mailbox_finish(void)
 }
 
 /* Something that the asking backend shows as a NOTICE. */
-void
-mailbox_event(const char *fmt,...)
+static void
+add_event(const char *text, const char *hint)
 {
 	Event	   *event;
-	va_list		args;
-	char		text[sizeof(event->text)];
 
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	event = &worker_shared->events[worker_shared->nevents % PP_EVENTS];
 	event->at = GetCurrentTimestamp();
 	strlcpy(event->text, text, sizeof(event->text));
+	strlcpy(event->hint, hint, sizeof(event->hint));
 	worker_shared->nevents++;
 	shared_wake(worker_shared->asker);
 	LWLockRelease(worker_shared->lock);
+}
+
+void
+mailbox_event(const char *fmt,...)
+{
+	va_list		args;
+	char		text[sizeof(((Event *) 0)->text)];
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	add_event(text, "");
+}
+
+void
+mailbox_event_hint(const char *text, const char *fmt,...)
+{
+	va_list		args;
+	char		hint[sizeof(((Event *) 0)->hint)];
+
+	va_start(args, fmt);
+	vsnprintf(hint, sizeof(hint), fmt, args);
+	va_end(args);
+	add_event(text, hint);
 }
 
 /* Whether somebody announced that a promotion may come soon. */

@@ -34,6 +34,9 @@ extern void mailbox_finish(void);
 /* Something that the asking backend shows as a NOTICE; cut to 255 bytes. */
 extern void mailbox_event(const char *fmt,...) pg_attribute_printf(1, 2);
 
+/* The same, with a hint: cut to 159 bytes. */
+extern void mailbox_event_hint(const char *text, const char *fmt,...) pg_attribute_printf(2, 3);
+
 /* Whether a promotion was announced for soon (pingpong_internal.wake). */
 extern bool mailbox_awake(void);
 

@@ -169,7 +169,7 @@ show_events(uint64 seen)
 		event = worker_shared->events[seen % PP_EVENTS];
 		LWLockRelease(worker_shared->lock);
 		seen++;
-		ereport(NOTICE, (errmsg_internal("%s", event.text)));
+		ereport(NOTICE, (errmsg_internal("%s", event.text), event.hint[0] ? errhint("%s", event.hint) : 0));
 	}
 }
 

@@ -38,6 +38,7 @@ typedef struct Event
 {
 	TimestampTz at;
 	char		text[256];
+	char		hint[160];		/* "": none */
 } Event;
 
 /*

@@ -324,7 +324,7 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 	if (!server_claim(ctx->pg->data))
 	{
 		action_fail(ctx, STATE_OBJECT_IN_USE, "another job makes this server a standby");
-		action_hint(ctx, "Wait until it has ended; see GET /v1/jobs of this agent.");
+		action_hint(ctx, "Wait until it has ended; see \"pingpong-agent status\" on this host.");
 		return -1;
 	}
 	server_release(ctx->pg->data);

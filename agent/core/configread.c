@@ -304,6 +304,15 @@ set_defaults(PgInstance *pg, const char *state_dir)
 		set_places(pg, state_dir);
 }
 
+/* Whose agent it is: of the one who reads this, or, if that is root, of the owner of the state folder. */
+static uid_t
+agent_user(const char *state_dir)
+{
+	struct stat st;
+
+	return geteuid() == 0 && stat(state_dir, &st) == 0 ? st.st_uid : geteuid();
+}
+
 /* A user that can read a token controls the agent, or sees it: only its owner may read it. */
 static int
 read_token(ConfigParser *parser, const char *path, char **token)
@@ -316,7 +325,7 @@ read_token(ConfigParser *parser, const char *path, char **token)
 		return config_refuse(&parser->error, "could not read token file \"%s\": %s", path, strerror(errno));
 	if (st.st_mode & 077)
 		return config_refuse(&parser->error, "token file \"%s\" must have mode 0600%s", path, "");
-	if (st.st_uid != geteuid() && st.st_uid != 0)
+	if (st.st_uid != agent_user(parser->config->state_dir) && st.st_uid != 0)
 		return config_refuse(&parser->error, "token file \"%s\" must belong to the agent's user%s", path, "");
 	*token = file_read(path, 4096, NULL);
 	if (!*token)

@@ -277,3 +277,23 @@ certificate_serves_as_client(const AgentConfig *config)
 	return !config->tls_client_names && certificate_facts(config->tls_cert, &facts, error, sizeof(error)) == 0 &&
 		facts.for_clients && signed_by(config->tls_cert, config->tls_client_ca);
 }
+
+bool
+certificate_peer_is(gnutls_session_t session, const char *path)
+{
+	unsigned	n = 0;
+	const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &n);
+	gnutls_x509_crt_t peer = n > 0 ? import(&chain[0]) : NULL;
+	KeyId		peer_id = peer ? key_id(peer) : (KeyId) {.size = 0};
+	gnutls_x509_crt_t *list;
+	char		error[256];
+	KeyId		id;
+
+	if (peer)
+		gnutls_x509_crt_deinit(peer);
+	if (peer_id.size == 0 || read_certificates(path, &list, &n, error, sizeof(error)) < 0)
+		return false;
+	id = key_id(list[0]);
+	free_certificates(list, n);
+	return id.size == peer_id.size && memcmp(id.bytes, peer_id.bytes, KEY_ID_SIZE) == 0;
+}

@@ -56,4 +56,7 @@ extern int	certificate_fits_key(const char *cert_path, const char *key_path, cha
  */
 extern bool certificate_serves_as_client(const AgentConfig *config);
 
+/* Has the peer of this session the key of the (first) certificate of that file? False also if that is not known. */
+extern bool certificate_peer_is(gnutls_session_t session, const char *path);
+
 #endif							/* PINGPONG_AGENT_HTTP_CERTIFICATE_H */

@@ -62,7 +62,9 @@ get_ping(Request *request, Answer *answer)
 static void
 get_jobs(Request *request, Answer *answer)
 {
-	answer_json(answer, MHD_HTTP_OK, json_pack("{s:o}", "jobs", jobs_list()));
+	const char *run = MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, "run");
+
+	answer_json(answer, MHD_HTTP_OK, json_pack("{s:o}", "jobs", jobs_list(run, query_int(request, "brief") != 0)));
 }
 
 static void

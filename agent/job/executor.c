@@ -92,6 +92,15 @@ call(ActionContext *ctx, const char *name, json_t *params, json_t *result)
 	return rc;
 }
 
+/* What the action before said of itself is not true of the next one. The lock is held. */
+static void
+forget_progress(Job *job)
+{
+	free(job->progress);
+	job->progress = NULL;
+	job->percent = -1;
+}
+
 static void
 set_part(JobPart *part, PartState state)
 {
@@ -110,6 +119,7 @@ run_part(ActionContext *ctx, size_t i)
 	int			rc;
 
 	pthread_mutex_lock(&jobs_lock);
+	forget_progress(ctx->job);
 	part->state = PART_RUNNING;
 	if (part->began_ms == 0)
 		part->began_ms = clock_realtime_ms();
@@ -177,6 +187,7 @@ undo_part(ActionContext *ctx, size_t i)
 	json_t	   *result = json_object();
 	int			rc = 0;
 
+	action_progress(ctx, -1, "undoing %s", param_string(action, "action", ""));
 	ctx->part = part;
 	ctx->error = &part->undo_error;
 	instance_inherit(params, json_object_get(action, "params"));
@@ -382,7 +393,7 @@ job_begin(Job *job)
 /* ---- start and stop ---- */
 
 static void
-restore(json_t *record)
+restore(json_t *record, void *arg)
 {
 	Job		   *job;
 	const char *run = param_string(record, "run", NULL);
@@ -464,7 +475,7 @@ jobs_start(int64_t proved_epoch, char *error, size_t error_size)
 
 	pthread_mutex_lock(&jobs_lock);
 	if (rc == 0)
-		journal_read_all(config->state_dir, restore);
+		journal_read_all(config->state_dir, restore, NULL);
 	for (Job *job = job_table; job; job = job->next)
 		if (job->state == JOB_RUNNING)
 			resume_or_fail(job, config);

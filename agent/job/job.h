@@ -57,9 +57,10 @@ typedef struct Job
 	int			waiters;
 	pthread_cond_t changed;
 
-	char		run[PINGPONG_KEY_MAX + 1];	/* these eight: set once */
+	char		run[PINGPONG_KEY_MAX + 1];	/* these nine: set once */
 	char		step[PINGPONG_KEY_MAX + 1];
 	int64_t		epoch;
+	int64_t		number;			/* of the run, for people; 0: not told */
 	double		received_ms;	/* CLOCK_REALTIME */
 	double		started_ms;		/* CLOCK_MONOTONIC */
 	json_t	   *actions;		/* as they were ordered */

@@ -72,6 +72,7 @@ create_job(const JobOrder *order)
 	Job		   *job = job_new(order->run, order->step, order->actions);
 
 	job->epoch = order->epoch;
+	job->number = order->number;
 	job->received_ms = clock_realtime_ms();
 	job->undoes = order->undoes ? json_deep_copy(order->undoes) : NULL;
 	job_insert(job);
@@ -185,13 +186,22 @@ jobs_retract(const AgentConfig *config, const char *run, const char *action, con
 }
 
 json_t *
-jobs_list(void)
+jobs_list(const char *run, bool brief)
 {
 	json_t	   *list = json_array();
 
 	pthread_mutex_lock(&jobs_lock);
 	for (Job *job = job_table; job; job = job->next)
-		json_array_append_new(list, jobview_json(job, false));
+	{
+		json_t	   *view;
+
+		if (run && strcmp(job->run, run) != 0)
+			continue;
+		view = jobview_json(job, false);
+		if (brief)
+			jobview_shorten(view);
+		json_array_append_new(list, view);
+	}
 	pthread_mutex_unlock(&jobs_lock);
 	return list;
 }

@@ -6,6 +6,7 @@
 #define PINGPONG_AGENT_JOB_JOBS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,7 +22,9 @@ typedef enum JobAnswer
 extern JobAnswer jobs_post(json_t *request, json_t **answer, char *error, size_t error_size);
 extern JobAnswer jobs_get(const char *run, const char *step, int64_t wait_ms, json_t **answer);
 extern JobAnswer jobs_cancel(const char *run, const char *step, json_t **answer);
-extern json_t *jobs_list(void);
+
+/* Newest first; run: those of that one only (NULL: of all); brief: without what came of the actions. */
+extern json_t *jobs_list(const char *run, bool brief);
 
 /*
  * What the job of that run with that action has done was taken back by another one: whoever asks is told that it

@@ -61,7 +61,7 @@ journal_write(const char *state_dir, const char *run, const char *step, json_t *
 }
 
 static void
-read_record(const char *directory, const char *name, void (*found) (json_t *record))
+read_record(const char *directory, const char *name, void (*found) (json_t *record, void *arg), void *arg)
 {
 	size_t		len = strlen(name);
 	char	   *path;
@@ -76,7 +76,7 @@ read_record(const char *directory, const char *name, void (*found) (json_t *reco
 	reason = errno;
 	record = text ? json_loads(text, 0, NULL) : NULL;
 	if (record)
-		found(record);
+		found(record, arg);
 	else
 		log_warning("job journal \"%s\" cannot be read, it is ignored: %s", path,
 					text ? "it is not JSON" : strerror(reason));
@@ -85,11 +85,13 @@ read_record(const char *directory, const char *name, void (*found) (json_t *reco
 	free(path);
 }
 
-void
-journal_read_all(const char *state_dir, void (*found) (json_t *record))
+int
+journal_read_all(const char *state_dir, void (*found) (json_t *record, void *arg), void *arg)
 {
 	char	   *root = xasprintf("%s/jobs", state_dir);
 	DIR		   *runs = opendir(root);
+	int			rc = runs ? 0 : -1;
+	int			reason = errno;
 	struct dirent *run;
 
 	while (runs && (run = readdir(runs)))
@@ -103,7 +105,7 @@ journal_read_all(const char *state_dir, void (*found) (json_t *record))
 		path = run_directory(state_dir, run->d_name);
 		steps = opendir(path);
 		while (steps && (step = readdir(steps)))
-			read_record(path, step->d_name, found);
+			read_record(path, step->d_name, found, arg);
 		if (steps)
 			closedir(steps);
 		free(path);
@@ -111,6 +113,8 @@ journal_read_all(const char *state_dir, void (*found) (json_t *record))
 	if (runs)
 		closedir(runs);
 	free(root);
+	errno = reason;
+	return rc;
 }
 
 void

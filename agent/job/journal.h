@@ -9,7 +9,10 @@
 #include <stdbool.h>
 
 extern int	journal_write(const char *state_dir, const char *run, const char *step, json_t *record, bool durable);
-extern void journal_read_all(const char *state_dir, void (*found) (json_t *record));
+
+/* Each record that can be read; of one that cannot the log tells. -1 with errno: nor can the journal itself. */
+extern int	journal_read_all(const char *state_dir, void (*found) (json_t *record, void *arg), void *arg);
+
 extern void journal_remove_run(const char *state_dir, const char *run);
 extern void journal_remove_job(const char *state_dir, const char *run, const char *step);
 

@@ -136,6 +136,8 @@ jobview_json(const Job *job, bool with_output)
 
 	json_object_set_new(view, "run", json_string(job->run));
 	json_object_set_new(view, "step", json_string(job->step));
+	if (job->number > 0)
+		json_object_set_new(view, "number", json_integer(job->number));
 	json_object_set_new(view, "epoch", json_integer(job->epoch));
 	json_object_set_new(view, "state", json_string(jobview_state(job->state)));
 	json_object_set_new(view, "clock_ms", json_real(clock_realtime_ms()));
@@ -153,6 +155,19 @@ jobview_json(const Job *job, bool with_output)
 	/* an action that tries another way has an error only for the time being */
 	json_object_set_new(view, "error", job->state == JOB_RUNNING ? json_null() : error_json(&job->error));
 	return view;
+}
+
+void
+jobview_shorten(json_t *view)
+{
+	static const char *const large[] = {"results", "output", "order", "undoes"};
+	json_t	   *part;
+	size_t		i;
+
+	for (i = 0; i < sizeof(large) / sizeof(large[0]); i++)
+		json_object_del(view, large[i]);
+	json_array_foreach(json_object_get(view, "actions"), i, part)
+		json_object_del(part, "result");
 }
 
 json_t *
@@ -225,6 +240,7 @@ jobview_restore(Job *job, json_t *record)
 	const char *progress = param_string(json_object_get(record, "progress"), "text", NULL);
 
 	job->epoch = param_int(record, "epoch", 0);
+	job->number = param_int(record, "number", 0);
 	job->received_ms = json_number_value(json_object_get(record, "received_ms"));
 	job->elapsed_ms = json_number_value(json_object_get(record, "elapsed_ms"));
 	job->cancel = param_bool(record, "cancel", false);

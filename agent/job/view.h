@@ -9,6 +9,10 @@
 
 extern const char *jobview_state(JobState state);
 extern json_t *jobview_json(const Job *job, bool with_output);
+
+/* Leaves out of a view, or of a record, what may be large, and what is of no use to a person who watches. */
+extern void jobview_shorten(json_t *view);
+
 extern json_t *jobview_record(const Job *job);	/* the same, with what a resumption needs */
 extern json_t *jobview_order(json_t *record);	/* the actions that a record was made of; borrowed */
 /* a new job of that order; record: of the journal, any contents */

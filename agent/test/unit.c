@@ -688,6 +688,7 @@ main(void)
 	test_old_record();
 	test_restore_garbage();
 	test_protocol();
+	test_status();
 	test_transitions();
 	remove_tree(directory);
 	printf("1..%d\n", tests);

@@ -22,6 +22,9 @@ extern void test_instances(const char *directory);
 /* unit_protocol.c */
 extern void test_protocol(void);
 
+/* unit_status.c */
+extern void test_status(void);
+
 /* worker/test/unit_transition.c; in the top folder of the tree */
 extern void test_transitions(void);
 

@@ -11,6 +11,7 @@ use Lab;
 use Session;
 use POSIX ();
 use Test::More;
+use Tools;
 use Time::HiRes qw(sleep time);
 
 our $new_bin = $ENV{PINGPONG_NEW_BIN} // '';
@@ -215,8 +216,27 @@ goes_back('the agent is killed', sub {
 	$lab->start_agent('chicago');
 });
 
+# what a person on the host sees while there is no database
+sub status
+{
+	my $run = shift;
+	return scalar run($lab->env('PGBIN') . '/pingpong-agent', 'status', $run, '--config',
+		$lab->agent_dir('chicago') . '/agent.ini');
+}
+
 goes_back('the job is cancelled', sub {
 	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	# stopped, so that it does not get past that unseen
+	my @tool = tool();
+	kill 'STOP', @tool;
+	my (undef, $all) = $lab->agent('chicago', '/v1/jobs');
+	my ($here) = grep { $_->{step} =~ /upgrade_stop/ && $_->{state} eq 'running' } @{ $all->{jobs} };
+	my $text = status($here->{number});
+	like($text, qr/^Run $here->{number} at the agent of chicago/, 'status: by the number of the run');
+	like($text, qr/^  upgrade_stop +chicago +succeeded .*\n  upgrade_run +chicago +running +\S+ m?s  .*pg_upgrade\n/m,
+		'status: pg_upgrade runs');
+	like($text, qr/^  upgrade_start +chicago +pending/m, 'status: the new server is yet to come');
+	kill 'CONT', @tool;
 	my (undef, $list) = $lab->agent('chicago', '/v1/jobs');
 	my ($job) = grep { $_->{step} =~ /upgrade_stop/ && $_->{state} eq 'running' } @{ $list->{jobs} };
 	$lab->agent('chicago', "/v1/jobs/$job->{run}/$job->{step}/cancel", {});
@@ -265,6 +285,8 @@ my ($end, $err) = upgrade(during => sub {
 });
 is($end, 'succeeded done', 'upgraded') or diag($err);
 like($err, qr/the server goes down now/, 'upgraded: the caller was told');
+like($err, qr/^HINT:  Meanwhile "pingpong-agent status \d+" on the host of "chicago" tells how far it is\.$/m,
+	'upgraded: and what to type');
 is(version() . ' ' . gate(), "$to open", 'upgraded: the new server serves, and is open');
 is($lab->sql('chicago', 'SELECT count(*), sum(i) FROM t'), $rows, 'upgraded: the rows are there');
 is($lab->sql('chicago', q{SELECT nextval('s')}), '2', 'upgraded: the sequence goes on');

@@ -49,14 +49,22 @@ discard_begin(Run *run, Step *step)
 	return job_begin(run, step, step->node, ACTION_UPGRADE_DISCARD, upgrade_params(run));
 }
 
+/* From here on this session, and the database, tell nothing. */
+static void
+say_goodbye(Run *run, Step *step, const char *text)
+{
+	mailbox_event_hint(text, "Meanwhile \"pingpong-agent status " INT64_FORMAT "\" on the host of \"%s\" tells how "
+					   "far it is.", run->id, step->node);
+}
+
 static ActionResult
 stop_begin(Run *run, Step *step)
 {
 	ActionResult result = job_begin(run, step, step->node, ACTION_UPGRADE_STOP, upgrade_params(run));
 
 	job_undo(run, ACTION_UPGRADE_SERVE, upgrade_params(run), json_new());
-	mailbox_event("the server goes down now, and this session with it; "
-				  "connect again and look at pingpong.progress");
+	say_goodbye(run, step, "the server goes down now, and this session with it; "
+				"connect again and look at pingpong.progress");
 	return result;
 }
 
@@ -151,7 +159,7 @@ back_ready_begin(Run *run, Step *step)
 static ActionResult
 take_back_begin(Run *run, Step *step)
 {
-	mailbox_event("the server goes down now, and this session with it; the old one comes, without this run");
+	say_goodbye(run, step, "the server goes down now, and this session with it; the old one comes, without this run");
 	return job_begin(run, step, step->node, ACTION_UPGRADE_BACK, back_params(run));
 }
 
