@@ -45,7 +45,8 @@ sub write_text
 # ---- two nodes with tablespaces, each in places of its own ----
 
 my $bin = $lab->env('PGBIN');
-my %space = map { my $node = $_; $node => { map { $_ => $lab->dir . "/$node/$_" } qw(fast slow) } } qw(chicago dallas);
+my %space = map { my $home = $lab->dir . "/$_"; $_ => {fast => "$home/fast", slow => "$home/slow"} }
+	qw(chicago dallas);
 my $far = $mode ne 'clone' && -w '/dev/shm' && (stat '/dev/shm')[0] != (stat $lab->dir)[0];
 $space{chicago}{slow} = $shm if $far;
 
@@ -109,7 +110,12 @@ sub whole
 	return;
 }
 
-sub version { my ($node) = @_; return $lab->sql($node, q{SELECT current_setting('server_version_num')::int / 10000}); }
+sub version
+{
+	my ($node) = @_;
+	return $lab->sql($node, q{SELECT current_setting('server_version_num')::int / 10000});
+}
+
 sub gate { return $lab->sql('chicago', 'SELECT state FROM pingpong.gate'); }
 
 sub streams
@@ -149,8 +155,9 @@ configure($_, 'next', "\n[postgresql.next]\ndata = $new{$_}\nbin = $new_bin\nsuc
 sub preflight
 {
 	my ($name, $as) = @_;
-	return $lab->sql('chicago', qq{SELECT status || ' ' || node || ': ' || detail FROM pingpong.preflight('chicago',
-		'{$options, "mode": "} . ($as // $mode) . qq{"}') WHERE name = '$name' ORDER BY 1});
+	$as //= $mode;
+	return $lab->sql('chicago', qq[SELECT status || ' ' || node || ': ' || detail
+		FROM pingpong.preflight('chicago', '{$options, "mode": "$as"}') WHERE name = '$name' ORDER BY 1]);
 }
 
 sub says
