@@ -275,9 +275,9 @@ goes_through('upgraded');
 
 # ---- back by order, and anew ----
 
+my $risk = "risk => 'its own writes are lost'";
 if ($mode ne 'link')
 {
-	my $risk = "risk => 'its own writes are lost'";
 	$lab->sql('chicago', 'DELETE FROM t WHERE i > 100', 'CREATE TABLE lost (i int) TABLESPACE fast');
 	$lab->finish($lab->begin_sql('chicago', "SELECT * FROM pingpong.rollback($run, $risk)"), 300);
 	my @over = $lab->settle($run, 300);
@@ -301,12 +301,16 @@ if ($mode ne 'link')
 
 # ---- both versions are there ----
 
-# what is rebuilt meanwhile takes nothing from the old one
-(undef, $end, $err) = run_of(q{SELECT * FROM pingpong.rebuild('dallas', 'rewind')});
-like($end, qr/a rewind is not possible: "[^"]*" has "PG_${from}_\d+" of another server in it/,
+# What is rebuilt meanwhile takes nothing from the old one. It has diverged, which is what pg_rewind is for.
+$lab->sql('dallas', 'SELECT pg_promote(true, 30)', 'CREATE TABLE of_dallas (i int) TABLESPACE fast');
+(undef, $err) = $lab->try_sql('chicago', '\set VERBOSITY verbose',
+	"SELECT * FROM pingpong.rebuild('dallas', 'rewind', $risk)");
+like($err, qr/55000: a rewind is not possible: "[^"]*" has "PG_${from}_\d+" of another server in it/,
 	'a rewind would take what is of the old version');
-(undef, $end, $err) = run_of(q{SELECT * FROM pingpong.rebuild('dallas', 'basebackup')});
+(undef, $end, $err) = run_of("SELECT * FROM pingpong.rebuild('dallas', $risk)");
 is($end, 'succeeded done', 'copied again') or diag($err);
+is($lab->sql('chicago', q{SELECT detail ->> 'method', detail ->> 'fallbacks' ~ '^\["rewind: ' FROM pingpong.step
+	WHERE action = 'rejoin' ORDER BY run DESC LIMIT 1}), 'basebackup|t', 'copied again: instead of a rewind');
 is(wrong('dallas', $from, $to), '', 'copied again: the old version has its folders still');
 serves($to, 'copied again');
 foreach my $node ('dallas', 'chicago')
