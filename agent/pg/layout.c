@@ -190,14 +190,17 @@ layout_space_of(const char *location, int major, int but)
 /*
  * In the location of a tablespace each major has a folder of its own (PG_15_202209061), as an upgrade in place leaves
  * it. pg_rewind would take the other server's tables for something that the source does not have, and remove them.
+ * Without `major` they must at least be of one.
  */
 static char *
 shared_by_majors(const char *space, int major)
 {
-	char	   *other = layout_space_of(space, 0, major);
+	char	   *first = layout_space_of(space, 0, 0);
+	char	   *other = first ? layout_space_of(space, 0, major ? major : atoi(first + 3)) : NULL;
 	char	   *problem = other ? xasprintf("\"%s\" has \"%s\" of another server in it", space, other) : NULL;
 
 	free(other);
+	free(first);
 	return problem;
 }
 
