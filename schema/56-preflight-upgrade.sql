@@ -24,7 +24,7 @@ FROM (VALUES
     (80, 'upgrade_settings',              'programs',  'settings that the new server does not get'),
     (82, 'upgrade_collations',            'contents',  'collations have the version that indexes were made with'),
     (83, 'upgrade_links',                 'folders',   'files can be linked or cloned into the new folder (tried)'),
-    (84, 'upgrade_tablespaces',           'contents',  'no tablespaces'),
+    (84, 'upgrade_tablespaces',           'folders',   'tablespaces can be carried over within their locations'),
     (85, 'upgrade_slots',                 'contents',  'replication slots, which an upgrade does not keep'),
     (86, 'upgrade_indexes',               'contents',  'indexes are valid'),
     (87, 'upgrade_objects',               'contents',  'how many objects are to be carried over'),
@@ -314,12 +314,15 @@ $$;
 CREATE FUNCTION pingpong_check.check_upgrade_disk_space(target text, options jsonb)
     RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
+    -- a row for each file system
     SELECT finding(n.node, free >= needed, 'fail',
-                   format('the new server needs %s, %s are free', pg_size_pretty(needed), pg_size_pretty(free)),
+                   format('the new server needs %s in "%s", %s are free', pg_size_pretty(needed), folder,
+                          pg_size_pretty(free)),
                    'Make room, or name a folder on another disk; modes link and clone need little on the primary.',
                    'upgrade', 'room')
-    FROM upgrade_nodes() n,
-         LATERAL (SELECT (n.facts #>> '{room,needed}')::bigint, (n.facts #>> '{room,free}')::bigint) r (needed, free)
+    FROM upgrade_nodes() n
+         LEFT JOIN LATERAL jsonb_to_recordset(n.facts #> '{room,rows}') r (folder text, needed bigint, free bigint)
+             ON true
     WHERE n.facts ? 'programs'
 $$;
 
@@ -441,11 +444,17 @@ $$;
 CREATE FUNCTION pingpong_check.check_upgrade_tablespaces(target text, options jsonb)
     RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
-    SELECT finding(node_name(), count(*) = 0, 'fail',
-                   CASE count(*) WHEN 0 THEN 'none' ELSE format('tablespaces, which an upgrade does not bring back '
-                        'yet when it fails: %s', string_agg(quote_ident(spcname), ', ' ORDER BY spcname)) END,
-                   'Move their contents to pg_default, and drop them.', 'postgres')
-    FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')
+    SELECT ROW(n.node, 'fail', format('tablespace "%s": %s', s.name, s.problem), s.hint)::finding
+    FROM upgrade_nodes() n
+         CROSS JOIN LATERAL jsonb_to_recordset(n.facts #> '{spaces,rows}') s (name text, problem text, hint text)
+    WHERE s.problem IS NOT NULL
+    UNION ALL
+    SELECT finding(n.node, CASE WHEN r IS NOT NULL THEN true END, 'fail',
+                   CASE jsonb_array_length(r) WHEN 0 THEN 'none'
+                       ELSE format('the new version can have its folder in the locations of %s',
+                                   jsonb_array_length(r)) END, NULL, 'upgrade', 'spaces')
+    FROM upgrade_nodes() n, LATERAL (SELECT n.facts #> '{spaces,rows}') x (r)
+    WHERE n.facts ? 'programs' AND NOT coalesce(jsonb_path_exists(r, '$[*].problem'), false)
 $$;
 
 -- Those of registered standbys are made anew by the run.

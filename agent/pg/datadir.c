@@ -13,9 +13,11 @@
 #include "agent/pg/datadir.h"
 
 /*
- * Places in pg_control, on all majors: the system identifier, the state, the last checkpoint's record and timeline.
+ * Places in pg_control, on all majors: the system identifier, the catalog version, the state, the last checkpoint's
+ * record and timeline.
  */
 #define SYSTEM_AT 0
+#define CATALOG_AT 12
 #define STATE_AT 16
 #define CHECKPOINT_AT 32
 #define TIMELINE_AT 48
@@ -49,12 +51,21 @@ newest_history(const char *data, unsigned *newest)
 	return read;
 }
 
+static char *
+read_in(const char *data, const char *name, size_t *size)
+{
+	char	   *path = xasprintf("%s/%s", data, name);
+	char	   *bytes = file_read(path, 65536, size);
+
+	free(path);
+	return bytes;
+}
+
 static void
 read_control(const char *data, DataDir *found)
 {
-	char	   *path = xasprintf("%s/global/pg_control", data);
 	size_t		size = 0;
-	char	   *bytes = file_read(path, 65536, &size);
+	char	   *bytes = read_in(data, "global/pg_control", &size);
 	int32_t		state;
 	uint32_t	timeline;
 
@@ -69,7 +80,26 @@ read_control(const char *data, DataDir *found)
 		found->checkpoint_timeline = timeline;
 	}
 	free(bytes);
-	free(path);
+}
+
+/* In mode link pg_upgrade renames the old pg_control when it begins. */
+bool
+datadir_space_name(const char *path, char name[DATADIR_SPACE_MAX])
+{
+	size_t		size = 0;
+	char	   *version = read_in(path, "PG_VERSION", NULL);
+	char	   *control = read_in(path, "global/pg_control", &size);
+	uint32_t	catalog = 0;
+	int			major = version ? atoi(version) : 0;
+
+	if (!control)
+		control = read_in(path, "global/pg_control.old", &size);
+	if (control && size >= CATALOG_AT + sizeof(catalog))
+		memcpy(&catalog, control + CATALOG_AT, sizeof(catalog));
+	snprintf(name, DATADIR_SPACE_MAX, "PG_%d_%u", major, catalog);
+	free(control);
+	free(version);
+	return major > 0 && catalog > 0;
 }
 
 /*

@@ -33,6 +33,13 @@ typedef struct DataDir
 
 extern DataDir datadir_look(const char *path);
 
+/*
+ * The folder that this cluster has in the location of each of its tablespaces, PG_18_202506291: by its major and the
+ * catalog version in pg_control, also where pg_upgrade has put that aside. False: it is not known.
+ */
+#define DATADIR_SPACE_MAX 48
+extern bool datadir_space_name(const char *path, char name[DATADIR_SPACE_MAX]);
+
 /* A standby's for certain, of that system (text), that was not promoted past that timeline (0: not known). */
 extern bool datadir_is_standby_of(const char *path, const char *system, unsigned timeline);
 

@@ -16,6 +16,7 @@
 #include "agent/pg/layout.h"
 #include "common/sqlstate.h"
 
+#define SPACES "pg_tblspc"
 #define OURS "pingpong."		/* and pingpong.seal, which belongs to the server */
 
 static int
@@ -46,7 +47,7 @@ add_part(ActionContext *ctx, const char *where, const char *link, Layout *layout
 int
 layout_read(ActionContext *ctx, const char *where, Layout *layout)
 {
-	char	   *spaces = xasprintf("%s/pg_tblspc", where);
+	char	   *spaces = xasprintf("%s/" SPACES, where);
 	DIR		   *dir = opendir(spaces);
 	struct dirent *entry;
 	int			rc;
@@ -59,7 +60,7 @@ layout_read(ActionContext *ctx, const char *where, Layout *layout)
 	while (rc == 0 && dir && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.')
 		{
-			char	   *link = xasprintf("pg_tblspc/%s", entry->d_name);
+			char	   *link = xasprintf(SPACES "/%s", entry->d_name);
 
 			rc = add_part(ctx, where, link, layout);
 			free(link);
@@ -151,59 +152,107 @@ major_of_data(const char *data)
 	return major;
 }
 
-/*
- * In the folder of a tablespace each major has a folder of its own (PG_15_202209061), as an upgrade in place leaves
- * it. What is exchanged is the whole of it, and the other server's tables would be thrown away with it. Without
- * `major` they must at least be of one.
- */
-static char *
-shared_by_majors(const char *space, int major)
+bool
+layout_is_space(const LayoutPart *part)
 {
-	DIR		   *dir = opendir(space);
-	struct dirent *entry;
-	char	   *problem = NULL;
+	return strncmp(part->link, SPACES "/", strlen(SPACES "/")) == 0;
+}
 
-	while (dir && !problem && (entry = readdir(dir)))
+const LayoutPart *
+layout_part(const Layout *layout, const char *link)
+{
+	for (int i = 0; i < layout->n_parts; i++)
+		if (strcmp(layout->parts[i].link, link) == 0)
+			return &layout->parts[i];
+	return NULL;
+}
+
+char *
+layout_space_of(const char *location, int major, int but)
+{
+	DIR		   *dir = opendir(location);
+	struct dirent *entry;
+	char	   *name = NULL;
+
+	while (dir && !name && (entry = readdir(dir)))
 		if (strncmp(entry->d_name, "PG_", 3) == 0)
 		{
 			int			found = atoi(entry->d_name + 3);
 
-			major = major ? major : found;
-			if (found != major)
-				problem = xasprintf("\"%s\" has \"%s\" of another server in it", space, entry->d_name);
+			if (major ? found == major : found != but)
+				name = xstrdup(entry->d_name);
 		}
 	if (dir)
 		closedir(dir);
+	return name;
+}
+
+/*
+ * In the location of a tablespace each major has a folder of its own (PG_15_202209061), as an upgrade in place leaves
+ * it. pg_rewind would take the other server's tables for something that the source does not have, and remove them.
+ * Without `major` they must at least be of one.
+ */
+static char *
+shared_by_majors(const char *space, int major)
+{
+	char	   *first = layout_space_of(space, 0, 0);
+	char	   *other = first ? layout_space_of(space, 0, major ? major : atoi(first + 3)) : NULL;
+	char	   *problem = other ? xasprintf("\"%s\" has \"%s\" of another server in it", space, other) : NULL;
+
+	free(other);
+	free(first);
 	return problem;
 }
 
-char *
-layout_problem(const PgInstance *pg)
+/* Of the first tablespace that has one. */
+static char *
+problem_of_spaces(const PgInstance *pg, char *(*problem_of) (const char *space, int major))
 {
 	int			major = major_of_data(pg->data);
-	char	   *problem = unusable(pg->data);
-	char	   *spaces = xasprintf("%s/pg_tblspc", pg->data);
-	char	   *wal = xasprintf("%s/pg_wal", pg->data);
+	char	   *spaces = xasprintf("%s/" SPACES, pg->data);
 	DIR		   *dir = opendir(spaces);
 	struct dirent *entry;
+	char	   *problem = NULL;
 
-	if (!problem)
-		problem = unusable(wal);
 	while (!problem && dir && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.')
 		{
 			char	   *path = xasprintf("%s/%s", spaces, entry->d_name);
 
-			problem = unusable(path);
-			if (!problem)
-				problem = shared_by_majors(path, major);
+			problem = problem_of(path, major);
 			free(path);
 		}
 	if (dir)
 		closedir(dir);
-	free(wal);
 	free(spaces);
 	return problem;
+}
+
+static char *
+unusable_space(const char *space, int major)
+{
+	(void) major;
+	return unusable(space);
+}
+
+char *
+layout_problem(const PgInstance *pg)
+{
+	char	   *wal = xasprintf("%s/pg_wal", pg->data);
+	char	   *problem = unusable(pg->data);
+
+	if (!problem)
+		problem = unusable(wal);
+	free(wal);
+	return problem ? problem : problem_of_spaces(pg, unusable_space);
+}
+
+char *
+layout_rewind_problem(const PgInstance *pg)
+{
+	char	   *problem = layout_problem(pg);
+
+	return problem ? problem : problem_of_spaces(pg, shared_by_majors);
 }
 
 char *

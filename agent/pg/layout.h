@@ -37,8 +37,20 @@ extern void layout_free(Layout *layout);
 /* Of the entries of a folder: our own folders stay where they are, and what a file system has in its root. */
 extern bool layout_stays(const char *name);
 
+/* Is it a tablespace? Of that only the folder of the server's version is the server's: others may be beside it. */
+extern bool layout_is_space(const LayoutPart *part);
+
+/* The part with that link; NULL: there is none. */
+extern const LayoutPart *layout_part(const Layout *layout, const char *link);
+
+/* A folder of that major in a tablespace's location, malloc'd; 0: of any major but `but`. NULL: there is none. */
+extern char *layout_space_of(const char *location, int major, int but);
+
 /* Why no rewind or base backup could work in these folders, malloc'd; NULL: nothing is known against it. */
 extern char *layout_problem(const PgInstance *pg);
+
+/* The same for pg_rewind, which works on all that is in the location of a tablespace. */
+extern char *layout_rewind_problem(const PgInstance *pg);
 
 /* Folders of the work, malloc'd: hidden, new, old, saved. For a part elsewhere: new and old beside its contents. */
 extern char *layout_work(const PgInstance *pg, const char *name);

@@ -16,6 +16,7 @@
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
+#include "agent/pg/datadir.h"
 #include "agent/pg/layout_mark.h"
 #include "agent/pg/layout_move.h"
 #include "agent/pg/postmaster.h"
@@ -165,9 +166,8 @@ show(ActionContext *ctx)
 
 /* Checked once more: what was mounted since would stop the move in the middle. */
 static int
-check_movable(ActionContext *ctx)
+check_movable(ActionContext *ctx, char *problem)	/* which is freed */
 {
-	char	   *problem = layout_problem(ctx->pg);
 	int			rc = 0;
 
 	if (problem)
@@ -181,7 +181,7 @@ int
 layout_hide(ActionContext *ctx)
 {
 	json_int_t	id = layout_identity(ctx->pg->data);
-	int			rc = check_movable(ctx);
+	int			rc = check_movable(ctx, layout_rewind_problem(ctx->pg));
 
 	if (rc < 0 || layout_make_work(ctx) < 0 || layout_write_mark(ctx, LAYOUT_HIDING, id, id, json_object()) < 0)
 		return -1;
@@ -201,8 +201,20 @@ layout_show(ActionContext *ctx)
 	return layout_write_mark(ctx, LAYOUT_SHOWING, id, id, json_object()) < 0 ? -1 : show(ctx);
 }
 
+/* One entry, durably, if it is there. */
 static int
-swap_part(ActionContext *ctx, const LayoutPart *part, bool in)
+move_named(ActionContext *ctx, const char *from, const char *to, const char *name)
+{
+	int			rc = move_one(ctx, from, to, name);
+
+	if (rc == 0 && (file_fsync_path(to) < 0 || file_fsync_path(from) < 0))
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not sync \"%s\": %s", to, strerror(errno));
+	return rc;
+}
+
+/* In the location of a tablespace other servers, and people, may have something: `space` is what goes. */
+static int
+swap_part(ActionContext *ctx, const LayoutPart *part, bool in, const char *space)
 {
 	char	   *place = layout_part_work(part, in ? "new" : "old");
 	int			rc = 0;
@@ -211,20 +223,27 @@ swap_part(ActionContext *ctx, const LayoutPart *part, bool in)
 		rc = move_all(ctx, place, part->path);
 	else if (make_directory(place, 0700) < 0)
 		rc = action_fail(ctx, STATE_IO_ERROR, "could not create \"%s\": %s", place, strerror(errno));
+	else if (layout_is_space(part))
+		rc = move_named(ctx, part->path, place, space);
 	else
 		rc = move_all(ctx, part->path, place);
 	free(place);
 	return rc;
 }
 
+/* The copy is complete, and tells of which version both are. */
 static int
 swap_out(ActionContext *ctx, const Layout *layout)
 {
 	char	   *old = layout_work(ctx->pg, "old");
-	int			rc = move_out(ctx, ctx->pg->data, old);
+	char	   *fresh = layout_work(ctx->pg, "new");
+	char		space[DATADIR_SPACE_MAX];
+	int			rc = datadir_space_name(fresh, space) ? move_out(ctx, ctx->pg->data, old) :
+		action_fail(ctx, STATE_IO_ERROR, "could not find out of which version \"%s\" is", fresh);
 
 	for (int i = 0; rc == 0 && i < layout->n_parts; i++)
-		rc = swap_part(ctx, &layout->parts[i], false);
+		rc = swap_part(ctx, &layout->parts[i], false, space);
+	free(fresh);
 	free(old);
 	return rc;
 }
@@ -236,7 +255,7 @@ swap_in(ActionContext *ctx, const Layout *layout)
 	int			rc = 0;
 
 	for (int i = 0; rc == 0 && i < layout->n_parts; i++)
-		rc = swap_part(ctx, &layout->parts[i], true);
+		rc = swap_part(ctx, &layout->parts[i], true, NULL);
 	if (rc == 0)
 		rc = move_in(ctx, fresh, ctx->pg->data);
 	if (rc == 0)
@@ -271,7 +290,7 @@ swap_from(ActionContext *ctx, LayoutPhase phase, const Layout *layout)
 int
 layout_swap(ActionContext *ctx, const Layout *layout)
 {
-	if (layout_phase(ctx) == LAYOUT_WHOLE && check_movable(ctx) < 0)
+	if (layout_phase(ctx) == LAYOUT_WHOLE && check_movable(ctx, layout_problem(ctx->pg)) < 0)
 		return -1;
 	return swap_from(ctx, LAYOUT_SWAP_OUT, layout);
 }

@@ -42,6 +42,7 @@
 typedef struct Plan
 {
 	Layout		layout;
+	Layout		inherited;		/* of the server that is succeeded */
 	char	  **arguments;		/* of pg_basebackup: one for each part elsewhere */
 	PGresult   *spaces;
 } Plan;
@@ -50,28 +51,9 @@ static void
 plan_free(Plan *plan)
 {
 	layout_free(&plan->layout);
+	layout_free(&plan->inherited);
 	text_free_list(plan->arguments);
 	PQclear(plan->spaces);
-}
-
-static const LayoutPart *
-part_of(const Layout *layout, const char *link)
-{
-	for (int i = 0; i < layout->n_parts; i++)
-		if (strcmp(layout->parts[i].link, link) == 0)
-			return &layout->parts[i];
-	return NULL;
-}
-
-/* The link's folder of a tablespace that this node has; NULL: it has none of that number. */
-static const LayoutPart *
-part_of_space(const Layout *layout, const char *oid)
-{
-	char	   *link = xasprintf("pg_tblspc/%s", oid);
-	const LayoutPart *part = part_of(layout, link);
-
-	free(link);
-	return part;
 }
 
 /* But for what a copy that was killed has left of our work: that is removed before the next one. */
@@ -93,27 +75,61 @@ folder_empty(const char *path)
 	return empty;
 }
 
-/* From now on it is a part like those that the node has. */
+/* From now on it is a part like those that the node has. Takes `link` over. */
 static const LayoutPart *
-add_space(Rejoin *rejoin, Plan *plan, const char *oid, const char *location)
+add_part(Rejoin *rejoin, Plan *plan, char *link, const char *location)
 {
 	LayoutPart *part = &plan->layout.parts[plan->layout.n_parts];
 
-	if (!folder_empty(location))
-	{
-		action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-					"there is no empty folder \"%s\" for tablespace %s here", location, oid);
-		action_hint(rejoin->ctx, "Make the folder on this host, empty and owned by the server's user.");
-		return NULL;
-	}
 	if (plan->layout.n_parts == LAYOUT_PARTS_MAX)
 	{
 		action_fail(rejoin->ctx, STATE_LIMIT_EXCEEDED, "there are more than %d tablespaces", LAYOUT_PARTS_MAX - 1);
+		free(link);
 		return NULL;
 	}
-	*part = (LayoutPart) {xasprintf("pg_tblspc/%s", oid), xstrdup(location)};
+	*part = (LayoutPart) {link, xstrdup(location)};
 	plan->layout.n_parts++;
 	return part;
+}
+
+/* Where the source has it, as CREATE TABLESPACE did. */
+static const LayoutPart *
+add_space(Rejoin *rejoin, Plan *plan, const char *oid, const char *location)
+{
+	if (folder_empty(location))
+		return add_part(rejoin, plan, xasprintf("pg_tblspc/%s", oid), location);
+	action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+				"there is no empty folder \"%s\" for tablespace %s here", location, oid);
+	action_hint(rejoin->ctx, "Make the folder on this host, empty and owned by the server's user.");
+	return NULL;
+}
+
+/* Where the server has it that is succeeded: the numbers are the same, and each major has its own folder there. */
+static const LayoutPart *
+inherit_space(Rejoin *rejoin, Plan *plan, const LayoutPart *its)
+{
+	char	   *there = layout_space_of(its->path, rejoin->source.major, 0);
+
+	if (!there)
+		return add_part(rejoin, plan, xstrdup(its->link), its->path);
+	action_fail(rejoin->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" has \"%s\" in it already", its->path, there);
+	action_hint(rejoin->ctx, "If no server uses it, remove it: it is left of a copy that was broken off.");
+	free(there);
+	return NULL;
+}
+
+/* NULL: the job has failed. */
+static const LayoutPart *
+place_of_space(Rejoin *rejoin, Plan *plan, const char *oid, const char *location)
+{
+	char	   *link = xasprintf("pg_tblspc/%s", oid);
+	const LayoutPart *part = layout_part(&plan->layout, link);
+	const LayoutPart *inherited = layout_part(&plan->inherited, link);
+
+	free(link);
+	if (part)
+		return part;
+	return inherited ? inherit_space(rejoin, plan, inherited) : add_space(rejoin, plan, oid, location);
 }
 
 static int
@@ -130,8 +146,8 @@ check_room(Rejoin *rejoin, const char *path, const char *needed)
 }
 
 /*
- * A tablespace that this node has keeps its place; another one comes where the source has it, as CREATE TABLESPACE
- * did. Each is copied beside its place first: a copy that was killed is found there, and removed.
+ * A tablespace that this node has keeps its place; another one comes where the source has it. Each is copied beside
+ * its place first: a copy that was killed is found there, and removed.
  */
 static int
 plan_space(Rejoin *rejoin, Plan *plan, int row)
@@ -139,13 +155,12 @@ plan_space(Rejoin *rejoin, Plan *plan, int row)
 	const char *oid = PQgetvalue(plan->spaces, row, 0);
 	const char *location = PQgetvalue(plan->spaces, row, 1);
 	const char *size = PQgetvalue(plan->spaces, row, 2);
-	const LayoutPart *part = part_of_space(&plan->layout, oid);
+	const LayoutPart *part;
 	char	   *fresh;
 
 	if (strcmp(oid, DEFAULT_SPACE) == 0 || location[0] != '/')
 		return check_room(rejoin, rejoin->pg->data, size);
-	if (!part)
-		part = add_space(rejoin, plan, oid, location);
+	part = place_of_space(rejoin, plan, oid, location);
 	if (!part)
 		return -1;
 	fresh = layout_part_work(part, "new");
@@ -158,7 +173,7 @@ static bool
 has_spaces(const Layout *layout)
 {
 	for (int i = 0; i < layout->n_parts; i++)
-		if (strcmp(layout->parts[i].link, "pg_wal") != 0)
+		if (layout_is_space(&layout->parts[i]))
 			return true;
 	return false;
 }
@@ -175,7 +190,7 @@ plan_spaces(Rejoin *rejoin, Plan *plan)
 		plan->spaces = pg_query_or_fail(rejoin->ctx, conn, SPACES_SQL, 0, NULL);
 	}
 	PQfinish(conn);
-	if (!plan->spaces && has_spaces(&plan->layout))
+	if (!plan->spaces && (has_spaces(&plan->layout) || has_spaces(&plan->inherited)))
 		return -1;				/* where each of them is to come from is not known */
 	action_forget_error(rejoin->ctx);
 	for (int i = 0; rc == 0 && plan->spaces && i < PQntuples(plan->spaces); i++)
@@ -190,9 +205,11 @@ make_plan(Rejoin *rejoin, const char *where, Plan *plan)
 	const LayoutPart *wal;
 
 	memset(plan, 0, sizeof(*plan));
-	if (layout_read(rejoin->ctx, where, &plan->layout) < 0 || plan_spaces(rejoin, plan) < 0)
+	if (layout_read(rejoin->ctx, where, &plan->layout) < 0 ||
+		(rejoin->heir && layout_read(rejoin->ctx, rejoin->heir->former, &plan->inherited) < 0) ||
+		plan_spaces(rejoin, plan) < 0)
 		return -1;
-	wal = part_of(&plan->layout, "pg_wal");
+	wal = layout_part(&plan->layout, "pg_wal");
 	if (wal)
 	{
 		char	   *fresh = layout_part_work(wal, "new");

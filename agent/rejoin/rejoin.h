@@ -16,6 +16,7 @@
 /* The node's server is not rejoined in its own folder, but succeeded by one in another folder, at the same port. */
 typedef struct RejoinHeir
 {
+	const char *former;			/* data directory of the node's server: its tablespaces keep their places */
 	const char *blank;			/* system identifier of the cluster that was made there for this, and never ran */
 	int			(*make_way) (void *argument);	/* stops the server that has the place, when the copy is complete */
 	void	   *argument;

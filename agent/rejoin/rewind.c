@@ -176,7 +176,7 @@ rewind_in(Rejoin *rejoin, char *place)
 int
 rewind_feasible(Rejoin *rejoin)
 {
-	char	   *problem = layout_problem(rejoin->pg);
+	char	   *problem = layout_rewind_problem(rejoin->pg);
 	int			rc = 0;
 
 	if (problem)

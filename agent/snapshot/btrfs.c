@@ -106,7 +106,7 @@ check(const Snapshot *snapshot)
 		action_hint(snapshot->ctx, "The data directory must be a folder in it, and both be named without links.");
 		return -1;
 	}
-	return tree_is_whole(snapshot) < 0 || tree_can_share(snapshot) < 0 ? -1 : try_rights(snapshot);
+	return tree_can_share(snapshot) < 0 ? -1 : try_rights(snapshot);
 }
 
 /* A folder of the snapshot, and not what a link in it leads to: that may be the data directory itself. */

@@ -24,7 +24,8 @@ typedef struct SnapshotDriver
 {
 	const char *name;
 	int			least;			/* words that it needs */
-	int			(*check) (const Snapshot *snapshot);	/* could it be taken; nothing is changed */
+	/* could it be taken; nothing is changed. That it would be whole (tree.h) is the caller's to see to. */
+	int			(*check) (const Snapshot *snapshot);
 	int			(*take) (const Snapshot *snapshot);	/* one of this name that is there already is replaced */
 	int			(*ready) (const Snapshot *snapshot);	/* it is there, and could be restored; nothing is changed */
 	int			(*restore) (const Snapshot *snapshot);	/* the data directory is as it was; the snapshot stays */

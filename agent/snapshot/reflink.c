@@ -17,12 +17,6 @@
 #define MARK "pingpong.whole"
 
 static int
-check(const Snapshot *snapshot)
-{
-	return tree_is_whole(snapshot) < 0 ? -1 : tree_can_share(snapshot);
-}
-
-static int
 drop(const Snapshot *snapshot)
 {
 	char	   *store = data_path(snapshot->pg, TREE_STORE);
@@ -86,4 +80,4 @@ restore(const Snapshot *snapshot)
 	return rc;
 }
 
-const SnapshotDriver snapshot_reflink = {"reflink", 0, check, take, ready, restore, drop};
+const SnapshotDriver snapshot_reflink = {"reflink", 0, tree_can_share, take, ready, restore, drop};

@@ -57,8 +57,12 @@ tree_is_whole(const Snapshot *snapshot)
 	int			rc = layout_read(snapshot->ctx, snapshot->pg->data, &layout);
 
 	if (rc == 0 && layout.n_parts > 0)
+	{
 		rc = action_fail(snapshot->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 						 "a snapshot of \"%s\" would not have \"%s\"", snapshot->pg->data, layout.parts[0].path);
+		action_hint(snapshot->ctx, "Use mode copy or clone. Without the option \"snapshot\" mode link is possible, "
+					"and has no way back.");
+	}
 	layout_free(&layout);
 	return rc;
 }

@@ -22,6 +22,7 @@
 #include "agent/core/leftovers.h"
 #include "agent/job/child.h"
 #include "agent/job/epoch.h"
+#include "agent/job/job.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/originals.h"
 #include "agent/pg/postmaster.h"
@@ -29,6 +30,7 @@
 #include "agent/route/endpoint.h"
 #include "agent/route/pause.h"
 #include "agent/test/unit.h"
+#include "agent/upgrade/folder.h"
 
 static int	read_error;			/* errno of the reads that fail, 0: none does */
 static int	reads_left;			/* that go well before */
@@ -156,13 +158,14 @@ test_originals_unread(const PgInstance *pg)
 
 /* The parts of pg_control that we read */
 static void
-write_control(const char *directory, uint64_t system, int32_t state)
+write_control(const char *directory, uint64_t system, uint32_t catalog, int32_t state)
 {
 	char	   *path = xasprintf("%s/global/pg_control", directory);
 	char	   *folder = xasprintf("%s/global", directory);
 	char		bytes[512] = "";
 
 	memcpy(bytes, &system, sizeof(system));
+	memcpy(bytes + 12, &catalog, sizeof(catalog));
 	memcpy(bytes + 16, &state, sizeof(state));
 	make_directory(folder, 0700);
 	file_write_atomic(path, bytes, sizeof(bytes), 0600, false);
@@ -178,7 +181,7 @@ test_standby(const char *directory)
 	char	   *version = xasprintf("%s/PG_VERSION", data);
 	char	   *signal_file = xasprintf("%s/standby.signal", data);
 
-	write_control(data, 4711, DATA_IN_ARCHIVE_RECOVERY);
+	write_control(data, 4711, 202209061, DATA_IN_ARCHIVE_RECOVERY);
 	write_text(version, "15\n");
 	write_text(signal_file, "");
 	ok(!datadir_is_standby_of(data, "4711", 0), "what has no pg_wal that can be read may have been promoted");
@@ -188,6 +191,100 @@ test_standby(const char *directory)
 	free(version);
 	free(wal);
 	free(data);
+}
+
+/* A data directory of that major with a tablespace in that location, where it has a table. */
+static char *
+make_data(const char *directory, const char *name, const char *location, const char *major, uint32_t catalog)
+{
+	char	   *data = xasprintf("%s/%s", directory, name);
+	char	   *version = xasprintf("%s/PG_VERSION", data);
+	char	   *spaces = xasprintf("%s/pg_tblspc", data);
+	char	   *link = xasprintf("%s/16400", spaces);
+	char	   *folder = xasprintf("%s/PG_%s_%u", location, major, catalog);
+	char	   *table = xasprintf("%s/16401", folder);
+
+	write_control(data, catalog, catalog, DATA_SHUTDOWNED);
+	write_text(version, major);
+	make_directory(spaces, 0700);
+	make_directory(folder, 0700);
+	write_text(table, "rows");
+	if (symlink(location, link) < 0)
+		ok(false, "a link");
+	free(table);
+	free(folder);
+	free(link);
+	free(spaces);
+	free(version);
+	return data;
+}
+
+static void
+remove_in(const char *folder, const char *name)
+{
+	char	   *path = xasprintf("%s/%s", folder, name);
+
+	remove_tree(path);
+	free(path);
+}
+
+static void
+rename_in(const char *data, const char *from, const char *to)
+{
+	char	   *source = xasprintf("%s/%s", data, from);
+	char	   *target = xasprintf("%s/%s", data, to);
+
+	if (rename(source, target) < 0)
+		ok(false, from);
+	free(target);
+	free(source);
+}
+
+/* Of what two servers have in one location only the one's goes, and only where it is known which that is. */
+static void
+test_emptying(const char *directory)
+{
+	char	   *location = xasprintf("%s/location", directory);
+	char	   *stranger = xasprintf("%s/PG_18_202502141", location);
+	char	   *old = make_data(directory, "old", location, "15", 202209061);
+	char	   *new = make_data(directory, "new", location, "18", 202506291);
+	char	   *inside = xasprintf("%s/inside", new);
+	char	   *link = xasprintf("%s/pg_tblspc/16500", old);
+	PgInstance	pg = {.data = old, .name = ""};
+	JobError	error = {0};
+	ActionContext ctx = {.pg = &pg, .error = &error};
+
+	make_directory(stranger, 0700);
+	make_directory(inside, 0700);
+	if (symlink(inside, link) < 0)
+		ok(false, "a link");
+	ok(folder_clear(&ctx, new, old) < 0 && file_exists_in(location, "PG_18_202506291") &&
+	   file_exists_in(new, "PG_VERSION"), "emptying: not with a tablespace of the other server in it");
+	unlink(link);
+	rename_in(new, "PG_VERSION", "away");
+	ok(folder_clear(&ctx, new, old) < 0 && file_exists_in(location, "PG_18_202506291"),
+	   "emptying: not where its folders are not known");
+	rename_in(new, "away", "PG_VERSION");
+	ok(folder_clear(&ctx, new, old) == 0 && folder_is_empty(new), "emptying: the data directory");
+	ok(!file_exists_in(location, "PG_18_202506291"), "emptying: and its folder in the location");
+	ok(file_exists_in(location, "PG_15_202209061") && file_exists_in(location, "PG_18_202502141"),
+	   "emptying: but nobody else's");
+
+	/* broken off between a folder and its link, and where pg_upgrade has begun to link */
+	free(new);
+	new = make_data(directory, "new", location, "18", 202506291);
+	remove_in(location, "PG_15_202209061");
+	rename_in(old, "global/pg_control", "global/pg_control.old");
+	ok(folder_clear(&ctx, old, new) == 0 && folder_is_empty(old), "emptying: again, of a server that was linked");
+	ok(file_exists_in(location, "PG_18_202506291") && file_exists_in(location, "PG_18_202502141"),
+	   "emptying: and nobody else's again");
+	action_forget_error(&ctx);
+	free(link);
+	free(inside);
+	free(new);
+	free(old);
+	free(stranger);
+	free(location);
 }
 
 static void
@@ -210,7 +307,7 @@ test_originals_ours(const PgInstance *pg, const char *conf)
 	reads_end(EIO, 0, 1000);
 	ok(original_is_ours(pg, "wal_init_zero", &original) < 0, "whose it is cannot be read");
 	reads_end(0, 0, 0);
-	write_control(pg->data, 4712, DATA_IN_PRODUCTION);
+	write_control(pg->data, 4712, 202209061, DATA_IN_PRODUCTION);
 	ok(original_is_ours(pg, "wal_init_zero", &original) == 0, "another cluster");
 	original_free(&original);
 }
@@ -223,7 +320,7 @@ test_originals(const char *directory)
 	char	   *conf = xasprintf("%s/postgresql.auto.conf", directory);
 
 	write_text(conf, "wal_init_zero = 'on'\n");
-	write_control(directory, 4711, DATA_IN_PRODUCTION);
+	write_control(directory, 4711, 202209061, DATA_IN_PRODUCTION);
 	test_originals_unread(&pg);
 	test_originals_ours(&pg, conf);
 	free(conf);
@@ -458,6 +555,7 @@ test_files(const char *directory)
 	test_originals(directory);
 	test_pause_end();
 	test_standby(directory);
+	test_emptying(directory);
 	test_complaints();
 	test_server_log(directory);
 	test_child();

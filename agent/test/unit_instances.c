@@ -325,7 +325,7 @@ test_versions(AgentConfig *config)
 	ok(version_of_data(next) == 17, "instances: the major of a data directory");
 }
 
-/* What a base backup of one would throw away of the other. */
+/* What a rewind of one would throw away of the other. */
 static void
 test_spaces(AgentConfig *config)
 {
@@ -341,11 +341,12 @@ test_spaces(AgentConfig *config)
 	make_directory(spaces, 0700);
 	if (symlink(space, link) < 0)
 		ok(false, "a link");
-	is(layout_problem(next), NULL, "instances: a tablespace of one major");
+	is(layout_rewind_problem(next), NULL, "instances: a tablespace of one major");
 	make_directory(others, 0700);
-	problem = layout_problem(next);
+	is(layout_problem(next), NULL, "instances: a base backup exchanges its own folder there");
+	problem = layout_rewind_problem(next);
 	ok(problem && strstr(problem, "\"PG_15_202209061\" of another server"),
-	   "instances: a tablespace with files of another one");
+	   "instances: but a rewind would take what is of another one");
 	free(problem);
 	free(others);
 	free(own);

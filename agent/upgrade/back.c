@@ -311,8 +311,8 @@ finalize(ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *resu
 	if (!path)
 		return 0;
 	action_progress(ctx, -1, "removing what is in \"%s\"", path);
-	if (folder_clear(path) < 0)
-		return action_fail(ctx, STATE_IO_ERROR, "could not empty \"%s\": %s", path, strerror(errno));
+	if (folder_clear(ctx, path, ctx->pg->data) < 0)
+		return -1;
 	return record_enter(ctx, record, RECORD_FINAL);
 }
 

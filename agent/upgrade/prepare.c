@@ -18,6 +18,8 @@
 #include "agent/job/params.h"
 #include "agent/pg/control.h"
 #include "agent/pg/datadir.h"
+#include "agent/pg/layout.h"
+#include "agent/pg/layout_mark.h"
 #include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/postmaster.h"
@@ -86,10 +88,9 @@ upgrade_empty_new(const Upgrade *upgrade, const UpgradeRecord *record)
 		 server_await_remains(&on, clock_monotonic_ms() + STOP_TIMEOUT_MS) < 0))
 		return -1;
 	keep_logs(upgrade);
-	if (folder_clear(upgrade->new->data) == 0)
-		return 0;
-	return action_fail(upgrade->ctx, STATE_IO_ERROR, "could not empty \"%s\": %s", upgrade->new->data,
-					   strerror(errno));
+	if (layout_has_work(upgrade->new))
+		layout_clean_up(&on);	/* of a copy that was broken off: it is in tablespaces, too */
+	return folder_clear(upgrade->ctx, upgrade->new->data, upgrade->old->data);
 }
 
 void

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/snapshot/drivers.h"
+#include "agent/snapshot/tree.h"
 #include "agent/upgrade/snapshot.h"
 #include "common/sqlstate.h"
 
@@ -39,7 +40,7 @@ upgrade_snapshot_check(const Upgrade *upgrade)
 
 	if (!driver)
 		return has_failed(upgrade) ? -1 : 0;
-	return driver->check(&snapshot);
+	return tree_is_whole(&snapshot) < 0 ? -1 : driver->check(&snapshot);
 }
 
 static int
@@ -71,6 +72,8 @@ upgrade_snapshot_take(const Upgrade *upgrade, UpgradeRecord *record)
 	if (!driver)
 		return has_failed(upgrade) ? -1 : 0;
 	action_progress(upgrade->ctx, -1, "snapshot by %s", driver->name);
+	if (tree_is_whole(&snapshot) < 0)
+		return -1;				/* there may be a tablespace since it was checked */
 	if (keep(upgrade, record, SNAPSHOT_BEGUN) < 0 || driver->take(&snapshot) < 0)
 		return -1;
 	return keep(upgrade, record, SNAPSHOT_TAKEN);

@@ -147,7 +147,7 @@ succeed(Upgrade *upgrade, json_t *params, json_t *result, const char *source)
 {
 	ActionContext on = upgrade_on(upgrade, upgrade->new);
 	char		blank[24];
-	RejoinHeir	heir = {blank, make_way, upgrade};
+	RejoinHeir	heir = {upgrade->old->data, blank, make_way, upgrade};
 
 	if (ready_folder(upgrade, params, result, source, blank, sizeof(blank)) < 0 ||
 		rejoin_heir(&on, params, result, &heir) < 0)

@@ -21,6 +21,7 @@
 #include "agent/upgrade/folder.h"
 #include "agent/upgrade/newconf.h"
 #include "agent/upgrade/record.h"
+#include "agent/upgrade/spaces.h"
 #include "agent/upgrade/successor.h"
 #include "agent/upgrade/suits.h"
 
@@ -90,18 +91,6 @@ state_of_folder(const Upgrade *upgrade)
 		return "leftover";
 	action_forget_error(upgrade->ctx);
 	return "filled";
-}
-
-static json_t *
-room_of(const Upgrade *upgrade, PGconn *conn)
-{
-	UpgradeRoom room = upgrade_room(upgrade, conn);
-	json_t	   *answer = room.needed < 0 || room.free < 0 ? facts_error("the sizes cannot be told") :
-		json_pack("{s:s, s:I, s:I}", "folder", room.folder, "needed", (json_int_t) room.needed,
-				  "free", (json_int_t) room.free);
-
-	free(room.folder);
-	return answer;
 }
 
 /* ---- sockets ---- */
@@ -199,7 +188,8 @@ successor_look(const Upgrade *upgrade, PGconn *conn, json_t *facts)
 	json_object_set_new(facts, "version", version_of(upgrade));
 	json_object_set_new(facts, "folder", json_pack("{s:s, s:s}", "path", upgrade->new->data, "state",
 												   state_of_folder(upgrade)));
-	json_object_set_new(facts, "room", room_of(upgrade, conn));
+	json_object_set_new(facts, "room", upgrade_room(upgrade, conn));
+	json_object_set_new(facts, "spaces", spaces_look(upgrade, conn));
 	if (upgrade_shares_files(upgrade))
 		json_object_set_new(facts, "links", successor_verdict(ctx, upgrade_links(upgrade)));
 	json_object_set_new(facts, "socket", sockets_of(upgrade));

@@ -13,7 +13,7 @@
 /* {"ok": true}; or {"ok": false, "problem": what the job failed with}, which is forgotten. */
 extern json_t *successor_verdict(ActionContext *ctx, int rc);
 
-/* Into `facts`: "programs", "version", "folder", "room", "links", "socket", "settings", "files". */
+/* Into `facts`: "programs", "version", "folder", "room", "spaces", "links", "socket", "settings", "files". */
 extern void successor_look(const Upgrade *upgrade, PGconn *conn, json_t *facts);
 
 /*

@@ -9,7 +9,6 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "agent/core/alloc.h"
@@ -19,10 +18,9 @@
 #include "agent/pg/pg.h"
 #include "agent/pg/version.h"
 #include "agent/upgrade/snapshot.h"
+#include "agent/upgrade/spaces.h"
 #include "agent/upgrade/suits.h"
 #include "common/sqlstate.h"
-
-#define CATALOG_BYTES (512LL * 1024 * 1024) /* a new cluster with its WAL, and room to work */
 
 static int
 refuse(ActionContext *ctx, const char *message, const char *hint)
@@ -44,10 +42,6 @@ check_server(const Upgrade *upgrade, PGconn *conn)
 	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts)"))
 		return refuse(ctx, "there are prepared transactions",
 					  "Commit them or roll them back: see pg_prepared_xacts.");
-	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_tablespace "
-				   "WHERE spcname NOT IN ('pg_default', 'pg_global'))"))
-		return action_fail(ctx, STATE_FEATURE_NOT_SUPPORTED, "the cluster has tablespaces, which an upgrade does "
-						   "not bring back yet when it fails");
 	if (pg_is_true(conn, "SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription)"))
 		return refuse(ctx, "there are subscriptions, which would lose their position",
 					  "Drop them, and make them anew after the upgrade: see pg_subscription.");
@@ -128,11 +122,8 @@ upgrade_links(const Upgrade *upgrade)
 {
 	char	   *folder = new_folder(upgrade);
 	char	   *from = data_path(upgrade->old, "PG_VERSION");
-	char	   *to = xasprintf("%s/.pingpong-link.%d", folder, (int) getpid());
-	int			rc;
+	int			rc = spaces_try_link(upgrade, from, folder);
 
-	unlink(to);
-	rc = upgrade->mode == UPGRADE_CLONE ? file_clone(from, to) : link(from, to);
 	if (rc < 0)
 	{
 		action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
@@ -142,59 +133,83 @@ upgrade_links(const Upgrade *upgrade)
 					"Both must be on one file system and in one mount; or use mode copy." :
 					"The file system must have reflinks (xfs, btrfs); or use mode copy.");
 	}
-	unlink(to);
-	free(to);
 	free(from);
 	free(folder);
 	return rc;
 }
 
-UpgradeRoom
-upgrade_room(const Upgrade *upgrade, PGconn *conn)	/* a standby is copied, too */
+json_t *
+upgrade_room(const Upgrade *upgrade, PGconn *conn)
 {
-	UpgradeRoom room = {.folder = new_folder(upgrade), .needed = -1, .free = -1};
-	char	   *size = upgrade_shares_files(upgrade) ? xstrdup("0") :
-		pg_value(conn, "SELECT sum(pg_catalog.pg_database_size(oid))::bigint FROM pg_catalog.pg_database");
-	struct statvfs disk;
+	char	   *folder = new_folder(upgrade);
+	json_t	   *room = spaces_room(upgrade, conn, folder);
 
-	if (size)
-		room.needed = CATALOG_BYTES + strtoll(size, NULL, 10);
-	if (statvfs(room.folder, &disk) == 0)
-		room.free = (long long) disk.f_bavail * (long long) disk.f_frsize;
-	free(size);
+	free(folder);
 	return room;
 }
 
 static int
 check_room(const Upgrade *upgrade, PGconn *conn)
 {
-	UpgradeRoom room = upgrade_room(upgrade, conn);
-	int			rc = 0;
+	json_t	   *room = upgrade_room(upgrade, conn);
+	const char *error = json_string_value(json_object_get(room, "error"));
+	json_t	   *row;
+	size_t		i;
+	int			rc = !error ? 0 : action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+											 "it is not known whether there is room for an upgrade: %s", error);
 
-	if (room.needed < 0 || room.free < 0)
-		rc = action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-						 "it is not known whether there is room for an upgrade in \"%s\"", room.folder);
-	else if (room.free < room.needed)
+	json_array_foreach(json_object_get(room, "rows"), i, row)
 	{
-		rc = action_fail(upgrade->ctx, STATE_DISK_FULL, "the disk of \"%s\" is too small", room.folder);
-		action_detail(upgrade->ctx, "The upgrade needs %lld MB, %lld MB are free.", room.needed >> 20,
-					  room.free >> 20);
+		json_int_t	needed = json_integer_value(json_object_get(row, "needed"));
+		json_int_t	free_bytes = json_integer_value(json_object_get(row, "free"));
+
+		if (rc < 0 || free_bytes >= needed)
+			continue;
+		rc = action_fail(upgrade->ctx, STATE_DISK_FULL, "the disk of \"%s\" is too small",
+						 json_string_value(json_object_get(row, "folder")));
+		action_detail(upgrade->ctx, "The upgrade needs %lld MB, %lld MB are free.", (long long) needed >> 20,
+					  (long long) free_bytes >> 20);
 	}
-	free(room.folder);
+	json_decref(room);
+	return rc;
+}
+
+static int
+check_spaces(const Upgrade *upgrade, PGconn *conn)
+{
+	json_t	   *found = spaces_look(upgrade, conn);
+	const char *error = json_string_value(json_object_get(found, "error"));
+	json_t	   *row;
+	size_t		i;
+	int			rc = !error ? 0 : action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+											 "it is not known which tablespaces there are: %s", error);
+
+	json_array_foreach(json_object_get(found, "rows"), i, row)
+	{
+		const char *problem = json_string_value(json_object_get(row, "problem"));
+
+		if (rc < 0 || !problem)
+			continue;
+		rc = action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "tablespace \"%s\": %s",
+						 json_string_value(json_object_get(row, "name")), problem);
+		action_hint(upgrade->ctx, "%s", json_string_value(json_object_get(row, "hint")));
+	}
+	json_decref(found);
 	return rc;
 }
 
 int
 upgrade_suits_standby(const Upgrade *upgrade, PGconn *conn)
 {
-	return upgrade_programs(upgrade) < 0 || check_room(upgrade, conn) < 0 ? -1 : 0;
+	return upgrade_programs(upgrade) < 0 || check_spaces(upgrade, conn) < 0 || check_room(upgrade, conn) < 0 ? -1 : 0;
 }
 
 int
 upgrade_suits(const Upgrade *upgrade, PGconn *conn, json_t *standbys)
 {
 	if (upgrade_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 ||
-		check_streams(upgrade, conn, standbys) < 0 || check_room(upgrade, conn) < 0)
+		check_streams(upgrade, conn, standbys) < 0 || check_spaces(upgrade, conn) < 0 ||
+		check_room(upgrade, conn) < 0)
 		return -1;
 	return upgrade_shares_files(upgrade) && upgrade_links(upgrade) < 0 ? -1 : upgrade_snapshot_check(upgrade);
 }

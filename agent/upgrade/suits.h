@@ -11,7 +11,7 @@
 
 /*
  * Fails the job with the first thing that it finds, and says what to do: 55000 the server, its contents or the
- * folders are not fit for it; 53100 the disk is too small; 0A000 what an upgrade cannot do yet.
+ * folders are not fit for it; 53100 a disk is too small.
  */
 extern int	upgrade_suits(const Upgrade *upgrade, PGconn *conn, json_t *standbys);
 
@@ -22,13 +22,6 @@ extern int	upgrade_suits_standby(const Upgrade *upgrade, PGconn *conn);
 extern int	upgrade_programs(const Upgrade *upgrade);	/* there, executable, and of that major */
 extern int	upgrade_links(const Upgrade *upgrade);	/* a real link, or reflink, is made and removed */
 
-typedef struct UpgradeRoom
-{
-	char	   *folder;			/* the new one, or the nearest above it that is there; malloc'd */
-	long long	needed;			/* bytes; -1: not known */
-	long long	free;
-} UpgradeRoom;
-
-extern UpgradeRoom upgrade_room(const Upgrade *upgrade, PGconn *conn);
+extern json_t *upgrade_room(const Upgrade *upgrade, PGconn *conn);	/* as spaces_room() */
 
 #endif							/* PINGPONG_AGENT_UPGRADE_SUITS_H */
