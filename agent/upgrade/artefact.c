@@ -177,6 +177,19 @@ folder_left(const UpgradeRecord *record)
 	return path && !folder_is_empty(path) ? path : NULL;
 }
 
+/* A walk that goes on ends by itself; one that could not begin is none. */
+static void
+take_end(json_t *answer)
+{
+	if (json_is_object(answer))
+	{
+		pthread_mutex_lock(&lock);
+		known.running = false;
+		pthread_mutex_unlock(&lock);
+	}
+	json_decref(answer);
+}
+
 void
 artefact_begin(ActionContext *ctx, ArtefactLook *look)
 {
@@ -207,7 +220,7 @@ artefact_end(ArtefactLook *look, double deadline_ms)
 	json_t	   *rows = json_array();
 
 	if (look->measure)
-		json_decref(attempt_end(look->measure, deadline_ms));
+		take_end(attempt_end(look->measure, deadline_ms));
 	if (path)
 	{
 		json_t	   *row = row_of(record, "data directory", path);

@@ -158,12 +158,15 @@ row_of(json_t *rows, const char *database)
 static void
 compare_database(Comparison *all, json_t *before, json_t *rows)
 {
-	const char *database = json_string_value(json_object_get(before, "database"));
+	const char *name = json_string_value(json_object_get(before, "database"));
+	const char *database = name ? name : "";	/* it is no valid UTF-8 */
 	json_t	   *after = row_of(rows, database);
 	char	   *place = xasprintf("database \"%s\": ", database);
 	const char *error = error_of(before) ? error_of(before) : after ? error_of(after) : NULL;
 
-	if (!after)
+	if (!name)
+		add(all->unknown, place, "its name cannot be told");
+	else if (!after)
 		add(all->differences, place, "it is not there any more, or takes no connections");
 	else if (error)
 		add(all->unknown, place, error);
