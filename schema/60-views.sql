@@ -191,7 +191,7 @@ COMMENT ON COLUMN pingpong.artefact.problem IS
     'why the agent did not answer when it was asked last; null: it did';
 
 CREATE FUNCTION pingpong.artefacts() RETURNS SETOF pingpong.artefact
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pingpong_internal.check_isolation('agents cannot be asked');
     PERFORM FROM pingpong_internal.request('facts', pingpong.node_name(), '{}');
