@@ -163,7 +163,8 @@ else
 	is(gate(), 'sealed', 'a sequence is gone: it takes no writes');
 	$lab->sql('chicago', q{SELECT pingpong.resume(risk => 'two primaries are possible')});
 	my @end = $lab->settle($run, 100);
-	diag("$end[0] $end[1]");
+	like("$end[0] $end[1]", qr/database "shop": sequences: 2 before, 1 after/,
+		"a person has opened it: the run ($end[0]) tells why");
 	is(version() . ' ' . gate(), "$to open", 'a person has opened it');
 	flows('a person has opened it');
 	is($load->verify('chicago')->{lost}, 0, 'a person has opened it: nothing acknowledged is lost');
