@@ -40,10 +40,11 @@ const Question topics_of_cluster[] = {
 	/* from 16 on there is a row for each grantor */
 	{"memberships", TOPIC("SELECT DISTINCT format('%s %s', roleid::regrole, member::regrole) FROM pg_auth_members "
 						  "WHERE roleid >= 16384 OR member >= 16384")},
+	/* those of ALTER ROLE ALL no dump has */
 	{"settings of roles and databases",
 		TOPIC("SELECT format('%s %s %s', d.datname, s.setrole::regrole, split_part(c, '=', 1)) "
 			  "FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c "
-			  "WHERE d.datname IS DISTINCT FROM 'template0'")},
+			  "WHERE d.datname IS DISTINCT FROM 'template0' AND (s.setrole <> 0 OR s.setdatabase <> 0)")},
 	{NULL}
 };
 

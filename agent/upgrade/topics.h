@@ -7,7 +7,7 @@
  *
  * Not asked is what an upgrade may change: oids, objects of the system, definitions as text (each version deparses in
  * its own way), names that the server made, and what pg_dump leaves out (indexes that are not valid, operators
- * without a function).
+ * without a function, settings of ALTER ROLE ALL).
  */
 #ifndef PINGPONG_AGENT_UPGRADE_TOPICS_H
 #define PINGPONG_AGENT_UPGRADE_TOPICS_H
