@@ -89,9 +89,13 @@ CREATE TABLE pingpong.node_fact
     at    timestamptz NOT NULL,
     ok    boolean NOT NULL,
     error text,
-    facts jsonb
+    facts jsonb,
+    facts_at timestamptz
 );
-COMMENT ON TABLE pingpong.node_fact IS 'what each agent last told about its host, gathered for preflight';
+COMMENT ON TABLE pingpong.node_fact IS
+    'what each agent last told about its host, gathered for preflight; not "ok": it was asked at "at", and did not '
+    'answer, so the facts are of before';
+COMMENT ON COLUMN pingpong.node_fact.facts_at IS 'when it told the facts';
 
 CREATE TABLE pingpong.runbook_step
 (

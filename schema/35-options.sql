@@ -307,6 +307,9 @@ BEGIN
         PERFORM pingpong_internal.validate_options('run', o);
         PERFORM pingpong_internal.check_upgrade(target, (o ->> 'to_version')::integer);
         RETURN o::text;
+    ELSIF kind = 'facts' AND target = pingpong.node_name() THEN
+        PERFORM pingpong_internal.check_primary('question');
+        PERFORM pingpong_internal.check_registered();
     ELSIF kind = 'run' THEN
         PERFORM pingpong_internal.check_target(target, coalesce(o ->> 'runbook', 'run'));
     ELSE

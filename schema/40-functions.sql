@@ -389,18 +389,27 @@ END
 $$;
 COMMENT ON FUNCTION pingpong.repoint() IS 'point all RW routes to this primary (again), after a run could not';
 
+-- The answers of the agents are read from a table, and an older snapshot would show older ones.
+CREATE FUNCTION pingpong_internal.check_isolation(what text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        PERFORM pingpong_internal.fail('25001', format('%s in this transaction', what),
+                              format('Its isolation level is "%s": it would show what the '
+                                     'agents told before it began.', current_setting('transaction_isolation')),
+                              'Call it in READ COMMITTED, for instance after BEGIN ISOLATION LEVEL READ COMMITTED.');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pingpong_internal.check_isolation(text) IS
+    'refuses a transaction that would not see what agents tell';
+
 CREATE FUNCTION pingpong.preflight(target text, options jsonb DEFAULT '{}')
     RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    -- the answers of the agents are read from a table, and an older snapshot would show older ones
-    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
-        PERFORM pingpong_internal.fail('25001', 'preflight cannot be made in this transaction',
-                              format('Its isolation level is "%s": it would show what the '
-                                     'agents told before it began.', current_setting('transaction_isolation')),
-                              'Call it in READ COMMITTED, for instance after BEGIN ISOLATION LEVEL READ COMMITTED.');
-    END IF;
+    PERFORM pingpong_internal.check_isolation('preflight cannot be made');
     IF options ->> 'runbook' = 'upgrade' THEN
         PERFORM pingpong_internal.validate_options('run', options);
         options := '{"mode": "copy", "max_blackout_ms": 100000}' || options;

@@ -147,6 +147,59 @@ COMMENT ON COLUMN pingpong.slots.disk_full_in IS
 COMMENT ON COLUMN pingpong.slots.sampled_at IS 'when the worker looked last; null: not since the server started';
 COMMENT ON COLUMN pingpong.slots.advice IS 'what to do about it; null: nothing';
 
+-- What agents have told: nothing is seen from here. A standby's old data is of use only where its primary goes back.
+CREATE VIEW pingpong.artefact AS
+    SELECT u.id AS run, x.node, x.row ->> 'kind' AS kind, coalesce(x.row ->> 'name', x.error) AS name,
+           to_timestamp((x.row ->> 'since_ms')::float8 / 1000) AS since, (x.row ->> 'bytes')::bigint AS bytes,
+           (x.row ->> 'bytes')::bigint - (x.row ->> 'first_bytes')::bigint AS growth_bytes,
+           to_timestamp((x.row ->> 'first_ms')::float8 / 1000) AS growth_since,
+           to_timestamp((x.row ->> 'measured_ms')::float8 / 1000) AS measured_at,
+           CASE WHEN NOT x.way_back THEN NULL
+                WHEN x.row ->> 'mode' <> 'standby'
+                    THEN format('SELECT * FROM pingpong.rollback(%s, risk => ''its own writes are lost'')', u.id)
+                WHEN bool_or(x.way_back AND x.row ->> 'mode' <> 'standby') OVER ()
+                    THEN format('SELECT * FROM pingpong.rebuild(%L), behind the rollback', x.node) END AS way_back,
+           format('SELECT * FROM pingpong.finalize(%s)', u.id) AS to_free, x.facts_at AS told_at,
+           clock_timestamp() - x.facts_at AS age, x.problem
+    FROM (SELECT f.node, r.value AS row, coalesce((r.value ->> 'way_back')::boolean, false) AS way_back,
+                 f.facts #>> '{artefact,error}' AS error, f.facts_at, CASE WHEN NOT f.ok THEN f.error END AS problem
+          FROM pingpong.node_fact f
+               LEFT JOIN LATERAL jsonb_array_elements(f.facts #> '{artefact,rows}') r ON true
+          WHERE r.value IS NOT NULL OR f.facts #> '{artefact,error}' IS NOT NULL) x
+         LEFT JOIN LATERAL (SELECT r.id FROM pingpong.run r WHERE r.runbook = 'upgrade'
+                            ORDER BY r.key IS NOT DISTINCT FROM x.row ->> 'run' DESC, r.id DESC LIMIT 1) u ON true;
+COMMENT ON VIEW pingpong.artefact IS
+    'what upgrades have left behind on the nodes, and what space it holds, as agents have last told; '
+    'pingpong.artefacts() asks them now';
+COMMENT ON COLUMN pingpong.artefact.run IS 'the upgrade';
+COMMENT ON COLUMN pingpong.artefact.kind IS
+    '"data directory" (of the server that is not in use any more) or "snapshot"; null: the agent could not tell';
+COMMENT ON COLUMN pingpong.artefact.name IS 'the folder; of a snapshot the key of its run; or why nothing was told';
+COMMENT ON COLUMN pingpong.artefact.since IS 'since when it is not in use; null: not known';
+COMMENT ON COLUMN pingpong.artefact.bytes IS
+    'what removing it would free: files that the server in use is linked to do not count; null: not measured yet, or '
+    'blocks may be shared, so that nobody can tell';
+COMMENT ON COLUMN pingpong.artefact.growth_bytes IS 'how much that has become more since growth_since';
+COMMENT ON COLUMN pingpong.artefact.growth_since IS 'when the agent, in its present life, measured it first';
+COMMENT ON COLUMN pingpong.artefact.measured_at IS
+    'when the agent measured it last, by its clock: at most once in ten minutes';
+COMMENT ON COLUMN pingpong.artefact.way_back IS 'the way back that it is kept for; null: there is none by it';
+COMMENT ON COLUMN pingpong.artefact.to_free IS 'what to type to be rid of it; then there is no way back';
+COMMENT ON COLUMN pingpong.artefact.told_at IS 'when the agent told it: what came later is not known';
+COMMENT ON COLUMN pingpong.artefact.age IS 'how long ago that is';
+COMMENT ON COLUMN pingpong.artefact.problem IS
+    'why the agent did not answer when it was asked last; null: it did';
+
+CREATE FUNCTION pingpong.artefacts() RETURNS SETOF pingpong.artefact
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pingpong_internal.check_isolation('agents cannot be asked');
+    PERFORM FROM pingpong_internal.request('facts', pingpong.node_name(), '{}');
+    RETURN QUERY SELECT * FROM pingpong.artefact a ORDER BY a.run, a.node, a.kind;
+END
+$$;
+COMMENT ON FUNCTION pingpong.artefacts() IS 'ask all agents now; then the rows of pingpong.artefact';
+
 -- A sealed server is no primary. It knows the new one when the promotion was confirmed to its worker; until then
 -- nobody does. A standby that streams from a node without an intermediate one knows best; then the journal, which
 -- came with the data.

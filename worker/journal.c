@@ -461,11 +461,12 @@ void
 journal_store_fact(const char *node, bool ok, const char *error, const char *facts)
 {
 	db_begin();
-	db_exec("INSERT INTO pingpong.node_fact (node, at, ok, error, facts) "
-				 "SELECT $1, pg_catalog.clock_timestamp(), $2 = 't', $3, $4::pg_catalog.jsonb "
-				 "FROM pingpong.node WHERE name = $1 "
-				 "ON CONFLICT (node) DO UPDATE SET at = EXCLUDED.at, ok = EXCLUDED.ok, error = "
-				 "EXCLUDED.error, facts = EXCLUDED.facts", 4, node, ok ? "t" : "f", error, facts);
+	db_exec("INSERT INTO pingpong.node_fact AS f (node, at, ok, error, facts, facts_at) "
+				 "SELECT $1, t, $2 = 't', $3, $4::pg_catalog.jsonb, CASE WHEN $4 IS NOT NULL THEN t END "
+				 "FROM pingpong.node, pg_catalog.clock_timestamp() t WHERE name = $1 "
+				 "ON CONFLICT (node) DO UPDATE SET at = EXCLUDED.at, ok = EXCLUDED.ok, error = EXCLUDED.error, "
+				 "facts = coalesce(EXCLUDED.facts, f.facts), "
+				 "facts_at = coalesce(EXCLUDED.facts_at, f.facts_at)", 4, node, ok ? "t" : "f", error, facts);
 	db_exec("UPDATE pingpong.route_endpoint e SET observed_at = pg_catalog.clock_timestamp(), observed "
 			"= CASE WHEN x ? 'error' "
 			"THEN pg_catalog.jsonb_build_object('error', x -> 'error') ELSE (SELECT "

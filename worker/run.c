@@ -50,6 +50,16 @@ run_forget(void)
 
 /* ---- what others see ---- */
 
+/* An undo has no line: what stands against it is told with the step that it undoes. */
+static void
+publish_message(const Step *step, StepLine *line)
+{
+	strlcpy(line->message, step->message, sizeof(line->message));
+	for (int i = 0; run->phase == RUN_UNDOING && i < run->nundo; i++)
+		if (step_is_undone_by(step, &run->undo[i]) && run->undo[i].state <= STEP_RUNNING && run->undo[i].message[0])
+			snprintf(line->message, sizeof(line->message), "%s: %s", run->undo[i].name, run->undo[i].message);
+}
+
 void
 run_publish(void)
 {
@@ -72,7 +82,7 @@ run_publish(void)
 		line->started = step->started;
 		line->ms = step->ms;
 		line->attempt = step->attempt;
-		strlcpy(line->message, step->message, sizeof(line->message));
+		publish_message(step, line);
 	}
 	LWLockRelease(worker_shared->lock);
 }

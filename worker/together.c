@@ -165,7 +165,7 @@ take_part(Step *step, json_t *part)
 	if (part == NULL || strcmp(state, "succeeded") == 0)
 	{
 		step->state = STEP_SUCCEEDED;
-		step->message[0] = '\0';
+		strlcpy(step->message, protocol_text(json_object_get(part, "result"), "message"), sizeof(step->message));
 		step_keep(step, json_object_get(part, "result"));
 	}
 	else if (strcmp(state, "undone") == 0 && !json_is_object(error))

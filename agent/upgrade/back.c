@@ -251,15 +251,6 @@ action_upgrade_keep(ActionContext *ctx, json_t *params, json_t *result)
 
 /* ---- the end of it ---- */
 
-/* The data directory that is not in use any more; NULL: there is none. */
-static const char *
-left_over(const UpgradeRecord *record)
-{
-	if (record->state == RECORD_DONE)
-		return record->old_data;
-	return record->back[0] && record->state < RECORD_CROSSING ? record->new_data : NULL;
-}
-
 static int
 check_left_over(ActionContext *ctx, const char *path)
 {
@@ -297,7 +288,7 @@ drop_snapshot(ActionContext *ctx, UpgradeRecord *record)
 static int
 finalize(ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *result)
 {
-	const char *path = left_over(record);
+	const char *path = record_left_over(record);
 
 	(void) params;
 	json_object_set_new(result, "path", json_string(path ? path : ""));

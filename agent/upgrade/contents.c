@@ -1,24 +1,9 @@
 /*
  * contents.c
  *		What the databases of a server hold that counts for an upgrade: a statement for each part, in each database.
- *
- * Only catalogs are read. A session may meet a lock on them, so each statement has its limit, and all of it a
- * deadline: a server of many databases must not keep preflight waiting.
  */
-#include <string.h>
-
-#include "agent/core/clock.h"
-#include "agent/facts/error.h"
-#include "agent/pg/pg.h"
 #include "agent/upgrade/contents.h"
-
-#define STATEMENT_TIMEOUT_MS 5000
-
-typedef struct ContentsPart
-{
-	const char *name;
-	const char *sql;
-} ContentsPart;
+#include "agent/upgrade/visit.h"
 
 /* How many there are, and the first five. */
 #define FEW(names) \
@@ -28,7 +13,7 @@ typedef struct ContentsPart
 
 #define ABOUT_USERS "n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast_)?temp_'"
 
-static const ContentsPart parts[] = {
+static const Question parts[] = {
 	{"extensions",
 	"SELECT coalesce(jsonb_object_agg(extname, extversion), '{}') FROM pg_extension"},
 	{"libraries",				/* of functions in C, as pg_upgrade looks for them */
@@ -66,48 +51,11 @@ static const ContentsPart parts[] = {
 		"SELECT jsonb_build_object('relations', (SELECT count(*) FROM pg_class), "
 		"'large_objects', (SELECT count(*) FROM pg_largeobject_metadata), "
 	"'statistics', (SELECT count(*) FROM pg_statistic_ext))"},
+	{NULL}
 };
-
-static json_t *
-visit(const PgInstance *pg, const char *database, double deadline)
-{
-	char		error[512];
-	PGconn	   *conn;
-	json_t	   *row;
-
-	if (clock_monotonic_ms() > deadline)
-		return facts_error("not visited: the other databases have taken too long");
-	conn = pg_local(pg, database, STATEMENT_TIMEOUT_MS, error, sizeof(error));
-	if (!conn)
-		return facts_error("%s", error);
-	row = json_object();
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-		json_object_set_new(row, parts[i].name, clock_monotonic_ms() > deadline ?
-							facts_error("not looked at: it has taken too long") : facts_ask(conn, parts[i].sql));
-	PQfinish(conn);
-	return row;
-}
 
 json_t *
 contents_look(const PgInstance *pg, PGconn *conn, double deadline_ms)
 {
-	char		error[512];
-	PGresult   *res = pg_query(conn, error, sizeof(error), "SELECT datname FROM pg_database WHERE datallowconn "
-							   "AND datconnlimit <> -2 ORDER BY datname", 0, NULL);
-	json_t	   *rows = json_array();
-
-	if (!res)
-	{
-		json_decref(rows);
-		return facts_error("%s", error);
-	}
-	for (int i = 0; i < PQntuples(res); i++)
-	{
-		json_t	   *row = visit(pg, PQgetvalue(res, i, 0), deadline_ms);
-
-		json_object_set_new(row, "database", json_string(PQgetvalue(res, i, 0)));
-		json_array_append_new(rows, row);
-	}
-	PQclear(res);
-	return json_pack("{s:o}", "rows", rows);
+	return visit_databases(pg, conn, parts, deadline_ms);
 }

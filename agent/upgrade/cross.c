@@ -22,6 +22,7 @@
 #include "agent/pg/seal.h"
 #include "agent/pg/stop.h"
 #include "agent/pg/version.h"
+#include "agent/upgrade/compare.h"
 #include "agent/upgrade/cross.h"
 #include "agent/upgrade/leftover.h"
 #include "agent/upgrade/prepare.h"
@@ -148,16 +149,22 @@ forget_options(const Upgrade *upgrade)
 /* ---- the old server goes down ---- */
 
 static int
-check_sealed(ActionContext *on)
+refuse_unsealed(ActionContext *ctx)
+{
+	return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" is not sealed by this run",
+					   ctx->config->node);
+}
+
+/* Sealed, so that nothing changes any more, and not down yet: now it tells what the new server has to hold. */
+static int
+look_back(const Upgrade *upgrade, ActionContext *on, json_t *result)
 {
 	PGconn	   *conn = pg_local_or_fail(on, NULL, QUERY_TIMEOUT_MS);
-	bool		ours = conn && sealed_here(on, conn);
+	int			rc = !conn ? -1 : !sealed_here(on, conn) ? refuse_unsealed(on) :
+		compare_begin(upgrade, conn, result);
 
 	PQfinish(conn);
-	if (!conn || ours)
-		return conn ? 0 : -1;
-	return action_fail(on, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" is not sealed by this run",
-					   on->config->node);
+	return rc;
 }
 
 int
@@ -174,8 +181,9 @@ action_upgrade_stop(ActionContext *ctx, json_t *params, json_t *result)
 		return 0;				/* the order again, of a worker that has not seen the answer */
 	on = upgrade_on(&upgrade, upgrade.old);
 	/* one that is going down already cannot be asked; its seal is looked at on disk */
-	if (control_running(upgrade.old) && ((!is_status(upgrade.old, "stopping") && check_sealed(&on) < 0) ||
-										 control_stop(&on, false, STOP_TIMEOUT_MS) < 0))
+	if (control_running(upgrade.old) &&
+		((!is_status(upgrade.old, "stopping") && look_back(&upgrade, &on, result) < 0) ||
+		 control_stop(&on, false, STOP_TIMEOUT_MS) < 0))
 		return -1;
 	if (server_await_remains(&on, clock_monotonic_ms() + REMAINS_TIMEOUT_MS) < 0)
 		return -1;
@@ -183,8 +191,7 @@ action_upgrade_stop(ActionContext *ctx, json_t *params, json_t *result)
 	if (!dir.known || dir.state != DATA_SHUTDOWNED)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the old server did not shut down cleanly");
 	if (!sealed_on_disk(ctx, upgrade.old->data))
-		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "node \"%s\" is not sealed by this run",
-						   ctx->config->node);
+		return refuse_unsealed(ctx);
 	json_object_set_new(result, "stopped_ms", json_real(clock_realtime_ms()));
 	return 0;
 }
@@ -387,7 +394,7 @@ action_upgrade_start(ActionContext *ctx, json_t *params, json_t *result)
 	on = upgrade_on(&upgrade, upgrade.new);
 	action_progress(ctx, -1, "starting the server of version %d", upgrade.to);
 	conn = control_start(&on) < 0 ? NULL : control_wait_ready(&on, clock_monotonic_ms() + START_TIMEOUT_MS);
-	rc = conn ? check_new(&upgrade, &on, conn) : -1;
+	rc = !conn || check_new(&upgrade, &on, conn) < 0 ? -1 : compare_end(&upgrade, conn, result);
 	PQfinish(conn);
 	if (rc < 0 || upgrade_make_main(ctx, upgrade.new) < 0 ||
 		record_enter(ctx, &record, RECORD_DONE) < 0)

@@ -12,7 +12,8 @@
 
 /*
  * upgrade.stop: the old server, sealed by this run, goes down cleanly (pg_control says "shut down"). 55000: it is not
- * sealed by this run, or does not go down like that. Undo upgrade.serve: it is started again, and still sealed.
+ * sealed by this run, or does not go down like that. Before, it is asked what it holds (compare.h). Undo
+ * upgrade.serve: it is started again, and still sealed.
  */
 extern int	action_upgrade_stop(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_upgrade_serve(ActionContext *ctx, json_t *params, json_t *result);
@@ -25,8 +26,9 @@ extern int	action_upgrade_run(ActionContext *ctx, json_t *params, json_t *result
 extern int	action_upgrade_revert(ActionContext *ctx, json_t *params, json_t *result);
 
 /*
- * upgrade.start: the new server starts, is of the right major, is sealed by this run, and becomes the main instance.
- * Undo upgrade.halt: it is stopped, and the old one is the main instance again (55000: linked files).
+ * upgrade.start: the new server starts, is of the right major, is sealed by this run, holds what the old one held
+ * (XX001: it does not; compare.h), and becomes the main instance. Undo upgrade.halt: it is stopped, and the
+ * old one is the main instance again (55000: linked files).
  */
 extern int	action_upgrade_start(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_upgrade_halt(ActionContext *ctx, json_t *params, json_t *result);

@@ -1,6 +1,6 @@
 /*
  * facts.c
- *		The action "facts", with what preflight wants to know before an upgrade.
+ *		The action "facts", with what preflight wants to know before an upgrade, and what one has left behind.
  *
  * Of a primary the databases are visited; a standby holds the same ones, and tells only what its host has for the new
  * server. As with all facts, what could not be looked at is an object with "error", and the action does not fail.
@@ -12,12 +12,14 @@
 #include "agent/facts/error.h"
 #include "agent/facts/facts.h"
 #include "agent/pg/pg.h"
+#include "agent/upgrade/artefact.h"
 #include "agent/upgrade/contents.h"
 #include "agent/upgrade/facts.h"
 #include "agent/upgrade/successor.h"
 #include "agent/upgrade/upgrade.h"
 
 #define STATEMENT_TIMEOUT_MS 5000
+#define MEASURE_MS 1000			/* a large folder is told of by the next answer */
 #define VISITS_MS 15000			/* for all databases; the worker waits 30 s for the facts */
 
 /* What would lead libpq elsewhere. Only the names: a value may be a password. */
@@ -77,8 +79,12 @@ int
 action_upgrade_facts(ActionContext *ctx, json_t *params, json_t *result)
 {
 	json_t	   *wanted = json_object_get(params, "upgrade");
+	double		began = clock_monotonic_ms();
+	ArtefactLook left;
 
+	artefact_begin(ctx, &left);
 	if (json_is_object(wanted) && ctx->pg)
 		json_object_set_new(result, "upgrade", upgrade_facts(ctx, wanted));
+	json_object_set_new(result, "artefact", artefact_end(&left, began + MEASURE_MS));
 	return action_facts(ctx, params, result);
 }

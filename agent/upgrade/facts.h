@@ -7,7 +7,7 @@
 
 #include "agent/job/action.h"
 
-/* With params "upgrade" ({"to_version", "mode"}) the result has "upgrade", too; else it is action_facts(). */
+/* action_facts(), and "artefact" (artefact.h); with params "upgrade" ({"to_version", "mode"}) also "upgrade". */
 extern int	action_upgrade_facts(ActionContext *ctx, json_t *params, json_t *result);
 
 #endif							/* PINGPONG_AGENT_UPGRADE_FACTS_H */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/core/alloc.h"
+#include "agent/core/clock.h"
 #include "agent/core/files.h"
 #include "agent/upgrade/record.h"
 #include "common/sqlstate.h"
@@ -58,6 +59,7 @@ from_json(json_t *json, UpgradeRecord *record)
 	take(record->new_data, sizeof(record->new_data), json, "new_data");
 	take(record->system, sizeof(record->system), json, "system");
 	take(record->checkpoint, sizeof(record->checkpoint), json, "checkpoint");
+	record->since_ms = json_number_value(json_object_get(json, "since_ms"));
 	if (record->state != RECORD_NONE)
 		return 0;
 	errno = EINVAL;
@@ -91,12 +93,13 @@ static int
 write_file(const AgentConfig *config, const UpgradeRecord *record)
 {
 	char	   *path = record_path(config);
-	json_t	   *json = json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:s, s:s, s:s, s:s}",
+	json_t	   *json = json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:s, s:s, s:s, s:s, s:f}",
 								 "state", names[record->state], "run", record->run, "back", record->back,
 								 "mode", record->mode, "snapshot", (int) record->snapshot,
 								 "clearing", record->clearing, "ran", record->ran,
 								 "old_data", record->old_data, "new_data", record->new_data,
-								 "system", record->system, "checkpoint", record->checkpoint);
+								 "system", record->system, "checkpoint", record->checkpoint,
+								 "since_ms", record->since_ms);
 	char	   *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	int			rc = text ? file_write_atomic(path, text, strlen(text), 0600, true) : -1;
 
@@ -119,6 +122,14 @@ record_is_own(const ActionContext *ctx, const UpgradeRecord *record)
 	return record->state != RECORD_NONE && strcmp(record->run, ctx->run) == 0;
 }
 
+const char *
+record_left_over(const UpgradeRecord *record)
+{
+	if (record->state == RECORD_DONE)
+		return record->old_data;
+	return record->back[0] && record->state < RECORD_CROSSING ? record->new_data : NULL;
+}
+
 int
 record_keep(ActionContext *ctx, const UpgradeRecord *record)
 {
@@ -129,6 +140,8 @@ record_keep(ActionContext *ctx, const UpgradeRecord *record)
 int
 record_enter(ActionContext *ctx, UpgradeRecord *record, UpgradeState state)
 {
+	if (record->state != state)
+		record->since_ms = clock_realtime_ms();
 	record->state = state;
 	return record_keep(ctx, record);
 }

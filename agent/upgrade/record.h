@@ -40,6 +40,7 @@ typedef struct UpgradeRecord
 	char		old_data[1024];
 	char		new_data[1024];
 	char		system[24];		/* identifier of the new cluster; "": not made yet */
+	double		since_ms;		/* clock_realtime_ms() of the present state; 0: not known */
 	char		checkpoint[32];	/* of the new cluster when it was made: until it has another it has not run */
 } UpgradeRecord;
 
@@ -48,6 +49,9 @@ extern int	record_open(ActionContext *ctx, UpgradeRecord *record);
 
 /* Is it that of the job's own run? */
 extern bool record_is_own(const ActionContext *ctx, const UpgradeRecord *record);
+
+/* The data directory that is not in use any more, and that finalize would empty; NULL: there is none. */
+extern const char *record_left_over(const UpgradeRecord *record);
 
 /* On disk, in its present state or another one; fails the job (58030). */
 extern int	record_keep(ActionContext *ctx, const UpgradeRecord *record);

@@ -98,6 +98,14 @@ sub append
 	return close $fh;
 }
 
+# What is told to be left behind, with the way back that it is for.
+sub left_behind
+{
+	return join "\n", split /\n/, $lab->sql('chicago', q{SELECT format('%s: %s: %s', node, kind,
+		coalesce(regexp_replace(way_back, '^SELECT \* FROM pingpong.(\w+).*', '\1'), 'none'))
+		FROM pingpong.artefacts() ORDER BY node, kind});
+}
+
 sub flows
 {
 	my ($load, $what) = @_;
@@ -110,6 +118,18 @@ my $load = $lab->writers(rate => 30);
 my ($run, $end, $err) = run_of("SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode')");
 is($end, 'succeeded done', 'upgraded') or BAIL_OUT($err);
 is(serves(), "$to open, $to dallas streaming", 'upgraded: both are there');
+my $can_go_back = $mode ne 'link' || $snapshot;
+my ($back, $again) = $can_go_back ? qw(rollback rebuild) : qw(none none);
+is(left_behind(), join("\n", "chicago: data directory: $back", $snapshot ? "chicago: snapshot: $back" : (),
+	"dallas: data directory: $again"), 'upgraded: what is left behind is told');
+ok($lab->until_true('it to be measured', sub { $lab->sql('chicago', q{SELECT bool_and(bytes > 0 AND
+	measured_at > since AND since > now() - interval '1 hour' AND age < interval '1 min' AND growth_bytes = 0)
+	FROM pingpong.artefacts() WHERE kind = 'data directory'}) eq 't' }), 'upgraded: and how large it is')
+	if $mode ne 'clone';
+$lab->kill9('agent', 'dallas');
+is($lab->sql('chicago', q{SELECT problem IS NOT NULL AND age > interval '0' AND told_at < now() FROM
+	pingpong.artefacts() WHERE node = 'dallas'}), 't', 'upgraded: an agent that is silent has told it before');
+$lab->start_agent('dallas');
 $lab->sql('chicago', 'INSERT INTO t VALUES (2)');
 refused(qr/^ERROR:  42704: run 99 is no upgrade/m, 'another run', 'SELECT pingpong.rollback(99)');
 refused(qr/^ERROR:  55000: what was written since the upgrade of run $run would be lost\nDETAIL:  Since .* of WAL; /m,
@@ -192,12 +212,16 @@ else
 	refused(qr/^ERROR:  55000: preflight .*new" is not empty/ms, 'a folder that holds the lost writes',
 		"SELECT * FROM pingpong.upgrade('chicago', to_version => $to)");
 
+	like(left_behind(), qr/^chicago: data directory: none\n(?:chicago: snapshot: none\n)?dallas: data directory: /,
+		'taken back: what is left behind is told') if $snapshot !~ /^zfs/;
+
 	# ---- that is cleared away, and it is done anew ----
 
 	(undef, $end, $err) = run_of("SELECT * FROM pingpong.finalize($run)");
 	is($end, 'succeeded done', 'finalized') or diag($err);
 	is(join(' ', map { glob "$new{$_}/*" } keys %new), '', 'finalized: nothing is left');
 	is(serves(), "$from open, $from dallas streaming", 'finalized: both serve');
+	is(left_behind(), '', 'finalized: nothing is told to be left behind');
 	($run, $end, $err) = run_of("SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode')");
 	is($end, 'succeeded done', 'upgraded again') or diag($err);
 	is(serves(), "$to open, $to dallas streaming", 'upgraded again: both are there');
@@ -211,6 +235,7 @@ is(join(' ', map { glob $lab->env("PGDATA_$_") . '/*' } keys %new), '', 'finaliz
 is(serves(), "$to open, $to dallas streaming", 'finalized at last: both serve');
 refused(qr/^ERROR:  55000: (?:the upgrade has not ended|there is no way back)/m, 'no way back behind that',
 	"SELECT pingpong.rollback($run, $risk)");
+is(left_behind(), '', 'finalized at last: nothing is told to be left behind');
 flows($load, 'finalized');
 is($load->stop->{ambiguous}, 0, 'nothing is ambiguous');
 done_testing();

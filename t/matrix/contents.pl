@@ -293,6 +293,13 @@ note('of it, and behind it: ' . $lab->sql('chicago', qq{SELECT string_agg(x, ', 
 		extract(epoch FROM ended_at - started_at)), 2) || ' s' FROM pingpong.step
 	WHERE run = $run AND (detail ? 'upgrade_ms' OR ended_at - started_at > '50 ms') ORDER BY started_at) s (x)}));
 
+is($lab->sql('chicago', qq{SELECT message, detail ->> 'not_compared' FROM pingpong.step
+	WHERE run = $run AND action = 'upgrade_start'}), @databases . ' databases hold what they held before|[]',
+	'upgraded: the run has compared all databases itself');
+note('comparison: ' . $lab->sql('chicago', qq{SELECT string_agg(format('%s %s ms', key, round(value::numeric)), ', '
+	ORDER BY key) FROM pingpong.step, jsonb_each_text(detail) WHERE run = $run
+	AND key IN ('baseline_ms', 'compare_ms')}));
+
 $begun = time;
 unchanged('upgraded', \@before);
 note(sprintf 'dumped and summed in %.1f s', time - $begun);
