@@ -180,6 +180,8 @@ go_back(ActionContext *ctx, ActionContext *as, json_t *params, const Upgrade *up
 		return -1;
 	if (record->state >= RECORD_CROSSING)
 	{
+		if (upgrade_ready_main(ctx) < 0)
+			return -1;
 		snprintf(record->back, sizeof(record->back), "%s", ctx->run);
 		if (record_keep(ctx, record) < 0 || retract(ctx, record) < 0)
 			return -1;

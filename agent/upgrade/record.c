@@ -14,6 +14,7 @@
 #include "common/sqlstate.h"
 
 #define FILE_MAX (16 * 1024)
+#define ROOM_BYTES 4096
 
 static const char *const names[] = {
 	[RECORD_NONE] = "none",
@@ -30,6 +31,12 @@ static char *
 record_path(const AgentConfig *config)
 {
 	return xasprintf("%s/upgrade.json", config->state_dir);
+}
+
+static char *
+room_path(const AgentConfig *config)
+{
+	return xasprintf("%s/upgrade.room", config->state_dir);
 }
 
 static void
@@ -91,6 +98,7 @@ static int
 write_file(const AgentConfig *config, const UpgradeRecord *record)
 {
 	char	   *path = record_path(config);
+	char	   *room = room_path(config);
 	json_t	   *json = json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:s, s:s, s:s, s:s}",
 								 "state", names[record->state], "run", record->run, "back", record->back,
 								 "mode", record->mode, "snapshot", (int) record->snapshot,
@@ -98,11 +106,24 @@ write_file(const AgentConfig *config, const UpgradeRecord *record)
 								 "old_data", record->old_data, "new_data", record->new_data,
 								 "system", record->system, "checkpoint", record->checkpoint);
 	char	   *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	int			rc = text ? file_write_atomic(path, text, strlen(text), 0600, true) : -1;
+	int			rc = text ? file_write_renewed(path, room, text, strlen(text), ROOM_BYTES, 0600) : -1;
 
 	free(text);
 	json_decref(json);
+	free(room);
 	free(path);
+	return rc;
+}
+
+int
+record_reserve(ActionContext *ctx)
+{
+	char	   *room = room_path(ctx->config);
+	int			rc = file_reserve(room, ROOM_BYTES, 0600);
+
+	if (rc < 0)
+		action_fail(ctx, STATE_IO_ERROR, "no room for the record of the upgrade: %s", strerror(errno));
+	free(room);
 	return rc;
 }
 
