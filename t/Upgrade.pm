@@ -121,7 +121,7 @@ sub thaw { my ($self) = @_; kill 'CONT', splice @{ $self->{frozen} }; return; }
 
 # ---- runs ----
 
-# Begins it on chicago; gives its number, and the session.
+# Begins it on chicago; gives its number, and the session. One that took the server down may be over when it is seen.
 sub begin
 {
 	my ($self, $sql) = @_;
@@ -130,7 +130,11 @@ sub begin
 	my $job = $lab->begin_sql('chicago', $sql);
 	my $run = $lab->until_true('the run to begin', sub {
 		my ($out) = $lab->try_sql('chicago', "SELECT max(run) FROM pingpong.progress WHERE run > $before");
-		$out || ($lab->running($job) ? 0 : die(join(' ', $lab->finish($job))));
+		return $out if $out;
+		return 0 if $lab->running($job);
+		my (undef, $err) = $lab->finish($job);
+		$job = undef;
+		return $err =~ /^NOTICE:  run (\d+): /m ? $1 : die($err);
 	});
 	return ($run, $job);
 }

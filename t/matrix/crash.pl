@@ -108,7 +108,7 @@ sub run_to_end
 {
 	my ($sql) = @_;
 	my ($run, $job) = $pair->begin($sql);
-	$lab->finish($job, 120);
+	$lab->finish($job, 120) if $job;
 	my @end = $lab->settle($run, 120);
 	die "$sql: @end[0, 1]\n" if "$end[0] $end[1]" ne 'succeeded done';
 	return $run;
@@ -494,7 +494,7 @@ sub try_cell
 	one_at_most('when it goes on', $problems);
 	my @end = $victim =~ /full/ ? end_while_full($run, $end, $problems) : $end->($run);
 	resume();
-	$lab->finish($job, 30);
+	$lab->finish($job, 30) if $job;
 	return @end;
 }
 
