@@ -53,7 +53,8 @@ const ActionEntry all_actions[] = {
 	{"pgbouncer.smoke", action_route_smoke, ACTION_LAZY_JOURNAL},
 	/* resumed, pg_upgrade would meet what it left in the new directory */
 	{ACTION_UPGRADE_PREPARE, action_upgrade_prepare, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
-	{ACTION_UPGRADE_DISCARD, action_upgrade_discard, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_DISCARD, action_upgrade_discard,
+	ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
 	{ACTION_UPGRADE_STOP, action_upgrade_stop, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_SERVE, action_upgrade_serve, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_RUN, action_upgrade_run, ACTION_NEEDS_PG | ACTION_MAIN_ONLY},
@@ -63,7 +64,8 @@ const ActionEntry all_actions[] = {
 	{ACTION_UPGRADE_EXTENSIONS, action_upgrade_extensions, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_HALT, action_upgrade_halt, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	{ACTION_UPGRADE_BACK, action_upgrade_back, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
-	{ACTION_UPGRADE_KEEP, action_upgrade_keep, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_UPGRADE_KEEP, action_upgrade_keep,
+	ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
 	{ACTION_UPGRADE_FINALIZE, action_upgrade_finalize, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
 	/* resumed, they would meet what is left of themselves */
 	{ACTION_REHEARSE_CLONE, action_rehearse_clone, ACTION_NEEDS_PG | ACTION_MAIN_ONLY},

@@ -352,7 +352,7 @@ sub settle
 
 # ---- load ----
 
-# bench/writers as a coprocess, by default through the first PgBouncer.
+# bench/writers as a coprocess, by default through the first PgBouncer. resting => 1: idle until start().
 sub writers
 {
 	my ($self, %option) = @_;
@@ -427,7 +427,7 @@ sub _start
 	$write_in->autoflush(1);
 	$lab->{children}{$pid} = 1;
 	my $self = bless {lab => $lab, pid => $pid, in => $write_in, out => $read_out}, $class;
-	$self->order('go');
+	$self->order('go') unless $option{resting};
 	return $self;
 }
 

@@ -14,7 +14,7 @@ use Test::More ();
 # mount(8) wants to be root; the numbers of mount() and umount2()
 my %calls = (x86_64 => [165, 166], aarch64 => [40, 39]);
 my ($mount, $umount) = @{$calls{(uname())[4]} // []};
-my $detach = 2;
+my ($detach, $remount) = (2, 32);
 my @mounted;
 my $main = $$;
 
@@ -37,6 +37,26 @@ sub tmpfs
 	return 0 if syscall($mount, $source, $folder, $type, 0, $options) != 0;
 	push @mounted, $folder;
 	return 1;
+}
+
+# What has been mounted gets another size; false where more than that is used.
+sub resize
+{
+	my ($folder, $size) = @_;
+	my ($source, $type, $options) = ('none', 'tmpfs', "size=$size");
+	return syscall($mount, $source, $folder, $type, $remount, $options) == 0;
+}
+
+# Not a block is free any more, until resize(). What writes there meanwhile gets some yet, so it is tried again.
+sub fill
+{
+	my ($folder) = @_;
+	for (1 .. 100)
+	{
+		my ($blocks, $free, $bytes) = `stat -f -c '%b %f %S' $folder` =~ /(\d+) (\d+) (\d+)/ or die "$folder: $!";
+		return 1 if resize($folder, ($blocks - $free) * $bytes);
+	}
+	die "$folder could not be filled: $!";
 }
 
 sub umount

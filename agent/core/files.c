@@ -163,6 +163,16 @@ file_write_reserved(const char *path, const char *reserve, const char *data, siz
 	return fsync_parent(path);
 }
 
+int
+file_write_renewed(const char *path, const char *reserve, const char *data, size_t size, size_t room, int mode)
+{
+	int			rc = file_write_reserved(path, reserve, data, size, mode);
+
+	if (rc == 0)
+		(void) file_reserve(reserve, room, mode);
+	return rc;
+}
+
 /* Up to `size` bytes; fewer only where the file ends. What cannot be read is no end: -1. */
 static ssize_t
 read_all(int fd, char *data, size_t size)

@@ -17,6 +17,13 @@ extern int	file_write_atomic(const char *path, const char *data, size_t size, in
  */
 extern int	file_reserve(const char *reserve, size_t size, int mode);
 extern int	file_write_reserved(const char *path, const char *reserve, const char *data, size_t size, int mode);
+
+/*
+ * The same for a file that is written again and again: after it there is a reserve of `room` bytes for the next time.
+ * On a full disk its block is that of what was replaced; if somebody else takes that, there is none.
+ */
+extern int	file_write_renewed(const char *path, const char *reserve, const char *data, size_t size, size_t room,
+							   int mode);
 extern int	file_write_all(int fd, const char *data, size_t size);
 /*
  * The whole file, malloc'd, NUL after it; or NULL with errno, never a part of it. ENOENT: there is none. EFBIG: it

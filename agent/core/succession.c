@@ -93,20 +93,38 @@ succession_find(const AgentConfig *config, int major, int (*major_of) (const PgI
 	return NULL;
 }
 
+static char *
+path_of_room(const AgentConfig *config)
+{
+	return xasprintf("%s/main.room", config->state_dir);
+}
+
+int
+succession_reserve(const AgentConfig *config)
+{
+	char	   *room = path_of_room(config);
+	int			rc = file_exists(room) ? 0 : file_reserve(room, NAME_MAX_BYTES, 0600);
+
+	free(room);
+	return rc;
+}
+
 int
 succession_write(const AgentConfig *config, const char *name)
 {
 	char	   *path = path_of_main(config);
+	char	   *room = path_of_room(config);
 	char	   *line = name ? xasprintf("%s\n", name) : NULL;
 	int			rc;
 
 	if (line)
-		rc = file_write_atomic(path, line, strlen(line), 0600, true);
+		rc = file_write_reserved(path, room, line, strlen(line), 0600);
 	else if (unlink(path) < 0 && errno != ENOENT)
 		rc = -1;
 	else
 		rc = file_fsync_path(config->state_dir);
 	free(line);
+	free(room);
 	free(path);
 	return rc;
 }

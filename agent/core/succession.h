@@ -27,8 +27,9 @@ extern const PgInstance *succession_find(const AgentConfig *config, int major,
 
 /*
  * Writes the name of the successor, durably; NULL: the main one is [postgresql] again. 0, or -1 with errno. It counts
- * when the configuration is read the next time.
+ * when the configuration is read the next time. The room that was reserved before is there on a full disk.
  */
+extern int	succession_reserve(const AgentConfig *config);
 extern int	succession_write(const AgentConfig *config, const char *name);
 
 #endif							/* PINGPONG_AGENT_CORE_SUCCESSION_H */

@@ -321,6 +321,8 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 
 	if (!lazy)
 		state = settle_before(job, ctx, state);
+	if (has_undo(job))
+		journal_release(config->state_dir, job->run, job->step);
 	pthread_mutex_lock(&jobs_lock);
 	job->elapsed_ms = clock_monotonic_ms() - job->started_ms;
 	job->state = state;
@@ -347,6 +349,14 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 	pthread_mutex_unlock(&jobs_lock);
 }
 
+static int
+begin_journal(Job *job, const AgentConfig *config, bool lazy)
+{
+	if (has_undo(job) && !lazy && journal_reserve(config->state_dir, job->run, job->step) < 0 && !job->resumed)
+		return -1;
+	return journal_job(job, config, JOB_RUNNING, !lazy);
+}
+
 static void *
 job_main(void *argument)
 {
@@ -359,8 +369,11 @@ job_main(void *argument)
 
 	ctx.error = &job->error;
 	undone_await(job, config);
-	/* the truth about a lazy job is elsewhere, and it is most wanted when the disk is full */
-	if (journal_job(job, config, JOB_RUNNING, !lazy) < 0 && !lazy)
+	/*
+	 * The truth about a lazy job is elsewhere, and it is most wanted when the disk is full. A resumed one has a
+	 * record, and what it has begun must be undone.
+	 */
+	if (begin_journal(job, config, lazy) < 0 && !lazy && !job->resumed)
 		action_fail(&ctx, STATE_IO_ERROR, "could not write the job journal: %s", strerror(errno));
 	else
 		state = run_actions(job, &ctx, lazy);

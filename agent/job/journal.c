@@ -15,6 +15,7 @@
 #include "common/names.h"
 
 #define RECORD_MAX (1024 * 1024)
+#define ROOM_BYTES (32 * 1024)
 
 static char *
 run_directory(const char *state_dir, const char *run)
@@ -41,19 +42,49 @@ ensure_run_directory(const char *state_dir, const char *run, bool durable)
 	return rc;
 }
 
+static char *
+room_path(const char *state_dir, const char *run, const char *step)
+{
+	return xasprintf("%s/jobs/%s/%s.room", state_dir, run, step);
+}
+
+int
+journal_reserve(const char *state_dir, const char *run, const char *step)
+{
+	char	   *room = room_path(state_dir, run, step);
+	int			rc = ensure_run_directory(state_dir, run, true);
+
+	if (rc == 0 && !file_exists(room))
+		rc = file_reserve(room, ROOM_BYTES, 0600);
+	free(room);
+	return rc;
+}
+
+void
+journal_release(const char *state_dir, const char *run, const char *step)
+{
+	char	   *room = room_path(state_dir, run, step);
+
+	unlink(room);
+	free(room);
+}
+
 int
 journal_write(const char *state_dir, const char *run, const char *step, json_t *record, bool durable)
 {
 	char	   *text = json_dumps(record, JSON_COMPACT);
 	char	   *path = xasprintf("%s/jobs/%s/%s.json", state_dir, run, step);
+	char	   *room = room_path(state_dir, run, step);
 	int			rc = -1;
 	int			reason;
 
 	if (text && ensure_run_directory(state_dir, run, durable) == 0)
-		rc = file_write_atomic(path, text, strlen(text), 0600, durable);
+		rc = file_exists(room) ? file_write_renewed(path, room, text, strlen(text), ROOM_BYTES, 0600) :
+			file_write_atomic(path, text, strlen(text), 0600, durable);
 	reason = errno;
 	if (rc < 0)
 		log_error("could not write job journal \"%s\": %s", path, strerror(reason));
+	free(room);
 	free(path);
 	free(text);
 	errno = reason;

@@ -143,19 +143,32 @@ stop_new(const Upgrade *upgrade)
 	return control_running(upgrade->new) ? control_stop(&on, false, STOP_TIMEOUT_MS) : 0;
 }
 
+/* In an earlier life of this agent it may have been told to go down. */
+static bool
+goes_down(const PgInstance *pg)
+{
+	return control_running(pg) && strcmp(pidfile_read(pg->data).status, "stopping") == 0;
+}
+
 /*
  * It did not go back. The new server is started again, still sealed: its worker opens it when it has asked us. Only
  * if it is the one that this run has sealed: a snapshot may have brought back what was there before it had any data.
- * The job's error stays.
+ * The job's error stays. The record is that of before, or upgrade.keep would take the old server for the one that
+ * serves.
  */
 static void
 start_new(ActionContext *ctx, const Upgrade *upgrade)
 {
 	ActionContext on = upgrade_on(upgrade, upgrade->new);
+	UpgradeRecord record;
 
+	if (goes_down(upgrade->new) && stop_new(upgrade) < 0)
+		return;
 	if (control_running(upgrade->old) || control_running(upgrade->new) || check_sealed(ctx, upgrade) < 0)
 		return;
-	if (upgrade_make_main(&on, upgrade->new) < 0 || control_start(&on) < 0)
+	if (record_open(ctx, &record) < 0 ||
+		(record.state < RECORD_CROSSING && record_enter(ctx, &record, RECORD_CROSSING) < 0) ||
+		upgrade_make_main(&on, upgrade->new) < 0 || control_start(&on) < 0)
 		log_error("upgrade: the new server could not be started again");
 }
 
@@ -171,6 +184,20 @@ retract(ActionContext *ctx, const UpgradeRecord *record)
 	return action_fail(ctx, STATE_IO_ERROR, "could not write the job journal: %s", strerror(errno));
 }
 
+/* What may fail comes before the new server is stopped. */
+static int
+begin_back(ActionContext *ctx, const Upgrade *upgrade, UpgradeRecord *record)
+{
+	bool		again = strcmp(record->back, ctx->run) == 0;
+
+	if (record->state < RECORD_CROSSING)
+		return 0;				/* an earlier life of this agent was further */
+	snprintf(record->back, sizeof(record->back), "%s", ctx->run);
+	if (!again && (upgrade_ready_main(ctx) < 0 || retract(ctx, record) < 0 || record_keep(ctx, record) < 0))
+		return -1;
+	return stop_new(upgrade);
+}
+
 static int
 go_back(ActionContext *ctx, ActionContext *as, json_t *params, const Upgrade *upgrade, UpgradeRecord *record,
 		json_t *result)
@@ -178,19 +205,11 @@ go_back(ActionContext *ctx, ActionContext *as, json_t *params, const Upgrade *up
 	/* behind the halt the new server is down, and was sealed */
 	if (record->state >= RECORD_STARTED && check_sealed(ctx, upgrade) < 0)
 		return -1;
-	if (record->state >= RECORD_CROSSING)
-	{
-		snprintf(record->back, sizeof(record->back), "%s", ctx->run);
-		if (record_keep(ctx, record) < 0 || retract(ctx, record) < 0)
-			return -1;
-		if (stop_new(upgrade) < 0 || action_upgrade_halt(as, params, result) < 0 ||
-			action_upgrade_revert(as, params, result) < 0)
-		{
-			start_new(ctx, upgrade);
-			return -1;
-		}
-	}
-	return action_upgrade_serve(as, params, result);
+	if (begin_back(ctx, upgrade, record) == 0 && action_upgrade_halt(as, params, result) == 0 &&
+		action_upgrade_revert(as, params, result) == 0 && action_upgrade_serve(as, params, result) == 0)
+		return 0;
+	start_new(ctx, upgrade);
+	return -1;
 }
 
 static int

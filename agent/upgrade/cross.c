@@ -385,7 +385,7 @@ action_upgrade_start(ActionContext *ctx, json_t *params, json_t *result)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the new data directory is not sealed by this run");
 	if (record.state < RECORD_STARTED)
 	{
-		if (upgrade_try_config(ctx) < 0)
+		if (upgrade_ready_main(ctx) < 0)
 			return -1;
 		remember_checkpoint(&upgrade, &record);
 		if (record_enter(ctx, &record, RECORD_STARTED) < 0)

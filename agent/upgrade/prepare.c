@@ -279,8 +279,8 @@ claim(const Upgrade *upgrade)
 static int
 make_new(const Upgrade *upgrade, PGconn *conn)
 {
-	return upgrade_try_config(upgrade->ctx) < 0 || take_folder(upgrade) < 0 || remember(upgrade) < 0 ||
-		make_cluster(upgrade, conn) < 0 || remember(upgrade) < 0 ? -1 : 0;
+	return upgrade_ready_main(upgrade->ctx) < 0 || take_folder(upgrade) < 0 || record_reserve(upgrade->ctx) < 0 ||
+		remember(upgrade) < 0 || make_cluster(upgrade, conn) < 0 || remember(upgrade) < 0 ? -1 : 0;
 }
 
 static int

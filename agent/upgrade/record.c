@@ -15,6 +15,7 @@
 #include "common/sqlstate.h"
 
 #define FILE_MAX (16 * 1024)
+#define ROOM_BYTES 4096
 
 static const char *const names[] = {
 	[RECORD_NONE] = "none",
@@ -31,6 +32,12 @@ static char *
 record_path(const AgentConfig *config)
 {
 	return xasprintf("%s/upgrade.json", config->state_dir);
+}
+
+static char *
+room_path(const AgentConfig *config)
+{
+	return xasprintf("%s/upgrade.room", config->state_dir);
 }
 
 static void
@@ -93,6 +100,7 @@ static int
 write_file(const AgentConfig *config, const UpgradeRecord *record)
 {
 	char	   *path = record_path(config);
+	char	   *room = room_path(config);
 	json_t	   *json = json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:s, s:s, s:s, s:s, s:f}",
 								 "state", names[record->state], "run", record->run, "back", record->back,
 								 "mode", record->mode, "snapshot", (int) record->snapshot,
@@ -101,11 +109,24 @@ write_file(const AgentConfig *config, const UpgradeRecord *record)
 								 "system", record->system, "checkpoint", record->checkpoint,
 								 "since_ms", record->since_ms);
 	char	   *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	int			rc = text ? file_write_atomic(path, text, strlen(text), 0600, true) : -1;
+	int			rc = text ? file_write_renewed(path, room, text, strlen(text), ROOM_BYTES, 0600) : -1;
 
 	free(text);
 	json_decref(json);
+	free(room);
 	free(path);
+	return rc;
+}
+
+int
+record_reserve(ActionContext *ctx)
+{
+	char	   *room = room_path(ctx->config);
+	int			rc = file_reserve(room, ROOM_BYTES, 0600);
+
+	if (rc < 0)
+		action_fail(ctx, STATE_IO_ERROR, "no room for the record of the upgrade: %s", strerror(errno));
+	free(room);
 	return rc;
 }
 

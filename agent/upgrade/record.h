@@ -54,6 +54,11 @@ extern bool record_is_own(const ActionContext *ctx, const UpgradeRecord *record)
 extern const char *record_left_over(const UpgradeRecord *record);
 
 /* On disk, in its present state or another one; fails the job (58030). */
+/*
+ * On disk, in its present state or another one; fails the job (58030). Once there is a reserve a full disk does not
+ * keep it from being written: the way back needs that. record_reserve() makes it, before anything is begun.
+ */
+extern int	record_reserve(ActionContext *ctx);
 extern int	record_keep(ActionContext *ctx, const UpgradeRecord *record);
 extern int	record_enter(ActionContext *ctx, UpgradeRecord *record, UpgradeState state);
 

@@ -155,7 +155,7 @@ upgrade_work_folder(const Upgrade *upgrade)
 }
 
 int
-upgrade_try_config(ActionContext *ctx)
+upgrade_ready_main(ActionContext *ctx)
 {
 	char		error[512];
 	AgentConfig *config = config_read(ctx->config->path, error, sizeof(error));
@@ -164,7 +164,8 @@ upgrade_try_config(ActionContext *ctx)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the agent's configuration cannot be read again: %s",
 						   error);
 	config_free(config);
-	return 0;
+	return succession_reserve(ctx->config) == 0 ? 0 :
+		action_fail(ctx, STATE_IO_ERROR, "no room to write which instance is the main one: %s", strerror(errno));
 }
 
 int

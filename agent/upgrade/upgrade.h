@@ -62,8 +62,11 @@ extern int	upgrade_make_main(ActionContext *ctx, const PgInstance *pg);
 /* Where pg_upgrade works, in state_dir; malloc'd. */
 extern char *upgrade_work_folder(const Upgrade *upgrade);
 
-/* Could the agent read its configuration again now? It has to, in the window. 55000: no. */
-extern int	upgrade_try_config(ActionContext *ctx);
+/*
+ * Could upgrade_make_main() be done now? It has to, in the window: the configuration can be read again (55000: no),
+ * and there is room for the name (58030: no), which is kept for it.
+ */
+extern int	upgrade_ready_main(ActionContext *ctx);
 
 /* The context for orders to the one or the other server: the same job, other `pg`. */
 extern ActionContext upgrade_on(const Upgrade *upgrade, const PgInstance *pg);
