@@ -3,6 +3,8 @@
  *		Where the local server's files and programs are.
  */
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "agent/core/alloc.h"
 #include "agent/pg/paths.h"
@@ -20,4 +22,28 @@ char *
 bin_path(const PgInstance *pg, const char *name)
 {
 	return xasprintf("%s/%s", pg->bin, name);
+}
+
+bool
+config_is_elsewhere(const PgInstance *pg)
+{
+	return pg->control == PG_CONTROL_PG_CTLCLUSTER;
+}
+
+char *
+config_folder(const PgInstance *pg)
+{
+	if (!config_is_elsewhere(pg))
+		return xstrdup(pg->data);
+	return xasprintf("/etc/postgresql/%s%s", pg->cluster, strchr(pg->cluster, '/') ? "" : "/main");
+}
+
+char *
+config_path(const PgInstance *pg, const char *name)
+{
+	char	   *folder = config_folder(pg);
+	char	   *path = xasprintf("%s/%s", folder, name);
+
+	free(folder);
+	return path;
 }

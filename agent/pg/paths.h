@@ -11,6 +11,14 @@
 extern char *data_path(const PgInstance *pg, const char *name);
 extern char *bin_path(const PgInstance *pg, const char *name);
 
+/*
+ * The folder of its postgresql.conf, pg_hba.conf and pg_ident.conf; a file there; both malloc'd. It is PGDATA,
+ * but for a cluster of Debian's: pg_ctlcluster reads /etc/postgresql/VERSION/NAME.
+ */
+extern char *config_folder(const PgInstance *pg);
+extern char *config_path(const PgInstance *pg, const char *name);
+extern bool config_is_elsewhere(const PgInstance *pg);	/* not PGDATA */
+
 /* In PGDATA, included by postgresql.conf: the settings that an upgrade has carried over. */
 #define CARRIED_FILE "pingpong.carried.conf"
 

@@ -187,6 +187,35 @@ is_named_postgres(pid_t pid)
 	return strcmp(name, "postgres\n") == 0;
 }
 
+/* A dash stands for an underscore in options. */
+static const char *
+value_of(const char *option, const char *name)
+{
+	for (; *name && (*option == *name || (*option == '-' && *name == '_')); name++)
+		option++;
+	return !*name && *option == '=' ? option + 1 : NULL;
+}
+
+const char *
+postmaster_option(char *const *options, const char *name)
+{
+	const char *value = NULL;
+
+	for (int i = 0; options && options[i]; i++)
+	{
+		const char *option = options[i];
+		const char *given;
+
+		if (strcmp(option, "-c") == 0 && options[i + 1])
+			option = options[++i];
+		else if (strncmp(option, "-c", 2) == 0 || strncmp(option, "--", 2) == 0)
+			option += 2;
+		given = value_of(option, name);
+		value = given ? given : value;
+	}
+	return value;
+}
+
 /* One that cannot be looked into (it has another user, or more rights) may be the postmaster if it has its number. */
 static bool
 may_work_in(pid_t pid, const char *data, pid_t postmaster)

@@ -33,6 +33,9 @@ extern int	postmaster_open(const char *data);
  */
 extern char **postmaster_options(const char *data);
 
+/* The value that such options give a setting (-c name=value, --name=value), in them; NULL: none. */
+extern const char *postmaster_option(char *const *options, const char *name);
+
 /* What we add ourselves. */
 #define OUR_SYNC_OPTION "recovery_init_sync_method=syncfs"
 

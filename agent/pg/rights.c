@@ -14,6 +14,7 @@
 
 #include "agent/core/alloc.h"
 #include "agent/job/child.h"
+#include "agent/pg/paths.h"
 #include "agent/pg/postmaster.h"
 #include "agent/pg/rights.h"
 
@@ -188,14 +189,15 @@ rights_of_signal(const PgInstance *pg, char *why, size_t size)
 static RightsVerdict
 rights_pg_ctlcluster(const PgInstance *pg, char *why, size_t size)
 {
-	char	   *name = xasprintf("/etc/postgresql/%s/postgresql.conf", pg->cluster);
+	char	   *name = config_path(pg, "postgresql.conf");
 	bool		exists = access(name, F_OK) == 0;
 
 	free(name);
 	if (exists)
 		return rights_of_signal(pg, why, size);
-	snprintf(why, size, "there is no cluster %s in /etc/postgresql", pg->cluster);
-	return RIGHTS_NO;
+	snprintf(why, size, "there is no cluster %s in /etc/postgresql%s", pg->cluster,
+			 pg->successor ? " yet: an upgrade makes it" : "");
+	return pg->successor ? RIGHTS_UNKNOWN : RIGHTS_NO;
 }
 
 RightsVerdict

@@ -19,6 +19,7 @@
 #include "agent/pg/layout_mark.h"
 #include "agent/pg/layout_move.h"
 #include "agent/pg/paths.h"
+#include "agent/pg/postmaster.h"
 #include "agent/pg/standby.h"
 #include "agent/rejoin/rewind.h"
 #include "agent/rejoin/saved.h"
@@ -35,30 +36,13 @@ remove_file(const char *directory, const char *name)
 	free(path);
 }
 
-/* The configuration file of the server's last start, if it was not the one in the data directory; malloc'd. */
-static char *
-config_elsewhere(Rejoin *rejoin)
-{
-	for (int i = 0; rejoin->options && rejoin->options[i]; i++)
-	{
-		const char *option = rejoin->options[i];
-
-		if (strcmp(option, "-c") == 0 && rejoin->options[i + 1])
-			option = rejoin->options[++i];
-		if (strncmp(option, "--", 2) == 0)
-			option += 2;
-		if (strncmp(option, "config_file=", 12) == 0 || strncmp(option, "config-file=", 12) == 0)
-			return xstrdup(option + 12);
-	}
-	return NULL;
-}
-
 /* Recovers and stops: what pg_rewind calls a clean shutdown. Nobody can connect to a single-user server. */
 static int
 recover_alone(Rejoin *rejoin, char *place)
 {
 	char	   *program = bin_path(rejoin->pg, "postgres");
-	char	   *elsewhere = config_elsewhere(rejoin);
+	/* the configuration file of the server's last start, if it was not the one in the data directory */
+	const char *elsewhere = postmaster_option(rejoin->options, "config_file");
 	char	   *config = elsewhere ? xasprintf("config_file=%s", elsewhere) : NULL;
 	char	   *data = xasprintf("data_directory=%s", place);
 	char	   *plain[] = {program, "--single", "-F", "-D", place, "template1", NULL};
@@ -70,7 +54,6 @@ recover_alone(Rejoin *rejoin, char *place)
 	rc = run_tool(rejoin, config ? with_config : plain, NULL);
 	free(data);
 	free(config);
-	free(elsewhere);
 	free(program);
 	return rc;
 }

@@ -133,15 +133,16 @@ copy_one(Rejoin *rejoin, const char *from, const char *to, const char *name, boo
 
 /*
  * An upgrade has taken over the settings of the old server, and with them the files that they name in the data
- * directory, whatever their names are. `folder` has the node's settings.
+ * directory, whatever their names are. `folder` has the node's settings, if they are not elsewhere.
  */
 static void
-add_carried(char ***names, const char *folder)
+add_carried(char ***names, const PgInstance *pg, const char *folder)
 {
 	static const char *const settings[] = {
 		"ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file", "ssl_dh_params_file", NULL
 	};
-	char	   *path = xasprintf("%s/" CARRIED_FILE, folder);
+	char	   *path = config_is_elsewhere(pg) ? config_path(pg, "postgresql.conf") :
+		xasprintf("%s/" CARRIED_FILE, folder);
 	char	   *text = file_read(path, CARRIED_MAX, NULL);
 
 	for (int i = 0; text && settings[i]; i++)
@@ -168,7 +169,7 @@ own_of(const Rejoin *rejoin, const char *folder)
 		text_append(&names, xstrdup(own_names[i]));
 	for (int i = 0; keep && keep[i]; i++)
 		text_append(&names, xstrdup(keep[i]));
-	add_carried(&names, folder);
+	add_carried(&names, rejoin->pg, folder);
 	return names;
 }
 

@@ -17,10 +17,13 @@
 #include "agent/core/succession.h"
 #include "agent/pg/layout.h"
 #include "agent/pg/originals.h"
+#include "agent/pg/paths.h"
+#include "agent/pg/postmaster.h"
 #include "agent/pg/serverlog.h"
 #include "agent/pg/stop.h"
 #include "agent/pg/version.h"
 #include "agent/test/unit.h"
+#include "agent/upgrade/boot.h"
 
 #define MAIN "[postgresql]\ndata = %s/one/\nbin = /b\nport = 5432\n"
 #define NEXT "[postgresql.next]\nbin = /b\ndata = %s/two\n"
@@ -355,6 +358,59 @@ test_spaces(AgentConfig *config)
 	free(space);
 }
 
+/* Whichever the file is: what was taken back is as it was, and what a person has written since stays. */
+static void
+test_boot(void)
+{
+	static const char *const files[] = {
+		"auto\n", "# a comment\n\nauto\n", "  manual # not at boot", "", "# nothing\n", "disabled\n# auto\n", NULL
+	};
+
+	for (int i = 0; files[i]; i++)
+	{
+		char	   *left = boot_text_left(files[i], "run");
+		char	   *again = boot_text_left(left, "another");
+		bool		whole = !*files[i] || files[i][strlen(files[i]) - 1] == '\n';
+		char	   *before = xasprintf("%s%s", files[i], whole ? "" : "\n");
+
+		is(again, left, "start.conf: set aside once");
+		is(boot_text_taken(left), before, "start.conf: as it was");
+		free(before);
+		free(left);
+	}
+	is(boot_text_left("# c\nauto\n", "7"), "# c\n#pg_pingpong# auto\n"
+	   "manual # pg_pingpong: by run 7 another server has its place, and its port\n", "start.conf: its text");
+	is(boot_text_taken("#pg_pingpong# auto\nmanual\n"), "#pg_pingpong# auto\nmanual\n",
+	   "start.conf: rewritten by a person");
+}
+
+/* Of one server both spellings, and the last one counts. */
+static void
+test_options(void)
+{
+	char	   *const options[] = {"-p", "5432", "-c", "config_file=/a", "--config-file=/b", "-chba_file=/c",
+	"-c", "hba_file_else=/d", NULL};
+	const char *config = postmaster_option(options, "config_file");
+	const char *hba = postmaster_option(options, "hba_file");
+
+	ok(config && strcmp(config, "/b") == 0, "options of a server: the last one counts");
+	ok(hba && strcmp(hba, "/c") == 0, "options of a server: without a blank");
+	ok(!postmaster_option(options, "ident_file") && !postmaster_option(NULL, "port"), "options of a server: none");
+}
+
+/* Where its configuration is. */
+static void
+test_configuration(void)
+{
+	PgInstance	pg = {.data = "/d", .cluster = "15/main", .control = PG_CONTROL_PG_CTLCLUSTER};
+
+	is(config_path(&pg, "pg_hba.conf"), "/etc/postgresql/15/main/pg_hba.conf", "configuration: of a cluster");
+	pg.cluster = "15";
+	is(config_folder(&pg), "/etc/postgresql/15/main", "configuration: of a cluster without a name");
+	pg.control = PG_CONTROL_PG_CTL;
+	is(config_folder(&pg), "/d", "configuration: of others");
+}
+
 void
 test_instances(const char *directory)
 {
@@ -379,6 +435,9 @@ test_instances(const char *directory)
 	test_config_bad();
 	test_config_shared();
 	test_successor();
+	test_boot();
+	test_options();
+	test_configuration();
 	config = config_of("[postgresql]\ndata = %s/one\nbin = %s/none\nport = 5432\n"
 					   "[postgresql.next]\nbin = %s/bin\ndata = %s/two\nport = 5433\n", error, sizeof(error));
 	test_settings(config);

@@ -15,12 +15,14 @@
 #include "agent/job/params.h"
 #include "agent/pg/control.h"
 #include "agent/pg/datadir.h"
+#include "agent/pg/paths.h"
 #include "agent/pg/postmaster.h"
 #include "agent/pg/seal.h"
 #include "agent/pg/stop.h"
 #include "agent/upgrade/back.h"
 #include "agent/upgrade/cross.h"
 #include "agent/upgrade/folder.h"
+#include "agent/upgrade/place.h"
 #include "agent/upgrade/record.h"
 #include "agent/upgrade/snapshot.h"
 #include "agent/upgrade/upgrade.h"
@@ -303,6 +305,27 @@ drop_snapshot(ActionContext *ctx, UpgradeRecord *record)
 	return rc;
 }
 
+/* Of a new server that was given up all is ours; that of an old one a person has made: pg_dropcluster removes it. */
+static int
+clear_configuration(ActionContext *ctx, const UpgradeRecord *record, const char *path, json_t *result)
+{
+	int			rc = 0;
+
+	for (int i = 0; rc == 0 && i < ctx->config->n_instances; i++)
+	{
+		const PgInstance *pg = &ctx->config->instances[i];
+
+		if (strcmp(pg->data, path) != 0 || !config_is_elsewhere(pg))
+			continue;
+		if (record->state == RECORD_DONE)
+			json_object_set_new(result, "configuration_left", json_string(pg->cluster));
+		else if (place_clear(pg) < 0)
+			rc = action_fail(ctx, STATE_IO_ERROR, "could not remove the configuration of cluster %s: %s", pg->cluster,
+							 strerror(errno));
+	}
+	return rc;
+}
+
 /* That it clears away is on disk before it does: what is half removed is no way back. */
 static int
 finalize(ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *result)
@@ -321,7 +344,7 @@ finalize(ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *resu
 	if (!path)
 		return 0;
 	action_progress(ctx, -1, "removing what is in \"%s\"", path);
-	if (folder_clear(ctx, path, ctx->pg->data) < 0)
+	if (folder_clear(ctx, path, ctx->pg->data) < 0 || clear_configuration(ctx, record, path, result) < 0)
 		return -1;
 	return record_enter(ctx, record, RECORD_FINAL);
 }

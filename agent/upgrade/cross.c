@@ -22,6 +22,7 @@
 #include "agent/pg/seal.h"
 #include "agent/pg/stop.h"
 #include "agent/pg/version.h"
+#include "agent/upgrade/boot.h"
 #include "agent/upgrade/compare.h"
 #include "agent/upgrade/cross.h"
 #include "agent/upgrade/leftover.h"
@@ -391,6 +392,9 @@ action_upgrade_start(ActionContext *ctx, json_t *params, json_t *result)
 		if (record_enter(ctx, &record, RECORD_STARTED) < 0)
 			return -1;
 	}
+	/* first: once the new server has run on linked files, nothing may fail */
+	if (boot_move(ctx, upgrade.old, upgrade.new) < 0)
+		return -1;
 	on = upgrade_on(&upgrade, upgrade.new);
 	action_progress(ctx, -1, "starting the server of version %d", upgrade.to);
 	conn = control_start(&on) < 0 ? NULL : control_wait_ready(&on, clock_monotonic_ms() + START_TIMEOUT_MS);
@@ -441,6 +445,7 @@ action_upgrade_halt(ActionContext *ctx, json_t *params, json_t *result)
 		control_start(&on);
 		return refuse_opened(ctx);
 	}
+	boot_leave(upgrade.new, ctx->run);	/* it may not have become the main one yet */
 	if (upgrade_make_main(ctx, upgrade.old) < 0)
 		return -1;
 	return record_enter(ctx, &record, RECORD_CROSSING);

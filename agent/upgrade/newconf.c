@@ -3,13 +3,15 @@
  *		The configuration of the new server.
  *
  * The server itself tells which settings its files hold (pg_file_settings), so includes need no reading of ours. They
- * become one file, which initdb's postgresql.conf includes at its end.
+ * become one file, which initdb's postgresql.conf includes at its end. In a cluster of Debian's they are in
+ * /etc/postgresql, at the end of postgresql.conf itself: pg_dropcluster knows no further file.
  */
 #include <errno.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/core/alloc.h"
@@ -20,7 +22,9 @@
 #include "agent/pg/formats.h"
 #include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
+#include "agent/pg/postmaster.h"
 #include "agent/upgrade/newconf.h"
+#include "agent/upgrade/place.h"
 #include "common/sqlstate.h"
 
 #define CONF_MAX (1024 * 1024)
@@ -34,7 +38,9 @@ typedef struct NewConf
 	const char *folder;			/* has a postgresql.conf, so that the new major's server can be asked there */
 	char	   *known;			/* what "postgres --describe-config" of the new major says */
 	Text		lines;
+	Text		system_lines;	/* of ALTER SYSTEM, where they do not belong into a file that all may read */
 	int			carried;
+	int			readers;		/* file mode: who may read all of the files that the settings are from */
 	json_t	   *dropped;
 	json_t	   *left;
 } NewConf;
@@ -97,12 +103,33 @@ is_about_old(const char *name)
 
 /* ---- settings ---- */
 
-static void
-add_setting(NewConf *conf, const char *name, const char *value)
+/* Debian's tools name a server after its cluster: 15/main becomes 18/main. */
+static const char *
+value_there(const NewConf *conf, const char *name, const char *value)
 {
-	char	   *line = conf_rewrite("", &(ConfSetting) {name, value}, 1);
+	const PgInstance *old = conf->upgrade->old;
+	const PgInstance *new = conf->upgrade->new;
+	bool		is_cluster = config_is_elsewhere(old) && config_is_elsewhere(new) &&
+		strcasecmp(name, "cluster_name") == 0 && strcmp(value, old->cluster) == 0;
 
-	text_add(&conf->lines, line, strlen(line));
+	return is_cluster ? new->cluster : value;
+}
+
+/* What few could read is not for more of them behind it. */
+static void
+note_readers(NewConf *conf, const char *file)
+{
+	struct stat st;
+
+	conf->readers &= stat(file, &st) == 0 ? (int) st.st_mode : 0600;
+}
+
+static void
+add_setting(NewConf *conf, Text *lines, const char *name, const char *value)
+{
+	char	   *line = conf_rewrite("", &(ConfSetting) {name, value_there(conf, name, value)}, 1);
+
+	text_add(lines, line, strlen(line));
 	conf->carried++;
 	free(line);
 }
@@ -112,55 +139,128 @@ read_settings(NewConf *conf, PGconn *conn, json_t *carry)
 {
 	/* the last line of a name counts; one that needs a restart has an error, and counts from the next start on */
 	static const char sql[] =
-		"SELECT name, setting, of_system FROM (SELECT f.name, f.setting, f.sourcefile LIKE '%/postgresql.auto.conf', "
+		"SELECT name, setting, of_system, file FROM (SELECT f.name, f.setting, "
+		"f.sourcefile LIKE '%/postgresql.auto.conf', f.sourcefile, "
 		"pg_catalog.row_number() OVER (PARTITION BY pg_catalog.lower(f.name), "
 		"f.sourcefile LIKE '%/postgresql.auto.conf' ORDER BY f.seqno DESC) FROM pg_catalog.pg_file_settings f "
-		"WHERE f.name IS NOT NULL) x (name, setting, of_system, place) WHERE place = 1 ORDER BY of_system, name";
+		"WHERE f.name IS NOT NULL) x (name, setting, of_system, file, place) WHERE place = 1 "
+		"ORDER BY of_system, name";
 	PGresult   *res = pg_query_or_fail(conf->ctx, conn, sql, 0, NULL);
 
 	for (int i = 0; res && i < PQntuples(res); i++)
 	{
 		const char *name = PQgetvalue(res, i, 0);
+		bool		of_system = PQgetvalue(res, i, 2)[0] == 't';
 
-		if (PQgetvalue(res, i, 2)[0] == 't' && !param_names(carry, name))
+		if (of_system && !param_names(carry, name))
 			json_array_append_new(conf->left, json_string(name));
 		else if (is_about_old(name) || !is_known(conf, name))
 			json_array_append_new(conf->dropped, json_string(name));
+		else if (of_system && config_is_elsewhere(conf->upgrade->new))
+			add_setting(conf, &conf->system_lines, name, PQgetvalue(res, i, 1));
 		else
-			add_setting(conf, name, PQgetvalue(res, i, 1));
+		{
+			add_setting(conf, &conf->lines, name, PQgetvalue(res, i, 1));
+			note_readers(conf, PQgetvalue(res, i, 3));
+		}
 	}
 	PQclear(res);
 	return res ? 0 : -1;
 }
 
+/* In the data directory: initdb's file includes ours. */
 static int
-write_settings(NewConf *conf)
+write_included(NewConf *conf, const char *base)
 {
 	char	   *main_file = data_path(conf->upgrade->new, "postgresql.conf");
 	char	   *ours = data_path(conf->upgrade->new, CARRIED_FILE);
-	char	   *text = file_read(main_file, CONF_MAX, NULL);
-	char	   *all = text ? xasprintf("%s\n# the settings of the server of version %d\ninclude '" CARRIED_FILE "'\n",
-									   text, conf->upgrade->from) : NULL;
-	int			rc = -1;
+	char	   *all = xasprintf("%s\n# the settings of the server of version %d\ninclude '" CARRIED_FILE "'\n", base,
+								conf->upgrade->from);
+	int			rc = file_write_atomic(ours, conf->lines.data ? conf->lines.data : "", conf->lines.size, 0600, true);
 
-	if (all && file_write_atomic(ours, conf->lines.data ? conf->lines.data : "", conf->lines.size, 0600, true) == 0)
+	if (rc == 0)
 		rc = file_write_atomic(main_file, all, strlen(all), 0600, true);
-	if (rc < 0)
-		action_fail(conf->ctx, STATE_IO_ERROR, "could not write the new configuration in \"%s\": %s",
-					conf->upgrade->new->data, strerror(errno));
 	free(all);
-	free(text);
 	free(ours);
 	free(main_file);
 	return rc;
 }
 
-/* ---- files ---- */
+/* As pg_createcluster has them: in files of all users, by which Debian's tools find the server. */
+static char *
+debian_settings(const PgInstance *pg)
+{
+	char	   *hba = config_path(pg, "pg_hba.conf");
+	char	   *ident = config_path(pg, "pg_ident.conf");
+	char	   *pid = xasprintf("/var/run/postgresql/%d-%s.pid", atoi(pg->cluster),
+								strchr(pg->cluster, '/') ? strchr(pg->cluster, '/') + 1 : "main");
+	ConfSetting settings[] = {
+		{"data_directory", pg->data}, {"hba_file", hba}, {"ident_file", ident}, {"external_pid_file", pid}
+	};
+	char	   *text = conf_rewrite("", settings, sizeof(settings) / sizeof(settings[0]));
+
+	free(pid);
+	free(ident);
+	free(hba);
+	return text;
+}
+
+/* They stay settings of ALTER SYSTEM. */
+static int
+write_system(NewConf *conf)
+{
+	char	   *path = data_path(conf->upgrade->new, "postgresql.auto.conf");
+	char	   *base = file_read(path, CONF_MAX, NULL);
+	char	   *all = base ? xasprintf("%s%s", base, conf->system_lines.data ? conf->system_lines.data : "") : NULL;
+	int			rc = all ? file_write_atomic(path, all, strlen(all), 0600, true) : -1;
+
+	free(all);
+	free(base);
+	free(path);
+	return rc;
+}
+
+/* The settings follow initdb's in one file, and what is put into conf.d comes last. */
+static int
+write_elsewhere(NewConf *conf, const char *base)
+{
+	char	   *path = config_path(conf->upgrade->new, "postgresql.conf");
+	char	   *places = debian_settings(conf->upgrade->new);
+	char	   *all = xasprintf("%s\n# where it is\n%s\n# the settings of the server of version %d\n%s\n"
+								"include_dir 'conf.d'\n", base, places, conf->upgrade->from,
+								conf->lines.data ? conf->lines.data : "");
+	int			rc = file_write_atomic(path, all, strlen(all), conf->readers & 0644, true);
+
+	if (rc == 0)
+		rc = write_system(conf);
+	free(all);
+	free(places);
+	free(path);
+	return rc;
+}
 
 static int
-carry_file(NewConf *conf, const char *from, const char *name)
+write_settings(NewConf *conf)
 {
-	char	   *to = data_path(conf->upgrade->new, name);
+	char	   *path = data_path(conf->upgrade->new, "postgresql.conf");
+	char	   *base = file_read(path, CONF_MAX, NULL);
+	int			rc = !base ? -1 : config_is_elsewhere(conf->upgrade->new) ? write_elsewhere(conf, base) :
+		write_included(conf, base);
+
+	if (rc < 0)
+		action_fail(conf->ctx, STATE_IO_ERROR, "could not write the new configuration for \"%s\": %s",
+					conf->upgrade->new->data, strerror(errno));
+	free(base);
+	free(path);
+	return rc;
+}
+
+/* ---- files ---- */
+
+/* `to` is taken over. */
+static int
+carry_file(NewConf *conf, const char *from, char *to)
+{
 	char	   *folder = xstrdup(to);
 	int			rc = make_directory(dirname(folder), 0700) < 0 ? -1 : file_copy(from, to);
 
@@ -177,7 +277,8 @@ carry_access(NewConf *conf, PGconn *conn, const char *setting, const char *name)
 {
 	char	   *sql = xasprintf("SELECT pg_catalog.current_setting('%s')", setting);
 	char	   *from = pg_value(conn, sql);
-	int			rc = from ? carry_file(conf, from, name) : pg_fail(conf->ctx, conn, NULL, setting);
+	int			rc = from ? carry_file(conf, from, config_path(conf->upgrade->new, name)) :
+		pg_fail(conf->ctx, conn, NULL, setting);
 
 	free(from);
 	free(sql);
@@ -200,10 +301,28 @@ carry_named_files(NewConf *conf, PGconn *conn)
 		char	   *from = data_path(conf->upgrade->old, PQgetvalue(res, i, 0));
 
 		if (file_exists(from))
-			rc = carry_file(conf, from, PQgetvalue(res, i, 0));
+			rc = carry_file(conf, from, data_path(conf->upgrade->new, PQgetvalue(res, i, 0)));
 		free(from);
 	}
 	PQclear(res);
+	return rc;
+}
+
+/* Of initdb: where the configuration is elsewhere nobody may take these for it. */
+static int
+remove_unused(NewConf *conf)
+{
+	static const char *const names[] = {"postgresql.conf", "pg_hba.conf", "pg_ident.conf", NULL};
+	int			rc = 0;
+
+	for (int i = 0; config_is_elsewhere(conf->upgrade->new) && rc == 0 && names[i]; i++)
+	{
+		char	   *path = data_path(conf->upgrade->new, names[i]);
+
+		if (unlink(path) < 0 && errno != ENOENT)
+			rc = action_fail(conf->ctx, STATE_IO_ERROR, "could not remove \"%s\": %s", path, strerror(errno));
+		free(path);
+	}
 	return rc;
 }
 
@@ -226,21 +345,22 @@ check_same(NewConf *conf, PGconn *conn, const char *name)
 {
 	char	   *here = value_here(conn, name);
 	char	   *program = bin_path(conf->upgrade->new, "postgres");
+	char	   *folder = config_folder(conf->upgrade->new);
 	char		there[1024] = "";
-	int			rc = !here ? 0 : child_run_text((char *[]) {program, "-C", (char *) name, "-D",
-															conf->upgrade->new->data, NULL},
+	int			rc = !here ? 0 : child_run_text((char *[]) {program, "-C", (char *) name, "-D", folder, NULL},
 												ASK_TIMEOUT_MS, there, sizeof(there));
 
 	there[strcspn(there, "\n")] = '\0';
 	if (rc != 0)
 		action_fail(conf->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "version %d does not take the configuration: %s",
 					conf->upgrade->to, there);
-	else if (here && strcmp(here, there) != 0)
+	else if (here && strcmp(value_there(conf, name, here), there) != 0)
 	{
 		rc = action_fail(conf->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 						 "the new server would have another \"%s\" than this one", name);
 		action_hint(conf->ctx, "Set it in postgresql.conf, or name it in \"carry\" if ALTER SYSTEM has set it.");
 	}
+	free(folder);
 	free(program);
 	free(here);
 	return rc == 0 ? 0 : -1;
@@ -261,12 +381,85 @@ check_result(NewConf *conf, PGconn *conn)
 	return 0;
 }
 
+/* ---- where pg_upgrade finds the configuration of its servers ---- */
+
+static const char *const place_settings[] = {"config_file", "hba_file", "ident_file", NULL};
+
+/* They go through two shells, and pg_upgrade quotes nothing. */
+static bool
+is_plain(const char *path)
+{
+	return !path[strcspn(path, " \t\n'\"\\$`;&|<>()*?[]#~!{}")];
+}
+
+/*
+ * What the old server was started with, as far as it is about places. The rest of it pg_upgrade gives itself, or does
+ * not need.
+ */
+char *
+newconf_options_of_old(const Upgrade *upgrade)
+{
+	char	  **options = postmaster_options(upgrade->old->data);
+	Text		text = {0};
+
+	text_add(&text, "", 0);
+	for (int i = 0; place_settings[i]; i++)
+	{
+		const char *value = postmaster_option(options, place_settings[i]);
+
+		if (value)
+			text_addf(&text, " -c %s=%s", place_settings[i], value);
+	}
+	text_free_list(options);
+	return text.data;
+}
+
+/* Its file tells the other places. */
+char *
+newconf_options_of_new(const Upgrade *upgrade)
+{
+	char	   *file = config_path(upgrade->new, "postgresql.conf");
+	char	   *options = xasprintf("%s%s", config_is_elsewhere(upgrade->new) ? " -c config_file=" : "",
+									config_is_elsewhere(upgrade->new) ? file : "");
+
+	free(file);
+	return options;
+}
+
+/* With the old server down nothing else tells where its configuration is. */
+static int
+check_old_place(const Upgrade *upgrade, PGconn *conn)
+{
+	char	  **options = postmaster_options(upgrade->old->data);
+	const char *given = postmaster_option(options, "config_file");
+	char	   *plain = data_path(upgrade->old, "postgresql.conf");
+	char	   *used = pg_value(conn, "SELECT pg_catalog.current_setting('config_file')");
+	int			rc = 0;
+
+	if (!used || strcmp(used, given ? given : plain) != 0)
+		rc = action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server was not told its configuration "
+						 "file in a way that pg_upgrade could repeat: \"%s\"", used ? used : "(not known)");
+	for (int i = 0; rc == 0 && place_settings[i]; i++)
+	{
+		const char *value = postmaster_option(options, place_settings[i]);
+
+		if (value && !is_plain(value))
+			rc = action_fail(upgrade->ctx, STATE_FEATURE_NOT_SUPPORTED, "pg_upgrade cannot be told a path with such "
+							 "characters: \"%s\"", value);
+	}
+	free(used);
+	free(plain);
+	text_free_list(options);
+	return rc;
+}
+
 static void
 tell(NewConf *conf, json_t *result)
 {
 	json_object_set_new(result, "carried", json_integer(conf->carried));
 	json_object_set_new(result, "dropped", conf->dropped);
 	json_object_set_new(result, "left", conf->left);
+	free(conf->system_lines.data);
 	free(conf->lines.data);
 	free(conf->known);
 }
@@ -275,13 +468,16 @@ int
 newconf_write(const Upgrade *upgrade, PGconn *conn, json_t *carry, json_t *result)
 {
 	NewConf		conf = {.upgrade = upgrade, .ctx = upgrade->ctx, .folder = upgrade->new->data,
-	.dropped = json_array(), .left = json_array()};
-	int			rc = read_known(&conf);
+	.readers = 0644, .dropped = json_array(), .left = json_array()};
+	int			rc = upgrade->mode == UPGRADE_STANDBY ? 0 : check_old_place(upgrade, conn);
 
+	if (rc < 0 || place_make(upgrade) < 0 || read_known(&conf) < 0)
+		rc = -1;
 	if (rc == 0 && (read_settings(&conf, conn, carry) < 0 || write_settings(&conf) < 0 ||
 					carry_access(&conf, conn, "hba_file", "pg_hba.conf") < 0 ||
 					carry_access(&conf, conn, "ident_file", "pg_ident.conf") < 0 ||
-					carry_named_files(&conf, conn) < 0 || check_result(&conf, conn) < 0))
+					carry_named_files(&conf, conn) < 0 || remove_unused(&conf) < 0 ||
+					check_result(&conf, conn) < 0))
 		rc = -1;
 	tell(&conf, result);
 	return rc;

@@ -28,6 +28,7 @@
 #include "agent/upgrade/leftover.h"
 #include "agent/upgrade/newconf.h"
 #include "agent/upgrade/options.h"
+#include "agent/upgrade/place.h"
 #include "agent/upgrade/prepare.h"
 #include "agent/upgrade/record.h"
 #include "agent/upgrade/snapshot.h"
@@ -40,6 +41,7 @@
 #define STOP_TIMEOUT_MS 20000
 #define CLAIM_TIMEOUT_MS 60000
 #define LOGS "pg_upgrade_output.d"
+#define SERVER_OPTIONS "-c archive_mode=off -c max_logical_replication_workers=0"
 
 /* ---- the new folder ---- */
 
@@ -90,7 +92,12 @@ upgrade_empty_new(const Upgrade *upgrade, const UpgradeRecord *record)
 	keep_logs(upgrade);
 	if (layout_has_work(upgrade->new))
 		layout_clean_up(&on);	/* of a copy that was broken off: it is in tablespaces, too */
-	return folder_clear(upgrade->ctx, upgrade->new->data, upgrade->old->data);
+	if (folder_clear(upgrade->ctx, upgrade->new->data, upgrade->old->data) < 0)
+		return -1;
+	if (place_clear(upgrade->new) < 0)
+		return action_fail(upgrade->ctx, STATE_IO_ERROR, "could not remove the configuration of cluster %s: %s",
+						   upgrade->new->cluster, strerror(errno));
+	return 0;
 }
 
 void
@@ -238,6 +245,8 @@ upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms)
 {
 	char	   *folder = upgrade_work_folder(upgrade);
 	ChildOptions options = {.timeout_ms = timeout_ms, .directory = folder};
+	char	   *old = newconf_options_of_old(upgrade);
+	char	   *new = newconf_options_of_new(upgrade);
 	char	  **argv = NULL;
 	int			rc;
 
@@ -252,9 +261,9 @@ upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms)
 	text_append(&argv, xasprintf("--username=%s", upgrade->old->superuser));
 	text_append(&argv, xasprintf("--jobs=%d", upgrade->jobs));
 	/* they must not write into the archive, nor apply what is published, nor need as much memory as the one here */
-	text_append(&argv, xstrdup("--old-options=-c archive_mode=off -c max_logical_replication_workers=0"));
-	text_append(&argv, xstrdup("--new-options=-c archive_mode=off -c max_logical_replication_workers=0 "
-							"-c huge_pages=off -c shared_buffers=128MB"));
+	text_append(&argv, xasprintf("--old-options=" SERVER_OPTIONS "%s", old));
+	text_append(&argv, xasprintf("--new-options=" SERVER_OPTIONS "%s -c huge_pages=off -c shared_buffers=128MB",
+								 new));
 	if (upgrade->mode != UPGRADE_COPY)
 		text_append(&argv, xasprintf("--%s", upgrade_mode_name(upgrade->mode)));
 	if (check)
@@ -263,6 +272,8 @@ upgrade_run_tool(const Upgrade *upgrade, bool check, int timeout_ms)
 		action_fail(upgrade->ctx, STATE_IO_ERROR, "could not make \"%s\": %s", folder, strerror(errno)) :
 		child_run_or_fail(upgrade->ctx, argv, &options);
 	text_free_list(argv);
+	free(new);
+	free(old);
 	free(folder);
 	return rc;
 }

@@ -20,6 +20,7 @@
 #include "agent/pg/postmaster.h"
 #include "agent/upgrade/folder.h"
 #include "agent/upgrade/newconf.h"
+#include "agent/upgrade/place.h"
 #include "agent/upgrade/record.h"
 #include "agent/upgrade/spaces.h"
 #include "agent/upgrade/successor.h"
@@ -188,6 +189,7 @@ successor_look(const Upgrade *upgrade, PGconn *conn, json_t *facts)
 	json_object_set_new(facts, "version", version_of(upgrade));
 	json_object_set_new(facts, "folder", json_pack("{s:s, s:s}", "path", upgrade->new->data, "state",
 												   state_of_folder(upgrade)));
+	json_object_set_new(facts, "place", successor_verdict(ctx, place_check(upgrade)));
 	json_object_set_new(facts, "room", upgrade_room(upgrade, conn));
 	json_object_set_new(facts, "spaces", spaces_look(upgrade, conn));
 	if (upgrade_shares_files(upgrade))

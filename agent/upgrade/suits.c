@@ -17,6 +17,7 @@
 #include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/version.h"
+#include "agent/upgrade/place.h"
 #include "agent/upgrade/snapshot.h"
 #include "agent/upgrade/spaces.h"
 #include "agent/upgrade/suits.h"
@@ -201,13 +202,14 @@ check_spaces(const Upgrade *upgrade, PGconn *conn)
 int
 upgrade_suits_standby(const Upgrade *upgrade, PGconn *conn)
 {
-	return upgrade_programs(upgrade) < 0 || check_spaces(upgrade, conn) < 0 || check_room(upgrade, conn) < 0 ? -1 : 0;
+	return upgrade_programs(upgrade) < 0 || place_check(upgrade) < 0 || check_spaces(upgrade, conn) < 0 ||
+		check_room(upgrade, conn) < 0 ? -1 : 0;
 }
 
 int
 upgrade_suits(const Upgrade *upgrade, PGconn *conn, json_t *standbys)
 {
-	if (upgrade_programs(upgrade) < 0 || check_server(upgrade, conn) < 0 ||
+	if (upgrade_programs(upgrade) < 0 || place_check(upgrade) < 0 || check_server(upgrade, conn) < 0 ||
 		check_streams(upgrade, conn, standbys) < 0 || check_spaces(upgrade, conn) < 0 ||
 		check_room(upgrade, conn) < 0)
 		return -1;

@@ -14,6 +14,7 @@
 #include "agent/core/succession.h"
 #include "agent/job/params.h"
 #include "agent/pg/version.h"
+#include "agent/upgrade/boot.h"
 #include "agent/upgrade/record.h"
 #include "agent/upgrade/upgrade.h"
 #include "common/sqlstate.h"
@@ -95,10 +96,14 @@ find_servers(ActionContext *ctx, Upgrade *upgrade)
 static int
 check_control(const Upgrade *upgrade)
 {
-	if (upgrade->old->control == PG_CONTROL_PG_CTL && upgrade->new->control == PG_CONTROL_PG_CTL)
-		return 0;
-	return action_fail(upgrade->ctx, STATE_FEATURE_NOT_SUPPORTED,
-					   "an upgrade needs \"control = pg_ctl\" for both servers");
+	const PgInstance *both[] = {upgrade->old, upgrade->new};
+
+	for (int i = 0; i < 2; i++)
+		if (both[i]->control != PG_CONTROL_PG_CTL && both[i]->control != PG_CONTROL_PG_CTLCLUSTER)
+			return action_fail(upgrade->ctx, STATE_FEATURE_NOT_SUPPORTED, "an upgrade needs \"control = pg_ctl\" or "
+							   "\"pg_ctlcluster\" for both servers, and [%s] has \"%s\"", both[i]->section,
+							   config_control_name(both[i]->control));
+	return 0;
 }
 
 /* By its programs: what was broken off may have no data directory that tells. */
@@ -168,6 +173,17 @@ upgrade_ready_main(ActionContext *ctx)
 		action_fail(ctx, STATE_IO_ERROR, "no room to write which instance is the main one: %s", strerror(errno));
 }
 
+/* Before the other is the main one: at each moment at most one of them starts with the host. */
+static void
+leave_boot(ActionContext *ctx, const PgInstance *pg)
+{
+	AgentConfig *config = config_current();
+
+	if (strcmp(config->instances[0].data, pg->data) != 0)
+		boot_leave(&config->instances[0], ctx->run);
+	config_release(config);
+}
+
 int
 upgrade_make_main(ActionContext *ctx, const PgInstance *pg)
 {
@@ -175,6 +191,7 @@ upgrade_make_main(ActionContext *ctx, const PgInstance *pg)
 	double		limit = clock_monotonic_ms() + RELOAD_TIMEOUT_MS;
 	bool		seen = false;
 
+	leave_boot(ctx, pg);
 	if (succession_write(ctx->config, dot ? dot + 1 : NULL) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not write which instance is the main one: %s",
 						   strerror(errno));
@@ -188,6 +205,9 @@ upgrade_make_main(ActionContext *ctx, const PgInstance *pg)
 		if (!seen)
 			sleep_ms(POLL_MS);
 	}
-	return seen ? 0 : action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the agent's configuration cannot be read "
-								  "again, so \"%s\" did not become the main instance", pg->section);
+	if (!seen)
+		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the agent's configuration cannot be read again, so "
+						   "\"%s\" did not become the main instance", pg->section);
+	boot_take(pg);
+	return 0;
 }

@@ -40,7 +40,7 @@ extern bool upgrade_shares_files(const Upgrade *upgrade);
 
 /*
  * From params {"to_version", "mode", "jobs"}. Fails the job: 22023, a parameter; 42704, no successor of that major is
- * configured; 0A000, it is not under the control of pg_ctl.
+ * configured; 0A000, it is not under the control of pg_ctl or pg_ctlcluster.
  *
  * Once the successor has become the main one `old` is it no longer: with the record of this run (record.h) both are
  * found by their folders, and "to_version" is not needed.
@@ -55,7 +55,7 @@ extern int	upgrade_open_standby(ActionContext *ctx, int to, Upgrade *upgrade);
 
 /*
  * Makes the instance the main one of this host: on disk, and in the configuration of this process, which is read
- * again. 55000: it cannot be read. Repeated, it does no harm.
+ * again. 55000: it cannot be read. Repeated, it does no harm. It, and not the other, starts with the host (boot.h).
  */
 extern int	upgrade_make_main(ActionContext *ctx, const PgInstance *pg);
 

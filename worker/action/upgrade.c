@@ -198,10 +198,15 @@ static ActionResult
 finalize_advance(Run *run, Step *step)
 {
 	ActionResult result = job_advance(run, step);
-	const char *path = result == ACTION_DONE ? protocol_text(protocol_result(step->call->body, 0), "path") : "";
+	json_t	   *told = result == ACTION_DONE ? protocol_result(step->call->body, 0) : NULL;
+	const char *path = told ? protocol_text(told, "path") : "";
+	const char *cluster = told ? protocol_text(told, "configuration_left") : "";
 
-	if (result == ACTION_DONE)
-		snprintf(step->message, sizeof(step->message), path[0] ? "emptied \"%s\"" : "there was nothing", path);
+	if (result == ACTION_DONE && !path[0])
+		snprintf(step->message, sizeof(step->message), "there was nothing");
+	else if (result == ACTION_DONE)
+		snprintf(step->message, sizeof(step->message), "emptied \"%s\"%s%s", path,
+				 cluster[0] ? "; pg_dropcluster may remove the rest of cluster " : "", cluster);
 	return result;
 }
 
