@@ -73,7 +73,9 @@ sub new_pair
 		Mounts::umount($_) && rmdir $_ for map { values %$_ } values %disk;
 		%disk = map { my $what = $_; ($what => {map { ($_ => small_disk()) } qw(chicago dallas)}) } qw(new state);
 	}
-	$pair = Upgrade->up($new_bin, port => 24600, new => $disk{new});
+	my %new = %{ $disk{new} // {} };
+	delete $new{chicago} if $mode eq 'link';	# its files are linked
+	$pair = Upgrade->up($new_bin, port => 24600, new => \%new);
 	$lab = $pair->lab;
 	if ($full) { move_state($_) for $lab->nodes; }
 	$labs++;
@@ -567,6 +569,7 @@ sub cells
 		my ($name, $how, @victims) = @{ $stops[$i] };
 		foreach my $j (0 .. $#victims)
 		{
+			next if $mode eq 'link' && $victims[$j] =~ /^new full/;
 			push @cells, [[$name, $how], $victims[$j]]
 				if ($whole || $j == $i % @victims) && "$prefix$name / $victims[$j]" =~ /$wanted/;
 		}
