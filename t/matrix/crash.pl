@@ -199,10 +199,12 @@ sub coming_up
 }
 
 my $vacuumdb = {reach => sub { $lab->until_true('vacuumdb', sub { analyzers() }, 60) }, tools => \&analyzers};
+# (pg_upgrade calls it, too)
 sub analyzers
 {
 	my $socket = $lab->dir;
-	return grep { Upgrade::text_of("/proc/$_/cmdline") =~ m{^\Q$new_bin\E/vacuumdb\0.*\Q$socket\E}s }
+	return grep { Upgrade::text_of("/proc/$_/cmdline") =~
+		m{^\Q$new_bin\E/vacuumdb\0.*\Q$socket\E.*--analyze-(?:in-stages|only)}s }
 		map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 }
 
