@@ -12,18 +12,21 @@ use warnings;
 use File::Temp qw(tempdir);
 use FindBin;
 use lib "$FindBin::RealBin/..";
+
+our $full;						# disks fill up (full.pl)
+BEGIN
+{
+	if ($full)
+	{
+		require Mounts;			# before the others: what is loaded later ends first
+		Mounts->import;
+	}
+}
 use Lab;
 use Link;
 use Test::More;
 use Time::HiRes qw(sleep time);
 use Upgrade;
-
-our $full;						# disks fill up (full.pl)
-if ($full)
-{
-	require Mounts;
-	Mounts->import;
-}
 
 my $new_bin = $ENV{PINGPONG_NEW_BIN} // '';
 plan skip_all => 'there is no other major (ci/upgrade runs this)' unless -x "$new_bin/pg_upgrade";
