@@ -12,18 +12,21 @@ use warnings;
 use File::Temp qw(tempdir);
 use FindBin;
 use lib "$FindBin::RealBin/..";
+
+our $full;						# disks fill up (full.pl)
+BEGIN
+{
+	if ($full)
+	{
+		require Mounts;			# before the others: what is loaded later ends first
+		Mounts->import;
+	}
+}
 use Lab;
 use Link;
 use Test::More;
 use Time::HiRes qw(sleep time);
 use Upgrade;
-
-our $full;						# disks fill up (full.pl)
-if ($full)
-{
-	require Mounts;
-	Mounts->import;
-}
 
 my $new_bin = $ENV{PINGPONG_NEW_BIN} // '';
 plan skip_all => 'there is no other major (ci/upgrade runs this)' unless -x "$new_bin/pg_upgrade";
@@ -73,7 +76,9 @@ sub new_pair
 		Mounts::umount($_) && rmdir $_ for map { values %$_ } values %disk;
 		%disk = map { my $what = $_; ($what => {map { ($_ => small_disk()) } qw(chicago dallas)}) } qw(new state);
 	}
-	$pair = Upgrade->up($new_bin, port => 24600, new => $disk{new});
+	my %new = %{ $disk{new} // {} };
+	delete $new{chicago} if $mode eq 'link';	# its files are linked
+	$pair = Upgrade->up($new_bin, port => 24600, new => \%new);
 	$lab = $pair->lab;
 	if ($full) { move_state($_) for $lab->nodes; }
 	$labs++;
@@ -197,10 +202,12 @@ sub coming_up
 }
 
 my $vacuumdb = {reach => sub { $lab->until_true('vacuumdb', sub { analyzers() }, 60) }, tools => \&analyzers};
+# (pg_upgrade calls it, too)
 sub analyzers
 {
 	my $socket = $lab->dir;
-	return grep { Upgrade::text_of("/proc/$_/cmdline") =~ m{^\Q$new_bin\E/vacuumdb\0.*\Q$socket\E}s }
+	return grep { Upgrade::text_of("/proc/$_/cmdline") =~
+		m{^\Q$new_bin\E/vacuumdb\0.*\Q$socket\E.*--analyze-(?:in-stages|only)}s }
 		map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 }
 
@@ -567,6 +574,7 @@ sub cells
 		my ($name, $how, @victims) = @{ $stops[$i] };
 		foreach my $j (0 .. $#victims)
 		{
+			next if $mode eq 'link' && $victims[$j] =~ /^new full/;
 			push @cells, [[$name, $how], $victims[$j]]
 				if ($whole || $j == $i % @victims) && "$prefix$name / $victims[$j]" =~ /$wanted/;
 		}
