@@ -301,6 +301,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
          LATERAL (SELECT string_agg(x, ', ') FROM jsonb_array_elements_text(s -> 'left') x
                   WHERE NOT coalesce($2 -> 'carry', '[]') ? x) l (left_)
     WHERE n.facts ? 'programs'
+    UNION ALL
+    -- pg_dumpall leaves them out, and pg_upgrade with it
+    SELECT ROW(node_name(), 'warn', format('set by ALTER ROLE ALL, which is lost: %s', string_agg(name, ', ')),
+               'Set them in postgresql.conf, or again on the new server.')::finding
+    FROM pg_db_role_setting s, unnest(s.setconfig) c, LATERAL (SELECT split_part(c, '=', 1)) n (name)
+    WHERE s.setrole = 0 AND s.setdatabase = 0
+    HAVING count(*) > 0
 $$;
 
 CREATE FUNCTION pingpong_check.check_upgrade_links(target text, options jsonb) RETURNS SETOF pingpong_check.finding

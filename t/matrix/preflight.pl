@@ -177,6 +177,9 @@ $lab->wait_for('chicago', q{SELECT current_setting('ssl') = 'on'}, 'the settings
 says('upgrade_settings', $from < 17 ? qr/^info chicago: not known to the new version, .*: old_snapshot_threshold; / :
 	qr/^info chicago: /, 'what is not carried');
 like(preflight('upgrade_settings'), qr/set by ALTER SYSTEM and not in "carry": wal_compression/, 'nor is that');
+$lab->sql('chicago', q{ALTER ROLE ALL SET work_mem = '5MB'});
+says('upgrade_settings', qr/^warn chicago: set by ALTER ROLE ALL, which is lost: work_mem$/m, 'what pg_upgrade loses',
+	then => sub { $lab->sql('chicago', 'ALTER ROLE ALL RESET work_mem') });
 rename "$old_data/server.key", "$old_data/away" or die $!;
 says('upgrade_files', qr/^fail chicago: ssl_key_file "[^"]*server\.key": No such file/m, 'a key that is not there',
 	then => sub { rename "$old_data/away", "$old_data/server.key" or die $! }) if $from < 17;
