@@ -255,12 +255,13 @@ sub refused
 }
 
 $lab->sql('chicago', q{SELECT pg_create_logical_replication_slot('decoded', 'pgoutput')});
-refused(qr/^ERROR:  55000: there are logical replication slots/m, 'a logical slot');
+refused(qr/fail: upgrade_slots \(chicago\): logical slots, which would be lost: decoded/, 'a logical slot');
 $lab->sql('chicago', q{SELECT pg_drop_replication_slot('decoded')});
 # in another database than the one of pg_pingpong
 script(dsn('chicago', 'german'),
 	q{CREATE SUBSCRIPTION distant CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false)});
-refused(qr/^ERROR:  55000: there are subscriptions/m, 'a subscription');
+refused(qr/fail: upgrade_subscriptions \(chicago\): 1 subscriptions would lose their position: distant/,
+	'a subscription');
 script(dsn('chicago', 'german'), "ALTER SUBSCRIPTION distant SET (slot_name = NONE);\nDROP SUBSCRIPTION distant;");
 
 # Releases of the old major may store what an older release of the new one refuses. Nothing else can be tried then.
@@ -296,6 +297,8 @@ note('of it, and behind it: ' . $lab->sql('chicago', qq{SELECT string_agg(x, ', 
 is($lab->sql('chicago', qq{SELECT message, detail ->> 'not_compared' FROM pingpong.step
 	WHERE run = $run AND action = 'upgrade_start'}), @databases . ' databases hold what they held before|[]',
 	'upgraded: the run has compared all databases itself');
+is(script(dsn('chicago', 'shop'), 'SELECT name FROM pg_available_extensions WHERE installed_version <> default_version'),
+	'', 'upgraded: the extensions are those of the new version');
 note('comparison: ' . $lab->sql('chicago', qq{SELECT string_agg(format('%s %s ms', key, round(value::numeric)), ', '
 	ORDER BY key) FROM pingpong.step, jsonb_each_text(detail) WHERE run = $run
 	AND key IN ('baseline_ms', 'compare_ms')}));

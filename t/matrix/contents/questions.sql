@@ -17,7 +17,7 @@ SELECT relispopulated FROM pg_class WHERE relname = 'not_yet';
 SELECT attname, attnum, attisdropped, atthasmissing FROM pg_attribute
 WHERE attrelid = 'sales.customer'::regclass AND attnum > 0 ORDER BY attnum;
 SELECT evtname, evtenabled FROM pg_event_trigger ORDER BY 1;
-SELECT extname, extversion FROM pg_extension ORDER BY 1;
+SELECT extname FROM pg_extension ORDER BY 1;
 SELECT current_setting('default_statistics_target');
 SET ROLE clerk;
 SELECT count(*) FROM sales.customer;
