@@ -298,7 +298,8 @@ is($lab->sql('chicago', qq{SELECT message, detail ->> 'not_compared' FROM pingpo
 	WHERE run = $run AND action = 'upgrade_start'}), @databases . ' databases hold what they held before|[]',
 	'upgraded: the run has compared all databases itself');
 is(script(dsn('chicago', 'shop'),
-	'SELECT name FROM pg_available_extensions WHERE installed_version <> default_version'), '', 'upgraded: the extensions are those of the new version');
+	'SELECT name FROM pg_available_extensions WHERE installed_version <> default_version'), '',
+	'upgraded: the extensions are those of the new version');
 note('comparison: ' . $lab->sql('chicago', qq{SELECT string_agg(format('%s %s ms', key, round(value::numeric)), ', '
 	ORDER BY key) FROM pingpong.step, jsonb_each_text(detail) WHERE run = $run
 	AND key IN ('baseline_ms', 'compare_ms')}));
