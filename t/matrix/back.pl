@@ -175,7 +175,7 @@ else
 		$lab->sql('chicago', 'SELECT pg_reload_conf()');
 		my $before = $lab->sql('chicago', 'SELECT max(id) FROM pingpong.run');
 		my $job = $lab->begin_sql('chicago', "SELECT * FROM pingpong.rollback($run, $risk)");
-		$lab->until_true('the seal', sub { gate() eq 'sealed' });
+		$lab->until_true('the seal', sub { gate() eq 'sealed' }, 60);
 		my $ini = $lab->agent_dir('chicago') . '/agent.ini';
 		my $size = -s $ini;
 		append($ini, "\nno option of any section = 1\n");

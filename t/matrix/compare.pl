@@ -151,7 +151,8 @@ else
 
 	lose(shop => 'DROP SEQUENCE numbers');
 	my ($run, $err) = upgrade();
-	ok($lab->until_true('the new server', sub { ($lab->try_sql('chicago', 'SHOW server_version_num'))[0] =~ /^$to/ }),
+	ok($lab->until_true('the new server',
+		sub { ($lab->try_sql('chicago', 'SHOW server_version_num'))[0] =~ /^$to/ }, 120),
 		'a sequence is gone: the new server is there');
 	my $told = q{SELECT string_agg(concat_ws(' ', run_state, action, state, message), E'\n') || min(sentence)
 		FROM pingpong.progress};

@@ -187,13 +187,13 @@ sub goes_back
 }
 
 goes_back('pg_upgrade is killed', sub {
-	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	$lab->until_true('pg_upgrade in the window', sub { tool() }, 120);
 	kill 'KILL', tool();
 });
 # when it has begun to change the old directory (link), or when its new server runs
 goes_back('pg_upgrade is killed late', sub {
 	my $control = $lab->env('PGDATA_chicago') . '/global/pg_control.old';
-	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	$lab->until_true('pg_upgrade in the window', sub { tool() }, 120);
 	my ($pid) = tool();
 	if ($mode eq 'link')
 	{
@@ -207,11 +207,11 @@ goes_back('pg_upgrade is killed late', sub {
 		}
 		ok(-e $control, 'pg_upgrade has taken pg_control away');
 	}
-	else { $lab->until_true('its new server', sub { programs('postgres') }); }
+	else { $lab->until_true('its new server', sub { programs('postgres') }, 120); }
 	kill 'KILL', $pid;
 });
 goes_back('the agent is killed', sub {
-	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	$lab->until_true('pg_upgrade in the window', sub { tool() }, 120);
 	$lab->kill9('agent', 'chicago');
 	$lab->start_agent('chicago');
 });
@@ -225,7 +225,7 @@ sub status
 }
 
 goes_back('the job is cancelled', sub {
-	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	$lab->until_true('pg_upgrade in the window', sub { tool() }, 120);
 	# stopped, so that it does not get past that unseen
 	my @tool = tool();
 	kill 'STOP', @tool;
@@ -242,7 +242,7 @@ goes_back('the job is cancelled', sub {
 	$lab->agent('chicago', "/v1/jobs/$job->{run}/$job->{step}/cancel", {});
 });
 goes_back('the new server does not start', sub {
-	$lab->until_true('pg_upgrade in the window', sub { tool() });
+	$lab->until_true('pg_upgrade in the window', sub { tool() }, 120);
 	# pg_upgrade's own servers listen nowhere
 	add_text("$new_data/postgresql.conf", "\nlisten_addresses = '203.0.113.7'\n");
 });
@@ -250,7 +250,7 @@ my $conf = $lab->env('PGDATA_chicago') . '/postgresql.conf';
 pause($conf, 'seal');
 $lab->sql('chicago', 'SELECT pg_reload_conf()');
 goes_back('the old server is killed when it is sealed', sub {
-	$lab->until_true('the seal', sub { -e $lab->env('PGDATA_chicago') . '/pingpong.seal' });
+	$lab->until_true('the seal', sub { -e $lab->env('PGDATA_chicago') . '/pingpong.seal' }, 120);
 	$lab->kill9('postgres', 'chicago');
 	pause($conf, '');
 	$lab->start_pg('chicago');
@@ -271,7 +271,8 @@ my $rows = $lab->sql('chicago', 'SELECT count(*), sum(i) FROM t');
 pause($conf, 'upgrade_start');
 $lab->sql('chicago', 'SELECT pg_reload_conf()');
 my ($end, $err) = upgrade(during => sub {
-	$lab->until_true('the new server', sub { ($lab->try_sql('chicago', 'SHOW server_version_num'))[0] =~ /^$to/ });
+	$lab->until_true('the new server',
+		sub { ($lab->try_sql('chicago', 'SHOW server_version_num'))[0] =~ /^$to/ }, 120);
 	$lab->until_true('its worker', sub { ($lab->try_sql('chicago',
 		q{SELECT bool_or(state = 'succeeded') FROM pingpong.progress WHERE action = 'upgrade_start'}))[0] eq 't' });
 	is(gate(), 'sealed', 'the new server comes up sealed');
