@@ -88,11 +88,19 @@ rehearsal_on(const Rehearsal *rehearsal, const PgInstance *pg)
 
 /* ---- its end ---- */
 
-/* Programs of PostgreSQL and the agent of the rehearsal; a person's shell may be there, too. */
-static bool
-is_program(pid_t pid)
+/* The agent of the rehearsal and the programs that it runs; a person's shell may be there, too. */
+static const char *const orderers[] = {"pg_", "psql", "vacuumdb", "initdb", "pingpong-agent", NULL};
+static const char *const servers[] = {"postgres", NULL};
+
+typedef struct Programs
 {
-	static const char *const names[] = {"pg_", "psql", "vacuumdb", "initdb", "postgres", "pingpong-agent", NULL};
+	const char *folder;
+	const char *const *names;	/* what they begin with */
+} Programs;
+
+static bool
+is_program(pid_t pid, const char *const *names)
+{
 	char	   *path = xasprintf("/proc/%d/exe", (int) pid);
 	char		program[PATH_MAX];
 	ssize_t		len = readlink(path, program, sizeof(program) - 1);
@@ -111,45 +119,64 @@ is_program(pid_t pid)
 static bool
 works_in(pid_t pid, const void *argument)
 {
-	const char *folder = argument;
-	size_t		len = strlen(folder);
+	const Programs *programs = argument;
+	size_t		len = strlen(programs->folder);
 	char	   *path = xasprintf("/proc/%d/cwd", (int) pid);
 	char		place[PATH_MAX];
 	ssize_t		n = readlink(path, place, sizeof(place) - 1);
 
 	free(path);
 	place[n > 0 ? n : 0] = '\0';
-	return strncmp(place, folder, len) == 0 && (place[len] == '/' || !place[len]) && is_program(pid);
+	return strncmp(place, programs->folder, len) == 0 && (place[len] == '/' || !place[len]) &&
+		is_program(pid, programs->names);
 }
 
 static int
-end_server(Rehearsal *rehearsal, const PgInstance *pg)
+stop_server(Rehearsal *rehearsal, const PgInstance *pg)
 {
 	ActionContext on = rehearsal_on(rehearsal, pg);
 
-	if (!file_exists(pg->data))
-		return 0;
-	return control_stop(&on, true, STOP_TIMEOUT_MS) < 0 ? -1 :
-		server_await_remains(&on, clock_monotonic_ms() + GONE_MS);
+	return file_exists(pg->data) ? control_stop(&on, true, STOP_TIMEOUT_MS) : 0;
 }
 
-/* The agent of the rehearsal before its servers, which it would start again. */
+static int
+await_server(Rehearsal *rehearsal, const PgInstance *pg)
+{
+	ActionContext on = rehearsal_on(rehearsal, pg);
+
+	return file_exists(pg->data) ? server_await_remains(&on, clock_monotonic_ms() + GONE_MS) : 0;
+}
+
+static int
+end_programs(Rehearsal *rehearsal, const char *folder, const char *const *names)
+{
+	Programs	programs = {folder, names};
+
+	if (processes_end(works_in, &programs, GONE_MS, "it is of a rehearsal that is over"))
+		return 0;
+	return action_fail(rehearsal->upgrade.ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+					   "processes of a rehearsal do not end");
+}
+
+/*
+ * The agent of the rehearsal before its servers, which it would start again. These are told to end: a server that is
+ * killed leaves its shared memory behind, for ever.
+ */
 static int
 end_all(Rehearsal *rehearsal)
 {
 	char	   *folder = realpath(rehearsal->folder, NULL);
-	bool		gone;
+	int			rc;
 
 	if (!folder)
 		return errno == ENOENT ? 0 :
 			action_fail(rehearsal->upgrade.ctx, STATE_IO_ERROR, "could not look into \"%s\": %s", rehearsal->folder,
 						strerror(errno));
-	gone = processes_end(works_in, folder, GONE_MS, "it is of a rehearsal that is over");
+	rc = end_programs(rehearsal, folder, orderers) < 0 || stop_server(rehearsal, &rehearsal->old) < 0 ||
+		stop_server(rehearsal, &rehearsal->new) < 0 || end_programs(rehearsal, folder, servers) < 0 ||
+		await_server(rehearsal, &rehearsal->old) < 0 || await_server(rehearsal, &rehearsal->new) < 0 ? -1 : 0;
 	free(folder);
-	if (!gone)
-		return action_fail(rehearsal->upgrade.ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-						   "processes of a rehearsal do not end");
-	return end_server(rehearsal, &rehearsal->old) < 0 || end_server(rehearsal, &rehearsal->new) < 0 ? -1 : 0;
+	return rc;
 }
 
 static void
