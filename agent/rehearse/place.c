@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/core/alloc.h"
@@ -22,6 +23,9 @@
 
 #define FOLDER "pingpong.rehearsal"
 #define KEPT "rehearsal"		/* in state_dir: the logs of the last one */
+#define OWNER "owner"			/* of the folder: the agent that has made it */
+#define OWNER_MAX 8192
+#define CLAIM_TIMEOUT_MS 600000 /* an earlier one may still be removed */
 #define STOP_TIMEOUT_MS 60000
 #define GONE_MS 10000
 
@@ -58,7 +62,8 @@ rehearsal_open(ActionContext *ctx, json_t *params, Rehearsal *rehearsal)
 	rehearsal->folder = xasprintf("%s/" FOLDER, rehearsal->upgrade.new->rehearsal);
 	rehearsal->old = instance(rehearsal, rehearsal->upgrade.old, "old");
 	rehearsal->new = instance(rehearsal, rehearsal->upgrade.new, "new");
-	return 0;
+	rehearsal->claimed = server_claim_wait(ctx, rehearsal->folder, CLAIM_TIMEOUT_MS) == 0;
+	return rehearsal->claimed ? 0 : -1;
 }
 
 void
@@ -66,6 +71,8 @@ rehearsal_close(Rehearsal *rehearsal)
 {
 	PgInstance *both[] = {&rehearsal->old, &rehearsal->new};
 
+	if (rehearsal->claimed)
+		server_release(rehearsal->folder);
 	for (int i = 0; i < 2; i++)
 	{
 		free(both[i]->data);
@@ -84,6 +91,62 @@ ActionContext
 rehearsal_on(const Rehearsal *rehearsal, const PgInstance *pg)
 {
 	return upgrade_on(&rehearsal->upgrade, pg);
+}
+
+/* ---- whose it is ---- */
+
+/* No two agents of a host have one state_dir; hosts may share a disk. */
+static char *
+owner(const Rehearsal *rehearsal)
+{
+	const AgentConfig *config = rehearsal->upgrade.ctx->config;
+
+	return xasprintf("%s %s\n", config->node, config->state_dir);
+}
+
+static bool
+is_others(const Rehearsal *rehearsal)
+{
+	char	   *path = rehearsal_path(rehearsal, OWNER);
+	char	   *told = file_read(path, OWNER_MAX, NULL);
+	char	   *own = owner(rehearsal);
+	bool		others = told && strcmp(told, own) != 0;
+
+	free(own);
+	free(told);
+	free(path);
+	return others;
+}
+
+int
+rehearsal_check_own(const Rehearsal *rehearsal)
+{
+	ActionContext *ctx = rehearsal->upgrade.ctx;
+
+	if (!is_others(rehearsal))
+		return 0;
+	action_fail(ctx, STATE_OBJECT_IN_USE, "another agent rehearses in \"%s\"", rehearsal->folder);
+	action_hint(ctx, "Name another folder in the configuration of one of them, or wait. \"" OWNER "\" in the folder "
+				"has its node and its state_dir; if that agent is no more, remove the folder.");
+	return -1;
+}
+
+/* A link leads to what is not ours, and in a folder that others can open they could reach the clone. */
+static int
+check_closed(const Rehearsal *rehearsal)
+{
+	ActionContext *ctx = rehearsal->upgrade.ctx;
+	struct stat st;
+
+	if (lstat(rehearsal->folder, &st) < 0)
+		return errno == ENOENT ? 0 :
+			action_fail(ctx, STATE_IO_ERROR, "could not look at \"%s\": %s", rehearsal->folder, strerror(errno));
+	if (S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 0077) == 0)
+		return 0;
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" is not a folder that only this agent can open",
+				rehearsal->folder);
+	action_hint(ctx, "Look at what it is, and remove it.");
+	return -1;
 }
 
 /* ---- its end ---- */
@@ -212,7 +275,9 @@ keep_logs(const Rehearsal *rehearsal)
 int
 rehearsal_remove(Rehearsal *rehearsal)
 {
-	if (end_all(rehearsal) < 0)
+	if (is_others(rehearsal))
+		return 0;				/* so nothing of ours is there */
+	if (check_closed(rehearsal) < 0 || end_all(rehearsal) < 0)
 		return -1;
 	keep_logs(rehearsal);
 	if (remove_tree(rehearsal->folder) == 0)
@@ -221,23 +286,42 @@ rehearsal_remove(Rehearsal *rehearsal)
 					   strerror(errno));
 }
 
+static int
+make_folder(const Rehearsal *rehearsal, const char *path)
+{
+	if (make_directory(path, 0700) == 0)
+		return 0;
+	return action_fail(rehearsal->upgrade.ctx, STATE_IO_ERROR, "could not make \"%s\": %s", path, strerror(errno));
+}
+
+static int
+write_owner(const Rehearsal *rehearsal)
+{
+	char	   *path = rehearsal_path(rehearsal, OWNER);
+	char	   *text = owner(rehearsal);
+	int			rc = file_write_atomic(path, text, strlen(text), 0600, false);
+
+	if (rc < 0)
+		action_fail(rehearsal->upgrade.ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, strerror(errno));
+	free(text);
+	free(path);
+	return rc;
+}
+
 int
 rehearsal_make(Rehearsal *rehearsal)
 {
 	static const char *const names[] = {"log", "state", "spaces", NULL};
+	int			rc = rehearsal_check_own(rehearsal) < 0 || rehearsal_remove(rehearsal) < 0 ||
+		make_folder(rehearsal, rehearsal->folder) < 0 || check_closed(rehearsal) < 0 ||
+		write_owner(rehearsal) < 0 ? -1 : 0;
 
-	if (rehearsal_remove(rehearsal) < 0)
-		return -1;
-	for (int i = 0; names[i]; i++)
+	for (int i = 0; rc == 0 && names[i]; i++)
 	{
 		char	   *path = rehearsal_path(rehearsal, names[i]);
-		int			rc = make_directory(rehearsal->folder, 0700) < 0 || make_directory(path, 0700) < 0 ? -1 : 0;
 
-		if (rc < 0)
-			action_fail(rehearsal->upgrade.ctx, STATE_IO_ERROR, "could not make \"%s\": %s", path, strerror(errno));
+		rc = make_folder(rehearsal, path);
 		free(path);
-		if (rc < 0)
-			return -1;
 	}
-	return 0;
+	return rc;
 }

@@ -122,6 +122,24 @@ foreach my $bad (q{'switchover', 'chicago', '{"to_version": 18}'}, qq{'upgrade',
 }
 like(finding('upgrade_rehearsal'), qr/^warn: it was never rehearsed/, 'preflight: it was never rehearsed');
 
+# ---- whose folder is it? ----
+
+mkdir "$place/elsewhere" or die $!;
+symlink "$place/elsewhere", $folder or die $!;
+(undef, $err) = rehearse();
+like($err, qr/^ERROR:  55000: "\Q$folder\E" is not a folder that only this agent can open$/m, 'a link: refused')
+	or diag($err);
+ok(-l $folder && unlink($folder), 'a link: left alone');
+mkdir $folder, 0700 or die $!;
+open my $owner, '>', "$folder/owner" or die $!;
+print $owner "chicago /var/lib/another\n";
+close $owner or die $!;
+(undef, $err) = rehearse();
+like($err, qr/^ERROR:  55006: another agent rehearses in "\Q$folder\E"$/m, 'the folder of another agent: refused')
+	or diag($err);
+is(told('state, found'), 'rolled_back|f', 'the folder of another agent: nothing was found');
+ok(-e "$folder/owner" && unlink("$folder/owner") && rmdir($folder), 'the folder of another agent: left alone');
+
 # ---- it finds what preflight does not ----
 
 my $load = $lab->writers(rate => 30);
