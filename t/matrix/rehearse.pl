@@ -142,6 +142,12 @@ ok(-e "$folder/owner" && unlink("$folder/owner") && rmdir($folder), 'the folder 
 
 # ---- it finds what preflight does not ----
 
+# A copy has its own, however the server got them.
+my $access = $lab->agent_dir('chicago') . '/nobody.conf';
+open my $hba, '>', $access or die $!;
+close $hba or die $!;
+$lab->sql('chicago', "ALTER SYSTEM SET hba_file = '$access'");
+
 my $load = $lab->writers(rate => 30);
 $load->mark('rehearsals');
 $lab->sql($forgotten, 'CREATE TABLE rights (a pg_description)');
@@ -154,6 +160,8 @@ like(finding('upgrade_rehearsal'), qr/^fail: the rehearsal of run \d+ failed: /,
 (undef, $err) = $lab->try_sql('chicago', "SELECT pingpong.upgrade('chicago', to_version => $to, mode => '$mode')");
 like($err, qr/fail: upgrade_rehearsal/, 'a rehearsal that failed stops the real upgrade');
 $lab->sql($forgotten, 'DROP TABLE rights');
+
+$lab->sql('chicago', 'ALTER SYSTEM RESET hba_file');
 
 # ---- broken off: by its caller, and with the agent ----
 
