@@ -216,7 +216,8 @@ action_rehearse_run(ActionContext *ctx, json_t *params, json_t *result)
 	int			rc = rehearsal_open(ctx, params, &rehearsal);
 
 	if (rc == 0)
-		rc = rehearsal_check_own(&rehearsal) < 0 || start_clone(&rehearsal) < 0 || conduct(&rehearsal, REHEARSE_UPGRADE, params, result) < 0 ? -1 : 0;
+		rc = rehearsal_check_own(&rehearsal) < 0 || start_clone(&rehearsal) < 0 ||
+			conduct(&rehearsal, REHEARSE_UPGRADE, params, result) < 0 ? -1 : 0;
 	rehearsal_close(&rehearsal);
 	return rc;
 }
