@@ -40,11 +40,18 @@ typedef struct Conductor
 	char		run[24];		/* the number of the upgrade on the clone */
 } Conductor;
 
+/* As one line: preflight's details have one for each finding. */
 static int
 fail(const char *what, const char *why)
 {
-	printf(REHEARSAL_FAILED "%s: %s\n", what, why);
+	char	   *line = xasprintf("%s: %s", what, why);
+
+	for (char *c = line; *c; c++)
+		if (*c == '\n')
+			*c = ';';
+	printf(REHEARSAL_FAILED "%s\n", line);
 	fflush(stdout);
+	free(line);
 	return -1;
 }
 
