@@ -243,33 +243,58 @@ end_all(Rehearsal *rehearsal)
 }
 
 static void
-keep_file(const char *folder, const char *kept, const char *name)
+keep_file(const char *from, const char *kept, const char *name)
 {
-	char	   *from = xasprintf("%s/%s", folder, name);
 	char	   *to = xasprintf("%s/%s", kept, name);
 
 	if (file_copy(from, to) < 0)
 		log_warning("could not keep \"%s\": %s", from, strerror(errno));
 	free(to);
-	free(from);
 }
 
+/* The files of all folders below come into one: their names differ. Not the dumps, which have passwords of roles. */
+static void
+keep_files(const char *folder, const char *kept)
+{
+	DIR		   *dir = opendir(folder);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+	{
+		char	   *path = xasprintf("%s/%s", folder, entry->d_name);
+		struct stat st;
+
+		if (entry->d_name[0] != '.' && lstat(path, &st) == 0)
+		{
+			if (S_ISDIR(st.st_mode) && strcmp(entry->d_name, "dump") != 0)
+				keep_files(path, kept);
+			else if (S_ISREG(st.st_mode))
+				keep_file(path, kept, entry->d_name);
+		}
+		free(path);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Those of the servers; and what pg_upgrade has said, as the agent of the rehearsal has kept it, or where it was. */
 static void
 keep_logs(const Rehearsal *rehearsal)
 {
-	char	   *logs = rehearsal_path(rehearsal, "log");
+	static const char *const names[] = {"log", "state/upgrade/" UPGRADE_LOGS, "new/" UPGRADE_LOGS, NULL};
 	char	   *kept = xasprintf("%s/" KEPT, rehearsal->upgrade.ctx->config->state_dir);
-	DIR		   *dir = opendir(logs);
-	struct dirent *entry;
+	char	   *logs = rehearsal_path(rehearsal, names[0]);
 
-	if (dir && remove_tree(kept) == 0 && make_directory(kept, 0700) == 0)
-		while ((entry = readdir(dir)))
-			if (entry->d_name[0] != '.')
-				keep_file(logs, kept, entry->d_name);
-	if (dir)
-		closedir(dir);
-	free(kept);
+	if (file_exists(logs) && remove_tree(kept) == 0 && make_directory(kept, 0700) == 0)
+		for (int i = 0; names[i]; i++)
+		{
+			char	   *folder = rehearsal_path(rehearsal, names[i]);
+
+			keep_files(folder, kept);
+			free(folder);
+		}
 	free(logs);
+	free(kept);
 }
 
 int

@@ -87,6 +87,14 @@ sub finding
 		'$options'::jsonb || '{\"runbook\": \"upgrade\"}') WHERE name = '$check'");
 }
 
+sub slurp
+{
+	my ($file) = @_;
+	open my $in, '<', $file or return '';
+	local $/;
+	return scalar <$in>;
+}
+
 sub nothing_left
 {
 	my ($what, $before) = @_;
@@ -156,6 +164,9 @@ like($err, qr/^ERROR:  38000: on the clone: .*pg_upgrade.*composite/m, 'a type o
 	or diag($err);
 is(told('state, found, node'), 'rolled_back|t|chicago', 'a type of the old major: told by the view');
 nothing_left('a type of the old major', $before);
+my $kept = $lab->agent_dir('chicago') . '/state/rehearsal';
+is(scalar(grep { slurp($_) =~ /rights/ } glob "$kept/*composite*.txt"), 1, 'the list of pg_upgrade is kept');
+is(scalar(grep { /\.(sql|custom)$/ } glob "$kept/*"), 0, 'its dumps are not');
 like(finding('upgrade_rehearsal'), qr/^fail: the rehearsal of run \d+ failed: /, 'preflight: it failed');
 (undef, $err) = $lab->try_sql('chicago', "SELECT pingpong.upgrade('chicago', to_version => $to, mode => '$mode')");
 like($err, qr/fail: upgrade_rehearsal/, 'a rehearsal that failed stops the real upgrade');
