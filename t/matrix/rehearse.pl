@@ -211,7 +211,11 @@ my $back = $mode eq 'link' ? 'f' : 't';
 is(told('state, found, window_ms > 0, rollback_ms IS NOT NULL'), "succeeded|f|t|$back",
 	'rehearsed: told by the view');
 nothing_left('rehearsed', $before);
+my $session = $lab->begin_sql('chicago', 'CREATE TEMP TABLE passing (i int)', 'SELECT pg_sleep(600)');
+$lab->wait_for('chicago', q{SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'passing')}, 'the temporary table');
 like(finding('upgrade_rehearsal'), qr/^ok: run \d+, 0 days ago: [\d.]+ s/, 'preflight: it was rehearsed');
+$lab->sql('chicago', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'});
+$lab->finish($session, 60);
 is($lab->sql('chicago', qq{SELECT estimate_ms > 0 FROM pingpong.plan('chicago', 'upgrade', '$options')
 	WHERE action = 'upgrade_run'}), 't', 'what it took is the estimate of the plan');
 is($lab->sql('chicago', qq{SELECT status FROM pingpong.preflight('chicago', '$options'::jsonb
