@@ -221,12 +221,19 @@ expect_state(const Conductor *conductor, const char *state, const char *told)
 	return rc;
 }
 
-/* What clients would have waited for: the steps in which they could not write. */
+#define WRITERS_WAIT "FILTER (WHERE b.impact <> 'none')"
+
+/*
+ * What clients would have waited for: from the first step in which they could not write to the end of the last one.
+ * Between them time passes, too, and how long one took may not be known: the gate and the seal end when nothing can
+ * be written any more, so neither can their rows.
+ */
 static int
 tell_upgrade(const Conductor *conductor)
 {
 	char	   *sql = about_run(conductor, "(SELECT pg_catalog.jsonb_build_object('window_ms', "
-								"coalesce(sum(s.duration_ms) FILTER (WHERE b.impact <> 'none'), 0), 'steps', "
+								"coalesce(1000 * extract(epoch FROM max(s.ended_at) " WRITERS_WAIT " - "
+								"min(s.started_at) " WRITERS_WAIT "), 0), 'steps', "
 								"pg_catalog.jsonb_object_agg(s.action, s.duration_ms) FILTER (WHERE s.duration_ms "
 								"IS NOT NULL)) FROM pingpong.step s JOIN pingpong.runbook_step b ON b.runbook = "
 								"r.runbook AND b.ordinal = s.ordinal AND b.action = s.action WHERE s.run = r.id)");
