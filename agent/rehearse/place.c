@@ -22,6 +22,7 @@
 #include "common/sqlstate.h"
 
 #define FOLDER "pingpong.rehearsal"
+#define REMEMBERED "rehearsal.folder"	/* in state_dir: the folder that was made, until it is removed */
 #define KEPT "rehearsal"		/* in state_dir: the logs of the last one */
 #define OWNER "owner"			/* of the folder: the agent that has made it */
 #define OWNER_MAX 8192
@@ -45,25 +46,48 @@ instance(const Rehearsal *rehearsal, const PgInstance *like, const char *name)
 	return pg;
 }
 
+/* Takes over `folder`. */
+static int
+take_place(Rehearsal *rehearsal, char *folder)
+{
+	rehearsal->folder = folder;
+	rehearsal->old = instance(rehearsal, rehearsal->upgrade.old, "old");
+	rehearsal->new = instance(rehearsal, rehearsal->upgrade.new, "new");
+	rehearsal->claimed = server_claim_wait(rehearsal->upgrade.ctx, folder, CLAIM_TIMEOUT_MS) == 0;
+	return rehearsal->claimed ? 0 : -1;
+}
+
 int
 rehearsal_open(ActionContext *ctx, json_t *params, Rehearsal *rehearsal)
 {
 	memset(rehearsal, 0, sizeof(*rehearsal));
 	if (upgrade_open(ctx, params, &rehearsal->upgrade) < 0)
 		return -1;
-	if (!rehearsal->upgrade.new->rehearsal)
-	{
-		action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the agent of node \"%s\" knows no place for a rehearsal",
-					ctx->config->node);
-		action_hint(ctx, "Name a folder with room for a copy in its configuration: \"rehearsal\" in [%s].",
-					rehearsal->upgrade.new->section);
-		return -1;
-	}
-	rehearsal->folder = xasprintf("%s/" FOLDER, rehearsal->upgrade.new->rehearsal);
-	rehearsal->old = instance(rehearsal, rehearsal->upgrade.old, "old");
-	rehearsal->new = instance(rehearsal, rehearsal->upgrade.new, "new");
-	rehearsal->claimed = server_claim_wait(ctx, rehearsal->folder, CLAIM_TIMEOUT_MS) == 0;
-	return rehearsal->claimed ? 0 : -1;
+	if (rehearsal->upgrade.new->rehearsal)
+		return take_place(rehearsal, xasprintf("%s/" FOLDER, rehearsal->upgrade.new->rehearsal));
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the agent of node \"%s\" knows no place for a rehearsal",
+				ctx->config->node);
+	action_hint(ctx, "Name a folder with room for a copy in its configuration: \"rehearsal\" in [%s].",
+				rehearsal->upgrade.new->section);
+	return -1;
+}
+
+int
+rehearsal_open_left(ActionContext *ctx, Rehearsal *rehearsal)
+{
+	char	   *path = xasprintf("%s/" REMEMBERED, ctx->config->state_dir);
+	char	   *folder = file_read(path, PATH_MAX, NULL);
+	int			reason = errno;
+	int			rc = 0;
+
+	memset(rehearsal, 0, sizeof(*rehearsal));
+	rehearsal->upgrade = (Upgrade) {.ctx = ctx,.old = ctx->pg,.new = ctx->pg};
+	if (folder)
+		rc = take_place(rehearsal, folder);
+	else if (reason != ENOENT)
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not read \"%s\": %s", path, strerror(reason));
+	free(path);
+	return rc;
 }
 
 void
@@ -297,8 +321,8 @@ keep_logs(const Rehearsal *rehearsal)
 	free(kept);
 }
 
-int
-rehearsal_remove(Rehearsal *rehearsal)
+static int
+remove_folder(Rehearsal *rehearsal)
 {
 	if (is_others(rehearsal))
 		return 0;				/* so nothing of ours is there */
@@ -309,6 +333,54 @@ rehearsal_remove(Rehearsal *rehearsal)
 		return 0;
 	return action_fail(rehearsal->upgrade.ctx, STATE_IO_ERROR, "could not remove \"%s\": %s", rehearsal->folder,
 					   strerror(errno));
+}
+
+int
+rehearsal_remove(Rehearsal *rehearsal)
+{
+	char	   *path = xasprintf("%s/" REMEMBERED, rehearsal->upgrade.ctx->config->state_dir);
+	int			rc = remove_folder(rehearsal);
+
+	if (rc == 0 && remove_tree(path) < 0)
+		rc = action_fail(rehearsal->upgrade.ctx, STATE_IO_ERROR, "could not remove \"%s\": %s", path,
+						 strerror(errno));
+	free(path);
+	return rc;
+}
+
+/* Where another folder was configured. */
+static int
+remove_left(const Rehearsal *rehearsal)
+{
+	Rehearsal	left;
+	int			rc = 0;
+	char	   *path = xasprintf("%s/" REMEMBERED, rehearsal->upgrade.ctx->config->state_dir);
+	char	   *folder = file_read(path, PATH_MAX, NULL);
+
+	if (folder && strcmp(folder, rehearsal->folder) != 0)
+	{
+		rc = rehearsal_open_left(rehearsal->upgrade.ctx, &left) < 0 || rehearsal_remove(&left) < 0 ? -1 : 0;
+		rehearsal_close(&left);
+	}
+	free(folder);
+	free(path);
+	return rc;
+}
+
+/* A clear that came before has seen nothing to remove: then this job is cancelled. */
+static int
+remember(const Rehearsal *rehearsal)
+{
+	ActionContext *ctx = rehearsal->upgrade.ctx;
+	char	   *path = xasprintf("%s/" REMEMBERED, ctx->config->state_dir);
+	int			rc = file_write_atomic(path, rehearsal->folder, strlen(rehearsal->folder), 0600, true);
+
+	if (rc < 0)
+		action_fail(ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, strerror(errno));
+	else if (action_cancelled(ctx))
+		rc = action_fail(ctx, STATE_CANCELED, "the job was cancelled");
+	free(path);
+	return rc;
 }
 
 static int
@@ -337,7 +409,8 @@ int
 rehearsal_make(Rehearsal *rehearsal)
 {
 	static const char *const names[] = {"log", "state", "spaces", NULL};
-	int			rc = rehearsal_check_own(rehearsal) < 0 || rehearsal_remove(rehearsal) < 0 ||
+	int			rc = rehearsal_check_own(rehearsal) < 0 || remove_left(rehearsal) < 0 ||
+		rehearsal_remove(rehearsal) < 0 || remember(rehearsal) < 0 ||
 		make_folder(rehearsal, rehearsal->folder) < 0 || check_closed(rehearsal) < 0 ||
 		write_owner(rehearsal) < 0 ? -1 : 0;
 

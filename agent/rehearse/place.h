@@ -22,6 +22,8 @@ typedef struct Rehearsal
  * the job: as that one, and 55000: no folder is configured; 55006: another job works there, for long.
  */
 extern int	rehearsal_open(ActionContext *ctx, json_t *params, Rehearsal *rehearsal);
+/* What the last rehearsal has left, whatever is configured now; its folder is NULL: nothing. */
+extern int	rehearsal_open_left(ActionContext *ctx, Rehearsal *rehearsal);
 extern void rehearsal_close(Rehearsal *rehearsal);
 
 /* Fails the job (55006) when the folder is another agent's. */

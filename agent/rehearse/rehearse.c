@@ -237,14 +237,16 @@ action_rehearse_back(ActionContext *ctx, json_t *params, json_t *result)
 	return rc;
 }
 
+/* The configuration may have changed meanwhile, and name no place any more. */
 int
 action_rehearse_clear(ActionContext *ctx, json_t *params, json_t *result)
 {
 	Rehearsal	rehearsal;
-	int			rc = rehearsal_open(ctx, params, &rehearsal);
+	int			rc = rehearsal_open_left(ctx, &rehearsal);
 
+	(void) params;
 	(void) result;
-	if (rc == 0)
+	if (rc == 0 && rehearsal.folder)
 		rc = rehearsal_remove(&rehearsal);
 	rehearsal_close(&rehearsal);
 	return rc;

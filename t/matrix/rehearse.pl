@@ -185,13 +185,27 @@ sub begin_and_reach
 	return $job;
 }
 
+sub name_place
+{
+	my ($named) = @_;
+	my $file = $lab->agent_dir('chicago') . '/agent.ini';
+	my $text = slurp($file) =~ s/^rehearsal = .*\n//mr;
+	open my $out, '>', $file or die $!;
+	print $out $text, $named ? "rehearsal = $place\n" : '';
+	close $out or die $!;
+	kill 'HUP', $lab->pid('agent', 'chicago');
+	return;
+}
+
 my $job = begin_and_reach('rehearse_run');
 $lab->until_true('the new server of the clone', sub { -e "$folder/new/PG_VERSION" }, 90);
+name_place(0);
 $lab->sql('chicago', 'SELECT pingpong.cancel(max(id)) FROM pingpong.run');
 (undef, $err) = $lab->finish($job, 120);
 like($err, qr/^ERROR: .*cancel/m, 'cancelled') or diag($err);
 is(told('state, found'), 'rolled_back|f', 'cancelled: nothing was found');
-nothing_left('cancelled', $before);
+nothing_left('cancelled, and no place is named any more', $before);
+name_place(1);
 
 $job = begin_and_reach('rehearse_run');
 $lab->until_true('the new server of the clone', sub { -e "$folder/new/PG_VERSION" }, 90);
@@ -210,6 +224,9 @@ like($out, qr/^\d+\|succeeded$/, 'rehearsed') or diag($err);
 my $back = $mode eq 'link' ? 'f' : 't';
 is(told('state, found, window_ms > 0, rollback_ms IS NOT NULL'), "succeeded|f|t|$back",
 	'rehearsed: told by the view');
+is(told(q{window_ms >= (steps ->> 'upgrade_stop')::float8 + (steps ->> 'upgrade_run')::float8
+	+ (steps ->> 'upgrade_start')::float8 + (steps ->> 'open_new')::float8}), 't',
+	'rehearsed: the window has all steps');
 nothing_left('rehearsed', $before);
 my $session = $lab->begin_sql('chicago', 'CREATE TEMP TABLE passing (i int)', 'SELECT pg_sleep(600)');
 $lab->wait_for('chicago', q{SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'passing')}, 'the temporary table');
@@ -236,6 +253,9 @@ my $run = $lab->sql('chicago', 'SELECT max(id) + 1 FROM pingpong.run');
 (undef, $err) = $lab->finish($lab->begin_sql('chicago',
 	"SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode')"), 300);
 is(($lab->settle($run, 300))[0], 'succeeded', 'the upgrade itself') or diag($err);
+diag($lab->sql('chicago', qq{SELECT action, state, started_at, ended_at, duration_ms FROM pingpong.step
+	WHERE run = $run ORDER BY ordinal}));
+diag($lab->sql('chicago', qq{SELECT window_ms, steps FROM pingpong.rehearsal ORDER BY run DESC LIMIT 1}));
 is($lab->sql('chicago', q{SELECT count(*) FROM t}), '10000', 'the upgrade itself: the rows are there');
 is($lab->sql('chicago', q{SELECT count(*) > 0 FROM pingpong.rehearsal}), 't', 'what was rehearsed is still known');
 done_testing();
