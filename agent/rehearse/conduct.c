@@ -222,18 +222,21 @@ expect_state(const Conductor *conductor, const char *state, const char *told)
 }
 
 #define WRITERS_WAIT "FILTER (WHERE b.impact <> 'none')"
+#define STILL_WRITE \
+	"FILTER (WHERE s.ordinal < (SELECT min(f.ordinal) FROM pingpong.runbook_step f WHERE f.runbook = r.runbook " \
+	"AND f.impact <> 'none'))"
 
 /*
- * What clients would have waited for: from the first step in which they could not write to the end of the last one.
- * Between them time passes, too, and how long one took may not be known: the gate and the seal end when nothing can
- * be written any more, so neither can their rows.
+ * What clients would have waited for: from the end of the last step in which they could write to that of the last one
+ * in which they could not. What is between these has no times of its own: while the gate is closed nothing can be
+ * written, and the rows of its steps cannot either.
  */
 static int
 tell_upgrade(const Conductor *conductor)
 {
 	char	   *sql = about_run(conductor, "(SELECT pg_catalog.jsonb_build_object('window_ms', "
 								"coalesce(1000 * extract(epoch FROM max(s.ended_at) " WRITERS_WAIT " - "
-								"min(s.started_at) " WRITERS_WAIT "), 0), 'steps', "
+								"max(s.ended_at) " STILL_WRITE "), 0), 'steps', "
 								"pg_catalog.jsonb_object_agg(s.action, s.duration_ms) FILTER (WHERE s.duration_ms "
 								"IS NOT NULL)) FROM pingpong.step s JOIN pingpong.runbook_step b ON b.runbook = "
 								"r.runbook AND b.ordinal = s.ordinal AND b.action = s.action WHERE s.run = r.id)");

@@ -253,9 +253,6 @@ my $run = $lab->sql('chicago', 'SELECT max(id) + 1 FROM pingpong.run');
 (undef, $err) = $lab->finish($lab->begin_sql('chicago',
 	"SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode')"), 300);
 is(($lab->settle($run, 300))[0], 'succeeded', 'the upgrade itself') or diag($err);
-diag($lab->sql('chicago', qq{SELECT action, state, started_at, ended_at, duration_ms FROM pingpong.step
-	WHERE run = $run ORDER BY ordinal}));
-diag($lab->sql('chicago', qq{SELECT window_ms, steps FROM pingpong.rehearsal ORDER BY run DESC LIMIT 1}));
 is($lab->sql('chicago', q{SELECT count(*) FROM t}), '10000', 'the upgrade itself: the rows are there');
 is($lab->sql('chicago', q{SELECT count(*) > 0 FROM pingpong.rehearsal}), 't', 'what was rehearsed is still known');
 done_testing();
