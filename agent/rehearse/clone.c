@@ -232,7 +232,11 @@ static const ConfSetting closed[] = {
 	{"shared_buffers", "128MB"}, {"huge_pages", "off"}
 };
 #define N_CLOSED (sizeof(closed) / sizeof(closed[0]))
-#define N_OWN 4					/* those with a value of this rehearsal */
+#define N_OWN 5					/* those with a value of this rehearsal */
+
+/* What the clone has in its own folder, whatever ALTER SYSTEM says. */
+static const char *const own_files[] = {"hba_file", "ident_file"};
+#define N_FILES (sizeof(own_files) / sizeof(own_files[0]))
 
 /* With our module first it has the only worker: those of other modules are not registered. */
 static char *
@@ -287,13 +291,15 @@ write_system(Rehearsal *rehearsal, const ConfSetting *settings, int n)
 {
 	char	   *path = data_path(rehearsal->upgrade.old, "postgresql.auto.conf");
 	char	   *text = file_read(path, CONF_MAX, NULL);
-	ConfSetting *none = xalloc(sizeof(ConfSetting) * n);
+	ConfSetting *none = xalloc(sizeof(ConfSetting) * (n + N_FILES));
 	char	   *rest;
 	int			rc;
 
 	for (int i = 0; i < n; i++)
 		none[i] = (ConfSetting) {settings[i].name, NULL};
-	rest = conf_rewrite(text ? text : "", none, n);
+	for (size_t i = 0; i < N_FILES; i++)
+		none[n + i] = (ConfSetting) {own_files[i], NULL};
+	rest = conf_rewrite(text ? text : "", none, n + N_FILES);
 	rc = write_text(rehearsal, "postgresql.auto.conf", rest);
 	free(rest);
 	free(none);
@@ -307,14 +313,17 @@ write_all(Rehearsal *rehearsal, const char *base, const char *preload, const cha
 {
 	char	   *token = rehearsal_path(rehearsal, "token");
 	ConfSetting settings[N_CLOSED + N_OWN];
+	char		port[16];
 	char	   *text;
 	int			rc;
 
+	snprintf(port, sizeof(port), "%d", rehearsal->old.port);
 	memcpy(settings, closed, sizeof(closed));
 	settings[N_CLOSED] = (ConfSetting) {"unix_socket_directories", rehearsal->folder};
 	settings[N_CLOSED + 1] = (ConfSetting) {"pingpong.agent_token_file", token};
 	settings[N_CLOSED + 2] = (ConfSetting) {"shared_preload_libraries", preload};
 	settings[N_CLOSED + 3] = (ConfSetting) {"max_worker_processes", workers};
+	settings[N_CLOSED + 4] = (ConfSetting) {"port", port};	/* the command line may have given it */
 	text = conf_rewrite(base, settings, N_CLOSED + N_OWN);
 	rc = write_text(rehearsal, "postgresql.conf", text) < 0 ||
 		write_system(rehearsal, settings, N_CLOSED + N_OWN) < 0 ||

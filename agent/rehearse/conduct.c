@@ -40,11 +40,18 @@ typedef struct Conductor
 	char		run[24];		/* the number of the upgrade on the clone */
 } Conductor;
 
+/* As one line: preflight's details have one for each finding. */
 static int
 fail(const char *what, const char *why)
 {
-	printf(REHEARSAL_FAILED "%s: %s\n", what, why);
+	char	   *line = xasprintf("%s: %s", what, why);
+
+	for (char *c = line; *c; c++)
+		if (*c == '\n')
+			*c = ';';
+	printf(REHEARSAL_FAILED "%s\n", line);
 	fflush(stdout);
+	free(line);
 	return -1;
 }
 
@@ -214,12 +221,22 @@ expect_state(const Conductor *conductor, const char *state, const char *told)
 	return rc;
 }
 
-/* What clients would have waited for: the steps in which they could not write. */
+#define WRITERS_WAIT "FILTER (WHERE b.impact <> 'none')"
+#define STILL_WRITE \
+	"FILTER (WHERE s.ordinal < (SELECT min(f.ordinal) FROM pingpong.runbook_step f WHERE f.runbook = r.runbook " \
+	"AND f.impact <> 'none'))"
+
+/*
+ * What clients would have waited for: from the end of the last step in which they could write to that of the last one
+ * in which they could not. What is between these has no times of its own: while the gate is closed nothing can be
+ * written, and the rows of its steps cannot either.
+ */
 static int
 tell_upgrade(const Conductor *conductor)
 {
 	char	   *sql = about_run(conductor, "(SELECT pg_catalog.jsonb_build_object('window_ms', "
-								"coalesce(sum(s.duration_ms) FILTER (WHERE b.impact <> 'none'), 0), 'steps', "
+								"coalesce(1000 * extract(epoch FROM max(s.ended_at) " WRITERS_WAIT " - "
+								"max(s.ended_at) " STILL_WRITE "), 0), 'steps', "
 								"pg_catalog.jsonb_object_agg(s.action, s.duration_ms) FILTER (WHERE s.duration_ms "
 								"IS NOT NULL)) FROM pingpong.step s JOIN pingpong.runbook_step b ON b.runbook = "
 								"r.runbook AND b.ordinal = s.ordinal AND b.action = s.action WHERE s.run = r.id)");

@@ -14,24 +14,33 @@ typedef struct Rehearsal
 	char	   *folder;			/* ours, and removed as a whole */
 	PgInstance	old;
 	PgInstance	new;
+	bool		claimed;		/* no other job works there */
 } Rehearsal;
 
 /*
- * From params as upgrade_open() takes them; to be freed by rehearsal_close(). Fails the job: as that one, and 55000:
- * no folder is configured.
+ * From params as upgrade_open() takes them; to be freed by rehearsal_close(), until which no other job has it. Fails
+ * the job: as that one, and 55000: no folder is configured; 55006: another job works there, for long.
  */
 extern int	rehearsal_open(ActionContext *ctx, json_t *params, Rehearsal *rehearsal);
+/* What the last rehearsal has left, whatever is configured now; its folder is NULL: nothing. */
+extern int	rehearsal_open_left(ActionContext *ctx, Rehearsal *rehearsal);
 extern void rehearsal_close(Rehearsal *rehearsal);
+
+/* Fails the job (55006) when the folder is another agent's. */
+extern int	rehearsal_check_own(const Rehearsal *rehearsal);
 
 /* A file in the folder; malloc'd. */
 extern char *rehearsal_path(const Rehearsal *rehearsal, const char *name);
 
-/* Makes the folder, empty and closed to others; what an earlier rehearsal has left is removed first. */
+/*
+ * Makes the folder, empty and closed to others; what an earlier rehearsal has left is removed first. Fails the job:
+ * 55006, it is another agent's; 55000, it is a link, or others can open it.
+ */
 extern int	rehearsal_make(Rehearsal *rehearsal);
 
 /*
  * Ends all processes that work there, keeps the logs in state_dir/rehearsal, and removes the folder. Repeated, it
- * does no harm. Fails the job when something is left.
+ * does no harm, and that of another agent is left alone. Fails the job when something is left.
  */
 extern int	rehearsal_remove(Rehearsal *rehearsal);
 

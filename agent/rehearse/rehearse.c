@@ -216,7 +216,8 @@ action_rehearse_run(ActionContext *ctx, json_t *params, json_t *result)
 	int			rc = rehearsal_open(ctx, params, &rehearsal);
 
 	if (rc == 0)
-		rc = start_clone(&rehearsal) < 0 || conduct(&rehearsal, REHEARSE_UPGRADE, params, result) < 0 ? -1 : 0;
+		rc = rehearsal_check_own(&rehearsal) < 0 || start_clone(&rehearsal) < 0 ||
+			conduct(&rehearsal, REHEARSE_UPGRADE, params, result) < 0 ? -1 : 0;
 	rehearsal_close(&rehearsal);
 	return rc;
 }
@@ -231,19 +232,21 @@ action_rehearse_back(ActionContext *ctx, json_t *params, json_t *result)
 		json_object_set_new(result, "not_tried",
 							json_string("in mode link it needs a snapshot, and only reflink works on a clone"));
 	else if (rc == 0)
-		rc = conduct(&rehearsal, REHEARSE_BACK, params, result);
+		rc = rehearsal_check_own(&rehearsal) < 0 ? -1 : conduct(&rehearsal, REHEARSE_BACK, params, result);
 	rehearsal_close(&rehearsal);
 	return rc;
 }
 
+/* The configuration may have changed meanwhile, and name no place any more. */
 int
 action_rehearse_clear(ActionContext *ctx, json_t *params, json_t *result)
 {
 	Rehearsal	rehearsal;
-	int			rc = rehearsal_open(ctx, params, &rehearsal);
+	int			rc = rehearsal_open_left(ctx, &rehearsal);
 
+	(void) params;
 	(void) result;
-	if (rc == 0)
+	if (rc == 0 && rehearsal.folder)
 		rc = rehearsal_remove(&rehearsal);
 	rehearsal_close(&rehearsal);
 	return rc;

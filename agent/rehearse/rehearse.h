@@ -26,6 +26,7 @@ extern int	action_rehearse_run(ActionContext *ctx, json_t *params, json_t *resul
  */
 extern int	action_rehearse_back(ActionContext *ctx, json_t *params, json_t *result);
 
+/* Needs no parameter: what was made is remembered. */
 extern int	action_rehearse_clear(ActionContext *ctx, json_t *params, json_t *result);
 
 #endif							/* PINGPONG_AGENT_REHEARSE_REHEARSE_H */

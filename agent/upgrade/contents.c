@@ -47,8 +47,8 @@ static const Question parts[] = {
 		FEW("SELECT format('%I.%I', n.nspname, c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
 			"JOIN pg_namespace n ON n.oid = c.relnamespace "
 			"WHERE c.relkind = 'i' AND NOT (i.indisvalid AND i.indisready AND i.indislive)")},
-	{"objects",
-		"SELECT jsonb_build_object('relations', (SELECT count(*) FROM pg_class), "
+	{"objects",					/* an upgrade does not carry temporary ones */
+		"SELECT jsonb_build_object('relations', (SELECT count(*) FROM pg_class WHERE relpersistence <> 't'), "
 		"'large_objects', (SELECT count(*) FROM pg_largeobject_metadata), "
 	"'statistics', (SELECT count(*) FROM pg_statistic_ext))"},
 	{NULL}

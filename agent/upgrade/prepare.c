@@ -40,7 +40,6 @@
 #define CHECK_TIMEOUT_MS 1800000
 #define STOP_TIMEOUT_MS 20000
 #define CLAIM_TIMEOUT_MS 60000
-#define LOGS "pg_upgrade_output.d"
 #define SERVER_OPTIONS "-c archive_mode=off -c max_logical_replication_workers=0"
 
 /* ---- the new folder ---- */
@@ -49,9 +48,9 @@
 static void
 keep_logs(const Upgrade *upgrade)
 {
-	char	   *from = data_path(upgrade->new, LOGS);
+	char	   *from = data_path(upgrade->new, UPGRADE_LOGS);
 	char	   *folder = upgrade_work_folder(upgrade);
-	char	   *to = xasprintf("%s/" LOGS, folder);
+	char	   *to = xasprintf("%s/" UPGRADE_LOGS, folder);
 
 	if (file_exists(from) && remove_tree(to) == 0 && rename(from, to) < 0)
 		log_warning("could not keep \"%s\": %s", from, strerror(errno));

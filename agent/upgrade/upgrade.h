@@ -13,6 +13,9 @@
 #define UPGRADE_PORT_OF_OLD 50432
 #define UPGRADE_PORT_OF_NEW 50433
 
+/* In the new data directory while it fails, and then in the work folder. */
+#define UPGRADE_LOGS "pg_upgrade_output.d"
+
 typedef enum UpgradeMode
 {
 	UPGRADE_COPY,				/* the old directory stays as it is */

@@ -87,6 +87,14 @@ sub finding
 		'$options'::jsonb || '{\"runbook\": \"upgrade\"}') WHERE name = '$check'");
 }
 
+sub slurp
+{
+	my ($file) = @_;
+	open my $in, '<', $file or return '';
+	local $/;
+	return scalar <$in>;
+}
+
 sub nothing_left
 {
 	my ($what, $before) = @_;
@@ -122,7 +130,31 @@ foreach my $bad (q{'switchover', 'chicago', '{"to_version": 18}'}, qq{'upgrade',
 }
 like(finding('upgrade_rehearsal'), qr/^warn: it was never rehearsed/, 'preflight: it was never rehearsed');
 
+# ---- whose folder is it? ----
+
+mkdir "$place/elsewhere" or die $!;
+symlink "$place/elsewhere", $folder or die $!;
+(undef, $err) = rehearse();
+like($err, qr/^ERROR:  55000: "\Q$folder\E" is not a folder that only this agent can open$/m, 'a link: refused')
+	or diag($err);
+ok(-l $folder && unlink($folder), 'a link: left alone');
+mkdir $folder, 0700 or die $!;
+open my $owner, '>', "$folder/owner" or die $!;
+print $owner "chicago /var/lib/another\n";
+close $owner or die $!;
+(undef, $err) = rehearse();
+like($err, qr/^ERROR:  55006: another agent rehearses in "\Q$folder\E"$/m, 'the folder of another agent: refused')
+	or diag($err);
+is(told('state, found'), 'rolled_back|f', 'the folder of another agent: nothing was found');
+ok(-e "$folder/owner" && unlink("$folder/owner") && rmdir($folder), 'the folder of another agent: left alone');
+
 # ---- it finds what preflight does not ----
+
+# A copy has its own, however the server got them.
+my $access = $lab->agent_dir('chicago') . '/nobody.conf';
+open my $hba, '>', $access or die $!;
+close $hba or die $!;
+$lab->sql('chicago', "ALTER SYSTEM SET hba_file = '$access'");
 
 my $load = $lab->writers(rate => 30);
 $load->mark('rehearsals');
@@ -132,10 +164,15 @@ like($err, qr/^ERROR:  38000: on the clone: .*pg_upgrade.*composite/m, 'a type o
 	or diag($err);
 is(told('state, found, node'), 'rolled_back|t|chicago', 'a type of the old major: told by the view');
 nothing_left('a type of the old major', $before);
+my $kept = $lab->agent_dir('chicago') . '/state/rehearsal';
+is(scalar(grep { slurp($_) =~ /rights/ } glob "$kept/*composite*.txt"), 1, 'the list of pg_upgrade is kept');
+is(scalar(grep { /\.(sql|custom)$/ } glob "$kept/*"), 0, 'its dumps are not');
 like(finding('upgrade_rehearsal'), qr/^fail: the rehearsal of run \d+ failed: /, 'preflight: it failed');
 (undef, $err) = $lab->try_sql('chicago', "SELECT pingpong.upgrade('chicago', to_version => $to, mode => '$mode')");
 like($err, qr/fail: upgrade_rehearsal/, 'a rehearsal that failed stops the real upgrade');
 $lab->sql($forgotten, 'DROP TABLE rights');
+
+$lab->sql('chicago', 'ALTER SYSTEM RESET hba_file');
 
 # ---- broken off: by its caller, and with the agent ----
 
@@ -148,13 +185,27 @@ sub begin_and_reach
 	return $job;
 }
 
+sub name_place
+{
+	my ($named) = @_;
+	my $file = $lab->agent_dir('chicago') . '/agent.ini';
+	my $text = slurp($file) =~ s/^rehearsal = .*\n//mr;
+	open my $out, '>', $file or die $!;
+	print $out $text, $named ? "rehearsal = $place\n" : '';
+	close $out or die $!;
+	kill 'HUP', $lab->pid('agent', 'chicago');
+	return;
+}
+
 my $job = begin_and_reach('rehearse_run');
 $lab->until_true('the new server of the clone', sub { -e "$folder/new/PG_VERSION" }, 90);
+name_place(0);
 $lab->sql('chicago', 'SELECT pingpong.cancel(max(id)) FROM pingpong.run');
 (undef, $err) = $lab->finish($job, 120);
 like($err, qr/^ERROR: .*cancel/m, 'cancelled') or diag($err);
 is(told('state, found'), 'rolled_back|f', 'cancelled: nothing was found');
-nothing_left('cancelled', $before);
+nothing_left('cancelled, and no place is named any more', $before);
+name_place(1);
 
 $job = begin_and_reach('rehearse_run');
 $lab->until_true('the new server of the clone', sub { -e "$folder/new/PG_VERSION" }, 90);
@@ -173,8 +224,15 @@ like($out, qr/^\d+\|succeeded$/, 'rehearsed') or diag($err);
 my $back = $mode eq 'link' ? 'f' : 't';
 is(told('state, found, window_ms > 0, rollback_ms IS NOT NULL'), "succeeded|f|t|$back",
 	'rehearsed: told by the view');
+is(told(q{window_ms >= (steps ->> 'upgrade_stop')::float8 + (steps ->> 'upgrade_run')::float8
+	+ (steps ->> 'upgrade_start')::float8 + (steps ->> 'open_new')::float8}), 't',
+	'rehearsed: the window has all steps');
 nothing_left('rehearsed', $before);
+my $session = $lab->begin_sql('chicago', 'CREATE TEMP TABLE passing (i int)', 'SELECT pg_sleep(600)');
+$lab->wait_for('chicago', q{SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'passing')}, 'the temporary table');
 like(finding('upgrade_rehearsal'), qr/^ok: run \d+, 0 days ago: [\d.]+ s/, 'preflight: it was rehearsed');
+$lab->sql('chicago', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'});
+$lab->finish($session, 60);
 is($lab->sql('chicago', qq{SELECT estimate_ms > 0 FROM pingpong.plan('chicago', 'upgrade', '$options')
 	WHERE action = 'upgrade_run'}), 't', 'what it took is the estimate of the plan');
 is($lab->sql('chicago', qq{SELECT status FROM pingpong.preflight('chicago', '$options'::jsonb
