@@ -337,6 +337,8 @@ CREATE FUNCTION pingpong.rehearse(runbook text, node text, options jsonb DEFAULT
                                   OUT run bigint, OUT state text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
+DECLARE
+    stands  text;
 BEGIN
     IF runbook IS DISTINCT FROM 'upgrade' THEN
         PERFORM pingpong_internal.fail('0A000', format('there is no rehearsal of runbook "%s"',
@@ -346,6 +348,14 @@ BEGIN
     options := options || '{"runbook": "rehearse"}';
     PERFORM pingpong_internal.validate_options('run', options);
     PERFORM pingpong_internal.check_upgrade(node, (options ->> 'to_version')::integer);
+    -- what is known to stand against it need not be copied first
+    SELECT string_agg(format('%s (%s): %s', p.name, p.node, p.detail), E'\n' ORDER BY p.number, p.name, p.node)
+    INTO stands FROM pingpong.preflight(node, options || '{"runbook": "upgrade"}') p
+    WHERE p.status = 'fail' AND p.name <> 'upgrade_rehearsal';
+    IF stands IS NOT NULL THEN
+        PERFORM pingpong_internal.fail('55000', 'preflight found what stands against this upgrade', stands,
+                                       'All checks: SELECT * FROM pingpong.last_preflight.');
+    END IF;
     SELECT r.run, r.state INTO rehearse.run, rehearse.state
     FROM pingpong_internal.request('run', node, options::text) AS r;
 END

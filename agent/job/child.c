@@ -258,6 +258,8 @@ child_watch(ActionContext *ctx, Child *child, const ChildOptions *options)
 			reason = "timed out";
 		else if (!reason && ctx && action_cancelled(ctx))
 			reason = "was cancelled";
+		else if (!reason && options->stop)
+			reason = options->stop(options->argument);
 		if (reason && !told_at)
 		{
 			kill(-child->pid, SIGTERM);

@@ -15,6 +15,7 @@ typedef struct ChildOptions
 	const char *directory;		/* working directory; NULL: / */
 	const char *input;			/* what it reads from its standard input; NULL: nothing */
 	void		(*on_output) (void *argument, const char *data, size_t size);	/* besides the job's output */
+	const char *(*stop) (void *argument);	/* asked all the time: why it is to be ended; NULL: it may go on */
 	void	   *argument;
 } ChildOptions;
 

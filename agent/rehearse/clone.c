@@ -23,11 +23,13 @@
 #include "agent/job/params.h"
 #include "agent/pg/control.h"
 #include "agent/pg/formats.h"
+#include "agent/pg/layout.h"
 #include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/stop.h"
 #include "agent/rehearse/clone.h"
 #include "agent/upgrade/contents.h"
+#include "agent/upgrade/folder.h"
 #include "common/sqlstate.h"
 
 #define CONF_MAX (1024 * 1024)
@@ -98,6 +100,7 @@ name_spaces(Rehearsal *rehearsal, PGconn *conn, char ***argv, int *n)
 static void
 show_percent(void *argument, const char *data, size_t size)
 {
+	Rehearsal  *rehearsal = argument;
 	char		text[512];
 	size_t		len = size < sizeof(text) - 1 ? size : sizeof(text) - 1;
 	char	   *open;
@@ -107,7 +110,13 @@ show_percent(void *argument, const char *data, size_t size)
 	text[len] = '\0';
 	open = strrchr(text, '(');
 	if (open && sscanf(open, "(%d%%)", &percent) == 1)
-		action_progress(argument, percent, "copying the server");
+		action_progress(rehearsal->upgrade.ctx, percent, "copying the server");
+}
+
+static const char *
+stop_when_full(void *argument)
+{
+	return rehearsal_spares(argument);
 }
 
 /* Checkpoints are spread: it is no hurry. The password of a standby comes by the environment. */
@@ -115,8 +124,8 @@ static int
 copy(Rehearsal *rehearsal, char *conninfo, const char *password, char *const *spaces)
 {
 	ActionContext *ctx = rehearsal->upgrade.ctx;
-	ChildOptions options = {.directory = rehearsal->folder, .on_output = show_percent, .argument = ctx,
-	.password = password};
+	ChildOptions options = {.directory = rehearsal->folder, .on_output = show_percent, .stop = stop_when_full,
+	.argument = rehearsal, .password = password};
 	char	  **argv = NULL;
 	int			rc;
 
@@ -134,7 +143,7 @@ copy(Rehearsal *rehearsal, char *conninfo, const char *password, char *const *sp
 	action_progress(ctx, 0, "copying the server");
 	rc = child_run_or_fail(ctx, argv, &options);
 	text_free_list(argv);
-	return rc;
+	return rehearsal_check_full(rehearsal) < 0 ? -1 : rc;
 }
 
 /* So the primary has no work with it. */
@@ -185,7 +194,7 @@ copy_from(Rehearsal *rehearsal, json_t *from, PGconn *conn, json_t *result)
 
 	if (rc == 0 && n == 0 && json_is_object(from) && copy_standby(rehearsal, from) == 0)
 		json_object_set(result, "from", json_object_get(from, "name"));
-	else if (rc == 0 && !action_cancelled(ctx))
+	else if (rc == 0 && !rehearsal->full && !action_cancelled(ctx))
 	{
 		action_forget_error(ctx);
 		rc = copy_here(rehearsal, spaces);
@@ -359,6 +368,29 @@ forget_life(Rehearsal *rehearsal)
 	return rc;
 }
 
+/* WAL and tablespaces of the copy are in the folder, too: what lies elsewhere is somebody's. */
+static int
+check_links(Rehearsal *rehearsal)
+{
+	ActionContext *ctx = rehearsal->upgrade.ctx;
+	char	   *folder = realpath(rehearsal->folder, NULL);
+	Layout		layout;
+	int			rc = layout_read(ctx, rehearsal->old.data, &layout);
+
+	for (int i = 0; rc == 0 && i < layout.n_parts; i++)
+	{
+		char	   *place = realpath(layout.parts[i].path, NULL);
+
+		if (!folder || !place || !folder_is_inside(place, folder))
+			rc = action_fail(ctx, STATE_INTERNAL_ERROR, "\"%s\" of the copy leads to \"%s\"", layout.parts[i].link,
+							 layout.parts[i].path);
+		free(place);
+	}
+	layout_free(&layout);
+	free(folder);
+	return rc;
+}
+
 /* ---- its tables ---- */
 
 /* pingpong_internal.become_rehearsal() refuses where it is not alone. */
@@ -410,8 +442,9 @@ configure(Rehearsal *rehearsal, PGconn *conn)
 	char	   *preload = base ? libraries(conn) : NULL;
 	int			rc = preload ? 0 : pg_fail(rehearsal->upgrade.ctx, conn, NULL, "the settings of the server");
 
-	if (rc == 0 && (forget_life(rehearsal) < 0 || write_all(rehearsal, base, preload, "0") < 0 ||
-					run_alone(rehearsal) < 0 || write_all(rehearsal, base, preload, "1") < 0))
+	if (rc == 0 && (check_links(rehearsal) < 0 || forget_life(rehearsal) < 0 ||
+					write_all(rehearsal, base, preload, "0") < 0 || run_alone(rehearsal) < 0 ||
+					write_all(rehearsal, base, preload, "1") < 0))
 		rc = -1;
 	free(preload);
 	free(base);

@@ -42,17 +42,25 @@ typedef struct Conductor
 
 /* As one line: preflight's details have one for each finding. */
 static int
+tell_why(const char *prefix, const char *what, const char *why)
+{
+	printf("%s%s: %s\n", prefix, what, why);
+	fflush(stdout);
+	return -1;
+}
+
+/* It has found something. */
+static int
 fail(const char *what, const char *why)
 {
-	char	   *line = xasprintf("%s: %s", what, why);
+	return tell_why(REHEARSAL_FAILED, what, why);
+}
 
-	for (char *c = line; *c; c++)
-		if (*c == '\n')
-			*c = ';';
-	printf(REHEARSAL_FAILED "%s\n", line);
-	fflush(stdout);
-	free(line);
-	return -1;
+/* The rehearsal itself did not work. */
+static int
+broken(const char *what, const char *why)
+{
+	return tell_why(REHEARSAL_BROKEN, what, why);
 }
 
 /* The main server as it is now: an upgrade makes another one of it. */
@@ -84,7 +92,7 @@ read_order(Conductor *conductor)
 	free(text);
 	free(file);
 	free(path);
-	return conductor->order ? 0 : fail("the order", "it cannot be read");
+	return conductor->order ? 0 : broken("the order", "it cannot be read");
 }
 
 static int
@@ -94,7 +102,7 @@ write_result(const Conductor *conductor, const char *text)
 	int			rc = file_write_atomic(file, text, strlen(text), 0600, false);
 
 	free(file);
-	return rc < 0 ? fail("the result", strerror(errno)) : 0;
+	return rc < 0 ? broken("the result", strerror(errno)) : 0;
 }
 
 /* ---- waiting for facts ---- */
@@ -137,9 +145,9 @@ find_worker(Conductor *conductor)
 	conductor->database = conn ? pg_pingpong_database(conn) : NULL;
 	PQfinish(conn);
 	if (!conductor->database)
-		return fail("the clone", "it does not answer");
+		return broken("the clone", "it does not answer");
 	if (!wait_until(conductor, "SELECT pingpong.worker_pid() IS NOT NULL", WORKER_TIMEOUT_MS))
-		return fail("the clone", "its worker does not come up");
+		return broken("the clone", "its worker does not come up");
 	return 0;
 }
 
@@ -165,7 +173,7 @@ call(const Conductor *conductor, const char *sql, int n, const char *const *valu
 	int			rc = 0;
 
 	if (!conn)
-		return fail("the clone", "it does not answer");
+		return broken("the clone", "it does not answer");
 	PQsetNoticeProcessor(conn, tell, NULL);
 	res = PQexecParams(conn, sql, n, NULL, values, NULL, NULL, 0);
 	if (PQresultStatus(res) != PGRES_TUPLES_OK && PQstatus(conn) == CONNECTION_OK)
@@ -241,7 +249,7 @@ tell_upgrade(const Conductor *conductor)
 								"IS NOT NULL)) FROM pingpong.step s JOIN pingpong.runbook_step b ON b.runbook = "
 								"r.runbook AND b.ordinal = s.ordinal AND b.action = s.action WHERE s.run = r.id)");
 	char	   *text = look(conductor, sql);
-	int			rc = text ? write_result(conductor, text) : fail("the upgrade", "its steps cannot be read");
+	int			rc = text ? write_result(conductor, text) : broken("the upgrade", "its steps cannot be read");
 
 	free(text);
 	free(sql);
@@ -257,7 +265,7 @@ conduct_upgrade(Conductor *conductor)
 
 	snprintf(conductor->run, sizeof(conductor->run), "%s", last ? last : "0");
 	ended = about_run(conductor, "r.state <> 'running'");
-	rc = !last ? fail("the clone", "its journal cannot be read") : upgrade(conductor);
+	rc = !last ? broken("the clone", "its journal cannot be read") : upgrade(conductor);
 	if (rc == 0 && !wait_until(conductor, ended, CALL_TIMEOUT_MS))
 		rc = fail("the upgrade", "it does not end");
 	if (rc == 0)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "agent/core/alloc.h"
@@ -27,6 +28,7 @@
 #define OWNER "owner"			/* of the folder: the agent that has made it */
 #define OWNER_MAX 8192
 #define CLAIM_TIMEOUT_MS 600000 /* an earlier one may still be removed */
+#define SPARED_BYTES (256LL << 20)
 #define STOP_TIMEOUT_MS 60000
 #define GONE_MS 10000
 
@@ -171,6 +173,29 @@ check_closed(const Rehearsal *rehearsal)
 				rehearsal->folder);
 	action_hint(ctx, "Look at what it is, and remove it.");
 	return -1;
+}
+
+/* ---- its disk ---- */
+
+const char *
+rehearsal_spares(Rehearsal *rehearsal)
+{
+	struct statvfs disk;
+
+	rehearsal->full |= statvfs(rehearsal->folder, &disk) == 0 &&
+		(long long) disk.f_bavail * (long long) disk.f_frsize < SPARED_BYTES;
+	return rehearsal->full ? "was ended" : NULL;
+}
+
+int
+rehearsal_check_full(Rehearsal *rehearsal)
+{
+	if (!rehearsal->full)
+		return 0;
+	action_forget_error(rehearsal->upgrade.ctx);
+	return action_fail(rehearsal->upgrade.ctx, STATE_DISK_FULL,
+					   "the rehearsal was ended: the disk of \"%s\" has less than %lld MB left", rehearsal->folder,
+					   SPARED_BYTES >> 20);
 }
 
 /* ---- its end ---- */

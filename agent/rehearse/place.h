@@ -15,6 +15,7 @@ typedef struct Rehearsal
 	PgInstance	old;
 	PgInstance	new;
 	bool		claimed;		/* no other job works there */
+	bool		full;			/* its disk was nearly full: rehearsal_spares() has ended a program */
 } Rehearsal;
 
 /*
@@ -28,6 +29,13 @@ extern void rehearsal_close(Rehearsal *rehearsal);
 
 /* Fails the job (55006) when the folder is another agent's. */
 extern int	rehearsal_check_own(const Rehearsal *rehearsal);
+
+/*
+ * For ChildOptions: the real server may be on the same disk, so a program that has nearly filled it is ended. Behind
+ * that rehearsal_check_full() fails the job (53100) instead of what it has failed with.
+ */
+extern const char *rehearsal_spares(Rehearsal *rehearsal);
+extern int	rehearsal_check_full(Rehearsal *rehearsal);
 
 /* A file in the folder; malloc'd. */
 extern char *rehearsal_path(const Rehearsal *rehearsal, const char *name);

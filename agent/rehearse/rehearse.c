@@ -122,17 +122,23 @@ read_result(Rehearsal *rehearsal, json_t *result)
 
 typedef struct Told
 {
-	ActionContext *ctx;
+	Rehearsal  *rehearsal;
 	char		why[600];		/* it failed; "": it did not say */
 } Told;
+
+static bool
+begins_with(const char *line, size_t len, const char *word)
+{
+	return len >= strlen(word) && strncmp(line, word, strlen(word)) == 0;
+}
 
 static void
 hear(Told *told, const char *line, size_t len)
 {
-	if (len >= sizeof(REHEARSAL_FAILED) - 1 && strncmp(line, REHEARSAL_FAILED, sizeof(REHEARSAL_FAILED) - 1) == 0)
+	if (begins_with(line, len, REHEARSAL_FAILED) || begins_with(line, len, REHEARSAL_BROKEN))
 		snprintf(told->why, sizeof(told->why), "%.*s", (int) len, line);
 	else if (len > 0)
-		action_progress(told->ctx, -1, "%.*s", (int) (len < 200 ? len : 200), line);
+		action_progress(told->rehearsal->upgrade.ctx, -1, "%.*s", (int) (len < 200 ? len : 200), line);
 }
 
 /* A line comes in one piece: each is written and flushed as a whole. */
@@ -150,15 +156,23 @@ hear_lines(void *argument, const char *data, size_t size)
 	}
 }
 
+static const char *
+stop_when_full(void *argument)
+{
+	return rehearsal_spares(((Told *) argument)->rehearsal);
+}
+
 static int
 run_agent(Rehearsal *rehearsal, char *ini)
 {
 	ActionContext *ctx = rehearsal->upgrade.ctx;
-	Told		told = {.ctx = ctx};
+	Told		told = {.rehearsal = rehearsal};
 	ChildOptions options = {.timeout_ms = RUN_TIMEOUT_MS, .directory = rehearsal->folder, .on_output = hear_lines,
-	.argument = &told};
+	.stop = stop_when_full, .argument = &told};
 	int			rc = child_run(ctx, (char *[]) {SELF, "--config", ini, "--rehearse", NULL}, &options);
 
+	if (rehearsal_check_full(rehearsal) < 0)
+		return -1;
 	if (rc <= 0)
 		return rc;
 	action_fail(ctx, STATE_EXTERNAL_ROUTINE, "%s", told.why[0] ? told.why : "the agent of the rehearsal ended");

@@ -6,6 +6,12 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/..";
+our $small;
+BEGIN
+{
+	$small = $ENV{PINGPONG_OWN_MOUNTS};		# ci/upgrade makes a namespace for it
+	require Mounts if $small;				# before the others: what is loaded later ends first
+}
 use Lab;
 use Test::More;
 
@@ -112,6 +118,7 @@ $lab->wait_for('dallas', q{SELECT EXISTS (SELECT FROM pg_database WHERE datname 
 # ---- where? ----
 
 mkdir $place or die $!;
+die "no tmpfs can be mounted: $!" if $small && !Mounts::tmpfs($place, 'size=900m,mode=0700');
 configure('chicago', '');
 configure('dallas', '');
 my $before = outside();
@@ -215,6 +222,20 @@ $lab->start_agent('chicago');
 like($err, qr/^ERROR/m, 'the agent killed: it fails');
 is(told('state, found'), 'rolled_back|f', 'the agent killed: nothing was found');
 nothing_left('the agent killed', $before);
+
+# ---- the disk, which may be the real server's, too ----
+
+if ($small)
+{
+	$job = begin_and_reach('rehearse_run');
+	Mounts::fill($place);
+	(undef, $err) = $lab->finish($job, 120);
+	like($err, qr/^ERROR:  the rehearsal was ended: the disk of "\Q$folder\E" has less than 256 MB left$/m,
+		'a disk that fills up: it is ended') or diag($err);
+	is(told('state, found'), 'rolled_back|f', 'a disk that fills up: nothing was found');
+	nothing_left('a disk that fills up', $before);
+	$lab->until_true('room to be there', sub { Mounts::resize($place, '900m') });
+}
 
 # ---- through to the end ----
 

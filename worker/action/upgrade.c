@@ -212,7 +212,7 @@ finalize_advance(Run *run, Step *step)
 
 /* ---- a rehearsal ---- */
 
-/* The standby that is copied, so that this server has no work with it; NULL: none is known to stream. */
+/* The standby that is copied, so that this server has no work with it; JSON's null: there is none. */
 static json_t *
 copied_standby(Run *run)
 {
