@@ -143,7 +143,7 @@ copy(Rehearsal *rehearsal, char *conninfo, const char *password, char *const *sp
 	action_progress(ctx, 0, "copying the server");
 	rc = child_run_or_fail(ctx, argv, &options);
 	text_free_list(argv);
-	return rehearsal_check_full(rehearsal) < 0 ? -1 : rc;
+	return rc;
 }
 
 /* So the primary has no work with it. */

@@ -171,8 +171,6 @@ run_agent(Rehearsal *rehearsal, char *ini)
 	.stop = stop_when_full, .argument = &told};
 	int			rc = child_run(ctx, (char *[]) {SELF, "--config", ini, "--rehearse", NULL}, &options);
 
-	if (rehearsal_check_full(rehearsal) < 0)
-		return -1;
 	if (rc <= 0)
 		return rc;
 	action_fail(ctx, STATE_EXTERNAL_ROUTINE, "%s", told.why[0] ? told.why : "the agent of the rehearsal ended");
@@ -199,6 +197,19 @@ conduct(Rehearsal *rehearsal, const char *what, json_t *params, json_t *result)
 
 /* ---- the actions ---- */
 
+/* What fails on a disk that is nearly full tells nothing else. */
+static int
+end_step(Rehearsal *rehearsal, int rc)
+{
+	if (rc < 0 && rehearsal->folder && !action_cancelled(rehearsal->upgrade.ctx))
+	{
+		(void) rehearsal_spares(rehearsal);
+		(void) rehearsal_check_full(rehearsal);
+	}
+	rehearsal_close(rehearsal);
+	return rc;
+}
+
 int
 action_rehearse_clone(ActionContext *ctx, json_t *params, json_t *result)
 {
@@ -208,8 +219,7 @@ action_rehearse_clone(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc == 0)
 		rc = rehearsal_make(&rehearsal) < 0 || write_token(&rehearsal) < 0 || write_config(&rehearsal) < 0 ||
 			clone_make(&rehearsal, json_object_get(params, "from"), result) < 0 ? -1 : 0;
-	rehearsal_close(&rehearsal);
-	return rc;
+	return end_step(&rehearsal, rc);
 }
 
 static int
@@ -232,8 +242,7 @@ action_rehearse_run(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc == 0)
 		rc = rehearsal_check_own(&rehearsal) < 0 || start_clone(&rehearsal) < 0 ||
 			conduct(&rehearsal, REHEARSE_UPGRADE, params, result) < 0 ? -1 : 0;
-	rehearsal_close(&rehearsal);
-	return rc;
+	return end_step(&rehearsal, rc);
 }
 
 int
@@ -247,8 +256,7 @@ action_rehearse_back(ActionContext *ctx, json_t *params, json_t *result)
 							json_string("in mode link it needs a snapshot, and only reflink works on a clone"));
 	else if (rc == 0)
 		rc = rehearsal_check_own(&rehearsal) < 0 ? -1 : conduct(&rehearsal, REHEARSE_BACK, params, result);
-	rehearsal_close(&rehearsal);
-	return rc;
+	return end_step(&rehearsal, rc);
 }
 
 /* The configuration may have changed meanwhile, and name no place any more. */

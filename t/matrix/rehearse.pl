@@ -228,6 +228,7 @@ nothing_left('the agent killed', $before);
 if ($small)
 {
 	$job = begin_and_reach('rehearse_run');
+	$lab->until_true('the new server of the clone', sub { -e "$folder/new/PG_VERSION" }, 90);
 	Mounts::fill($place);
 	(undef, $err) = $lab->finish($job, 120);
 	like($err, qr/^ERROR:  the rehearsal was ended: the disk of "\Q$folder\E" has less than 256 MB left$/m,
@@ -276,4 +277,5 @@ my $run = $lab->sql('chicago', 'SELECT max(id) + 1 FROM pingpong.run');
 is(($lab->settle($run, 300))[0], 'succeeded', 'the upgrade itself') or diag($err);
 is($lab->sql('chicago', q{SELECT count(*) FROM t}), '10000', 'the upgrade itself: the rows are there');
 is($lab->sql('chicago', q{SELECT count(*) > 0 FROM pingpong.rehearsal}), 't', 'what was rehearsed is still known');
+Mounts::umount($place) if $small;
 done_testing();
