@@ -182,13 +182,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                     coalesce(problem, format('version %s, for the folder "%s"', n.facts ->> 'version', folder)),
                     CASE WHEN NOT (n.facts #>> '{successor,ok}')::boolean
                          THEN 'Name the new server''s folders in the agent''s configuration: a section '
-                              '[postgresql.NAME] with "data", "bin" and "successor = yes", and "control = pg_ctl" or '
-                              '"pg_ctlcluster" in both.'
+                              '[postgresql.NAME] with "data", "bin" and "successor = yes", and in both "control = '
+                              'pg_ctl", or clusters of Debian''s ("pg_ctlcluster", or "systemctl" with its units).'
                          WHEN NOT (n.facts #>> '{programs,ok}')::boolean
                          THEN 'Install the packages of the new version there.'
                          WHEN NOT (n.facts #>> '{place,ok}')::boolean
-                         THEN 'The agent makes the new cluster of Debian''s, and its user has to be allowed to. If a '
-                              'package has made it already, and nobody uses it: pg_dropcluster, as root.'
+                         THEN 'The agent makes the new cluster of Debian''s, and its user has to be allowed to, by '
+                              'the folders'' modes and, with systemctl, by pingpong-agent.rules. If a package '
+                              'has made it already, and nobody uses it: pg_dropcluster, as root.'
                          ELSE 'It is to be the data directory of the new server. Look at what is in it, and empty it.'
                          END, 'upgrade')
     FROM upgrade_nodes() n,

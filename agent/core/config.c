@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/core/alloc.h"
 #include "agent/core/config.h"
 #include "agent/core/text.h"
 #include "common/names.h"
@@ -80,6 +81,26 @@ config_kind_of_section(const char *section)
 			pingpong_key_valid(section + len + 1))
 			return kind;
 	return NULL;
+}
+
+char *
+config_cluster_of_unit(const char *unit)
+{
+	static const char prefix[] = "postgresql@";
+	static const char suffix[] = ".service";
+	const char *version = unit + sizeof(prefix) - 1;
+	size_t		digits;
+	size_t		name;
+
+	if (strncmp(unit, prefix, sizeof(prefix) - 1) != 0)
+		return NULL;
+	digits = strspn(version, "0123456789");
+	if (digits == 0 || version[digits] != '-')
+		return NULL;
+	name = strcspn(version + digits + 1, ".-/\\");
+	if (name == 0 || (version[digits + 1 + name] && strcmp(version + digits + 1 + name, suffix) != 0))
+		return NULL;
+	return xasprintf("%.*s/%.*s", (int) digits, version, (int) name, version + digits + 1);
 }
 
 static void

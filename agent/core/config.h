@@ -39,7 +39,7 @@ typedef struct PgInstance
 	char	   *database;
 	PgControl	control;
 	char	   *log;			/* for pg_ctl -l */
-	char	   *cluster;
+	char	   *cluster;		/* VERSION/NAME; by Debian's unit, where that is */
 	char	   *unit;
 	char	  **start_command;	/* argv, NULL-terminated */
 	char	  **stop_command;
@@ -53,6 +53,13 @@ typedef struct PgInstance
 
 #define FORMER_NAME "former"	/* the main instance of before an upgrade: succession.h */
 #define INSTANCE_NAME_MAX 37	/* a letter, and at most 36 more */
+
+/*
+ * The cluster of a unit that Debian's template makes, postgresql@VERSION-NAME(.service): VERSION/NAME, malloc'd.
+ * NULL: it is a unit of the site's own, or one that the template cannot start (systemd takes a dash in NAME for a
+ * slash).
+ */
+extern char *config_cluster_of_unit(const char *unit);
 
 /* [pgbouncer.NAME] */
 typedef struct BouncerConfig

@@ -288,6 +288,18 @@ set_places(PgInstance *pg, const char *state_dir)
 		pg->log = xasprintf("%s/postgresql%s%s.log", state_dir, dot, pg->name);
 }
 
+/* A server that systemd runs is what its unit says. */
+static void
+set_cluster(PgInstance *pg)
+{
+	char	   *cluster = pg->unit && pg->control == PG_CONTROL_SYSTEMCTL ? config_cluster_of_unit(pg->unit) : NULL;
+
+	if (!cluster)
+		return;
+	free(pg->cluster);
+	pg->cluster = cluster;
+}
+
 static void
 set_defaults(PgInstance *pg, const char *state_dir)
 {
@@ -297,6 +309,7 @@ set_defaults(PgInstance *pg, const char *state_dir)
 	default_string(&pg->replication, "");
 	if (!pg->rewind)
 		pg->rewind = xasprintf("%s dbname=%s", pg->replication, pg->database);
+	set_cluster(pg);
 	if (pg->data)
 		for (size_t len = strlen(pg->data); len > 1 && pg->data[len - 1] == '/'; len--)
 			pg->data[len - 1] = '\0';

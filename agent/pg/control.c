@@ -189,11 +189,38 @@ start_by_pg_ctl(ActionContext *ctx)
 	return rc;
 }
 
+static void
+fail_ended(ActionContext *ctx)
+{
+	char	   *why = serverlog_last_words(ctx->pg);
+
+	action_fail(ctx, STATE_CONNECTION_FAILURE, "the server ended while it started%s%s", why ? ": " : "",
+				why ? why : "");
+	action_hint(ctx, "See its log.");
+	free(why);
+}
+
+/* systemctl tells that a unit has failed, and not why. */
+static int
+start_by_systemctl(ActionContext *ctx)
+{
+	char	   *argv[] = {"/usr/bin/systemctl", "start", ctx->pg->unit, NULL};
+	int			rc = run_command(ctx, argv, true);
+	char	   *why = rc < 0 && !control_running(ctx->pg) ? serverlog_last_words(ctx->pg) : NULL;
+
+	if (why)
+	{
+		action_forget_error(ctx);
+		fail_ended(ctx);
+	}
+	free(why);
+	return rc;
+}
+
 int
 control_start(ActionContext *ctx)
 {
 	const PgInstance *pg = ctx->pg;
-	char	   *systemctl[] = {"/usr/bin/systemctl", "start", pg->unit, NULL};
 
 	if (control_running(ctx->pg))
 		return 0;
@@ -206,7 +233,7 @@ control_start(ActionContext *ctx)
 		case PG_CONTROL_PG_CTLCLUSTER:
 			return start_by_pg_ctlcluster(ctx);
 		case PG_CONTROL_SYSTEMCTL:
-			return run_command(ctx, systemctl, true);
+			return start_by_systemctl(ctx);
 		case PG_CONTROL_COMMAND:
 			return run_command(ctx, pg->start_command, true);
 	}
@@ -242,17 +269,6 @@ static bool
 says(const PgInstance *pg, const char *status)
 {
 	return strcmp(pidfile_read(pg->data).status, status) == 0;
-}
-
-static void
-fail_ended(ActionContext *ctx)
-{
-	char	   *why = serverlog_last_words(ctx->pg);
-
-	action_fail(ctx, STATE_CONNECTION_FAILURE, "the server ended while it started%s%s", why ? ": " : "",
-				why ? why : "");
-	action_hint(ctx, "See its log.");
-	free(why);
 }
 
 PGconn *

@@ -27,7 +27,11 @@ bin_path(const PgInstance *pg, const char *name)
 bool
 config_is_elsewhere(const PgInstance *pg)
 {
-	return pg->control == PG_CONTROL_PG_CTLCLUSTER;
+	char	   *cluster = pg->control == PG_CONTROL_SYSTEMCTL ? config_cluster_of_unit(pg->unit) : NULL;
+	bool		by_unit = cluster != NULL;
+
+	free(cluster);
+	return by_unit || pg->control == PG_CONTROL_PG_CTLCLUSTER;
 }
 
 char *

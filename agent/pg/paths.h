@@ -13,7 +13,7 @@ extern char *bin_path(const PgInstance *pg, const char *name);
 
 /*
  * The folder of its postgresql.conf, pg_hba.conf and pg_ident.conf; a file there; both malloc'd. It is PGDATA,
- * but for a cluster of Debian's: pg_ctlcluster reads /etc/postgresql/VERSION/NAME.
+ * but for a cluster of Debian's: pg_ctlcluster reads /etc/postgresql/VERSION/NAME, and Debian's units call it.
  */
 extern char *config_folder(const PgInstance *pg);
 extern char *config_path(const PgInstance *pg, const char *name);

@@ -16,7 +16,7 @@
 #define TAIL (64 * 1024)
 #define FILES_MAX 8
 #define NAMES_MAX (16 * 1024)
-#define DEBIAN_LOG "/var/log/postgresql/postgresql-%.*s-%.*s.log"
+#define DEBIAN_LOG "/var/log/postgresql/postgresql-%.*s-%s.log"
 
 /* A log as it was right before the start */
 typedef struct Seen
@@ -41,23 +41,16 @@ static Mark *marks;				/* of servers that this process has started */
 
 /* ---- which files ---- */
 
-/* VERSION/NAME, or the instance of Debian's unit: postgresql@VERSION-NAME(.service); malloc'd or NULL */
+/* Of a cluster VERSION/NAME, or VERSION: that is "main". malloc'd or NULL */
 static char *
 debian_log(const PgInstance *pg)
 {
-	const char *at = pg->unit ? strchr(pg->unit, '@') : NULL;
-	const char *cluster = pg->cluster ? pg->cluster : at && strncmp(pg->unit, "postgresql@", 11) == 0 ? at + 1 : NULL;
-	size_t		version = cluster ? strcspn(cluster, "/-") : 0;
-	size_t		name;
+	size_t		version = pg->cluster ? strcspn(pg->cluster, "/-") : 0;
 
-	if (!cluster || version == 0)
+	if (version == 0)
 		return NULL;
-	if (!cluster[version])
-		return xasprintf(DEBIAN_LOG, (int) version, cluster, 4, "main");
-	name = strlen(cluster + version + 1);
-	if (!pg->cluster && name > 8 && strcmp(cluster + version + 1 + name - 8, ".service") == 0)
-		name -= 8;
-	return xasprintf(DEBIAN_LOG, (int) version, cluster, (int) name, cluster + version + 1);
+	return xasprintf(DEBIAN_LOG, (int) version, pg->cluster,
+					 pg->cluster[version] ? pg->cluster + version + 1 : "main");
 }
 
 static int

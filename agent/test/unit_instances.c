@@ -409,6 +409,28 @@ test_configuration(void)
 	is(config_folder(&pg), "/etc/postgresql/15/main", "configuration: of a cluster without a name");
 	pg.control = PG_CONTROL_PG_CTL;
 	is(config_folder(&pg), "/d", "configuration: of others");
+	pg.control = PG_CONTROL_SYSTEMCTL;
+	pg.cluster = "15/one";
+	pg.unit = "postgresql@15-one";
+	is(config_folder(&pg), "/etc/postgresql/15/one", "configuration: of Debian's unit");
+	pg.unit = "site";
+	is(config_folder(&pg), "/d", "configuration: of a unit of the site's own");
+}
+
+/* Whose cluster a unit is. */
+static void
+test_units(void)
+{
+	static const char *const others[] = {
+		"postgresql", "postgresql@15", "postgresql@15-", "postgresql@-main", "postgresql@x-main", "postgresql@15-a-b",
+		"postgresql@15-a\\x2db", "postgresql@15-main.socket", "postgresql@15-main.service2", "postgresql@15-../x",
+		"site-postgresql@15-main", ""
+	};
+
+	is(config_cluster_of_unit("postgresql@15-main"), "15/main", "units: one of Debian's");
+	is(config_cluster_of_unit("postgresql@18-db_2.service"), "18/db_2", "units: by its full name");
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		ok(!config_cluster_of_unit(others[i]), others[i][0] ? others[i] : "units: none");
 }
 
 void
@@ -438,6 +460,7 @@ test_instances(const char *directory)
 	test_boot();
 	test_options();
 	test_configuration();
+	test_units();
 	config = config_of("[postgresql]\ndata = %s/one\nbin = %s/none\nport = 5432\n"
 					   "[postgresql.next]\nbin = %s/bin\ndata = %s/two\nport = 5433\n", error, sizeof(error));
 	test_settings(config);

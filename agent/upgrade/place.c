@@ -15,6 +15,7 @@
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
 #include "agent/pg/paths.h"
+#include "agent/pg/rights.h"
 #include "agent/upgrade/boot.h"
 #include "agent/upgrade/folder.h"
 #include "agent/upgrade/place.h"
@@ -73,6 +74,21 @@ check_writable(ActionContext *ctx, const PgInstance *pg)
 	return rc;
 }
 
+/* systemd is asked about the new unit, too: a rule may name the old one alone. */
+static int
+check_right(ActionContext *ctx, const PgInstance *pg)
+{
+	char		why[512];
+
+	if (rights_of_control(pg, why, sizeof(why)) != RIGHTS_NO)
+		return 0;
+	action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the agent cannot start and stop cluster %s: %s", pg->cluster,
+				why);
+	action_hint(ctx, "With \"control = systemctl\" the rule of polkit has to name both units: "
+				"pingpong-agent.rules.");
+	return -1;
+}
+
 static int
 check_new(const Upgrade *upgrade)
 {
@@ -87,7 +103,9 @@ check_new(const Upgrade *upgrade)
 	folder = config_folder(upgrade->new);
 	rc = check_free(upgrade, folder);
 	free(folder);
-	return rc < 0 ? rc : check_writable(upgrade->ctx, upgrade->new);
+	if (rc == 0)
+		rc = check_writable(upgrade->ctx, upgrade->new);
+	return rc < 0 ? rc : check_right(upgrade->ctx, upgrade->new);
 }
 
 int

@@ -8,9 +8,9 @@
 #include "agent/upgrade/upgrade.h"
 
 /*
- * May the new server's configuration be written, and start.conf of both? 55000: the new cluster exists already, or
- * the user may not; 22023: it is of another major than its programs. Where all is in data directories there is
- * nothing to check.
+ * May the new server's configuration be written, and start.conf of both, and may that server be started and stopped?
+ * 55000: the new cluster exists already, or the user may not; 22023: it is of another major than its programs. Where
+ * all is in data directories there is nothing to check.
  */
 extern int	place_check(const Upgrade *upgrade);
 

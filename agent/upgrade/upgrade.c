@@ -13,6 +13,7 @@
 #include "agent/core/configread.h"
 #include "agent/core/succession.h"
 #include "agent/job/params.h"
+#include "agent/pg/paths.h"
 #include "agent/pg/version.h"
 #include "agent/upgrade/boot.h"
 #include "agent/upgrade/record.h"
@@ -99,10 +100,16 @@ check_control(const Upgrade *upgrade)
 	const PgInstance *both[] = {upgrade->old, upgrade->new};
 
 	for (int i = 0; i < 2; i++)
-		if (both[i]->control != PG_CONTROL_PG_CTL && both[i]->control != PG_CONTROL_PG_CTLCLUSTER)
-			return action_fail(upgrade->ctx, STATE_FEATURE_NOT_SUPPORTED, "an upgrade needs \"control = pg_ctl\" or "
-							   "\"pg_ctlcluster\" for both servers, and [%s] has \"%s\"", both[i]->section,
+		if (both[i]->control != PG_CONTROL_PG_CTL && !config_is_elsewhere(both[i]))
+			return action_fail(upgrade->ctx, STATE_FEATURE_NOT_SUPPORTED, "an upgrade needs \"control = pg_ctl\", "
+							   "\"pg_ctlcluster\", or \"systemctl\" with Debian's unit postgresql@VERSION-NAME, for "
+							   "both servers, and [%s] has \"%s\"", both[i]->section,
+							   both[i]->control == PG_CONTROL_SYSTEMCTL ? both[i]->unit :
 							   config_control_name(both[i]->control));
+	if (config_is_elsewhere(upgrade->old) != config_is_elsewhere(upgrade->new))
+		return action_fail(upgrade->ctx, STATE_FEATURE_NOT_SUPPORTED, "[%s] and [%s] must both be clusters of "
+						   "Debian's, or both have \"control = pg_ctl\"", upgrade->old->section,
+						   upgrade->new->section);
 	return 0;
 }
 

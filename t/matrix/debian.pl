@@ -215,8 +215,10 @@ sub with_line
 
 with_line("cluster = $to/$name{chicago}", "cluster = $from/else",
 	qr{^fail cluster $from/else of \[postgresql\.next\] is not one of version $to$}, 'a cluster of another version');
-with_line('control = pg_ctlcluster', "control = systemctl\nunit = postgresql\@$to-main",
-	qr{^fail an upgrade needs .* and \[postgresql\.next\] has "systemctl"$}, 'what cannot be upgraded yet');
+with_line('control = pg_ctlcluster', "control = systemctl\nunit = site-$to",
+	qr{^fail an upgrade needs .* and \[postgresql\.next\] has "site-$to"$}, 'a unit of the site');
+with_line('control = pg_ctlcluster', 'control = pg_ctl',
+	qr{^fail .* must both be clusters of Debian's, or both have "control = pg_ctl"$}, 'one of Debian alone');
 is($lab->sql('chicago', qq[SELECT string_agg(name || ': ' || detail, '; ') FROM pingpong.preflight('chicago',
 	'{"runbook": "upgrade", "to_version": $to, "mode": "$mode"}') WHERE status IN ('fail', 'warn')
 		AND name <> 'upgrade_rehearsal']), '', 'nothing else stands against it');
