@@ -246,8 +246,9 @@ like($out, qr/^\d+\|succeeded$/, 'rehearsed') or diag($err);
 my $back = $mode eq 'link' ? 'f' : 't';
 is(told('state, found, window_ms > 0, rollback_ms IS NOT NULL'), "succeeded|f|t|$back",
 	'rehearsed: told by the view');
-is(told(q{window_ms >= (steps ->> 'upgrade_stop')::float8 + (steps ->> 'upgrade_run')::float8
-	+ (steps ->> 'upgrade_start')::float8 + (steps ->> 'open_new')::float8}), 't',
+# by two clocks, which do not begin in the same moment
+is(told(q{window_ms >= 0.95 * ((steps ->> 'upgrade_stop')::float8 + (steps ->> 'upgrade_run')::float8
+	+ (steps ->> 'upgrade_start')::float8 + (steps ->> 'open_new')::float8)}), 't',
 	'rehearsed: the window has all steps');
 nothing_left('rehearsed', $before);
 my $session = $lab->begin_sql('chicago', 'CREATE TEMP TABLE passing (i int)', 'SELECT pg_sleep(600)');
