@@ -82,7 +82,9 @@ is($lab->sql('chicago', q{SELECT count(*) FROM pingpong.preflight('dallas') WHER
 
 is(join("\n", grep { !/^(ok|info upgrade_(extensions|settings)$)/ } split /\n/, preflight('.*', 'copy',
 	q{DISTINCT status || ' ' || name || CASE WHEN status IN ('fail', 'warn') THEN ' ' || detail ELSE '' END})),
-	"info upgrade_objects\ninfo upgrade_tried_later\ninfo upgrade_way_back", 'a pair that is fit');
+	join("\n", map({ "info upgrade_$_" } qw(objects tried_later way_back)),
+		'warn upgrade_rehearsal it was never rehearsed'),
+	'a pair that is fit');
 note('the facts take ' . $lab->sql('chicago', q{SELECT string_agg(round(extract(epoch FROM at - now()) * -1000) || ' '
 	|| (facts ->> 'elapsed_ms'), ', ') FROM pingpong.node_fact}));
 is(preflight('roles|target_streaming|same_timeline|replay_lag|rewind_possible|target_worker'), '',
