@@ -52,7 +52,9 @@ CREATE TABLE pingpong.route
     driver    text NOT NULL REFERENCES pingpong.route_driver (name),
     databases jsonb NOT NULL CHECK (jsonb_typeof(databases) = 'object' AND databases <> '{}'),
     node      text REFERENCES pingpong.node (name),
-    smoke     text
+    smoke     text,
+    router    text,             -- these two are for people and their scripts: runs read pingpong.route_endpoint
+    endpoint  text
 );
 COMMENT ON TABLE pingpong.route IS 'the routing table: which databases of its endpoints point to which node';
 COMMENT ON COLUMN pingpong.route.databases IS
@@ -60,6 +62,9 @@ COMMENT ON COLUMN pingpong.route.databases IS
 COMMENT ON COLUMN pingpong.route.node IS
     'the node that its endpoints point to; set by runs, at first to what the routers say; null: no run has seen it '
     'yet, or it points to no node';
+COMMENT ON COLUMN pingpong.route.router IS
+    'of its first endpoint, with which it was registered; all of them are in pingpong.route_endpoint';
+COMMENT ON COLUMN pingpong.route.endpoint IS 'the same: the section of the agent''s configuration';
 COMMENT ON COLUMN pingpong.route.smoke IS
     'a statement that must give true through the route, before and after a move; null: none';
 

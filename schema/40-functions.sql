@@ -633,9 +633,9 @@ BEGIN
             'Allowed are dbname, pool_size, min_pool_size, reserve_pool, pool_mode, max_db_connections, '
             'client_encoding, datestyle, timezone, application_name.');
     END IF;
-    INSERT INTO pingpong.route AS r (name, kind, driver, databases, smoke)
+    INSERT INTO pingpong.route AS r (name, kind, driver, databases, smoke, router, endpoint)
     VALUES (add_route.name, add_route.kind, add_route.driver, add_route.databases,
-            nullif(btrim(add_route.smoke), ''));
+            nullif(btrim(add_route.smoke), ''), add_route.router, add_route.endpoint);
     PERFORM pingpong_internal.add_endpoint(name, name, router, endpoint);
 EXCEPTION WHEN unique_violation THEN
     PERFORM pingpong_internal.fail('42710', format('route "%s" exists already', name), NULL,
