@@ -114,8 +114,7 @@ sub epochs
 }
 
 $lab->sql('dallas', 'CREATE TEMP TABLE n AS SELECT * FROM pingpong.node',
-	'CREATE TEMP TABLE r AS SELECT r.*, e.router, e.endpoint FROM pingpong.route r
-		JOIN pingpong.route_endpoint e ON e.route = r.name',
+	'CREATE TEMP TABLE r AS SELECT * FROM pingpong.route',
 	'DROP FUNCTION pingpong_check.check_site', 'DROP EXTENSION pg_pingpong', 'CREATE EXTENSION pg_pingpong',
 	q{SELECT pingpong.add_node(name, host, port, agent_url, slot) FROM n WHERE kind = 'postgres'},
 	q{SELECT pingpong.add_router(name, agent_url) FROM n WHERE kind = 'router'},
