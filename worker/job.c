@@ -297,7 +297,7 @@ judge(Run *run, Step *step)
 	}
 	if (strcmp(state, JOB_STATE_SUCCEEDED) == 0)
 	{
-		step->message[0] = '\0';
+		strlcpy(step->message, protocol_text(protocol_result(call->body, 0), "message"), sizeof(step->message));
 		step_keep(step, protocol_result(call->body, 0));
 		result = ACTION_DONE;
 	}

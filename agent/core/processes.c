@@ -4,15 +4,36 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
 
+#include "agent/core/alloc.h"
 #include "agent/core/log.h"
 #include "agent/core/processes.h"
+
+bool
+process_is_named(pid_t pid, const char *const *names)
+{
+	char	   *path = xasprintf("/proc/%d/exe", (int) pid);
+	char		program[PATH_MAX];
+	ssize_t		len = readlink(path, program, sizeof(program) - 1);
+	char	   *name;
+	bool		named = false;
+
+	program[len > 0 ? len : 0] = '\0';
+	name = basename(program);
+	for (int i = 0; names[i]; i++)
+		named |= strncmp(name, names[i], strlen(names[i])) == 0;
+	free(path);
+	return named;
+}
 
 /* Opened first, then looked at, so that the number cannot become another's. False: it is one, and does not go. */
 static bool

@@ -28,6 +28,7 @@
 #include "agent/pg/pg.h"
 #include "agent/pg/stop.h"
 #include "agent/rehearse/clone.h"
+#include "agent/rejoin/tool.h"
 #include "agent/upgrade/contents.h"
 #include "agent/upgrade/folder.h"
 #include "common/sqlstate.h"
@@ -101,15 +102,9 @@ static void
 show_percent(void *argument, const char *data, size_t size)
 {
 	Rehearsal  *rehearsal = argument;
-	char		text[512];
-	size_t		len = size < sizeof(text) - 1 ? size : sizeof(text) - 1;
-	char	   *open;
-	int			percent;
+	int			percent = tool_percent(data, size);
 
-	memcpy(text, data + size - len, len);
-	text[len] = '\0';
-	open = strrchr(text, '(');
-	if (open && sscanf(open, "(%d%%)", &percent) == 1)
+	if (percent >= 0)
 		action_progress(rehearsal->upgrade.ctx, percent, "copying the server");
 }
 

@@ -44,8 +44,14 @@ typedef struct Conductor
 static int
 tell_why(const char *prefix, const char *what, const char *why)
 {
-	printf("%s%s: %s\n", prefix, what, why);
+	char	   *line = xasprintf("%s%s: %s", prefix, what, why);
+
+	for (char *c = line; *c; c++)
+		if (*c == '\n')
+			*c = ';';
+	printf("%s\n", line);
 	fflush(stdout);
+	free(line);
 	return -1;
 }
 
@@ -179,7 +185,6 @@ call(const Conductor *conductor, const char *sql, int n, const char *const *valu
 	if (PQresultStatus(res) != PGRES_TUPLES_OK && PQstatus(conn) == CONNECTION_OK)
 	{
 		const char *detail = PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL);
-
 		const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
 		rc = fail(primary ? primary : "the clone", detail ? detail : "it has refused");

@@ -4,7 +4,6 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,23 +209,6 @@ typedef struct Programs
 	const char *const *names;	/* what they begin with */
 } Programs;
 
-static bool
-is_program(pid_t pid, const char *const *names)
-{
-	char	   *path = xasprintf("/proc/%d/exe", (int) pid);
-	char		program[PATH_MAX];
-	ssize_t		len = readlink(path, program, sizeof(program) - 1);
-	char	   *name;
-	bool		known = false;
-
-	program[len > 0 ? len : 0] = '\0';
-	name = basename(program);
-	for (int i = 0; names[i]; i++)
-		known |= strncmp(name, names[i], strlen(names[i])) == 0;
-	free(path);
-	return known;
-}
-
 /* All that is started for a rehearsal has its working directory in the folder. */
 static bool
 works_in(pid_t pid, const void *argument)
@@ -240,7 +222,7 @@ works_in(pid_t pid, const void *argument)
 	free(path);
 	place[n > 0 ? n : 0] = '\0';
 	return strncmp(place, programs->folder, len) == 0 && (place[len] == '/' || !place[len]) &&
-		is_program(pid, programs->names);
+		process_is_named(pid, programs->names);
 }
 
 static int

@@ -210,6 +210,12 @@ end_step(Rehearsal *rehearsal, int rc)
 	return rc;
 }
 
+static double
+told_ms(json_t *result, const char *name)
+{
+	return json_number_value(json_object_get(result, name));
+}
+
 int
 action_rehearse_clone(ActionContext *ctx, json_t *params, json_t *result)
 {
@@ -219,6 +225,10 @@ action_rehearse_clone(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc == 0)
 		rc = rehearsal_make(&rehearsal) < 0 || write_token(&rehearsal) < 0 || write_config(&rehearsal) < 0 ||
 			clone_make(&rehearsal, json_object_get(params, "from"), result) < 0 ? -1 : 0;
+	if (rc == 0)
+		json_object_set_new(result, "message", json_sprintf("%lld MB, a copy of %s",
+															(long long) param_int(result, "bytes", 0) >> 20,
+															param_string(result, "from", "?")));
 	return end_step(&rehearsal, rc);
 }
 
@@ -242,6 +252,8 @@ action_rehearse_run(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc == 0)
 		rc = rehearsal_check_own(&rehearsal) < 0 || start_clone(&rehearsal) < 0 ||
 			conduct(&rehearsal, REHEARSE_UPGRADE, params, result) < 0 ? -1 : 0;
+	if (rc == 0)
+		json_object_set_new(result, "message", json_sprintf("window %.1f ms", told_ms(result, "window_ms")));
 	return end_step(&rehearsal, rc);
 }
 
@@ -252,10 +264,14 @@ action_rehearse_back(ActionContext *ctx, json_t *params, json_t *result)
 	int			rc = rehearsal_open(ctx, params, &rehearsal);
 
 	if (rc == 0 && rehearsal.upgrade.mode == UPGRADE_LINK && !has_snapshots(&rehearsal))
-		json_object_set_new(result, "not_tried",
-							json_string("in mode link it needs a snapshot, and only reflink works on a clone"));
+		json_object_set_new(result, "message", json_string("not tried: in mode link it needs a snapshot, and only "
+														   "reflink works on a clone"));
 	else if (rc == 0)
+	{
 		rc = rehearsal_check_own(&rehearsal) < 0 ? -1 : conduct(&rehearsal, REHEARSE_BACK, params, result);
+		if (rc == 0)
+			json_object_set_new(result, "message", json_sprintf("back in %.1f ms", told_ms(result, "rollback_ms")));
+	}
 	return end_step(&rehearsal, rc);
 }
 

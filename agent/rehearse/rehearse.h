@@ -20,10 +20,7 @@ extern int	action_rehearse_clone(ActionContext *ctx, json_t *params, json_t *res
  */
 extern int	action_rehearse_run(ActionContext *ctx, json_t *params, json_t *result);
 
-/*
- * Result: "rollback_ms", from the order until the old server took writes; or "not_tried", why there is no way back in
- * this mode.
- */
+/* Result: "rollback_ms", from the order until the old server took writes; none, where this mode has no way back. */
 extern int	action_rehearse_back(ActionContext *ctx, json_t *params, json_t *result);
 
 /* Needs no parameter: what was made is remembered. */

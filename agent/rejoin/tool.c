@@ -23,19 +23,27 @@
 #define COMMAND_LINE_MAX 16384
 
 /* Progress of both programs: "12345/67890 kB (18%)" */
-static void
-show_percent(void *argument, const char *data, size_t size)
+int
+tool_percent(const char *data, size_t size)
 {
-	Rejoin	   *rejoin = argument;
 	char		text[512];
-	char	   *open;
 	size_t		len = size < sizeof(text) - 1 ? size : sizeof(text) - 1;
+	char	   *open;
 	int			percent;
 
 	memcpy(text, data + size - len, len);
 	text[len] = '\0';
 	open = strrchr(text, '(');
-	if (open && sscanf(open, "(%d%%)", &percent) == 1)
+	return open && sscanf(open, "(%d%%)", &percent) == 1 ? percent : -1;
+}
+
+static void
+show_percent(void *argument, const char *data, size_t size)
+{
+	Rejoin	   *rejoin = argument;
+	int			percent = tool_percent(data, size);
+
+	if (percent >= 0)
 		action_progress(rejoin->ctx, percent, "copying from %s:%s", rejoin->upstream.host, rejoin->upstream.port);
 }
 

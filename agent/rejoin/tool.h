@@ -13,6 +13,9 @@
  */
 extern int	tool_end_leftovers(Rejoin *rejoin);
 
+/* How far they say they are, in what they write meanwhile; -1: it is not told there. */
+extern int	tool_percent(const char *data, size_t size);
+
 /* pg_rewind, pg_basebackup, postgres: output to the job, progress, its last words in the error */
 extern int	run_tool(Rejoin *rejoin, char *const *argv, char *password);
 

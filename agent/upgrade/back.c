@@ -318,7 +318,8 @@ clear_configuration(ActionContext *ctx, const UpgradeRecord *record, const char 
 		if (strcmp(pg->data, path) != 0 || !config_is_elsewhere(pg))
 			continue;
 		if (record->state == RECORD_DONE)
-			json_object_set_new(result, "configuration_left", json_string(pg->cluster));
+			json_object_set_new(result, "message", json_sprintf("emptied \"%s\"; pg_dropcluster may remove the rest "
+																"of cluster %s", path, pg->cluster));
 		else if (place_clear(pg) < 0)
 			rc = action_fail(ctx, STATE_IO_ERROR, "could not remove the configuration of cluster %s: %s", pg->cluster,
 							 strerror(errno));
@@ -333,7 +334,8 @@ finalize(ActionContext *ctx, json_t *params, UpgradeRecord *record, json_t *resu
 	const char *path = record_left_over(record);
 
 	(void) params;
-	json_object_set_new(result, "path", json_string(path ? path : ""));
+	json_object_set_new(result, "message", path ? json_sprintf("emptied \"%s\"", path) :
+						json_string("there was nothing"));
 	if (path && check_left_over(ctx, path) < 0)
 		return -1;
 	if (record->state == RECORD_NONE)

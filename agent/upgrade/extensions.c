@@ -98,6 +98,9 @@ action_upgrade_extensions(ActionContext *ctx, json_t *params, json_t *result)
 			rc = -1;
 	}
 	PQclear(databases);
+	json_object_set_new(result, "message", json_sprintf("%d updated, %d left",
+														(int) json_array_size(extensions.updated),
+														(int) json_array_size(extensions.left)));
 	json_object_set_new(result, "updated", extensions.updated);
 	json_object_set_new(result, "left", extensions.left);
 	json_object_set_new(result, "failed", extensions.failed);

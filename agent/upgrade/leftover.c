@@ -3,8 +3,6 @@
  *		Processes of pg_upgrade that outlive it: PostgreSQL's programs in its working directory, which is ours alone.
  *		A person's shell may be there, too, to look at its logs.
  */
-#include <libgen.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,19 +16,6 @@
 #define GONE_MS 10000
 
 static bool
-is_program(pid_t pid)
-{
-	char	   *path = xasprintf("/proc/%d/exe", (int) pid);
-	char		program[PATH_MAX];
-	ssize_t		len = readlink(path, program, sizeof(program) - 1);
-
-	free(path);
-	program[len > 0 ? len : 0] = '\0';
-	return strncmp(basename(program), "pg_", 3) == 0 || strncmp(basename(program), "psql", 4) == 0 ||
-		strncmp(basename(program), "vacuumdb", 8) == 0;
-}
-
-static bool
 works_in(pid_t pid, const void *argument)
 {
 	const struct stat *folder = argument;
@@ -39,7 +24,7 @@ works_in(pid_t pid, const void *argument)
 	bool		here = stat(path, &its) == 0 && its.st_dev == folder->st_dev && its.st_ino == folder->st_ino;
 
 	free(path);
-	return here && is_program(pid);
+	return here && process_is_named(pid, (const char *const[]) {"pg_", "psql", "vacuumdb", NULL});
 }
 
 int

@@ -80,7 +80,7 @@ sub inside
 	my @found;
 	foreach my $proc (glob '/proc/[0-9]*')
 	{
-		my $cwd = readlink "$proc/cwd" // '';
+		my $cwd = readlink("$proc/cwd") // '';
 		push @found, $proc if $cwd =~ m{^\Q$folder\E(/|$)};
 	}
 	return scalar @found;
@@ -206,6 +206,7 @@ sub name_place
 
 my $job = begin_and_reach('rehearse_run');
 $lab->until_true('the new server of the clone', sub { -e "$folder/new/PG_VERSION" }, 90);
+ok(inside() > 0, 'its processes are seen while it works');
 name_place(0);
 $lab->sql('chicago', 'SELECT pingpong.cancel(max(id)) FROM pingpong.run');
 (undef, $err) = $lab->finish($job, 120);

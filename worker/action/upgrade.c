@@ -37,16 +37,11 @@ upgrade_params(Run *run)
 					 json_is_array(carry) ? json_incref(carry) : json_array(), "standbys", standbys_of(run));
 }
 
+/* What most of them do: the one action of the agent, with what the run was asked for. */
 static ActionResult
-prepare_begin(Run *run, Step *step)
+order_begin(Run *run, Step *step)
 {
-	return job_begin(run, step, step->node, ACTION_UPGRADE_PREPARE, upgrade_params(run));
-}
-
-static ActionResult
-discard_begin(Run *run, Step *step)
-{
-	return job_begin(run, step, step->node, ACTION_UPGRADE_DISCARD, upgrade_params(run));
+	return job_begin(run, step, step->node, step->action->orders, upgrade_params(run));
 }
 
 /* From here on this session, and the database, tell nothing. */
@@ -102,7 +97,7 @@ unseal_old_begin(Run *run, Step *step)
 		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
 						 "this is the new server, and the upgrade has not ended well. If it is whole, run "
 						 "SELECT pingpong.resume(risk => 'two primaries are possible')");
-	return discard_begin(run, step);
+	return order_begin(run, step);
 }
 
 static ActionResult
@@ -194,22 +189,6 @@ finalize_begin(Run *run, Step *step)
 	return job_begin(run, step, step->node, ACTION_UPGRADE_FINALIZE, params);
 }
 
-static ActionResult
-finalize_advance(Run *run, Step *step)
-{
-	ActionResult result = job_advance(run, step);
-	json_t	   *told = result == ACTION_DONE ? protocol_result(step->call->body, 0) : NULL;
-	const char *path = told ? protocol_text(told, "path") : "";
-	const char *cluster = told ? protocol_text(told, "configuration_left") : "";
-
-	if (result == ACTION_DONE && !path[0])
-		snprintf(step->message, sizeof(step->message), "there was nothing");
-	else if (result == ACTION_DONE)
-		snprintf(step->message, sizeof(step->message), "emptied \"%s\"%s%s", path,
-				 cluster[0] ? "; pg_dropcluster may remove the rest of cluster " : "", cluster);
-	return result;
-}
-
 /* ---- a rehearsal ---- */
 
 /* The standby that is copied, so that this server has no work with it; JSON's null: there is none. */
@@ -236,94 +215,9 @@ rehearse_clone_begin(Run *run, Step *step)
 	return job_begin(run, step, step->node, ACTION_REHEARSE_CLONE, params);
 }
 
-static ActionResult
-rehearse_clone_advance(Run *run, Step *step)
-{
-	ActionResult result = job_advance(run, step);
-	json_t	   *told = result == ACTION_DONE ? protocol_result(step->call->body, 0) : NULL;
-
-	if (told)
-		snprintf(step->message, sizeof(step->message), "%d MB, a copy of %s",
-				 (int) (json_integer_value(json_object_get(told, "bytes")) / (1024 * 1024)),
-				 protocol_text(told, "from"));
-	return result;
-}
-
-static ActionResult
-rehearse_run_begin(Run *run, Step *step)
-{
-	return job_begin(run, step, step->node, ACTION_REHEARSE_RUN, upgrade_params(run));
-}
-
-static ActionResult
-rehearse_run_advance(Run *run, Step *step)
-{
-	ActionResult result = job_advance(run, step);
-	json_t	   *told = result == ACTION_DONE ? protocol_result(step->call->body, 0) : NULL;
-
-	if (told)
-		snprintf(step->message, sizeof(step->message), "window %.1f ms",
-				 json_number_value(json_object_get(told, "window_ms")));
-	return result;
-}
-
-static ActionResult
-rehearse_back_begin(Run *run, Step *step)
-{
-	return job_begin(run, step, step->node, ACTION_REHEARSE_BACK, upgrade_params(run));
-}
-
-static ActionResult
-rehearse_back_advance(Run *run, Step *step)
-{
-	ActionResult result = job_advance(run, step);
-	json_t	   *told = result == ACTION_DONE ? protocol_result(step->call->body, 0) : NULL;
-	const char *not_tried = told ? protocol_text(told, "not_tried") : "";
-
-	if (told && not_tried[0])
-		snprintf(step->message, sizeof(step->message), "not tried: %s", not_tried);
-	else if (told)
-		snprintf(step->message, sizeof(step->message), "back in %.1f ms",
-				 json_number_value(json_object_get(told, "rollback_ms")));
-	return result;
-}
-
-static ActionResult
-rehearse_clear_begin(Run *run, Step *step)
-{
-	return job_begin(run, step, step->node, ACTION_REHEARSE_CLEAR, upgrade_params(run));
-}
-
-static ActionResult
-analyze_begin(Run *run, Step *step)
-{
-	return job_begin(run, step, step->node, ACTION_UPGRADE_STATISTICS,
-					 json_pack("{s:i}", "jobs", run_option_int(run, "jobs", 1)));
-}
-
-static ActionResult
-extensions_begin(Run *run, Step *step)
-{
-	return job_begin(run, step, step->node, ACTION_UPGRADE_EXTENSIONS, json_new());
-}
-
-/* How many; which is in the step's detail. */
-static ActionResult
-extensions_advance(Run *run, Step *step)
-{
-	ActionResult result = job_advance(run, step);
-	json_t	   *told = result == ACTION_DONE ? protocol_result(step->call->body, 0) : NULL;
-
-	if (told)
-		snprintf(step->message, sizeof(step->message), "%d updated, %d left",
-				 (int) json_array_size(json_object_get(told, "updated")),
-				 (int) json_array_size(json_object_get(told, "left")));
-	return result;
-}
-
 const Action upgrade_actions[] = {
-	{"upgrade_prepare", prepare_begin, job_advance, 0, ACTION_UPGRADE_PREPARE},
-	{"upgrade_discard", discard_begin, job_advance, 0, ACTION_UPGRADE_DISCARD},
+	{"upgrade_prepare", order_begin, job_advance, 0, ACTION_UPGRADE_PREPARE},
+	{"upgrade_discard", order_begin, job_advance, 0, ACTION_UPGRADE_DISCARD},
 	{"upgrade_stop", stop_begin, job_advance, 0, ACTION_UPGRADE_STOP},
 	{"upgrade_run", run_begin, job_advance, 0, ACTION_UPGRADE_RUN},
 	{"upgrade_start", start_begin, job_advance, ACTION_FORWARD_ONLY, ACTION_UPGRADE_START},
@@ -332,12 +226,12 @@ const Action upgrade_actions[] = {
 	{"back_ready", back_ready_begin, job_advance, 0, ACTION_UPGRADE_BACK},
 	{"take_back", take_back_begin, job_advance, ACTION_FORWARD_ONLY, ACTION_UPGRADE_BACK},
 	{"unseal_new", unseal_new_begin, unseal_new_advance, ACTION_UNTIL_DONE, ACTION_UPGRADE_KEEP},
-	{"upgrade_finalize", finalize_begin, finalize_advance, 0, ACTION_UPGRADE_FINALIZE},
-	{"rehearse_clone", rehearse_clone_begin, rehearse_clone_advance, 0, ACTION_REHEARSE_CLONE},
-	{"rehearse_run", rehearse_run_begin, rehearse_run_advance, 0, ACTION_REHEARSE_RUN},
-	{"rehearse_back", rehearse_back_begin, rehearse_back_advance, 0, ACTION_REHEARSE_BACK},
-	{"rehearse_clear", rehearse_clear_begin, job_advance, ACTION_ONCE, ACTION_REHEARSE_CLEAR},
-	{"extensions", extensions_begin, extensions_advance, 0, ACTION_UPGRADE_EXTENSIONS},
-	{"analyze", analyze_begin, job_advance, 0, ACTION_UPGRADE_STATISTICS},
+	{"upgrade_finalize", finalize_begin, job_advance, 0, ACTION_UPGRADE_FINALIZE},
+	{"rehearse_clone", rehearse_clone_begin, job_advance, 0, ACTION_REHEARSE_CLONE},
+	{"rehearse_run", order_begin, job_advance, 0, ACTION_REHEARSE_RUN},
+	{"rehearse_back", order_begin, job_advance, 0, ACTION_REHEARSE_BACK},
+	{"rehearse_clear", order_begin, job_advance, ACTION_ONCE, ACTION_REHEARSE_CLEAR},
+	{"extensions", order_begin, job_advance, 0, ACTION_UPGRADE_EXTENSIONS},
+	{"analyze", order_begin, job_advance, 0, ACTION_UPGRADE_STATISTICS},
 	{NULL}
 };
