@@ -6,9 +6,10 @@
 #   make check-all          that, and what takes longer (see ci/check-all)
 #   make demo               ping and pong on a throw-away installation (see demo/lab)
 #   make bench              measurements (see bench/run), writes bench/results.json
+#   make bench-upgrade      the window of an upgrade beside the same by hand (see bench/upgrade)
 
 # These work on a bare machine: they install PGXS first.
-ifneq ($(filter check check-all demo bench,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-all demo bench bench-upgrade,$(MAKECMDGOALS)),)
 
 check:
 	@ci/check $(PG)
@@ -18,7 +19,9 @@ demo:
 	demo/demo $(PG)
 bench:
 	bench/run $(PG)
-.PHONY: check check-all demo bench
+bench-upgrade:
+	bench/upgrade
+.PHONY: check check-all demo bench bench-upgrade
 
 else
 

@@ -35,7 +35,7 @@ INSERT INTO pingpong.run_option (name, type, kinds, argument, least, most, allow
 VALUES
     ('to_version', 'integer', '{run}', 'to_version', 16, 99, NULL, NULL, true,
      'for upgrade(): the major version that the server becomes'),
-    ('mode', 'word', '{run}', 'mode', NULL, NULL, '{copy,link,clone}', '"copy"', true,
+    ('mode', 'word', '{run}', 'mode', NULL, NULL, '{copy,link,clone,swap}', '"copy"', true,
      'for upgrade(): how pg_upgrade takes over the files'),
     ('jobs', 'integer', '{run}', 'jobs', 1, 64, NULL, '1', true, 'for upgrade(): how many things it does at a time'),
     ('carry', 'words', '{run}', 'carry', NULL, NULL, NULL, '[]', true,

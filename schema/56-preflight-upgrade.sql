@@ -36,6 +36,7 @@ FROM (VALUES
     (95, 'upgrade_cron',                  'programs',  'pg_cron finds its database'),
     (96, 'upgrade_sockets',               'folders',   'the sockets of pg_upgrade can be made'),
     (96, 'upgrade_environment',           'hosts',     'nothing leads libpq elsewhere'),
+    (97, 'upgrade_snapshot',              'safety',    'the snapshot that leads back can be taken'),
     (97, 'upgrade_way_back',              'safety',    'until when the old server can go on'),
     (98, 'upgrade_disk_space',            'folders',   'room for the new server')
     ) v (number, name, topic, comment);
@@ -315,9 +316,8 @@ CREATE FUNCTION pingpong_check.check_upgrade_links(target text, options jsonb) R
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT finding(n.node, (n.facts #>> '{links,ok}')::boolean, 'fail',
                    coalesce(n.facts #>> '{links,problem}', 'a file could be taken over'),
-                   CASE mode WHEN 'link' THEN 'Both folders must be on one file system and in one mount; or use mode '
-                                              'copy.'
-                       ELSE 'The file system must have reflinks (xfs, btrfs); or use mode copy.' END,
+                   CASE mode WHEN 'clone' THEN 'The file system must have reflinks (xfs, btrfs); or use mode copy.'
+                       ELSE 'Both folders must be on one file system and in one mount; or use mode copy.' END,
                    'upgrade', 'links')
     FROM upgrade_nodes() n, LATERAL (SELECT coalesce($2 ->> 'mode', 'copy')) m (mode)
     WHERE n.is_source AND mode <> 'copy' AND n.facts ? 'programs'
@@ -378,10 +378,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
     FROM upgrade_nodes() n, LATERAL (SELECT n.facts -> 'environment') f (e)
 $$;
 
+CREATE FUNCTION pingpong_check.check_upgrade_snapshot(target text, options jsonb) RETURNS SETOF pingpong_check.finding
+LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
+    SELECT finding(n.node, (n.facts #>> '{snapshot,ok}')::boolean, 'fail',
+                   coalesce(n.facts #>> '{snapshot,problem}', 'it can be taken by ' || driver,
+                            'none is configured: no way back once the new server has been started'),
+                   'See the option "snapshot" of the agent''s configuration.', 'upgrade', 'snapshot')
+    FROM upgrade_nodes() n, LATERAL (SELECT n.facts #>> '{snapshot,driver}') d (driver)
+    WHERE n.is_source AND $2 ->> 'mode' IN ('link', 'swap') AND n.facts ? 'programs'
+$$;
+
 CREATE FUNCTION pingpong_check.check_upgrade_way_back(target text, options jsonb) RETURNS SETOF pingpong_check.finding
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
     SELECT ROW(node_name(), 'info', format('mode "%s": the old server can go on until %s', mode,
                CASE mode WHEN 'link' THEN 'the new one has been started (step upgrade_start), on the same files'
+                   WHEN 'swap' THEN 'its files are moved (step upgrade_run), and then from its snapshot'
                    ELSE 'the new one takes writes (step open_new)' END),
                'What clients write to the new server is not in the old one. Have a base backup.')::finding
     FROM (SELECT coalesce($2 ->> 'mode', 'copy')) m (mode)

@@ -86,6 +86,15 @@ write_config(Rehearsal *rehearsal)
 	return rc;
 }
 
+/* Without a snapshot mode swap is refused, and mode link differs in how the files are taken over only. */
+static UpgradeMode
+mode_there(const Rehearsal *rehearsal)
+{
+	UpgradeMode mode = rehearsal->upgrade.mode;
+
+	return mode == UPGRADE_SWAP && !has_snapshots(rehearsal) ? UPGRADE_LINK : mode;
+}
+
 static int
 write_order(Rehearsal *rehearsal, const char *what, json_t *params)
 {
@@ -93,8 +102,8 @@ write_order(Rehearsal *rehearsal, const char *what, json_t *params)
 	json_t	   *carry = json_object_get(params, "carry");
 	json_t	   *order = json_pack("{s:s, s:s, s:i, s:i, s:s, s:i, s:O}", "what", what, "node",
 								  upgrade->ctx->config->node, "from_version", upgrade->from, "to_version",
-								  upgrade->to, "mode", upgrade_mode_name(upgrade->mode), "jobs", upgrade->jobs,
-								  "carry", json_is_array(carry) ? carry : json_array());
+								  upgrade->to, "mode", upgrade_mode_name(mode_there(rehearsal)), "jobs",
+								  upgrade->jobs, "carry", json_is_array(carry) ? carry : json_array());
 	char	   *text = json_dumps(order, JSON_COMPACT);
 	int			rc = write_file(rehearsal, REHEARSAL_ORDER, text);
 
@@ -263,9 +272,10 @@ action_rehearse_back(ActionContext *ctx, json_t *params, json_t *result)
 	Rehearsal	rehearsal;
 	int			rc = rehearsal_open(ctx, params, &rehearsal);
 
-	if (rc == 0 && rehearsal.upgrade.mode == UPGRADE_LINK && !has_snapshots(&rehearsal))
-		json_object_set_new(result, "message", json_string("not tried: in mode link it needs a snapshot, and only "
-														   "reflink works on a clone"));
+	if (rc == 0 && upgrade_takes_files(&rehearsal.upgrade) && !has_snapshots(&rehearsal))
+		json_object_set_new(result, "message", json_sprintf("not tried: in mode %s it needs a snapshot, and only "
+															"reflink works on a clone",
+															upgrade_mode_name(rehearsal.upgrade.mode)));
 	else if (rc == 0)
 	{
 		rc = rehearsal_check_own(&rehearsal) < 0 ? -1 : conduct(&rehearsal, REHEARSE_BACK, params, result);

@@ -125,19 +125,25 @@ has_mode(const UpgradeRecord *record, UpgradeMode mode)
 	return strcmp(record->mode, upgrade_mode_name(mode)) == 0;
 }
 
+static bool
+takes_files(const UpgradeRecord *record)
+{
+	return has_mode(record, UPGRADE_LINK) || has_mode(record, UPGRADE_SWAP);
+}
+
 /* Copies that share their blocks look as large as others, and nobody can tell what removing them would free. */
 static bool
 can_be_measured(const UpgradeRecord *record)
 {
 	return has_mode(record, UPGRADE_COPY) || has_mode(record, UPGRADE_STANDBY) ||
-		(has_mode(record, UPGRADE_LINK) && record->state == RECORD_DONE);
+		(takes_files(record) && record->state == RECORD_DONE);
 }
 
 static bool
 is_way_back(const UpgradeRecord *record)
 {
 	return record->state == RECORD_DONE && !record->clearing &&
-		(!has_mode(record, UPGRADE_LINK) || record->snapshot == SNAPSHOT_TAKEN);
+		(!takes_files(record) || record->snapshot == SNAPSHOT_TAKEN);
 }
 
 static json_t *

@@ -112,10 +112,10 @@ check_way(ActionContext *ctx, const Upgrade *upgrade, const UpgradeRecord *recor
 		action_hint(ctx, "Write it into the agent's configuration: it has the place of the main one, too.");
 		return -1;
 	}
-	if (upgrade->mode == UPGRADE_LINK && record->snapshot == SNAPSHOT_TAKEN)
+	if (upgrade_takes_files(upgrade) && record->snapshot == SNAPSHOT_TAKEN)
 		return upgrade_snapshot_ready(upgrade, record);
-	if (upgrade->mode == UPGRADE_LINK)
-		return refuse(ctx, "there is no way back: the new server runs on the linked files of the old one");
+	if (upgrade_takes_files(upgrade))
+		return refuse(ctx, "there is no way back: the new server runs on the files of the old one");
 	if (!old.known || !old.startable || old.state != DATA_SHUTDOWNED)
 		return refuse(ctx, "there is no way back: the old data directory is not as the upgrade has left it");
 	if (!is_sealed_by(upgrade->old, &old, record->run))

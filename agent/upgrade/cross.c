@@ -211,6 +211,14 @@ seal_new(const Upgrade *upgrade)
 	return 0;
 }
 
+/* From here on the old directory may be without its files. */
+static int
+give_files(const Upgrade *upgrade, UpgradeRecord *record)
+{
+	record->ran |= upgrade->mode == UPGRADE_SWAP;
+	return record->ran ? record_keep(upgrade->ctx, record) : 0;
+}
+
 int
 action_upgrade_run(ActionContext *ctx, json_t *params, json_t *result)
 {
@@ -229,7 +237,7 @@ action_upgrade_run(ActionContext *ctx, json_t *params, json_t *result)
 	if (keep_options(&upgrade, false) < 0 || record_enter(ctx, &record, RECORD_CROSSING) < 0)
 		return -1;
 	action_progress(ctx, -1, "pg_upgrade");
-	if (upgrade_snapshot_take(&upgrade, &record) < 0 ||
+	if (upgrade_snapshot_take(&upgrade, &record) < 0 || give_files(&upgrade, &record) < 0 ||
 		upgrade_run_tool(&upgrade, false, (int) param_int(params, "timeout_ms", RUN_TIMEOUT_MS)) < 0 ||
 		forget_options(&upgrade) < 0 || seal_new(&upgrade) < 0)
 		return -1;
@@ -284,6 +292,8 @@ revert(ActionContext *ctx, json_t *params)
 		return 0;				/* pg_upgrade had not begun, or this was done */
 	if (end_servers(&upgrade) < 0)
 		return -1;
+	if (record.ran && upgrade_snapshot_ready(&upgrade, &record) < 0)
+		return -1;				/* in mode swap the new directory has the only files then */
 	/* first, since the others may need the room; what was written for clients is never removed by a run */
 	if (!record.back[0])
 		upgrade_give_up_new(&upgrade, &record);
@@ -427,12 +437,13 @@ action_upgrade_halt(ActionContext *ctx, json_t *params, json_t *result)
 		return -1;
 	if (record.state < RECORD_STARTED)
 		return 0;
-	record.ran |= upgrade.mode == UPGRADE_LINK && (control_running(upgrade.new) || !has_never_run(&upgrade, &record));
+	record.ran |= upgrade_takes_files(&upgrade) &&
+		(control_running(upgrade.new) || !has_never_run(&upgrade, &record));
 	if (record.ran && record.snapshot != SNAPSHOT_TAKEN)
 	{
 		(void) upgrade_make_main(ctx, upgrade.new); /* it is the only one that there is */
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-						   "there is no way back: the new server was started on the linked files of the old one");
+						   "there is no way back: the new server was started on the files of the old one");
 	}
 	if (!may_halt(&upgrade, &record))
 		return refuse_opened(ctx);

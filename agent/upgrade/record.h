@@ -35,7 +35,7 @@ typedef struct UpgradeRecord
 	char		back[101];		/* the run by whose order it goes back behind the opening; "": none */
 	SnapshotState snapshot;		/* of the old data directory */
 	bool		clearing;		/* finalize has begun to remove: no way back any more */
-	bool		ran;			/* in mode link: the new server has run on the files of the old one */
+	bool		ran;			/* modes link and swap: the old directory's files are the new one's */
 	char		mode[8];
 	char		old_data[1024];
 	char		new_data[1024];

@@ -32,14 +32,26 @@ no_snapshot(const Upgrade *upgrade)
 					   "there is no snapshot of the old server, or it is not known how it was taken");
 }
 
+/* In mode link the old files are as they were until the new server runs; in mode swap they are gone at once. */
+static int
+without(const Upgrade *upgrade)
+{
+	if (upgrade->mode != UPGRADE_SWAP)
+		return 0;
+	action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE, "mode swap needs a snapshot: nothing else leads back");
+	action_hint(upgrade->ctx, "Name it in the agent's configuration (option \"snapshot\" of [%s]), or use mode link.",
+				upgrade->old->section);
+	return -1;
+}
+
 int
 upgrade_snapshot_check(const Upgrade *upgrade)
 {
 	Snapshot	snapshot;
-	const SnapshotDriver *driver = upgrade->mode == UPGRADE_LINK ? driver_of(upgrade, "check", &snapshot) : NULL;
+	const SnapshotDriver *driver = upgrade_takes_files(upgrade) ? driver_of(upgrade, "check", &snapshot) : NULL;
 
 	if (!driver)
-		return has_failed(upgrade) ? -1 : 0;
+		return has_failed(upgrade) ? -1 : without(upgrade);
 	return tree_is_whole(&snapshot) < 0 ? -1 : driver->check(&snapshot);
 }
 
@@ -68,9 +80,9 @@ upgrade_snapshot_take(const Upgrade *upgrade, UpgradeRecord *record)
 	const SnapshotDriver *driver;
 
 	name_from(record, name, sizeof(name));
-	driver = upgrade->mode == UPGRADE_LINK ? driver_of(upgrade, name, &snapshot) : NULL;
+	driver = upgrade_takes_files(upgrade) ? driver_of(upgrade, name, &snapshot) : NULL;
 	if (!driver)
-		return has_failed(upgrade) ? -1 : 0;
+		return has_failed(upgrade) ? -1 : without(upgrade);
 	action_progress(upgrade->ctx, -1, "snapshot by %s", driver->name);
 	if (tree_is_whole(&snapshot) < 0)
 		return -1;				/* there may be a tablespace since it was checked */

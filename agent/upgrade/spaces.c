@@ -133,7 +133,7 @@ problem_of(const Upgrade *upgrade, const char *location, const char **hint)
 	free(there);
 	if (problem)
 		return problem;
-	*hint = upgrade->mode == UPGRADE_LINK ? "Its folders must be in one mount; or use mode copy." :
+	*hint = upgrade_takes_files(upgrade) ? "Its folders must be in one mount; or use mode copy." :
 		"Its file system must have reflinks (xfs, btrfs); or use mode copy.";
 	return link_problem(upgrade, location);
 }

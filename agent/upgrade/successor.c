@@ -22,6 +22,7 @@
 #include "agent/upgrade/newconf.h"
 #include "agent/upgrade/place.h"
 #include "agent/upgrade/record.h"
+#include "agent/upgrade/snapshot.h"
 #include "agent/upgrade/spaces.h"
 #include "agent/upgrade/successor.h"
 #include "agent/upgrade/suits.h"
@@ -180,6 +181,16 @@ files_of(const Upgrade *upgrade, PGconn *conn)
 	return json_pack("{s:o}", "rows", rows);
 }
 
+static json_t *
+snapshot_of(const Upgrade *upgrade)
+{
+	json_t	   *answer = successor_verdict(upgrade->ctx, upgrade_snapshot_check(upgrade));
+
+	if (upgrade->old->snapshot)
+		json_object_set_new(answer, "driver", json_string(upgrade->old->snapshot[0]));
+	return answer;
+}
+
 void
 successor_look(const Upgrade *upgrade, PGconn *conn, json_t *facts)
 {
@@ -194,6 +205,8 @@ successor_look(const Upgrade *upgrade, PGconn *conn, json_t *facts)
 	json_object_set_new(facts, "spaces", spaces_look(upgrade, conn));
 	if (upgrade_shares_files(upgrade))
 		json_object_set_new(facts, "links", successor_verdict(ctx, upgrade_links(upgrade)));
+	if (upgrade_takes_files(upgrade))
+		json_object_set_new(facts, "snapshot", snapshot_of(upgrade));
 	json_object_set_new(facts, "socket", sockets_of(upgrade));
 	json_object_set_new(facts, "settings", settings_of(upgrade, conn));
 	json_object_set_new(facts, "files", files_of(upgrade, conn));

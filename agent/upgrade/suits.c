@@ -123,14 +123,21 @@ upgrade_links(const Upgrade *upgrade)
 {
 	char	   *folder = new_folder(upgrade);
 	char	   *from = data_path(upgrade->old, "PG_VERSION");
-	int			rc = spaces_try_link(upgrade, from, folder);
+	bool		too_old = upgrade->mode == UPGRADE_SWAP && upgrade->to < 18;
+	int			rc = too_old ? -1 : spaces_try_link(upgrade, from, folder);
 
-	if (rc < 0)
+	if (too_old)
+	{
+		action_fail(upgrade->ctx, STATE_FEATURE_NOT_SUPPORTED, "mode \"swap\" is of pg_upgrade 18, not of %d",
+					upgrade->to);
+		action_hint(upgrade->ctx, "Use mode link.");
+	}
+	else if (rc < 0)
 	{
 		action_fail(upgrade->ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 					"mode \"%s\" is not possible from \"%s\" to \"%s\": %s", upgrade_mode_name(upgrade->mode),
 					upgrade->old->data, folder, strerror(errno));
-		action_hint(upgrade->ctx, "%s", upgrade->mode == UPGRADE_LINK ?
+		action_hint(upgrade->ctx, "%s", upgrade_takes_files(upgrade) ?
 					"Both must be on one file system and in one mount; or use mode copy." :
 					"The file system must have reflinks (xfs, btrfs); or use mode copy.");
 	}

@@ -25,13 +25,20 @@
 #define POLL_MS 10
 
 static const char *const mode_names[] = {
-	[UPGRADE_COPY] = "copy", [UPGRADE_LINK] = "link", [UPGRADE_CLONE] = "clone", [UPGRADE_STANDBY] = "standby"
+	[UPGRADE_COPY] = "copy", [UPGRADE_LINK] = "link", [UPGRADE_CLONE] = "clone", [UPGRADE_SWAP] = "swap",
+	[UPGRADE_STANDBY] = "standby"
 };
 
 bool
 upgrade_shares_files(const Upgrade *upgrade)
 {
-	return upgrade->mode == UPGRADE_LINK || upgrade->mode == UPGRADE_CLONE;
+	return upgrade_takes_files(upgrade) || upgrade->mode == UPGRADE_CLONE;
+}
+
+bool
+upgrade_takes_files(const Upgrade *upgrade)
+{
+	return upgrade->mode == UPGRADE_LINK || upgrade->mode == UPGRADE_SWAP;
 }
 
 const char *
@@ -45,13 +52,14 @@ take_mode(ActionContext *ctx, json_t *params, Upgrade *upgrade)
 {
 	const char *name = param_string(params, "mode", "copy");
 
-	for (UpgradeMode i = UPGRADE_COPY; i <= UPGRADE_CLONE; i++)
+	for (UpgradeMode i = UPGRADE_COPY; i <= UPGRADE_SWAP; i++)
 		if (strcmp(name, mode_names[i]) == 0)
 		{
 			upgrade->mode = i;
 			return 0;
 		}
-	return action_fail(ctx, STATE_INVALID_PARAMETER, "\"mode\" must be copy, link or clone, not \"%.20s\"", name);
+	return action_fail(ctx, STATE_INVALID_PARAMETER,
+					   "\"mode\" must be copy, link, clone or swap, not \"%.20s\"", name);
 }
 
 static int

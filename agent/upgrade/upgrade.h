@@ -21,6 +21,7 @@ typedef enum UpgradeMode
 	UPGRADE_COPY,				/* the old directory stays as it is */
 	UPGRADE_LINK,				/* hard links: no way back once the new server has run */
 	UPGRADE_CLONE,				/* reflinks, where the file system has them */
+	UPGRADE_SWAP,				/* the files are moved, from 18 on: no way back once pg_upgrade has begun */
 	UPGRADE_STANDBY				/* a copy of the new primary: not asked for, the server is a standby */
 } UpgradeMode;
 
@@ -40,6 +41,9 @@ extern const char *upgrade_mode_name(UpgradeMode mode);
 
 /* By its mode: the new directory needs no room for the files, and must be where they can be shared. */
 extern bool upgrade_shares_files(const Upgrade *upgrade);
+
+/* By its mode: there is a way back from the new server only by a snapshot of the old one. */
+extern bool upgrade_takes_files(const Upgrade *upgrade);
 
 /*
  * From params {"to_version", "mode", "jobs"}. Fails the job: 22023, a parameter; 42704, no successor of that major is

@@ -12,6 +12,7 @@ use Test::More;
 our $new_bin = $ENV{PINGPONG_NEW_BIN} // '';
 plan skip_all => 'there is no other major (ci/upgrade runs this)' unless -x "$new_bin/pg_upgrade";
 my $mode = $ENV{PINGPONG_UPGRADE_MODE} // 'copy';
+my $takes = $mode eq 'link' || $mode eq 'swap';	# the old directory is without its files
 # How the old data directory comes back where its files were linked ("reflink", "zfs tank/pg ..."); "": not at all.
 # PINGPONG_SNAPSHOT_DIR: where both data directories of chicago are, alone.
 my $snapshot = $ENV{PINGPONG_SNAPSHOT} // '';
@@ -118,12 +119,12 @@ my $load = $lab->writers(rate => 30);
 my ($run, $end, $err) = run_of("SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode')");
 is($end, 'succeeded done', 'upgraded') or BAIL_OUT($err);
 is(serves(), "$to open, $to dallas streaming", 'upgraded: both are there');
-my $can_go_back = $mode ne 'link' || $snapshot;
+my $can_go_back = !$takes || $snapshot;
 my ($back, $again) = $can_go_back ? qw(rollback rebuild) : qw(none none);
 is(left_behind(), join("\n", "chicago: data directory: $back", $snapshot ? "chicago: snapshot: $back" : (),
 	"dallas: data directory: $again"), 'upgraded: what is left behind is told');
 # linked files are the new server's, too: what is freed may be nothing yet
-my $least = $mode eq 'link' ? 0 : 1;
+my $least = $takes ? 0 : 1;
 ok($lab->until_true('it to be measured', sub { $lab->sql('chicago', qq{SELECT bool_and(bytes >= $least AND
 	measured_at > since AND since > now() - interval '1 hour' AND age < interval '1 min' AND growth_bytes = 0)
 	FROM pingpong.artefacts() WHERE kind = 'data directory'}) eq 't' }), 'upgraded: and how large it is')
@@ -148,9 +149,9 @@ my $bare = qq{SELECT pingpong_internal.request('run', 'chicago', '{"runbook": "r
 refused(qr/^ERROR:  42501: must be superuser/m, 'the same without the word', $bare, 'operator');
 refused(qr/^ERROR:  22023: "risk" does not say what is risked/m, 'nor does a superuser go without', $bare);
 
-if ($mode eq 'link' && !$snapshot)
+if ($takes && !$snapshot)
 {
-	refused(qr/^ERROR:  55000: there is no way back: the new server runs on the linked files/m,
+	refused(qr/^ERROR:  55000: there is no way back: the new server runs on the files of the/m,
 		'linked files', "SELECT pingpong.rollback($run, $risk)");
 	is(serves(), "$to open, $to dallas streaming", 'linked files: nothing was touched');
 }
@@ -159,7 +160,7 @@ else
 	# ---- the old server's folder is not what it was: nothing is stopped for it ----
 
 	my $old = $lab->env('PGDATA_chicago');
-	if ($mode ne 'link')
+	if (!$takes)
 	{
 		rename "$old/pingpong.seal", "$old/seal.aside" or die $!;
 		refused(qr/^ERROR:  55000: there is no way back: the old data directory is not sealed by the upgrade/m,
@@ -170,7 +171,7 @@ else
 
 	# ---- it is broken when nothing could be looked at any more: the new server goes on ----
 
-	if ($mode ne 'link')
+	if (!$takes)
 	{
 		my $conf = "$new{chicago}/postgresql.conf";
 		append($conf, "pingpong.debug_pause_after = 'seal'\n");

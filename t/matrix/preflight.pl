@@ -131,6 +131,11 @@ says('upgrade_successor', qr/^fail dallas: "[^"]*dallas\/new" is not empty$/m, '
 like(preflight('upgrade_links', 'link'), qr/^ok chicago: a file could be taken over$/, 'links are possible');
 like(preflight('upgrade_links', 'clone'), qr/^(ok|fail) chicago: (a file|mode "clone" is not possible)/,
 	'clones: tried');
+like(preflight('upgrade_snapshot', 'link'), qr/^ok chicago: none is configured: no way back/, 'no snapshot');
+like(preflight('upgrade_snapshot', 'swap'), qr/^fail chicago: mode swap needs a snapshot: nothing else leads back$/,
+	'mode swap needs one');
+like(preflight('upgrade_links', 'swap'), $to >= 18 ? qr/^ok chicago: a file could be taken over$/ :
+	qr/^fail chicago: mode "swap" is of pg_upgrade 18, not of $to$/, 'mode swap needs 18');
 is(join(' ', glob("$new{chicago}/* $new{chicago}/.pingpong* " . $lab->dir . '/chicago/.pingpong-link*')), '',
 	'nothing is left of the trial');
 SKIP: {
