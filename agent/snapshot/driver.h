@@ -35,6 +35,7 @@ typedef struct SnapshotDriver
 extern const SnapshotDriver snapshot_reflink;	/* copies of the files that share their blocks: xfs, btrfs */
 extern const SnapshotDriver snapshot_btrfs; /* a snapshot of the subvolume */
 extern const SnapshotDriver snapshot_zfs;	/* of the dataset, which holds nothing else; restored by rollback */
+extern const SnapshotDriver snapshot_lvm;	/* of the thin volume, which holds nothing else; merged back */
 extern const SnapshotDriver snapshot_command;	/* a hook of the site */
 
 #endif							/* PINGPONG_AGENT_SNAPSHOT_DRIVER_H */

@@ -9,7 +9,7 @@
 #include "common/sqlstate.h"
 
 static const SnapshotDriver *const drivers[] = {
-	&snapshot_reflink, &snapshot_btrfs, &snapshot_zfs, &snapshot_command, NULL
+	&snapshot_reflink, &snapshot_btrfs, &snapshot_zfs, &snapshot_lvm, &snapshot_command, NULL
 };
 
 static int
@@ -41,6 +41,6 @@ snapshot_driver(ActionContext *ctx, const PgInstance *pg, Snapshot *snapshot)
 		}
 	action_fail(ctx, STATE_INVALID_PARAMETER, "option \"snapshot\" of [%s]: there is no \"%s\"", pg->section,
 				pg->snapshot[0]);
-	action_hint(ctx, "It is reflink, btrfs SUBVOLUME, zfs DATASET or command HOOK.");
+	action_hint(ctx, "It is reflink, btrfs SUBVOLUME, zfs DATASET, lvm VG/LV or command HOOK.");
 	return NULL;
 }
