@@ -64,6 +64,15 @@ sub laboratory
 	$lab->kill9('postgres', 'dallas');
 	$lab->sql('chicago', q{SELECT pingpong.drop_node('dallas')},
 		q{SELECT pg_drop_replication_slot('pingpong_dallas')});
+	if ($case->{tables} > 5000)	# pg_dump locks them all
+	{
+		my $data = $lab->env('PGDATA_chicago');
+		run("$bin/pg_ctl -D $data -m fast -w stop");
+		open my $conf, '>>', "$data/postgresql.conf" or die $!;
+		print $conf "max_locks_per_transaction = 1024\n";
+		close $conf or die $!;
+		$lab->start_pg('chicago');
+	}
 	for (my $from = 1; $from <= $case->{tables}; $from += 1000)
 	{
 		my $last = $from + 999 < $case->{tables} ? $from + 999 : $case->{tables};

@@ -173,7 +173,7 @@ exists(const Snapshot *snapshot, const char *volume)
 /* ---- one volume ---- */
 
 static int
-copy_volume(const Snapshot *snapshot, char *from, const char *to)
+copy_volume(const Snapshot *snapshot, char *from, char *to)
 {
 	char	   *words[] = {"--snapshot", "--setactivationskip=n", "--name", strchr(to, '/') + 1, from, NULL};
 
