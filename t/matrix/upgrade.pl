@@ -17,6 +17,9 @@ use Time::HiRes qw(sleep time);
 our $new_bin = $ENV{PINGPONG_NEW_BIN} // '';
 plan skip_all => 'there is no other major (ci/upgrade runs this)' unless -x "$new_bin/pg_upgrade";
 my $mode = $ENV{PINGPONG_UPGRADE_MODE} // 'copy';
+# how its data directory comes back in mode swap: the whole of it, where it is ("reflink")
+my $snapshot = $ENV{PINGPONG_SNAPSHOT} // '';
+plan skip_all => 'mode swap needs a snapshot (ci/snapshots runs this)' if $mode eq 'swap' && !$snapshot;
 my ($to) = `$new_bin/postgres --version` =~ /\) (\d+)/;
 
 my $archive = "/tmp/pp-archive.$$";
@@ -78,6 +81,7 @@ sub instances { my ($node) = @_; return @{ $lab->act($node, 'r', 0, 'facts')->{r
 sub add_successor
 {
 	my ($node, $data) = @_;
+	$lab->set_agent($node, snapshot => $snapshot) if $mode eq 'swap';
 	add_text($lab->agent_dir($node) . '/agent.ini',
 		"\n[postgresql.next]\ndata = $data\nbin = $new_bin\nsuccessor = yes\n");
 	kill 'HUP', $lab->pid('agent', $node);
@@ -190,12 +194,12 @@ goes_back('pg_upgrade is killed', sub {
 	$lab->until_true('pg_upgrade in the window', sub { tool() }, 120);
 	kill 'KILL', tool();
 });
-# when it has begun to change the old directory (link), or when its new server runs
+# when it has begun to change the old directory (link, swap), or when its new server runs
 goes_back('pg_upgrade is killed late', sub {
 	my $control = $lab->env('PGDATA_chicago') . '/global/pg_control.old';
 	$lab->until_true('pg_upgrade in the window', sub { tool() }, 120);
 	my ($pid) = tool();
-	if ($mode eq 'link')
+	if ($mode eq 'link' || $mode eq 'swap')
 	{
 		# a little at a time, so that it does not get past that unseen
 		my $limit = time + 120;
