@@ -72,6 +72,9 @@ sub laboratory
 		print $conf "max_locks_per_transaction = 1024\n";
 		close $conf or die $!;
 		$lab->start_pg('chicago');
+		# its clients wait longer than its settings of the lab allow
+		run('sed -i "s/^query_wait_timeout.*/query_wait_timeout = 1800/" ' . $lab->dir . '/pgbouncer1/pgbouncer.ini');
+		kill 'HUP', $lab->pid('pgbouncer', 1);
 	}
 	for (my $from = 1; $from <= $case->{tables}; $from += 1000)
 	{
@@ -109,8 +112,11 @@ sub ours
 	my $load = $lab->writers(rate => 50);
 	$load->mark('before');
 	$lab->until_true('writes to flow', sub { $load->end->{acked} > 0 });
-	$lab->try_sql('chicago', "SELECT pingpong.upgrade('chicago', to_version => $to, mode => '$case->{mode}',
-		jobs => $case->{jobs}, max_window => '20min')");
+	my $window = $case->{tables} > 5000 ? '20min' : '100s';
+	# its session ends with the old server
+	my (undef, $err) = $lab->try_sql('chicago', "SELECT pingpong.upgrade('chicago', to_version => $to,
+		mode => '$case->{mode}', jobs => $case->{jobs}, max_window => '$window')");
+	die $err if $err =~ /^ERROR:/m;
 	my ($end) = $lab->settle(1, 1800);
 	my %ours = (end => $end);
 	@ours{qw(all stop run start)} = split /\|/, $lab->sql('chicago', q{SELECT

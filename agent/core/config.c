@@ -45,6 +45,7 @@ const ConfigOption config_pg_options[] = {
 	{"replication", OPTION_STRING, offsetof(PgInstance, replication)},
 	{"rewind", OPTION_STRING, offsetof(PgInstance, rewind)},
 	{"keep", OPTION_LIST, offsetof(PgInstance, keep)},
+	{"max_rate", OPTION_STRING, offsetof(PgInstance, max_rate)},
 	{"snapshot", OPTION_WORDS, offsetof(PgInstance, snapshot)},
 	{"rehearsal", OPTION_STRING, offsetof(PgInstance, rehearsal)},
 	{"successor", OPTION_STRING, offsetof(PgInstance, successor)},

@@ -46,6 +46,7 @@ typedef struct PgInstance
 	char	   *replication;	/* conninfo without host and port; may hold secrets */
 	char	   *rewind;			/* the same, for pg_rewind; has a dbname */
 	char	  **keep;			/* more files in PGDATA that belong to the node */
+	char	   *max_rate;		/* of a base backup, as pg_basebackup takes it: kB/s, or with M; NULL: any */
 	char	  **snapshot;		/* driver and its words, agent/snapshot; NULL: none */
 	char	   *rehearsal;		/* of a successor: a folder for a clone; NULL: none */
 	char	   *successor;		/* "yes": what the main one becomes by an upgrade (succession.h); else NULL */

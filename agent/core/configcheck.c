@@ -93,6 +93,22 @@ check_rehearsal(ConfigError *error, const PgInstance *pg)
 						 "-: \"%s\"", "rehearsal", pg->rehearsal);
 }
 
+/* What pg_basebackup takes, which else would refuse it in the middle of a run. */
+static int
+check_rate(ConfigError *error, const PgInstance *pg)
+{
+	char	   *unit;
+	long		kb = strtol(pg->max_rate, &unit, 10);
+
+	if (*unit == 'M' && kb <= 1024)
+		kb *= 1024;
+	if (pg->max_rate[0] >= '0' && pg->max_rate[0] <= '9' && (*unit == '\0' || strcmp(unit, "k") == 0 ||
+		strcmp(unit, "M") == 0) && kb >= 32 && kb <= 1024 * 1024)
+		return 1;
+	return config_refuse(error, "option \"%s\" must be 32k to 1024M (kB/s or MB/s): \"%s\"", "max_rate",
+						 pg->max_rate);
+}
+
 /* It takes the place of the main one, so it has that one's, and needs only its own folders. */
 static int
 check_successor(ConfigError *error, const PgInstance *pg)
@@ -108,7 +124,8 @@ check_successor(ConfigError *error, const PgInstance *pg)
 static int
 check_pg(ConfigError *error, const PgInstance *pg)
 {
-	if ((pg->successor && !check_successor(error, pg)) || (pg->rehearsal && !check_rehearsal(error, pg)))
+	if ((pg->successor && !check_successor(error, pg)) || (pg->rehearsal && !check_rehearsal(error, pg)) ||
+		(pg->max_rate && !check_rate(error, pg)))
 		return 0;
 	if (strcmp(pg->name, FORMER_NAME) == 0)
 		return config_refuse(error, "[%s] cannot be used: \"%s\" is the name of the main instance before an upgrade",

@@ -38,6 +38,7 @@ succession_inherit(AgentConfig *config)
 		take(&pg->database, old->database);
 		take(&pg->replication, old->replication);
 		take(&pg->rewind, old->rewind);
+		take(&pg->max_rate, old->max_rate);
 	}
 }
 

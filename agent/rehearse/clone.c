@@ -98,20 +98,22 @@ name_spaces(Rehearsal *rehearsal, PGconn *conn, char ***argv, int *n)
 	return rc;
 }
 
-static void
-show_percent(void *argument, const char *data, size_t size)
+typedef struct Copying
 {
-	Rehearsal  *rehearsal = argument;
-	int			percent = tool_percent(data, size);
+	Rehearsal  *rehearsal;
+	ToolProgress progress;
+} Copying;
 
-	if (percent >= 0)
-		action_progress(rehearsal->upgrade.ctx, percent, "copying the server");
+static void
+show_progress(void *argument, const char *data, size_t size)
+{
+	tool_progress(&((Copying *) argument)->progress, data, size);
 }
 
 static const char *
 stop_when_full(void *argument)
 {
-	return rehearsal_spares(argument);
+	return rehearsal_spares(((Copying *) argument)->rehearsal);
 }
 
 /* Checkpoints are spread: it is no hurry. The password of a standby comes by the environment. */
@@ -119,8 +121,9 @@ static int
 copy(Rehearsal *rehearsal, char *conninfo, const char *password, char *const *spaces)
 {
 	ActionContext *ctx = rehearsal->upgrade.ctx;
-	ChildOptions options = {.directory = rehearsal->folder, .on_output = show_percent, .stop = stop_when_full,
-	.argument = rehearsal, .password = password};
+	Copying		copying = {rehearsal, {ctx, "copying the server", clock_monotonic_ms()}};
+	ChildOptions options = {.directory = rehearsal->folder, .on_output = show_progress, .stop = stop_when_full,
+	.argument = &copying, .password = password};
 	char	  **argv = NULL;
 	int			rc;
 
@@ -135,6 +138,8 @@ copy(Rehearsal *rehearsal, char *conninfo, const char *password, char *const *sp
 	text_append(&argv, xstrdup("--no-sync"));
 	text_append(&argv, xstrdup("--no-password"));
 	text_append(&argv, xstrdup("--progress"));
+	if (rehearsal->upgrade.old->max_rate)
+		text_append(&argv, xasprintf("--max-rate=%s", rehearsal->upgrade.old->max_rate));
 	action_progress(ctx, 0, "copying the server");
 	rc = child_run_or_fail(ctx, argv, &options);
 	text_free_list(argv);

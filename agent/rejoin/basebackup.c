@@ -43,7 +43,7 @@ typedef struct Plan
 {
 	Layout		layout;
 	Layout		inherited;		/* of the server that is succeeded */
-	char	  **arguments;		/* of pg_basebackup: one for each part elsewhere */
+	char	  **arguments;		/* of pg_basebackup: one for each part elsewhere, the rate */
 	PGresult   *spaces;
 } Plan;
 
@@ -217,6 +217,8 @@ make_plan(Rejoin *rejoin, const char *where, Plan *plan)
 		text_append(&plan->arguments, xasprintf("--waldir=%s", fresh));
 		free(fresh);
 	}
+	if (rejoin->pg->max_rate)
+		text_append(&plan->arguments, xasprintf("--max-rate=%s", rejoin->pg->max_rate));
 	return 0;
 }
 

@@ -22,29 +22,45 @@
 #define POLL_MS 5
 #define COMMAND_LINE_MAX 16384
 
-/* Progress of both programs: "12345/67890 kB (18%)" */
-int
-tool_percent(const char *data, size_t size)
+/* What both programs write: "12345/67890 kB (18%)". The last of it; false: there is none. */
+static bool
+read_progress(const char *data, size_t size, unsigned long long *done_kb, unsigned long long *all_kb, int *percent)
 {
 	char		text[512];
 	size_t		len = size < sizeof(text) - 1 ? size : sizeof(text) - 1;
-	char	   *open;
-	int			percent;
+	char	   *at;
 
 	memcpy(text, data + size - len, len);
 	text[len] = '\0';
-	open = strrchr(text, '(');
-	return open && sscanf(open, "(%d%%)", &percent) == 1 ? percent : -1;
+	at = strrchr(text, '/');
+	while (at && at > text && at[-1] >= '0' && at[-1] <= '9')
+		at--;
+	return at && sscanf(at, "%llu/%llu kB (%d%%)", done_kb, all_kb, percent) == 3;
+}
+
+void
+tool_progress(const ToolProgress *progress, const char *data, size_t size)
+{
+	unsigned long long done_kb;
+	unsigned long long all_kb;
+	int			percent;
+	double		seconds = (clock_monotonic_ms() - progress->began_ms) / 1000;
+	double		speed;			/* kB/s */
+
+	if (!read_progress(data, size, &done_kb, &all_kb, &percent))
+		return;
+	speed = seconds > 0 ? done_kb / seconds : 0;
+	if (speed >= 1 && done_kb <= all_kb)
+		action_progress(progress->ctx, percent, "%s: %llu of %llu MB, %.0f MB/s, %.0f s to go", progress->what,
+						done_kb / 1024, all_kb / 1024, speed / 1024, (all_kb - done_kb) / speed);
+	else
+		action_progress(progress->ctx, percent, "%s", progress->what);
 }
 
 static void
-show_percent(void *argument, const char *data, size_t size)
+show_progress(void *argument, const char *data, size_t size)
 {
-	Rejoin	   *rejoin = argument;
-	int			percent = tool_percent(data, size);
-
-	if (percent >= 0)
-		action_progress(rejoin->ctx, percent, "copying from %s:%s", rejoin->upstream.host, rejoin->upstream.port);
+	tool_progress(argument, data, size);
 }
 
 /*
@@ -55,10 +71,13 @@ int
 run_tool(Rejoin *rejoin, char *const *argv, char *password)
 {
 	double		left = rejoin->deadline - clock_monotonic_ms();
-	ChildOptions options = {.timeout_ms = left > 1000 ? (int) left : 1000, .on_output = show_percent,
-	.argument = rejoin, .password = password};
+	char	   *what = xasprintf("copying from %s:%s", rejoin->upstream.host, rejoin->upstream.port);
+	ToolProgress progress = {rejoin->ctx, what, clock_monotonic_ms()};
+	ChildOptions options = {.timeout_ms = left > 1000 ? (int) left : 1000, .on_output = show_progress,
+	.argument = &progress, .password = password};
 	int			rc = child_run_or_fail(rejoin->ctx, argv, &options);
 
+	free(what);
 	if (rc < 0)
 		action_hint(rejoin->ctx, "See the output of the job.");
 	return rc;

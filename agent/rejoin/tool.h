@@ -13,8 +13,19 @@
  */
 extern int	tool_end_leftovers(Rejoin *rejoin);
 
-/* How far they say they are, in what they write meanwhile; -1: it is not told there. */
-extern int	tool_percent(const char *data, size_t size);
+/* When a program began that tells how far it is, and what for. */
+typedef struct ToolProgress
+{
+	ActionContext *ctx;
+	const char *what;
+	double		began_ms;		/* monotonic */
+} ToolProgress;
+
+/*
+ * Progress of the job by what pg_basebackup or pg_rewind write meanwhile: percent, MB, speed and time to go. What
+ * tells nothing changes nothing.
+ */
+extern void tool_progress(const ToolProgress *progress, const char *data, size_t size);
 
 /* pg_rewind, pg_basebackup, postgres: output to the job, progress, its last words in the error */
 extern int	run_tool(Rejoin *rejoin, char *const *argv, char *password);
