@@ -93,6 +93,9 @@ check_rehearsal(ConfigError *error, const PgInstance *pg)
 						 "-: \"%s\"", "rehearsal", pg->rehearsal);
 }
 
+#define RATE_MIN_KB 32
+#define RATE_MAX_KB (1024 * 1024)
+
 /* What pg_basebackup takes, which else would refuse it in the middle of a run. */
 static int
 check_rate(ConfigError *error, const PgInstance *pg)
@@ -100,10 +103,11 @@ check_rate(ConfigError *error, const PgInstance *pg)
 	char	   *unit;
 	long		kb = strtol(pg->max_rate, &unit, 10);
 
-	if (*unit == 'M' && kb <= 1024)
-		kb *= 1024;
-	if (pg->max_rate[0] >= '0' && pg->max_rate[0] <= '9' && (*unit == '\0' || strcmp(unit, "k") == 0 ||
-		strcmp(unit, "M") == 0) && kb >= 32 && kb <= 1024 * 1024)
+	long		factor = *unit == 'M' ? 1024 : 1;
+	bool		is_number = pg->max_rate[0] >= '0' && pg->max_rate[0] <= '9' &&
+		(*unit == '\0' || strcmp(unit, "k") == 0 || strcmp(unit, "M") == 0);
+
+	if (is_number && kb <= RATE_MAX_KB / factor && kb * factor >= RATE_MIN_KB)
 		return 1;
 	return config_refuse(error, "option \"%s\" must be 32k to 1024M (kB/s or MB/s): \"%s\"", "max_rate",
 						 pg->max_rate);
