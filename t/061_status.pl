@@ -44,9 +44,11 @@ for my $at ($lab->nodes)
 }
 is($lab->sql(as('mon', 'chicago'), q{SELECT direction, node, state, slot_name, replay_lag_bytes < 1e6
 	FROM pingpong.replication}),
-	"sends|austin|streaming|pingpong_austin|t\nsends|dallas|streaming|pingpong_dallas|t", 'the streams that leave the primary');
+	"sends|austin|streaming|pingpong_austin|t\nsends|dallas|streaming|pingpong_dallas|t",
+	'the streams that leave the primary');
 is($lab->sql(as('mon', 'dallas'), q{SELECT direction, node, state, slot_name, told_at > now() - interval '1 min'
-	FROM pingpong.replication}), 'receives|chicago|streaming|pingpong_dallas|t', 'the stream that a standby receives');
+	FROM pingpong.replication}),
+	'receives|chicago|streaming|pingpong_dallas|t', 'the stream that a standby receives');
 
 # ---- lag, seen from everywhere ----
 
