@@ -12,6 +12,7 @@
 #include "gate/closing.h"
 #include "gate/hooks.h"
 #include "gate/state.h"
+#include "worker/news.h"
 #include "worker/samples.h"
 #include "worker/shared.h"
 #include "worker/worker.h"
@@ -31,6 +32,7 @@ request_shmem(void)
 	gate_shmem_request();
 	worker_shmem_request();
 	samples_shmem_request();
+	news_shmem_request();
 }
 
 static void
@@ -41,6 +43,7 @@ start_shmem(void)
 	gate_shmem_startup();
 	worker_shmem_startup();
 	samples_shmem_startup();
+	news_shmem_startup();
 }
 
 static void

@@ -115,6 +115,7 @@ extern void protocol_cancel_path(char *to, size_t size, const char *run, const c
 /* Where all of them are asked for, or those of a run (its key; NULL: all), without what came of the actions. */
 extern void protocol_jobs_path(char *to, size_t size, const char *run);
 #define PROTOCOL_PING_PATH "/v1/ping"
+#define PROTOCOL_STATE_PATH "/v1/state"
 
 /* ---- answers ---- */
 

@@ -20,6 +20,7 @@ CREATE TABLE pingpong.node
     slot      text UNIQUE CHECK (slot ~ '^[a-z0-9_]{1,63}$'),
     upstream  text,             -- a node; no foreign key, which pg_dump would warn of: see add_node() and drop_node()
     away_since timestamptz,
+    site      text CHECK (site <> ''),
     CHECK (kind = 'router' OR (host IS NOT NULL AND port IS NOT NULL AND slot IS NOT NULL))
 );
 COMMENT ON TABLE pingpong.node IS 'PostgreSQL instances with the agent beside them, and agents beside routers';
@@ -27,6 +28,8 @@ COMMENT ON COLUMN pingpong.node.host IS 'address at which the other nodes and th
 COMMENT ON COLUMN pingpong.node.agent_url IS 'http://127.0.0.1:PORT, https://HOST:PORT or unix:/PATH';
 COMMENT ON COLUMN pingpong.node.slot IS 'physical slot that this node uses on the node it streams from';
 COMMENT ON COLUMN pingpong.node.upstream IS 'the standby that this node streams from; null: it follows the primary';
+COMMENT ON COLUMN pingpong.node.site IS
+    'where it stands, for people: views of state show it; null: not told. Set it with UPDATE';
 COMMENT ON COLUMN pingpong.node.away_since IS
     'since when it is away on purpose: no run waits for it; pingpong.rebuild() makes it a standby again';
 

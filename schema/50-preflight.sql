@@ -135,7 +135,8 @@ COMMENT ON VIEW pingpong_check.preflight_connection IS
 -- Receivers of WAL, with the node each belongs to: by application_name or by the slot that it holds.
 CREATE VIEW pingpong_check.preflight_sender AS
 SELECT r.pid, r.usename, r.application_name, r.client_addr, r.state, r.replay_lsn, r.replay_lag, r.sync_state,
-       s.slot_name, s.slot_type, n.name AS node
+       s.slot_name, s.slot_type, n.name AS node, r.sent_lsn, r.write_lsn, r.flush_lsn, r.write_lag, r.flush_lag,
+       r.reply_time, r.backend_start
 FROM pg_catalog.pg_stat_replication r
      LEFT JOIN pg_catalog.pg_replication_slots s ON s.active_pid = r.pid
      LEFT JOIN LATERAL (SELECT n.name FROM pingpong.node n

@@ -21,3 +21,11 @@ COMMENT ON COLUMN pingpong.rehearsal.found IS
     'it has found what stands against the upgrade, or its rollback: "message" says what';
 COMMENT ON COLUMN pingpong.rehearsal.databases IS 'how many relations each had when it was copied';
 COMMENT ON COLUMN pingpong.rehearsal.steps IS 'how long each step of the upgrade took, in ms';
+COMMENT ON COLUMN pingpong.rehearsal.run IS 'number of the run';
+COMMENT ON COLUMN pingpong.rehearsal.node IS 'which was rehearsed';
+COMMENT ON COLUMN pingpong.rehearsal.to_version IS 'the major version to which';
+COMMENT ON COLUMN pingpong.rehearsal.mode IS 'copy or link';
+COMMENT ON COLUMN pingpong.rehearsal.started_at IS 'when it began';
+COMMENT ON COLUMN pingpong.rehearsal.ended_at IS 'when it ended; null: it has not';
+COMMENT ON COLUMN pingpong.rehearsal.state IS 'of the run';
+COMMENT ON COLUMN pingpong.rehearsal.message IS 'how it ended, or what was found';

@@ -5,6 +5,17 @@ CREATE VIEW pingpong.progress AS
     FROM pingpong_internal.progress_rows();
 COMMENT ON VIEW pingpong.progress IS
     'the present or last run that this server''s worker knows of, step by step, from shared memory';
+COMMENT ON COLUMN pingpong.progress.run IS 'number of the run';
+COMMENT ON COLUMN pingpong.progress.run_state IS 'of the run: running, succeeded, rolled_back or stuck';
+COMMENT ON COLUMN pingpong.progress.ordinal IS 'steps of the same ordinal are made at the same time';
+COMMENT ON COLUMN pingpong.progress.action IS 'what is done';
+COMMENT ON COLUMN pingpong.progress.node IS 'on which node, or on which endpoint of a route';
+COMMENT ON COLUMN pingpong.progress.state IS 'pending, running, succeeded, failed, skipped or undone';
+COMMENT ON COLUMN pingpong.progress.started_at IS 'when the step began; null: it has not';
+COMMENT ON COLUMN pingpong.progress.duration_ms IS 'how long it took, or takes until now, in ms';
+COMMENT ON COLUMN pingpong.progress.attempt IS 'how often it was tried';
+COMMENT ON COLUMN pingpong.progress.message IS 'what went wrong, or is worth telling';
+COMMENT ON COLUMN pingpong.progress.sentence IS 'how the run ended; null: it has not';
 
 -- With the rights of its owner: members of pingpong_operator may not read pg_stat_replication, and have to see this.
 CREATE FUNCTION pingpong_internal.standby_rows(OUT name text, OUT host text, OUT port integer, OUT state text,
@@ -14,9 +25,9 @@ CREATE FUNCTION pingpong_internal.standby_rows(OUT name text, OUT host text, OUT
                                                OUT slot_retains_bytes numeric, OUT application_name text,
                                                OUT away_since timestamptz) RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT n.name, n.host, n.port, s.state, r.sync_state, r.sent_lsn, r.replay_lsn,
-           CASE WHEN r.replay_lsn IS NOT NULL THEN greatest(here.lsn - r.replay_lsn, 0) END,
-           r.replay_lag, sl.slot_name, sl.active, sl.wal_status,
+    SELECT n.name, n.host, n.port, s.state, s.sync_state, s.sent_lsn, s.replay_lsn,
+           CASE WHEN s.replay_lsn IS NOT NULL THEN greatest(here.lsn - s.replay_lsn, 0) END,
+           s.replay_lag, sl.slot_name, sl.active, sl.wal_status,
            CASE WHEN sl.restart_lsn IS NOT NULL THEN greatest(here.lsn - sl.restart_lsn, 0) END, s.application_name,
            n.away_since
     FROM pingpong.node n
@@ -26,7 +37,6 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
          LEFT JOIN LATERAL (SELECT * FROM pingpong_check.preflight_sender p
                             WHERE p.node = n.name AND p.state <> 'backup'
                             ORDER BY p.state = 'streaming' DESC LIMIT 1) s ON true
-         LEFT JOIN pg_stat_replication r ON r.pid = s.pid
          LEFT JOIN pg_replication_slots sl ON sl.slot_name = CASE WHEN s.pid IS NULL THEN n.slot ELSE s.slot_name END
     WHERE n.kind = 'postgres' AND n.name <> pingpong.node_name()
 $$;
@@ -39,6 +49,16 @@ CREATE VIEW pingpong.standby AS
     FROM pingpong_internal.standby_rows();
 COMMENT ON VIEW pingpong.standby IS
     'the registered nodes as this server sees them, by slot or by name: streaming state, lag and slot in bytes';
+COMMENT ON COLUMN pingpong.standby.name IS 'of the node';
+COMMENT ON COLUMN pingpong.standby.host IS 'address at which it is registered';
+COMMENT ON COLUMN pingpong.standby.port IS 'port at which it is registered';
+COMMENT ON COLUMN pingpong.standby.sync_state IS 'as in pg_stat_replication, as are sent_lsn and replay_lsn';
+COMMENT ON COLUMN pingpong.standby.sent_lsn IS 'what was sent to it';
+COMMENT ON COLUMN pingpong.standby.replay_lsn IS 'what it has replayed';
+COMMENT ON COLUMN pingpong.standby.replay_lag IS 'as in pg_stat_replication';
+COMMENT ON COLUMN pingpong.standby.slot_active IS 'whether the slot is in use';
+COMMENT ON COLUMN pingpong.standby.wal_status IS 'of the slot, as in pg_replication_slots';
+COMMENT ON COLUMN pingpong.standby.application_name IS 'as in pg_stat_replication';
 COMMENT ON COLUMN pingpong.standby.state IS 'as in pg_stat_replication; null: it does not stream from this server';
 COMMENT ON COLUMN pingpong.standby.behind_bytes IS 'what this server has and the node has not replayed';
 COMMENT ON COLUMN pingpong.standby.slot_name IS
@@ -133,6 +153,9 @@ CREATE VIEW pingpong.slots AS
 COMMENT ON VIEW pingpong.slots IS
     'the replication slots of this server: what WAL they keep, how fast that grows, and when it reaches a limit';
 COMMENT ON COLUMN pingpong.slots.slot_name IS 'as in pg_replication_slots, as are slot_type, active and wal_status';
+COMMENT ON COLUMN pingpong.slots.slot_type IS 'physical or logical';
+COMMENT ON COLUMN pingpong.slots.active IS 'whether it is in use';
+COMMENT ON COLUMN pingpong.slots.wal_status IS 'whether the WAL that it needs is still there';
 COMMENT ON COLUMN pingpong.slots.node IS 'the registered node that streams from it; null: it is nobody''s here';
 COMMENT ON COLUMN pingpong.slots.retained_bytes IS 'WAL that it keeps';
 COMMENT ON COLUMN pingpong.slots.growth_bytes_per_s IS
@@ -172,6 +195,7 @@ COMMENT ON VIEW pingpong.artefact IS
     'what upgrades have left behind on the nodes, and what space it holds, as agents have last told; '
     'pingpong.artefacts() asks them now';
 COMMENT ON COLUMN pingpong.artefact.run IS 'the upgrade';
+COMMENT ON COLUMN pingpong.artefact.node IS 'where it lies';
 COMMENT ON COLUMN pingpong.artefact.kind IS
     '"data directory" (of the server that is not in use any more) or "snapshot"; null: the agent could not tell';
 COMMENT ON COLUMN pingpong.artefact.name IS 'the folder; of a snapshot the key of its run; or why nothing was told';

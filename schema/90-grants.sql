@@ -20,7 +20,9 @@ BEGIN
                          'check_registered', 'check_target', 'gate_status', 'wait_lag_zero', 'guard_holds',
                          'step_places', 'run_steps',
                          'imagined_run', 'run_actions', 'relaxed_due', 'sync_satisfiable', 'sync_standbys',
-                         'sample_trends', 'slot_trends', 'slot_room', 'slot_advice', 'rollback_loss') THEN
+                         'sample_trends', 'slot_trends', 'slot_room', 'slot_advice', 'rollback_loss', 'agent_news',
+                         'copies_news', 'agent_rows', 'newest_lsn', 'bytes_behind', 'own_state', 'status_rows',
+                         'replication_rows', 'written_timeline') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_monitor', f.signature);
         END IF;
     END LOOP;

@@ -70,6 +70,10 @@ WHERE p.pronamespace = 'pingpong'::regnamespace AND obj_description(p.oid, 'pg_p
 SELECT c.relname AS without_comment FROM pg_class c
 WHERE c.relnamespace::regnamespace::text LIKE 'pingpong%' AND c.relkind IN ('r', 'v')
   AND obj_description(c.oid, 'pg_class') IS NULL;
+SELECT c.oid::regclass AS view, string_agg(a.attname, ' ' ORDER BY a.attnum) AS columns_without_comment
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'pingpong'::regnamespace AND c.relkind = 'v' AND col_description(c.oid, a.attnum) IS NULL
+GROUP BY c.oid ORDER BY c.oid::regclass::text COLLATE "C";
 
 -- and so it is
 SET ROLE pp_nobody;

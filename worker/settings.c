@@ -21,6 +21,7 @@ char	   *worker_cert_file;
 char	   *worker_key_file;
 char	   *worker_pause_after;
 int			worker_sample_interval;
+int			worker_agent_interval;
 int			worker_connect_timeout;
 int			worker_rejoin_timeout;
 
@@ -89,4 +90,6 @@ settings_define(void)
 			  "before the run is stuck.", &worker_rejoin_timeout, 10 * 60 * 1000, 1000, INT_MAX);
 	define_ms("pingpong.sample_interval", "How often the idle worker looks at its server.",
 			  &worker_sample_interval, 1000, 100, 60000);
+	define_ms("pingpong.agent_interval", "How often the worker asks the agents how their nodes are.",
+			  &worker_agent_interval, 5000, 100, 600000);
 }

@@ -29,6 +29,7 @@
 #include "worker/runner.h"
 #include "worker/sampler.h"
 #include "worker/settings.h"
+#include "worker/watch.h"
 #include "worker/worker.h"
 
 #define AWAKE_NAP_MS	2		/* a promotion may come any moment */
@@ -183,6 +184,24 @@ guarded_probe(MemoryContext loop_context, bool ready)
 	return nap;
 }
 
+/* What the worker looks at besides; what fails is tried again in the next round of it. */
+static long
+guarded_look(MemoryContext loop_context)
+{
+	volatile long nap = NOT_READY_NAP_MS;
+
+	PG_TRY();
+	{
+		nap = Min(sampler_advance(), watch_advance());
+	}
+	PG_CATCH();
+	{
+		FreeErrorData(clean_up_error(loop_context));
+	}
+	PG_END_TRY();
+	return nap;
+}
+
 /* Whether nothing may come in the runner's way: writers wait, here or for the promotion of this server. */
 static bool
 in_blackout(void)
@@ -256,7 +275,7 @@ pingpong_worker_main(Datum arg)
 		if (probe_wanted())
 			nap_ms = Min(nap_ms, guarded_probe(loop_context, ready));
 		if (ready && !in_blackout())
-			nap_ms = Min(nap_ms, sampler_advance());
+			nap_ms = Min(nap_ms, guarded_look(loop_context));
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
 		agents_wait(nap_ms);

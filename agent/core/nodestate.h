@@ -22,6 +22,7 @@ typedef struct NodeState
 {
 	NodeRole	role;
 	int			timeline;		/* 0: not known */
+	char		version[32];	/* of PostgreSQL; "": not known */
 	char		lsn[24];		/* written, or replayed; "": not known */
 	bool		streaming;		/* of a standby */
 	double		seen_ms;		/* CLOCK_REALTIME */
@@ -32,7 +33,7 @@ extern void nodestate_set(const NodeState *state);
 extern NodeState nodestate_get(void);
 extern const char *nodestate_role_name(NodeRole role);
 
-/* {"node", "role", "timeline", "lsn", "streaming", "seen_ms", "age_ms"}; a new reference. */
+/* {"node", "role", "version", "timeline", "lsn", "streaming", "seen_ms", "age_ms"}; a new reference. */
 extern json_t *nodestate_json(const char *node);
 
 #endif							/* PINGPONG_AGENT_CORE_NODESTATE_H */

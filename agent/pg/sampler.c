@@ -23,11 +23,14 @@
 #define LOOK_TIMEOUT_MS 1000
 #define GOOD_LOOKS 3			/* a state is good until so many further looks have failed to come */
 
+/* The control file has the timeline of the last checkpoint: behind a promotion that is the old one for a while. */
 #define STATE_SQL \
-	"SELECT pg_catalog.pg_is_in_recovery(), c.timeline_id, CASE WHEN pg_catalog.pg_is_in_recovery() " \
-	"THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, " \
-	"EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming') FROM " \
-	"pg_catalog.pg_control_checkpoint() c"
+	"SELECT r, CASE WHEN r THEN coalesce(w.received_tli, c.timeline_id) " \
+	"ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int " \
+	"END, CASE WHEN r THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, " \
+	"w.received_tli IS NOT NULL, pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) " \
+	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c " \
+	"LEFT JOIN pg_catalog.pg_stat_wal_receiver w ON w.status = 'streaming'"
 
 static PGconn *session;
 
@@ -111,6 +114,7 @@ look(const PgInstance *pg, NodeState *state)
 	}
 	state->role = strcmp(PQgetvalue(res, 0, 0), "t") == 0 ? ROLE_STANDBY : role_of_gate();
 	state->timeline = atoi(PQgetvalue(res, 0, 1));
+	snprintf(state->version, sizeof(state->version), "%s", PQgetvalue(res, 0, 4));
 	snprintf(state->lsn, sizeof(state->lsn), "%s", PQgetvalue(res, 0, 2));
 	state->streaming = strcmp(PQgetvalue(res, 0, 3), "t") == 0;
 	PQclear(res);
