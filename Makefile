@@ -63,6 +63,8 @@ AGENT_HEADERS = $(wildcard agent/*.h agent/*/*.h common/*.h)
 
 %.agent.o: %.c $(AGENT_HEADERS)
 	$(CC) $(AGENT_CFLAGS) -c -o $@ $<
+# The status page is in the agent, as it is in its files.
+agent/page/page.agent.o: $(wildcard agent/page/*.html agent/page/*.css agent/page/*.js)
 pingpong-agent: $(AGENT_OBJS)
 	$(CC) $(AGENT_CFLAGS) -o $@ $^ $(AGENT_LIBS)
 # What is pure in the worker is tested with it.

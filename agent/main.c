@@ -31,6 +31,7 @@
 #include "agent/job/known.h"
 #include "agent/pg/version.h"
 #include "agent/pg/sampler.h"
+#include "agent/pg/watcher.h"
 #include "agent/rehearse/conduct.h"
 #include "agent/route/drivers.h"
 #include "agent/status/status.h"
@@ -172,6 +173,7 @@ run_agent(const char *path, bool rehearsal)
 	}
 	drivers_start();
 	sampler_start();
+	watcher_start();
 	if (http_start(error, sizeof(error)) < 0)
 	{
 		log_error("%s", error);
