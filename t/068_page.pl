@@ -2,6 +2,7 @@
 # Chromium (Debian package chromium) it is skipped.
 use strict;
 use warnings;
+use utf8;
 use FindBin;
 use lib $FindBin::RealBin;
 use Browser;

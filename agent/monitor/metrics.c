@@ -121,6 +121,7 @@ add_node_state(MetricsText *to, const MetricsInput *in)
 typedef struct ListMetric
 {
 	const char *list;
+	const char *id;				/* the field that names the element */
 	const char *label;
 	const char *key;
 	double		scale;
@@ -130,19 +131,24 @@ typedef struct ListMetric
 } ListMetric;
 
 static const ListMetric list_metrics[] = {
-	{"standbys", "standby", "behind_bytes", 1, "pingpong_standby_replay_lag_bytes", "bytes",
+	{"standbys", "name", "standby", "behind_bytes", 1, "pingpong_standby_replay_lag_bytes", "bytes",
 	"WAL that the standby has not replayed."},
-	{"standbys", "standby", "replay_lag_ms", 1e-3, "pingpong_standby_replay_lag_seconds", "seconds",
+	{"standbys", "name", "standby", "replay_lag_ms", 1e-3, "pingpong_standby_replay_lag_seconds", "seconds",
 	"Time until the standby has replayed what is written now, as pg_stat_replication has it."},
-	{"slots", "slot", "active", 1, "pingpong_slot_active", NULL, "Whether the slot is in use."},
-	{"slots", "slot", "retained_bytes", 1, "pingpong_slot_retained_bytes", "bytes", "WAL that the slot keeps."},
-	{"slots", "slot", "safe_bytes", 1, "pingpong_slot_safe_bytes", "bytes", "WAL until the slot is lost."},
-	{"slots", "slot", "growth_bytes_per_s", 1, "pingpong_slot_growth_bytes_per_second", NULL,
+	{"slots", "name", "slot", "active", 1, "pingpong_slot_active", NULL, "Whether the slot is in use."},
+	{"slots", "name", "slot", "retained_bytes", 1, "pingpong_slot_retained_bytes", "bytes",
+	"WAL that the slot keeps."},
+	{"slots", "name", "slot", "safe_bytes", 1, "pingpong_slot_safe_bytes", "bytes", "WAL until the slot is lost."},
+	{"slots", "name", "slot", "growth_bytes_per_s", 1, "pingpong_slot_growth_bytes_per_second", NULL,
 	"How fast the WAL grows that the slot keeps."},
-	{"slots", "slot", "limit_s", 1, "pingpong_slot_limit_seconds", "seconds",
+	{"slots", "name", "slot", "limit_s", 1, "pingpong_slot_limit_seconds", "seconds",
 	"Time until the slot reaches max_slot_wal_keep_size at this rate."},
-	{"slots", "slot", "disk_full_s", 1, "pingpong_slot_disk_full_seconds", "seconds",
+	{"slots", "name", "slot", "disk_full_s", 1, "pingpong_slot_disk_full_seconds", "seconds",
 	"Time until the disk of pg_wal is full at this rate."},
+	{"readiness", "node", "node", "ready", 1, "pingpong_ready", NULL,
+	"Whether the primary could move to the node now."},
+	{"readiness", "node", "node", "blackout_ms", 1e-3, "pingpong_expected_blackout_seconds", "seconds",
+	"How long clients could not write if it did."},
 	{NULL}
 };
 
@@ -155,8 +161,8 @@ add_list(MetricsText *to, const json_t *list, const ListMetric *metric)
 
 	metric_family(to, METRIC_GAUGE, metric->name, metric->unit, metric->help);
 	json_array_foreach((json_t *) list, i, row)
-		if (text_of(row, "name") && number_of(row, metric->key, &value))
-			metric_sample(to, METRIC_GAUGE, metric->name, LABELS(metric->label, text_of(row, "name")),
+		if (text_of(row, metric->id) && number_of(row, metric->key, &value))
+			metric_sample(to, METRIC_GAUGE, metric->name, LABELS(metric->label, text_of(row, metric->id)),
 						  value * metric->scale);
 }
 
@@ -298,6 +304,8 @@ add_server(MetricsText *to, const json_t *snapshot)
 					"Whether WAL that the slot needs is gone.", "slot", is_lost);
 	if (json_is_array(json_object_get(snapshot, "routes")))
 		add_routes(to, json_object_get(snapshot, "routes"));
+	maybe(to, "pingpong_copies", NULL, "How many nodes could take over now.",
+		  json_array_get(json_object_get(snapshot, "redundancy"), 0), "copies", 1);
 	add_runs(to, snapshot);
 	add_alerts(to, json_object_get(snapshot, "alerts"));
 }

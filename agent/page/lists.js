@@ -2,6 +2,7 @@
 (() => {
 	const {el, svg, bytes, duration, moment, list, table} = PAGE;
 
+	const plural = (n, one, many) => n + ' ' + (n === 1 ? one : many);
 	const word = (text, state) => el('span', {class: 'mark ' + state}, text);
 
 	/* How much of what it may keep a slot keeps. */
@@ -53,16 +54,28 @@
 		], routes));
 	});
 
-	const STATES = {ok: 'good', pass: 'good', warn: 'warn', warning: 'warn', fail: 'bad', critical: 'bad'};
+	const ready = (value) => value === true ? word('ready', 'good') : value === false ? word('blocked', 'bad')
+		: word('not known', 'warn');
 
-	/* The rows as the view has them: what is wrong comes first there. */
-	PAGE.readiness = (rows) => PAGE.section('readiness', list(rows).length ? rows : null, (section) => {
-		const names = Object.keys(rows[0]);
-		const cell = (value) => value === null ? '–' : STATES[value] ? word(value, STATES[value])
-			: typeof value === 'object' ? JSON.stringify(value) : String(value);
-		section.querySelector('.scroll').replaceChildren(table(
-			names.map((name) => [name.replaceAll('_', ' '), (row) => cell(row[name])]), rows));
-	});
+	/* Whether the primary could move there now. The ages change all the time: only what is shown is compared. */
+	PAGE.readiness = (rows, redundancy) => {
+		const copies = list(redundancy)[0];
+		const picked = list(rows).map((r) => ({node: r.node, ready: r.ready, blocks: r.blocks, warnings: r.warnings,
+			blackout_ms: r.blackout_ms, takes_ms: r.takes_ms, runs: r.estimated_from, checked_at: r.checked_at}));
+		PAGE.section('readiness', picked.length ? [picked, copies ? copies.copies : null] : null, (section) => {
+			section.querySelector('h2').replaceChildren('Readiness ', el('span', {class: 'more'}, copies
+				? plural(copies.copies, 'node', 'nodes') + ' could take over now' : 'could the primary move now?'));
+			section.querySelector('.scroll').replaceChildren(table([
+				['to', (r) => r.node, 'name'],
+				['now', (r) => ready(r.ready)],
+				['what blocks it', (r) => r.blocks || '', 'wide'],
+				['warnings', (r) => r.warnings === null ? '–' : r.warnings, 'number'],
+				['blackout', (r) => r.blackout_ms === null ? '–' : 'about ' + duration(r.blackout_ms), 'number'],
+				['takes', (r) => r.takes_ms === null ? '–' : 'about ' + duration(r.takes_ms), 'number'],
+				['checked', (r) => r.checked_at ? moment(Date.parse(r.checked_at)) : 'never', 'plain'],
+			], picked));
+		});
+	};
 
 	PAGE.runs = (runs) => PAGE.section('runs', list(runs).length ? runs : null, (section) => {
 		PAGE.blackouts(section.querySelector('.drawing'), runs);
@@ -86,8 +99,6 @@
 	});
 
 	/* ---- the sentence ---- */
-
-	const plural = (n, one, many) => n + ' ' + (n === 1 ? one : many);
 
 	function aboutStandbys(snapshot, agent) {
 		const all = list(snapshot.standbys).filter((s) => !s.away_since_ms);

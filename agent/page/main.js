@@ -70,7 +70,7 @@
 	/* While a server is sealed its journal is not read: what it said before is as good. */
 	let journal = {};
 	function completed(snapshot) {
-		const kept = ['runs', 'routes', 'readiness', 'alerts'];
+		const kept = ['runs', 'routes', 'readiness', 'redundancy', 'alerts'];
 		if (!snapshot.sealed)
 			journal = Object.fromEntries(kept.map((k) => [k, snapshot[k]]));
 		return {...journal, ...snapshot};
@@ -88,7 +88,7 @@
 		PAGE.run(snapshot, now);
 		PAGE.slots(snapshot.slots);
 		PAGE.routes(snapshot.routes);
-		PAGE.readiness(snapshot.readiness);
+		PAGE.readiness(snapshot.readiness, snapshot.redundancy);
 		PAGE.runs(snapshot.runs);
 		PAGE.curve('lag', 'lag', Date.now());
 		PAGE.curve('kept', 'kept', Date.now());

@@ -78,6 +78,10 @@ test_server(void)
 	ok(has(slot, true, "\npingpong_slot_active{slot=\"s\"} 1\n"), "metrics: a boolean");
 	ok(has(slot, true, "\npingpong_slot_limit_seconds{slot=\"s\"} 12.5\n"), "metrics: a time that is left");
 	ok(has(slot, true, "\npingpong_slot_lost{slot=\"s\"} 1\n"), "metrics: a slot that is lost");
+	ok(has("{\"readiness\":[{\"node\":\"dallas\",\"ready\":null},{\"node\":\"austin\",\"ready\":false}]}", true,
+		   "gauge\npingpong_ready{node=\"austin\"} 0\n"), "metrics: not ready; and what is not known is not said");
+	ok(has("{\"alerts\":[{\"severity\":\"critical\",\"rule\":\"lag\",\"subject\":\"dallas\"}]}", true,
+		   "\npingpong_alert{alert=\"lag\",severity=\"critical\",subject=\"dallas\"} 1\n"), "metrics: an alert");
 	ok(has("{\"standbys\":{\"error\":\"no\"},\"slots\":null}", true, "\npingpong_role{state=\"primary\"} 1\n"),
 	   "metrics: a part that could not be read stops none of the others");
 	ok(has("{\"runs\":[{\"blackout_ms\":null},{\"blackout_ms\":250,\"started_ms\":2000}]}", true,
