@@ -40,7 +40,8 @@ ISOLATION_OPTS = --temp-instance=./tmp_check_iso --temp-config=./t/regress.conf
 PG_CPPFLAGS = -I$(srcdir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
 SHLIB_LINK = -lcurl -ljansson -Wl,-Bsymbolic
-EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) worker/transition.agent.o worker/test/transitions.new \
+EXTRA_CLEAN = pingpong-agent $(AGENT_OBJS) pingpong-agent-sanitized $(AGENT_OBJS:.agent.o=.sanitized.o) \
+	worker/transition.agent.o worker/test/transitions.new \
 	pg_pingpong--1.0.sql tmp_check tmp_check_iso output_iso \
 	agent/test/unit bench/writers bench/hand_tight ci/.built-for
 
@@ -66,8 +67,16 @@ AGENT_HEADERS = $(wildcard agent/*.h agent/*/*.h common/*.h)
 
 %.agent.o: %.c $(AGENT_HEADERS)
 	$(CC) $(AGENT_CFLAGS) -c -o $@ $<
+# The status page is in the agent, as it is in its files.
+agent/page/page.agent.o agent/page/page.sanitized.o: $(wildcard agent/page/*.html agent/page/*.css agent/page/*.js)
 pingpong-agent: $(AGENT_OBJS)
 	$(CC) $(AGENT_CFLAGS) -o $@ $^ $(AGENT_LIBS)
+# The same with sanitizers: ci/check throws hostile requests at it.
+SANITIZE = -O1 -U_FORTIFY_SOURCE -fno-omit-frame-pointer -fsanitize=address,undefined
+%.sanitized.o: %.c $(AGENT_HEADERS)
+	$(CC) $(AGENT_CFLAGS) $(SANITIZE) -c -o $@ $<
+pingpong-agent-sanitized: $(AGENT_OBJS:.agent.o=.sanitized.o)
+	$(CC) $(AGENT_CFLAGS) $(SANITIZE) -o $@ $^ $(AGENT_LIBS)
 # What is pure in the worker is tested with it.
 agent/test/unit: $(sort $(wildcard agent/test/*.c worker/test/*.c)) worker/transition.agent.o \
 		$(filter-out agent/main.agent.o,$(AGENT_OBJS)) agent/test/unit.h worker/transition.h

@@ -15,6 +15,9 @@
 #include <sys/file.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include "agent/action/tokenfile.h"
 #include "agent/actions.h"
@@ -31,6 +34,7 @@
 #include "agent/job/known.h"
 #include "agent/pg/version.h"
 #include "agent/pg/sampler.h"
+#include "agent/pg/watcher.h"
 #include "agent/rehearse/conduct.h"
 #include "agent/route/drivers.h"
 #include "agent/status/status.h"
@@ -172,6 +176,7 @@ run_agent(const char *path, bool rehearsal)
 	}
 	drivers_start();
 	sampler_start();
+	watcher_start();
 	if (http_start(error, sizeof(error)) < 0)
 	{
 		log_error("%s", error);
@@ -184,6 +189,9 @@ run_agent(const char *path, bool rehearsal)
 	log_info("stopping");
 	jobs_shutdown(STOP_LIMIT_MS);
 	http_stop();
+#ifdef __SANITIZE_ADDRESS__
+	__lsan_do_recoverable_leak_check(); /* _exit() would leave it out */
+#endif
 	/* threads of jobs that go on at the next start still use everything: free nothing */
 	_exit(rehearsal ? conduct_status() : 0);
 }

@@ -12,6 +12,7 @@ use File::Temp qw(tempdir);
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP;
+use MIME::Base64 qw(decode_base64 encode_base64);
 use POSIX ();
 use Ports;
 use Test::More;
@@ -27,9 +28,11 @@ my $rounds = $ENV{PINGPONG_ROUNDS} // 1500;
 my $dir = tempdir('pingpong_fuzz_XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $port = Ports::take($ENV{PINGPONG_TEST_PORT} // 20000) + 1;
 my $token = 'a-token-of-this-test';
+my $monitor = 'a-token-of-a-monitor';
 my $number = 0;
 my $pid;
 my %seen;
+my @let_in;
 $SIG{PIPE} = 'IGNORE';
 srand $seed;
 note("PINGPONG_SEED=$seed");
@@ -40,6 +43,7 @@ sub start_agent
 {
 	mkdir "$dir/data";
 	write_file("$dir/token", "$token\n");
+	write_file("$dir/monitor", "$monitor\n");
 	write_file("$dir/databases.ini", "[databases]\napp = host=127.0.0.1 port=1\n");
 	write_file("$dir/agent.ini", <<INI);
 [agent]
@@ -47,6 +51,7 @@ node = x
 listen = 127.0.0.1:$port
 state_dir = $dir/state
 token_file = $dir/token
+monitor_token_file = $dir/monitor
 [postgresql]
 data = $dir/data
 bin = /nowhere
@@ -164,7 +169,8 @@ sub job
 
 sub path
 {
-	my $path = one_of('/v1/jobs/', '/v1/ping', '/v1/jobs', '/v1/', '') . join '',
+	my $path = one_of('/v1/jobs/', '/v1/ping', '/v1/jobs', '/v1/', '', '/metrics', '/v1/snapshot', '/v1/state',
+		'/health') . join '',
 		map { one_of('%00', '%2e', '..', '/', 'a', '%ff', '?wait_ms=',
 		'99999999999999999999', '-1', '#', '%', "\x7f", '&&=', '*', '/cancel') } 1 .. rand 12;
 	return request(one_of(qw(GET POST PUT DELETE HEAD OPTIONS TRACE), 'x' x 300), $path || '/',
@@ -192,6 +198,24 @@ sub header
 		. "\r\nHost: x\r\nAuthorization: Bearer $token\r\n$header\r\n\r\n$body", 0.3, 1);
 }
 
+# To what a monitor may see; undef, or the status that it must not have.
+sub login
+{
+	my $path = one_of('/', '/metrics', '/v1/snapshot', '/v1/state', '/health');
+	my $secret = one_of($monitor, $monitor, $token, '', 'x', "$monitor\0", "$monitor ", 'x' x 3000, "\xff" x 20);
+	my $user = one_of('', 'x', 'a' x 2000, "\0", ':', "\xc3\x28");
+	my $basic = encode_base64("$user:$secret", '');
+	substr $basic, rand length $basic, 1, chr 33 + rand 90 if rand() < 0.2;
+	my $scheme = one_of('Basic', 'Basic', 'basic', 'Bearer', 'Digest', 'Negotiate', '');
+	my $sent = $scheme eq 'Bearer' ? $secret : $basic;
+	my $good = $path eq '/health' || ($scheme eq 'Bearer' && ($secret eq $monitor || $secret eq $token))
+		|| (lc $scheme eq 'basic' && decode_base64($basic) =~ /\A[^:]*:\Q$monitor\E(?:\0|\z)/);
+	my $answer = talk("GET $path HTTP/1.1\r\nHost: x\r\nAccept: " . one_of('*/*', 'text/plain', 'x' x 2000, '')
+		. "\r\nAuthorization: $scheme $sent\r\nConnection: close\r\n\r\n", 20);
+	push @let_in, "$path, $scheme, " . substr $secret, 0, 30 if !$good && $answer =~ m{\AHTTP/1.1 2};
+	return $answer;
+}
+
 sub noise { return talk(join('', map { chr int rand 256 } 1 .. rand 2000), 0.2, 1); }
 
 # ---- what is expected ----
@@ -199,8 +223,11 @@ sub noise { return talk(join('', map { chr int rand 256 } 1 .. rand 2000), 0.2, 
 sub fault
 {
 	my $answer = $_[0] =~ s{\A(?:HTTP/1\.1 100 .*?\r\n\r\n)+}{}sr;
-	my ($status, $body) = $answer =~ m{\AHTTP/1\.[01] (\d+).*?\r\n\r\n(.*)\z}s or return;
+	my ($status, $head, $body) = $answer =~ m{\AHTTP/1\.[01] (\d+)(.*?)\r\n\r\n(.*)\z}s or return;
 	$seen{$status}++;
+	# the page, metrics; and one word of health, which is "down" here
+	my $is_text = $head =~ m{^Content-Type: (?:text/html|text/plain|application/openmetrics)}m;
+	return if $is_text && $status =~ /^(?:200|503)$/;
 	return if $body eq '' || $body =~ /<html>/;	# to a HEAD, and the library's own refusals of what is not HTTP
 	my $json = eval { decode_json($body) } // return "not JSON: $answer";
 	my $error = $json->{error};
@@ -221,7 +248,7 @@ END
 
 start_agent();
 my @ways = (([ \&job, 'a job' ]) x 6, [ \&path, 'a path' ], [ \&document, 'a document' ], [ \&header, 'a header' ],
-	[ \&noise, 'noise' ]);
+	([ \&login, 'a login' ]) x 2, [ \&noise, 'noise' ]);
 my %faults;
 for my $round (1 .. $rounds)
 {
@@ -231,11 +258,20 @@ for my $round (1 .. $rounds)
 }
 is(scalar @{ $faults{$_} // [] }, 0, "$_: answered in JSON with an SQLSTATE, or not at all")
 	or diag(join "\n", @{ $faults{$_} }[ 0 .. 2 ])
-	for 'a job', 'a path', 'a document', 'a header', 'noise';
+	for 'a job', 'a path', 'a document', 'a header', 'a login', 'noise';
+is(join("\n", @let_in), '', 'nobody is let in without the right token');
 note(join ', ', map { "$_: $seen{$_}" } sort keys %seen);
-cmp_ok($seen{$_} // 0, '>', 0, "some were answered with $_") for 200, 400, 404;
+cmp_ok($seen{$_} // 0, '>', 0, "some were answered with $_") for 200, 400, 401, 404;
 like(request('GET', '/v1/ping'), qr{\AHTTP/1.1 200 }, 'the agent answers after all of it');
 is(waitpid($pid, POSIX::WNOHANG()), 0, 'and is the one that was started');
 my ($strange) = read_file("$dir/log") =~ /^(.*(?:[^\n\x20-\x7e\x80-\xff]|\Q$token\E).*)$/m;
 is($strange, undef, 'the log has no control characters and no token');
+
+# a build with sanitizers has something to say by then, and at its end of what leaked
+kill 'TERM', $pid;
+ok(wait_for('its end', sub { waitpid($pid, POSIX::WNOHANG()) == $pid }), 'it stops');
+is($?, 0, 'and ends well');
+undef $pid;
+my ($report) = read_file("$dir/log") =~ /((?:ERROR: \w+Sanitizer|runtime error|LeakSanitizer).{0,3000})/s;
+is($report, undef, 'no sanitizer has found anything');
 done_testing();

@@ -130,6 +130,19 @@ check_listen_address(const AgentConfig *config)
 		unlink(address.address.unix_.sun_path);
 }
 
+/* ---- metrics and the status page ---- */
+
+static void
+check_monitoring(const AgentConfig *config)
+{
+	if (config->monitor_token_file)
+		check_say(true, "monitor_token_file %s", config->monitor_token_file);	/* was read, too */
+	for (char *const *open = config->without_credentials; open && *open; open++)
+		check_warn("without_credentials: %s can be seen by whoever reaches %s", *open, config->listen);
+	if (!config->monitor_token_file && !config_is_open(config, OPEN_PAGE) && !config->tls_client_ca)
+		check_say(true, "no browser can log in to the status page: there is no monitor_token_file");
+}
+
 /* ---- hooks ---- */
 
 /* A user that can change a hook can do what the agent can. */
@@ -163,6 +176,7 @@ check_run(const char *path)
 	log_set_level(LOG_LEVEL_ERROR);
 	if (config->token_file)
 		check_say(true, "token_file %s", config->token_file);	/* was read, or the configuration would have failed */
+	check_monitoring(config);
 	check_tls(config);
 	check_state(config);
 	check_listen_address(config);

@@ -19,6 +19,7 @@ const ConfigOption config_agent_options[] = {
 	{"listen", OPTION_STRING, offsetof(AgentConfig, listen)},
 	{"token_file", OPTION_STRING, offsetof(AgentConfig, token_file)},
 	{"monitor_token_file", OPTION_STRING, offsetof(AgentConfig, monitor_token_file)},
+	{"without_credentials", OPTION_LIST, offsetof(AgentConfig, without_credentials)},
 	{"sample_interval_ms", OPTION_INT, offsetof(AgentConfig, sample_interval_ms)},
 	{"state_dir", OPTION_STRING, offsetof(AgentConfig, state_dir)},
 	{"tls_cert", OPTION_STRING, offsetof(AgentConfig, tls_cert)},
@@ -217,6 +218,15 @@ const char *
 config_control_name(PgControl control)
 {
 	return config_control_names[control];
+}
+
+bool
+config_is_open(const AgentConfig *config, const char *word)
+{
+	for (char *const *open = config->without_credentials; open && *open; open++)
+		if (strcmp(*open, word) == 0)
+			return true;
+	return false;
 }
 
 const PgInstance *

@@ -110,6 +110,7 @@ typedef struct AgentConfig
 	char	   *token;			/* contents of token_file */
 	char	   *monitor_token_file;	/* NULL: none */
 	char	   *monitor_token;	/* its contents */
+	char	  **without_credentials;	/* OPEN_METRICS, OPEN_PAGE: what anyone may see; NULL: nothing */
 	int			sample_interval_ms;
 	char	   *state_dir;
 	char	   *tls_cert;
@@ -127,6 +128,10 @@ typedef struct AgentConfig
 	ConfigSection *sections;
 	int			n_sections;
 } AgentConfig;
+
+/* Words of "without_credentials" */
+#define OPEN_METRICS "metrics"
+#define OPEN_PAGE "page"
 
 /* An option of the file: where its value is in a struct. A list of them ends with one without a name. */
 typedef struct ConfigOption
@@ -152,6 +157,7 @@ extern const char *config_value(const ConfigSection *section, const char *key);	
 extern const HookConfig *config_hook(const AgentConfig *config, const char *name);
 
 extern const char *config_control_name(PgControl control);	/* as in the file */
+extern bool config_is_open(const AgentConfig *config, const char *word);	/* is it in "without_credentials"? */
 
 /* The kinds of sections besides those above; the list ends with one without a name.  Before anything is read. */
 extern void config_know(const ConfigKind *kinds);

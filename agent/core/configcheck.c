@@ -311,13 +311,23 @@ check_sections(ConfigError *error, const AgentConfig *config)
 	return 1;
 }
 
+static int
+check_open(ConfigError *error, const AgentConfig *config)
+{
+	for (char *const *open = config->without_credentials; open && *open; open++)
+		if (strcmp(*open, OPEN_METRICS) != 0 && strcmp(*open, OPEN_PAGE) != 0)
+			return config_refuse(error, "option \"%s\" cannot name \"%s\": only metrics and page can be open",
+								 "without_credentials", *open);
+	return 1;
+}
+
 bool
 config_check(const AgentConfig *config, ConfigError *error)
 {
 	if (!require(error, config->node, "agent", "node") ||
 		!require(error, config->listen, "agent", "listen") ||
 		!require(error, config->state_dir, "agent", "state_dir") ||
-		!check_listen(error, config))
+		!check_listen(error, config) || !check_open(error, config))
 		return false;
 	if (config->sample_interval_ms < 100)
 		return config_refuse(error, "option \"%s\" must be at least %s ms", "sample_interval_ms", "100");

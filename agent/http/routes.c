@@ -12,6 +12,7 @@
 #include "agent/core/config.h"
 #include "agent/core/nodestate.h"
 #include "agent/http/answer.h"
+#include "agent/http/monitor.h"
 #include "agent/http/routes.h"
 #include "agent/job/epoch.h"
 #include "agent/job/jobs.h"
@@ -25,9 +26,15 @@ static void get_job(Request *request, Answer *answer);
 static void cancel_job(Request *request, Answer *answer);
 static void get_health(Request *request, Answer *answer);
 static void get_state(Request *request, Answer *answer);
+static void get_page(Request *request, Answer *answer);
+static void get_metrics(Request *request, Answer *answer);
+static void get_snapshot(Request *request, Answer *answer);
 
 static const Route routes[] = {
 	{"GET", "/health", ACCESS_ANYONE, get_health},
+	{"GET", "/", ACCESS_PAGE, get_page},
+	{"GET", "/metrics", ACCESS_METRICS, get_metrics},
+	{"GET", "/v1/snapshot", ACCESS_PAGE, get_snapshot},
 	{"GET", "/v1/state", ACCESS_MONITOR, get_state},
 	{"GET", "/v1/ping", ACCESS_CONTROLLER, get_ping},
 	{"GET", "/v1/jobs", ACCESS_CONTROLLER, get_jobs},
@@ -140,7 +147,6 @@ get_health(Request *request, Answer *answer)
 
 	answer_text(answer, serves ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, "text/plain",
 				xasprintf("%s\n", nodestate_role_name(state.role)));
-	answer->last = true;
 }
 
 static void
@@ -150,6 +156,26 @@ get_state(Request *request, Answer *answer)
 
 	answer_json(answer, MHD_HTTP_OK, nodestate_json(config->node));
 	config_release(config);
+}
+
+static void
+get_page(Request *request, Answer *answer)
+{
+	monitor_page(answer);
+}
+
+static void
+get_metrics(Request *request, Answer *answer)
+{
+	const char *accept = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
+
+	monitor_metrics(accept, answer);
+}
+
+static void
+get_snapshot(Request *request, Answer *answer)
+{
+	monitor_snapshot(answer);
 }
 
 /* ---- routing ---- */

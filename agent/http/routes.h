@@ -26,6 +26,7 @@ typedef struct Request
 	char		step[PINGPONG_KEY_MAX + 1];
 	Text		body;
 	bool		too_large;
+	bool		stranger;		/* needs no credentials, and has shown none */
 } Request;
 
 typedef void (*RouteHandler) (Request *request, Answer *answer);

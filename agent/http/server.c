@@ -76,7 +76,9 @@ begin_request(struct MHD_Connection *connection, const char *path, const char *m
 	*state = request;
 	request->connection = connection;
 	request->route = route_find(method, path, request, &other_method);
-	access = request->route ? request->route->access : ACCESS_CONTROLLER;
+	access = request->route ? access_needed(request->route->access) : ACCESS_CONTROLLER;
+	request->stranger = access == ACCESS_ANYONE;
+	answer.password = access == ACCESS_MONITOR;
 	if (!access_allowed(connection, access, why, sizeof(why)))
 		answer_error(&answer, MHD_HTTP_UNAUTHORIZED, STATE_INVALID_AUTHORIZATION, NULL, "%s", why);
 	/* without credentials it stays a stranger, with little time */
@@ -122,7 +124,10 @@ handle(void *unused, struct MHD_Connection *connection, const char *path, const 
 		answer_error(&answer, MHD_HTTP_CONTENT_TOO_LARGE, STATE_LIMIT_EXCEEDED, NULL,
 					 "the request is larger than 64 kB");
 	else
+	{
 		request->route->handler(request, &answer);
+		answer.last = request->stranger;	/* it stays a stranger, whose connection is closed soon anyway */
+	}
 	return answer_send(connection, &answer);
 }
 

@@ -3,22 +3,20 @@
  *		Looks at the main instance again and again, so that others need not ask it.
  *
  * One session, kept open: a look costs two short statements.  It goes to the database of the
- * extension, whose gate tells whether the server is sealed.  Like all sessions of the agent it
- * is no client: nobody waits for it, and it holds up no stop.
+ * extension, whose gate tells whether the server is sealed.
  */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/log.h"
 #include "agent/core/nodestate.h"
 #include "agent/pg/pg.h"
-#include "agent/pg/postmaster.h"
 #include "agent/pg/sampler.h"
+#include "agent/pg/session.h"
 
 #define LOOK_TIMEOUT_MS 1000
 #define GOOD_LOOKS 3			/* a state is good until so many further looks have failed to come */
@@ -32,52 +30,16 @@
 	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c " \
 	"LEFT JOIN pg_catalog.pg_stat_wal_receiver w ON w.status = 'streaming'"
 
-static PGconn *session;
-
-static void
-leave(void)
-{
-	PQfinish(session);
-	session = NULL;
-}
-
-/* A reload may have named another server. */
-static bool
-is_of(const PgInstance *pg)
-{
-	return atoi(PQport(session)) == pg->port && strcmp(PQhost(session), pg->socket) == 0;
-}
-
-/* False: there is no session in which the gate can be seen, and the role says what is known without it. */
-static bool
-arrive(const PgInstance *pg, NodeState *state)
-{
-	char		error[256];
-	char	   *database;
-
-	if (session && is_of(pg))
-		return true;
-	leave();
-	session = pg_local(pg, NULL, LOOK_TIMEOUT_MS, error, sizeof(error));
-	database = session ? pg_pingpong_database(session) : NULL;
-	if (database && strcmp(database, PQdb(session)) != 0)
-	{
-		leave();
-		session = pg_local(pg, database, LOOK_TIMEOUT_MS, error, sizeof(error));
-		state->role = session ? ROLE_DOWN : ROLE_UNKNOWN;
-	}
-	free(database);
-	return session != NULL;
-}
+static OwnSession session = {.timeout_ms = LOOK_TIMEOUT_MS};
 
 /* Out of recovery: sealed or not; never "not sealed" without an answer. Where the extension is not, nothing seals. */
 static NodeRole
 role_of_gate(void)
 {
-	PGresult   *there = pg_query(session, NULL, 0, "SELECT pg_catalog.to_regclass('pingpong.gate') IS NOT NULL", 0,
-								 NULL);
+	PGresult   *there = pg_query(session.conn, NULL, 0,
+								 "SELECT pg_catalog.to_regclass('pingpong.gate') IS NOT NULL", 0, NULL);
 	bool		has_gate = there && strcmp(PQgetvalue(there, 0, 0), "t") == 0;
-	PGresult   *gate = has_gate ? pg_query(session, NULL, 0, "SELECT state FROM pingpong.gate", 0, NULL) : NULL;
+	PGresult   *gate = has_gate ? pg_query(session.conn, NULL, 0, "SELECT state FROM pingpong.gate", 0, NULL) : NULL;
 	NodeRole	role = ROLE_PRIMARY;
 
 	if (!there || (has_gate && (!gate || PQntuples(gate) != 1)))
@@ -89,27 +51,18 @@ role_of_gate(void)
 	return role;
 }
 
-/*
- * Only a server that takes sessions is asked. One that stops may wait for ours to end, and one that starts or
- * recovers would log each of our tries as an error.
- */
-static bool
-takes_sessions(const PgInstance *pg)
-{
-	return strcmp(pidfile_read(pg->data).status, "ready") == 0;
-}
-
 static void
 look(const PgInstance *pg, NodeState *state)
 {
-	PGresult   *res;
+	char		error[256];
+	SessionAnswer answer = session_open(&session, pg, error, sizeof(error));
+	PGresult   *res = answer == SESSION_OPEN ? pg_query(session.conn, NULL, 0, STATE_SQL, 0, NULL) : NULL;
 
-	state->role = ROLE_DOWN;
-	res = takes_sessions(pg) && arrive(pg, state) ? pg_query(session, NULL, 0, STATE_SQL, 0, NULL) : NULL;
+	state->role = answer == SESSION_ELSEWHERE ? ROLE_UNKNOWN : ROLE_DOWN;
 	if (!res || PQntuples(res) != 1)
 	{
 		PQclear(res);
-		leave();
+		session_close(&session);
 		return;
 	}
 	state->role = strcmp(PQgetvalue(res, 0, 0), "t") == 0 ? ROLE_STANDBY : role_of_gate();

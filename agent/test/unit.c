@@ -687,6 +687,7 @@ main(void)
 	test_job_record();
 	test_old_record();
 	test_restore_garbage();
+	test_metrics();
 	test_protocol();
 	test_status();
 	test_transitions();

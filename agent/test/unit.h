@@ -19,6 +19,9 @@ extern void test_files(const char *directory);
 /* unit_instances.c; the same */
 extern void test_instances(const char *directory);
 
+/* unit_metrics.c */
+extern void test_metrics(void);
+
 /* unit_protocol.c */
 extern void test_protocol(void);
 
