@@ -38,6 +38,7 @@ sub move_away
 	my ($dir) = @_;
 	my $data = $lab->env('PGDATA_chicago');
 	system($lab->env('PGBIN') . '/pg_ctl', '-D', $data, '-s', '-m', 'fast', '-w', 'stop') == 0 or die;
+	system('rm', '-rf', "$alone/data", "$alone/new") == 0 or die;	# of another test
 	system('mv', $data, "$alone/data") == 0 or die;
 	symlink "$alone/data", $data or die $!;
 	mkdir "$alone/new", 0700 or die $!;
