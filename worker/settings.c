@@ -98,7 +98,7 @@ settings_define(void)
 	define_ms("pingpong.history_interval", "How often the primary's worker keeps a sample in a table; 0: never.",
 			  &worker_history_interval, 60000, 0, 3600000);
 	define_ms("pingpong.readiness_interval", "How often the primary's worker makes preflight for each standby; "
-			  "0: never.", &worker_readiness_interval, 600000, 0, 24 * 60 * 60 * 1000);
+			  "0: never.", &worker_readiness_interval, 300000, 0, 24 * 60 * 60 * 1000);
 	DefineCustomIntVariable("pingpong.history_retention", "How long those samples are kept.", NULL,
 							&worker_history_retention, 7 * 24 * 60 * 60, 1, 366 * 24 * 60 * 60, PGC_SIGHUP,
 							GUC_UNIT_S, NULL, NULL, NULL);
