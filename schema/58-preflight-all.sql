@@ -108,36 +108,42 @@ $$;
 COMMENT ON FUNCTION pingpong_internal.checks_of(text, text) IS
     'the checks that are made before a run of that runbook';
 
+-- An error and an unknown status count as a fail.
+CREATE FUNCTION pingpong_check.one_check(c pingpong.preflight_check, target text, options jsonb)
+    RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY EXECUTE format(
+        'SELECT $3, $4, f.node, CASE WHEN s.known THEN f.status ELSE ''fail'' END,
+                CASE WHEN s.known THEN f.detail
+                     ELSE format(''the check gave the status %%L: %%s'', f.status, f.detail) END, f.hint
+         FROM pingpong_check.%I($1, $2) f, LATERAL (SELECT coalesce(f.status IN (''ok'', ''info'', ''warn'', '
+         '''fail''), false)) s (known)',
+        'check_' || c.name)
+        USING target, options, c.number, c.name;
+EXCEPTION WHEN OTHERS THEN
+    RETURN QUERY SELECT c.number, c.name, node_name(), 'fail',
+        format('the check could not be made: %s (SQLSTATE %s)', SQLERRM, SQLSTATE),
+        CASE WHEN c.builtin THEN 'This is an error of pg_pingpong, or of a privilege that was taken from '
+                                 'it: see the server''s log.'
+             ELSE format('Fix the function pingpong_check.check_%s(), or delete its row in '
+                         'pingpong.preflight_check.', c.name) END;
+END
+$$;
+COMMENT ON FUNCTION pingpong_check.one_check(pingpong.preflight_check, text, jsonb) IS
+    'the findings of one check; its errors are findings too';
+
 CREATE FUNCTION pingpong_check.preflight_checks(target text, options jsonb DEFAULT '{}')
 RETURNS TABLE (number integer, name text, node text, status text, detail text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp SET jit = off AS $$
-#variable_conflict use_column
+#variable_conflict use_variable
 DECLARE
-    c       pingpong.preflight_check;
     runbook text := coalesce(options ->> 'runbook', 'switchover');
 BEGIN
     PERFORM pingpong_internal.validate_options(CASE runbook WHEN 'upgrade' THEN 'run' ELSE 'switchover' END, options);
-    FOR c IN SELECT * FROM pingpong_internal.checks_of(target, runbook)
-    LOOP
-        -- an error and an unknown status count as a fail
-        BEGIN
-            RETURN QUERY EXECUTE format(
-                'SELECT $3, $4, f.node, CASE WHEN s.known THEN f.status ELSE ''fail'' END,
-                        CASE WHEN s.known THEN f.detail
-                             ELSE format(''the check gave the status %%L: %%s'', f.status, f.detail) END, f.hint
-                 FROM pingpong_check.%I($1, $2) f, LATERAL (SELECT coalesce(f.status IN (''ok'', ''info'', ''warn'', '
-                 '''fail''), false)) s (known)',
-                'check_' || c.name)
-                USING target, options, c.number, c.name;
-        EXCEPTION WHEN OTHERS THEN
-            RETURN QUERY SELECT c.number, c.name, node_name(), 'fail',
-                format('the check could not be made: %s (SQLSTATE %s)', SQLERRM, SQLSTATE),
-                CASE WHEN c.builtin THEN 'This is an error of pg_pingpong, or of a privilege that was taken from '
-                                         'it: see the server''s log.'
-                     ELSE format('Fix the function pingpong_check.check_%s(), or delete its row in '
-                                 'pingpong.preflight_check.', c.name) END;
-        END;
-    END LOOP;
+    RETURN QUERY SELECT o.* FROM pingpong_internal.checks_of(target, runbook) c,
+                                 LATERAL pingpong_check.one_check(c, target, options) o;
 END
 $$;
 COMMENT ON FUNCTION pingpong_check.preflight_checks(text, jsonb) IS

@@ -72,7 +72,10 @@ COMMENT ON COLUMN pingpong.standby.away_since IS 'since when it is let go on pur
 -- between them any would seem to grow without end.
 CREATE FUNCTION pingpong_internal.slot_trends(OUT slot_name text, OUT until timestamptz, OUT growth numeric,
                                               OUT lasting boolean, OUT free_bytes bigint) RETURNS SETOF record
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT x.slot_name, x.until, g.growth,
            g.growth > 0 AND (x.restart_now = x.restart_then
                              OR (kept.half > kept.first AND kept.last > kept.half)), x.free_bytes
@@ -85,22 +88,27 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
                                               AND clock_timestamp() - x.until < 3 * every.one + interval '1 s'
                                          THEN round((kept.last - kept.first)
                                                     / extract(epoch FROM x.until - x.since)) END) g (growth)
-    WHERE x.slot_name IS NOT NULL
+    WHERE x.slot_name IS NOT NULL;
+END
 $$;
 COMMENT ON FUNCTION pingpong_internal.slot_trends() IS
     'how fast the WAL grows that each slot keeps, in bytes a second';
 
--- Bytes until the slot is lost. PostgreSQL's own figure is of a primary only: on a standby it counts from zero.
+-- Bytes until the slot is lost. PostgreSQL's own figure is of a primary only: on a standby it counts from zero. In
+-- plpgsql, as is the advice: a session plans it once, and not for each slot.
 CREATE FUNCTION pingpong_internal.slot_room(restart_lsn pg_lsn, here pg_lsn) RETURNS numeric
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN keep.bytes >= 0 THEN
-        (div(restart_lsn - '0/0', keep.segment) + div(keep.bytes, keep.segment) + 1) * keep.segment
-        - (here - '0/0') END
-    FROM (SELECT CASE WHEN max(setting) FILTER (WHERE name = 'max_slot_wal_keep_size') = '-1' THEN -1
-                      ELSE max(setting::numeric) FILTER (WHERE name LIKE '%wal\_keep\_size') * 1048576 END,
-                 max(setting::numeric) FILTER (WHERE name = 'wal_segment_size')
-          FROM pg_settings
-          WHERE name IN ('max_slot_wal_keep_size', 'wal_keep_size', 'wal_segment_size')) keep (bytes, segment)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    segment numeric := pg_size_bytes(current_setting('wal_segment_size'));
+BEGIN
+    IF current_setting('max_slot_wal_keep_size') = '-1' THEN
+        RETURN NULL;
+    END IF;
+    RETURN (div(restart_lsn - '0/0', segment)
+            + div(greatest(pg_size_bytes(current_setting('max_slot_wal_keep_size')),
+                           pg_size_bytes(current_setting('wal_keep_size'))), segment) + 1) * segment
+        - (here - '0/0');
+END
 $$;
 COMMENT ON FUNCTION pingpong_internal.slot_room(pg_lsn, pg_lsn) IS
     'bytes until max_slot_wal_keep_size is reached; null: there is no limit';
@@ -108,8 +116,9 @@ COMMENT ON FUNCTION pingpong_internal.slot_room(pg_lsn, pg_lsn) IS
 -- What to do about a slot; null: nothing. A standby's copy of a failover slot is idle by design.
 CREATE FUNCTION pingpong_internal.slot_advice(slot jsonb, node text, away boolean, streams_from_here boolean)
     RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE
         WHEN coalesce((slot ->> 'synced')::boolean, false) THEN NULL
         WHEN slot ->> 'wal_status' = 'lost' AND streams_from_here
             THEN format('The WAL that %s needs is gone. Copy it anew: SELECT pingpong.rebuild(%L)', node, node)
@@ -122,7 +131,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN streams_from_here THEN format('Start %s, or drop the slot and copy it anew later', node)
         ELSE format('Nobody uses it. If nobody will: SELECT pg_drop_replication_slot(%L)', slot ->> 'slot_name')
     END || CASE WHEN slot ->> 'wal_status' <> 'lost' AND current_setting('max_slot_wal_keep_size') = '-1'
-                THEN '. Nothing limits what it keeps: max_slot_wal_keep_size is -1' ELSE '' END
+                THEN '. Nothing limits what it keeps: max_slot_wal_keep_size is -1' ELSE '' END;
+END
 $$;
 COMMENT ON FUNCTION pingpong_internal.slot_advice(jsonb, text, boolean, boolean) IS 'what to do about a slot';
 

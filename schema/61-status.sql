@@ -90,7 +90,7 @@ CREATE FUNCTION pingpong_internal.status_rows(
     OUT node text, OUT kind text, OUT role text, OUT site text, OUT version text, OUT timeline integer,
     OUT lsn pg_lsn, OUT upstream text, OUT state text, OUT sync_state text, OUT write_lag_bytes bigint,
     OUT flush_lag_bytes bigint, OUT replay_lag_bytes bigint, OUT write_lag interval, OUT flush_lag interval,
-    OUT replay_lag interval, OUT takes_over boolean, OUT agent text, OUT agent_error text,
+    OUT replay_lag interval, OUT takes_over boolean, OUT obstacle text, OUT agent text, OUT agent_error text,
     OUT silent_since timestamptz, OUT told_at timestamptz, OUT age interval, OUT away_since timestamptz)
     RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
@@ -125,31 +125,40 @@ BEGIN
                CASE WHEN n.name = me.name THEN clock_timestamp() WHEN a.good THEN a.seen_at
                     WHEN s.pid IS NOT NULL THEN least(s.reply_time, clock_timestamp()) ELSE a.seen_at END AS told_at,
                max(CASE WHEN n.name = me.name THEN CASE WHEN me.role = 'primary' THEN me.timeline END
-                        WHEN a.role = 'primary' THEN a.timeline END) OVER () AS primary_timeline
+                        WHEN a.role = 'primary' THEN a.timeline END) OVER () AS primary_timeline,
+               n.kind = 'postgres'
+                   AND CASE WHEN n.name = me.name THEN me.role ELSE coalesce(a.role, '') END
+                       NOT IN ('primary', 'sealed') AS may_stand_by
         FROM me, pingpong.node n LEFT JOIN news a ON a.node = n.name LEFT JOIN sender s ON s.node = n.name)
     SELECT x.name, x.kind, x.role, x.site, x.version, x.timeline, x.lsn, x.upstream, x.state, x.sync_state,
            l.write_bytes, l.flush_bytes, l.replay_bytes,
            CASE WHEN l.write_bytes = 0 THEN interval '0' ELSE x.write_lag END,
            CASE WHEN l.flush_bytes = 0 THEN interval '0' ELSE x.flush_lag END,
            CASE WHEN l.replay_bytes = 0 THEN interval '0' ELSE x.replay_lag END,
-           CASE WHEN x.kind = 'postgres' AND x.role NOT IN ('primary', 'sealed')
-                THEN x.role = 'standby' AND x.state IS NOT DISTINCT FROM 'streaming' AND x.agent = 'ok'
-                     AND x.away_since IS NULL AND x.upstream IS NULL
-                     AND coalesce(x.timeline = x.primary_timeline, false) END,
+           CASE WHEN x.may_stand_by THEN o.obstacle IS NULL END, CASE WHEN x.may_stand_by THEN o.obstacle END,
            x.agent, x.error, x.silent_since, x.told_at, clock_timestamp() - x.told_at, x.away_since
     FROM seen x,
          LATERAL (SELECT pingpong_internal.bytes_behind(x.newest, x.write_lsn),
                          pingpong_internal.bytes_behind(x.newest, x.flush_lsn),
                          pingpong_internal.bytes_behind(x.newest, x.replay_lsn)
-                 ) l (write_bytes, flush_bytes, replay_bytes);
+                 ) l (write_bytes, flush_bytes, replay_bytes),
+         LATERAL (SELECT CASE WHEN x.away_since IS NOT NULL THEN 'away on purpose'
+                              WHEN x.agent <> 'ok' THEN 'agent ' || x.agent
+                              WHEN x.role <> 'standby' THEN x.role
+                              WHEN x.state IS DISTINCT FROM 'streaming' THEN 'does not stream'
+                              WHEN x.upstream IS NOT NULL THEN 'streams from ' || x.upstream
+                              WHEN x.timeline IS DISTINCT FROM x.primary_timeline
+                                  THEN format('timeline %s, the primary %s', coalesce(x.timeline::text, 'not known'),
+                                              coalesce(x.primary_timeline::text, 'not known'))
+                         END) o (obstacle);
 END
 $$;
 COMMENT ON FUNCTION pingpong_internal.status_rows() IS 'the rows of the view pingpong.status';
 
 CREATE VIEW pingpong.status AS
     SELECT node, kind, role, site, version, timeline, lsn, upstream, state, sync_state, write_lag_bytes,
-           flush_lag_bytes, replay_lag_bytes, write_lag, flush_lag, replay_lag, takes_over, agent, agent_error,
-           silent_since, told_at, age, away_since
+           flush_lag_bytes, replay_lag_bytes, write_lag, flush_lag, replay_lag, takes_over, obstacle, agent,
+           agent_error, silent_since, told_at, age, away_since
     FROM pingpong_internal.status_rows() ORDER BY kind, node;
 COMMENT ON VIEW pingpong.status IS
     'a row a node: its role and how far it is, as this server sees it and as the agents told its worker';
@@ -182,6 +191,7 @@ COMMENT ON COLUMN pingpong.status.replay_lag IS
 COMMENT ON COLUMN pingpong.status.takes_over IS
     'whether it could become the primary this moment: it streams from the primary, on its timeline, and its agent '
     'answers; null: it is the primary, or a router';
+COMMENT ON COLUMN pingpong.status.obstacle IS 'what stands against that; null: nothing';
 COMMENT ON COLUMN pingpong.status.agent IS
     'ok: it answers; silent: see silent_since; not asked: this server''s worker has not asked it yet';
 COMMENT ON COLUMN pingpong.status.agent_error IS 'why its agent did not answer; null: it did';
@@ -198,14 +208,8 @@ CREATE VIEW pingpong.redundancy AS
            x.others, n.counted_at
     FROM (SELECT count(*) FILTER (WHERE s.takes_over)::integer,
                  string_agg(s.node, ', ' ORDER BY s.node) FILTER (WHERE s.takes_over),
-                 string_agg(format('%s (%s)', s.node,
-                                   CASE WHEN s.away_since IS NOT NULL THEN 'away on purpose'
-                                        WHEN s.agent <> 'ok' THEN 'agent ' || s.agent
-                                        WHEN s.role <> 'standby' THEN s.role
-                                        WHEN s.state IS DISTINCT FROM 'streaming' THEN 'does not stream'
-                                        WHEN s.upstream IS NOT NULL THEN 'streams from ' || s.upstream
-                                        ELSE 'timeline ' || coalesce(s.timeline::text, 'not known') END),
-                            ', ' ORDER BY s.node) FILTER (WHERE NOT s.takes_over)
+                 string_agg(format('%s (%s)', s.node, s.obstacle), ', ' ORDER BY s.node)
+                     FILTER (WHERE NOT s.takes_over)
           FROM pingpong_internal.status_rows() s) x (copies, standbys, others),
          pingpong_internal.copies_news() n;
 COMMENT ON VIEW pingpong.redundancy IS

@@ -22,6 +22,9 @@ char	   *worker_key_file;
 char	   *worker_pause_after;
 int			worker_sample_interval;
 int			worker_agent_interval;
+int			worker_history_interval;
+static int	worker_history_retention;
+int			worker_readiness_interval;
 int			worker_connect_timeout;
 int			worker_rejoin_timeout;
 
@@ -92,4 +95,11 @@ settings_define(void)
 			  &worker_sample_interval, 1000, 100, 60000);
 	define_ms("pingpong.agent_interval", "How often the worker asks the agents how their nodes are.",
 			  &worker_agent_interval, 5000, 100, 600000);
+	define_ms("pingpong.history_interval", "How often the primary's worker keeps a sample in a table; 0: never.",
+			  &worker_history_interval, 60000, 0, 3600000);
+	define_ms("pingpong.readiness_interval", "How often the primary's worker makes preflight for each standby; "
+			  "0: never.", &worker_readiness_interval, 300000, 0, 24 * 60 * 60 * 1000);
+	DefineCustomIntVariable("pingpong.history_retention", "How long those samples are kept.", NULL,
+							&worker_history_retention, 7 * 24 * 60 * 60, 1, 366 * 24 * 60 * 60, PGC_SIGHUP,
+							GUC_UNIT_S, NULL, NULL, NULL);
 }

@@ -14,6 +14,8 @@ extern char *worker_key_file;
 extern char *worker_pause_after;
 extern int	worker_sample_interval;
 extern int	worker_agent_interval;
+extern int	worker_history_interval;
+extern int	worker_readiness_interval;
 extern int	worker_connect_timeout;
 extern int	worker_rejoin_timeout;
 

@@ -22,9 +22,11 @@
 #include "pg_compat.h"
 #include "worker/agents.h"
 #include "worker/clock.h"
+#include "worker/history.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"
 #include "worker/probe.h"
+#include "worker/readiness.h"
 #include "worker/restore.h"
 #include "worker/runner.h"
 #include "worker/sampler.h"
@@ -184,19 +186,41 @@ guarded_probe(MemoryContext loop_context, bool ready)
 	return nap;
 }
 
-/* What the worker looks at besides; what fails is tried again in the next round of it. */
+/* Whether it may write what nobody has asked for: nothing else is being done, and the gate is open. */
+static bool
+is_at_leisure(bool recovered)
+{
+	return recovered && !RecoveryInProgress() && !runner_busy() && gate_state() == GATE_OPEN;
+}
+
 static long
-guarded_look(MemoryContext loop_context)
+look_around(bool recovered)
+{
+	long		nap = Min(sampler_advance(), watch_advance());
+
+	if (!is_at_leisure(recovered))
+	{
+		readiness_drop();
+		return nap;
+	}
+	nap = Min(nap, history_advance());
+	return Min(nap, readiness_advance());
+}
+
+/* What the worker does besides; what fails is tried again in the next round of it. */
+static long
+guarded_look(MemoryContext loop_context, bool recovered)
 {
 	volatile long nap = NOT_READY_NAP_MS;
 
 	PG_TRY();
 	{
-		nap = Min(sampler_advance(), watch_advance());
+		nap = look_around(recovered);
 	}
 	PG_CATCH();
 	{
 		FreeErrorData(clean_up_error(loop_context));
+		readiness_drop();
 	}
 	PG_END_TRY();
 	return nap;
@@ -275,7 +299,7 @@ pingpong_worker_main(Datum arg)
 		if (probe_wanted())
 			nap_ms = Min(nap_ms, guarded_probe(loop_context, ready));
 		if (ready && !in_blackout())
-			nap_ms = Min(nap_ms, guarded_look(loop_context));
+			nap_ms = Min(nap_ms, guarded_look(loop_context, recovered));
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
 		agents_wait(nap_ms);

@@ -5,12 +5,10 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "miscadmin.h"
 #include "utils/guc.h"
-#include "utils/timestamp.h"
 
 #include "common/sqlstate.h"
-#include "worker/job.h"
+#include "worker/facts.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"
 #include "worker/phase/phase.h"
@@ -40,39 +38,19 @@ facts_params(const char *node)
 static void
 enter(const Rule *rule)
 {
-	char		key[64];
 	int			limit = is_upgrade() ? UPGRADE_FACTS_MS : FACTS_MS;
 
 	run->checked = run->request == REQUEST_SWITCHOVER || (run->request == REQUEST_RUN && is_upgrade());
 	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
-	protocol_question_key(key, sizeof(key), QUESTION_FACTS, MyProcPid, GetCurrentTimestamp());
-	strlcpy(run->key, FACTS_RUN, sizeof(run->key));
 	for (int i = 0; i < run->nnodes; i++)
 	{
 		if (run->nodes[i].away && strcmp(run->nodes[i].name, run->target) != 0)
 			continue;			/* it may be gone for ever: no run waits for it */
-		run->calls[i] = job_post(run, run->nodes[i].name, key, ACTION_FACTS, facts_params(run->nodes[i].name),
-								 limit, limit + 1000);
+		run->calls[i] = facts_ask(run, run->nodes[i].name, facts_params(run->nodes[i].name), limit);
 	}
 }
 
-static void
-store_fact(RunNode *node, AgentCall *call)
-{
-	const char *state = json_string_value(json_object_get(call->body, "state"));
-	json_t	   *error = protocol_error(call->body);
-	json_t	   *facts = protocol_result(call->body, 0);
-	char	   *text = facts && state && strcmp(state, JOB_STATE_SUCCEEDED) == 0 ? json_dumps(facts, JSON_COMPACT) :
-		NULL;
-	const char *why = call->status == 200 ? json_string_value(json_object_get(error, "message")) : call->error;
-
-	if (text == NULL && why == NULL)
-		why = call->body == NULL ? call->error : "the agent did not finish in time";
-	journal_store_fact(node->name, text != NULL, text ? NULL : why, text);
-	free(text);
-}
-
-/* Each answer is stored when it comes: its clock is compared with that moment. True while some are outstanding. */
+/* Each answer is stored when it comes. True while some are outstanding. */
 static bool
 take_answers(void)
 {
@@ -87,7 +65,7 @@ take_answers(void)
 			waiting = true;
 			continue;
 		}
-		store_fact(&run->nodes[i], run->calls[i]);
+		facts_store(run->nodes[i].name, run->calls[i]);
 		agents_release(run->calls[i]);
 		run->calls[i] = NULL;
 	}
