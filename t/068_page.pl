@@ -46,7 +46,8 @@ sub reads
 sub shows
 {
 	my ($selector, $what) = @_;
-	return ok($browser->until_true("document.querySelector('$selector')?.getBoundingClientRect().height > 0"), $what);
+	return ok($browser->until_true("[...document.querySelectorAll('$selector')]
+		.some((e) => e.getBoundingClientRect().width > 0)"), $what);
 }
 
 # ---- healthy ----
