@@ -12,7 +12,8 @@ BEGIN
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
         IF f.proname NOT IN ('seal', 'wake', 'probe', 'become_rehearsal', 'add_node', 'add_router', 'drop_node',
                              'add_route', 'drop_route', 'add_endpoint', 'drop_endpoint', 'check_router',
-                             'copy_runbook') THEN
+                             'copy_runbook', 'alert_rule_again', 'alert_raise', 'alert_clear', 'alert_rules',
+                             'alert_apply', 'alert_broken') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pingpong_operator', f.signature);
         END IF;
         IF f.proname IN ('fail', 'progress_rows', 'standby_rows', 'node_name', 'worker_pid',
@@ -20,7 +21,10 @@ BEGIN
                          'check_registered', 'check_target', 'gate_status', 'wait_lag_zero', 'guard_holds',
                          'step_places', 'run_steps',
                          'imagined_run', 'run_actions', 'relaxed_due', 'sync_satisfiable', 'sync_standbys',
-                         'sample_trends', 'slot_trends', 'slot_room', 'slot_advice', 'rollback_loss') THEN
+                         'sample_trends', 'slot_trends', 'slot_room', 'slot_advice', 'rollback_loss',
+                         'alerts_evaluated_at', 'alert_json', 'alert_symptoms', 'health_self', 'health_rows',
+                         'health_check')
+           OR (f.proname LIKE 'alert\_%' AND f.signature::text LIKE 'pingpong\_check.%') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_monitor', f.signature);
         END IF;
     END LOOP;

@@ -21,6 +21,7 @@ char	   *worker_cert_file;
 char	   *worker_key_file;
 char	   *worker_pause_after;
 int			worker_sample_interval;
+int			worker_alert_interval;
 int			worker_connect_timeout;
 int			worker_rejoin_timeout;
 
@@ -89,4 +90,6 @@ settings_define(void)
 			  "before the run is stuck.", &worker_rejoin_timeout, 10 * 60 * 1000, 1000, INT_MAX);
 	define_ms("pingpong.sample_interval", "How often the idle worker looks at its server.",
 			  &worker_sample_interval, 1000, 100, 60000);
+	define_ms("pingpong.alert_interval", "How often the idle worker of the primary looks at the rules of alerts; 0: "
+			  "never.", &worker_alert_interval, 5000, 0, 60 * 60 * 1000);
 }

@@ -13,6 +13,7 @@ extern char *worker_cert_file;
 extern char *worker_key_file;
 extern char *worker_pause_after;
 extern int	worker_sample_interval;
+extern int	worker_alert_interval;
 extern int	worker_connect_timeout;
 extern int	worker_rejoin_timeout;
 
