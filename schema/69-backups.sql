@@ -32,8 +32,8 @@ VALUES (true, 'backup_age', 'critical', 93600, 's',
 CREATE FUNCTION pingpong_check.alert_backup_age(threshold numeric) RETURNS SETOF pingpong_check.symptom
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT '', round(age.s),
-           coalesce(format('the last good backup that is known is %s h old', round(age.s / 3600)),
-                    'no good backup is known')
+           CASE WHEN age.s IS NULL THEN 'no good backup is known'
+                ELSE format('the last good backup that is known is %s h old', round(age.s / 3600)) END
            || coalesce(' (' || string_agg(format('%s: %s', b.node, b.problem), '; ' ORDER BY b.node)
                        FILTER (WHERE b.problem IS NOT NULL) || ')', '')
            || format(', as told at %s', to_char(max(b.told_at), 'YYYY-MM-DD HH24:MI:SS TZ')),

@@ -11,6 +11,7 @@ check_alerts(const AgentConfig *config)
 {
 	const AlertConfig *alerts = &config->alerts;
 	char		error[256];
+	bool		reached;
 
 	if (!alerts->url)
 		return;
@@ -24,7 +25,8 @@ check_alerts(const AgentConfig *config)
 		check_readable("ca_file", alerts->ca_file);
 	if (alerts->peer_ca_file)
 		check_readable("peer_ca_file", alerts->peer_ca_file);
-	check_say(post_reachable(alerts, error, sizeof(error)), "the receiver can be reached%s%s", error[0] ? ": " : "",
+	reached = post_reachable(alerts, error, sizeof(error));
+	check_say(reached, "the receiver can be reached%s%s", error[0] ? ": " : "",
 			  error);
 	check_about(NULL);
 }
