@@ -62,7 +62,7 @@ all: pg_pingpong--1.0.sql pingpong-agent
 AGENT_OBJS = $(patsubst %.c,%.agent.o,$(sort $(filter-out agent/test/%,$(wildcard agent/*.c agent/*/*.c common/*.c))))
 AGENT_CFLAGS = -std=gnu11 -g -O2 -fstack-protector-strong -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -I$(srcdir) \
 	-I$(shell $(PG_CONFIG) --includedir) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers
-AGENT_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq -lmicrohttpd -lgnutls -ljansson -linih -lpthread
+AGENT_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq -lmicrohttpd -lgnutls -lcurl -ljansson -linih -lpthread
 AGENT_HEADERS = $(wildcard agent/*.h agent/*/*.h common/*.h)
 
 %.agent.o: %.c $(AGENT_HEADERS)

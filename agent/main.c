@@ -21,6 +21,11 @@
 
 #include "agent/action/tokenfile.h"
 #include "agent/actions.h"
+#include "agent/alert/deliver.h"
+#include "agent/alert/own.h"
+#include "agent/alert/post.h"
+#include "agent/alert/roster.h"
+#include "agent/alert/watch.h"
 #include "agent/check/check.h"
 #include "agent/core/alloc.h"
 #include "agent/core/config.h"
@@ -144,6 +149,16 @@ lock_state(const char *state_dir, char *error, size_t error_size)
 	return fd;
 }
 
+static void
+start_alerts(const AgentConfig *config)
+{
+	post_startup();
+	own_start(config->state_dir);
+	roster_start(config->state_dir);
+	watch_start();
+	deliver_start();
+}
+
 /* For a rehearsal it ends with what it conducts. */
 static int
 run_agent(const char *path, bool rehearsal)
@@ -177,6 +192,7 @@ run_agent(const char *path, bool rehearsal)
 	drivers_start();
 	sampler_start();
 	watcher_start();
+	start_alerts(config);
 	if (http_start(error, sizeof(error)) < 0)
 	{
 		log_error("%s", error);

@@ -15,13 +15,19 @@ SELECT p.oid::regprocedure AS function,
        has_function_privilege('pp_monitor', p.oid, 'EXECUTE') AS monitor,
        has_function_privilege('pp_operator', p.oid, 'EXECUTE') AS operator
 FROM pg_proc p WHERE p.pronamespace::regnamespace::text LIKE 'pingpong%'
-  AND NOT (p.pronamespace = 'pingpong_check'::regnamespace AND p.proname LIKE 'check\_%')
+  AND NOT (p.pronamespace = 'pingpong_check'::regnamespace AND p.proname ~ '^(check|alert)_')
 ORDER BY p.oid::regprocedure::text COLLATE "C";
 -- the checks of preflight, of which there are many
 SELECT has_function_privilege('pp_nobody', p.oid, 'EXECUTE') AS public,
        has_function_privilege('pp_monitor', p.oid, 'EXECUTE') AS monitor,
        has_function_privilege('pp_operator', p.oid, 'EXECUTE') AS operator, count(*) > 1 AS checks
 FROM pg_proc p WHERE p.pronamespace = 'pingpong_check'::regnamespace AND p.proname LIKE 'check\_%'
+GROUP BY 1, 2, 3;
+-- and the rules of alerts, which only read
+SELECT has_function_privilege('pp_nobody', p.oid, 'EXECUTE') AS public,
+       has_function_privilege('pp_monitor', p.oid, 'EXECUTE') AS monitor,
+       has_function_privilege('pp_operator', p.oid, 'EXECUTE') AS operator, count(*) > 1 AS rules
+FROM pg_proc p WHERE p.pronamespace = 'pingpong_check'::regnamespace AND p.proname LIKE 'alert\_%'
 GROUP BY 1, 2, 3;
 -- tables and views
 SELECT c.oid::regclass AS relation, c.relkind,

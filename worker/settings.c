@@ -25,6 +25,7 @@ int			worker_agent_interval;
 int			worker_history_interval;
 static int	worker_history_retention;
 int			worker_readiness_interval;
+int			worker_alert_interval;
 int			worker_connect_timeout;
 int			worker_rejoin_timeout;
 
@@ -102,4 +103,6 @@ settings_define(void)
 	DefineCustomIntVariable("pingpong.history_retention", "How long those samples are kept.", NULL,
 							&worker_history_retention, 7 * 24 * 60 * 60, 1, 366 * 24 * 60 * 60, PGC_SIGHUP,
 							GUC_UNIT_S, NULL, NULL, NULL);
+	define_ms("pingpong.alert_interval", "How often the idle worker of the primary looks at the rules of alerts; 0: "
+			  "never.", &worker_alert_interval, 5000, 0, 60 * 60 * 1000);
 }

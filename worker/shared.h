@@ -101,6 +101,8 @@ typedef struct WorkerShared
 
 	Probe		probe;
 
+	TimestampTz alerts_at;		/* all rules of alerts were looked at last; 0: not since the start */
+
 	/* the present run, for pingpong.progress */
 	int64		run;
 	char		run_state[16];

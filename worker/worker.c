@@ -21,6 +21,7 @@
 #include "gate/state.h"
 #include "pg_compat.h"
 #include "worker/agents.h"
+#include "worker/alerts.h"
 #include "worker/clock.h"
 #include "worker/history.h"
 #include "worker/journal.h"
@@ -129,7 +130,9 @@ round_on_primary(bool *recovered)
 	}
 	if (!runner_busy())
 		restore_if_due();
-	return runner_busy() ? runner_advance() : worker_sample_interval;
+	if (runner_busy())
+		return runner_advance();
+	return gate_state() == GATE_OPEN ? Min(worker_sample_interval, alerts_advance()) : worker_sample_interval;
 }
 
 /* Reports the error and leaves its transaction; gives it, in the loop's context. */

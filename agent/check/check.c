@@ -16,6 +16,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "agent/check/alerts.h"
+#include "agent/check/backup.h"
 #include "agent/check/check.h"
 #include "agent/check/pooler.h"
 #include "agent/check/postgres.h"
@@ -190,6 +192,8 @@ check_run(const char *path)
 		if (driver && driver->check)
 			driver->check(&config->sections[i], check_say);
 	}
+	check_alerts(config);
+	check_backup(config);
 	for (int i = 0; i < config->n_hooks; i++)
 		check_hook(&config->hooks[i]);
 	config_free(config);

@@ -30,6 +30,25 @@ const ConfigOption config_agent_options[] = {
 	{NULL}
 };
 
+const ConfigOption config_alert_options[] = {
+	{"url", OPTION_STRING, offsetof(AlertConfig, url)},
+	{"cluster", OPTION_STRING, offsetof(AlertConfig, cluster)},
+	{"secret_file", OPTION_STRING, offsetof(AlertConfig, secret_file)},
+	{"ca_file", OPTION_STRING, offsetof(AlertConfig, ca_file)},
+	{"peer_ca_file", OPTION_STRING, offsetof(AlertConfig, peer_ca_file)},
+	{"down_after_ms", OPTION_INT, offsetof(AlertConfig, down_after_ms)},
+	{"repeat_s", OPTION_INT, offsetof(AlertConfig, repeat_s)},
+	{"timeout_ms", OPTION_INT, offsetof(AlertConfig, timeout_ms)},
+	{NULL}
+};
+
+const ConfigOption config_backup_options[] = {
+	{"pgbackrest", OPTION_WORDS, offsetof(BackupConfig, pgbackrest)},
+	{"stanza", OPTION_STRING, offsetof(BackupConfig, stanza)},
+	{"command", OPTION_WORDS, offsetof(BackupConfig, command)},
+	{NULL}
+};
+
 const ConfigOption config_pg_options[] = {
 	{"data", OPTION_STRING, offsetof(PgInstance, data)},
 	{"bin", OPTION_STRING, offsetof(PgInstance, bin)},
@@ -137,6 +156,9 @@ void
 config_free(AgentConfig *config)
 {
 	free_strings(config_agent_options, config);
+	free_strings(config_alert_options, &config->alerts);
+	free(config->alerts.secret);
+	free_strings(config_backup_options, &config->backup);
 	for (int i = 0; i < config->n_instances; i++)
 	{
 		free(config->instances[i].name);

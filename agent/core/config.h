@@ -99,6 +99,28 @@ typedef struct ConfigKind
 /* Prints a line of --check: whether it is fine, and what was looked at. */
 typedef void (*CheckSay) (bool fine, const char *format,...);
 
+/* [alerts] */
+typedef struct AlertConfig
+{
+	char	   *url;			/* of the receiver; may hold a secret; NULL: no alerts are delivered */
+	char	   *cluster;		/* the name of the cluster in messages */
+	char	   *secret_file;	/* NULL: messages are not signed */
+	char	   *secret;			/* its contents */
+	char	   *ca_file;		/* for the receiver's certificate; NULL: the CAs of the system */
+	char	   *peer_ca_file;	/* for those of other agents; NULL: the CAs of the system */
+	int			down_after_ms;
+	int			repeat_s;		/* 0: never */
+	int			timeout_ms;		/* for one delivery */
+} AlertConfig;
+
+/* [backup] */
+typedef struct BackupConfig
+{
+	char	  **pgbackrest;		/* argv of pgBackRest, with its options; NULL: not used */
+	char	   *stanza;
+	char	  **command;		/* argv of a program that tells the same; NULL: none */
+} BackupConfig;
+
 typedef struct AgentConfig
 {
 	int			references;		/* managed by config_current() and config_release() */
@@ -119,6 +141,8 @@ typedef struct AgentConfig
 	char	  **tls_client_names;	/* whose certificates of that CA may control; NULL: any */
 	int			log_level;
 
+	AlertConfig alerts;
+	BackupConfig backup;
 	PgInstance *instances;		/* the main one first; none: an agent beside a router only */
 	int			n_instances;
 	BouncerConfig *bouncers;
@@ -145,6 +169,8 @@ typedef struct ConfigOption
 } ConfigOption;
 
 extern const ConfigOption config_agent_options[];	/* of AgentConfig */
+extern const ConfigOption config_alert_options[];	/* of AlertConfig */
+extern const ConfigOption config_backup_options[];	/* of BackupConfig */
 extern const ConfigOption config_pg_options[];	/* of PgInstance */
 extern const ConfigOption config_bouncer_options[];	/* of BouncerConfig */
 extern const char *const config_control_names[];	/* by PgControl, as in the file */

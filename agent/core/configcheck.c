@@ -321,6 +321,35 @@ check_open(ConfigError *error, const AgentConfig *config)
 	return 1;
 }
 
+static int
+check_alerts(ConfigError *error, const AlertConfig *alerts)
+{
+	if (!alerts->url)
+		return alerts->secret_file || alerts->ca_file || alerts->peer_ca_file ?
+			require(error, alerts->url, "alerts", "url") : 1;
+	if (strncmp(alerts->url, "https://", 8) != 0 && strncmp(alerts->url, "http://", 7) != 0)
+		return config_refuse(error, "option \"%s\" of [%s] is no http:// or https:// address", "url", "alerts");
+	if (alerts->down_after_ms < 1000)
+		return config_refuse(error, "option \"%s\" must be at least %s ms", "down_after_ms", "1000");
+	if (alerts->timeout_ms < 100)
+		return config_refuse(error, "option \"%s\" must be at least %s ms", "timeout_ms", "100");
+	return 1;
+}
+
+static int
+check_backup(ConfigError *error, const BackupConfig *backup)
+{
+	char	  **argv = backup->pgbackrest ? backup->pgbackrest : backup->command;
+
+	if (backup->pgbackrest && backup->command)
+		return config_refuse(error, "[%s] cannot have both \"pgbackrest\" and \"command\"%s", "backup", "");
+	if ((backup->pgbackrest != NULL) != (backup->stanza != NULL))
+		return config_refuse(error, "options \"%s\" and \"%s\" need each other", "pgbackrest", "stanza");
+	if (argv && argv[0][0] != '/')
+		return config_refuse(error, "[%s] does not name an absolute path: \"%s\"", "backup", argv[0]);
+	return 1;
+}
+
 bool
 config_check(const AgentConfig *config, ConfigError *error)
 {
@@ -336,7 +365,8 @@ config_check(const AgentConfig *config, ConfigError *error)
 	for (int i = 0; i < config->n_instances; i++)
 		if (!check_pg(error, &config->instances[i]))
 			return false;
-	if (!check_instances(error, config))
+	if (!check_instances(error, config) || !check_alerts(error, &config->alerts) ||
+		!check_backup(error, &config->backup))
 		return false;
 	for (int i = 0; i < config->n_bouncers; i++)
 		if (!require(error, config->bouncers[i].admin, "pgbouncer.*", "admin") ||

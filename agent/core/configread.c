@@ -213,6 +213,10 @@ parse_line(void *user, const char *section, const char *name, const char *value)
 
 	if (strcmp(section, "agent") == 0)
 		return set_option(parser, config_agent_options, config, name, value);
+	if (strcmp(section, "alerts") == 0)
+		return set_option(parser, config_alert_options, &config->alerts, name, value);
+	if (strcmp(section, "backup") == 0)
+		return set_option(parser, config_backup_options, &config->backup, name, value);
 	if (strcmp(section, "postgresql") == 0)
 		return set_instance(parser, "", name, value);
 	if (strncmp(section, "postgresql.", 11) == 0)
@@ -354,7 +358,8 @@ static int
 read_tokens(ConfigParser *parser, AgentConfig *config)
 {
 	if (!read_token(parser, config->token_file, &config->token) ||
-		!read_token(parser, config->monitor_token_file, &config->monitor_token))
+		!read_token(parser, config->monitor_token_file, &config->monitor_token) ||
+		!read_token(parser, config->alerts.secret_file, &config->alerts.secret))
 		return 0;
 	if (config->token && config->monitor_token && strcmp(config->token, config->monitor_token) == 0)
 		return config_refuse(&parser->error, "\"%s\" and \"%s\" hold the same token", "token_file",
@@ -374,6 +379,8 @@ config_read(const char *path, char *error, size_t error_size)
 	config->path = xstrdup(path);
 	config->log_level = LOG_LEVEL_INFO;
 	config->sample_interval_ms = 1000;
+	config->alerts.down_after_ms = 5000;
+	config->alerts.timeout_ms = 5000;
 	parser.config = config;
 	parser.file = fopen(path, "re");
 	if (!parser.file)
@@ -386,6 +393,7 @@ config_read(const char *path, char *error, size_t error_size)
 		if (line != 0 && !error[0])
 			snprintf(error, error_size, "line %d is not understood", line);
 	}
+	default_string(&config->alerts.cluster, "main");
 	succession_inherit(config);
 	for (int i = 0; i < config->n_instances; i++)
 		set_defaults(&config->instances[i], config->state_dir);

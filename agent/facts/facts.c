@@ -10,6 +10,7 @@
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/facts/attempt.h"
+#include "agent/facts/backup.h"
 #include "agent/facts/error.h"
 #include "agent/facts/facts.h"
 #include "agent/facts/host.h"
@@ -55,6 +56,8 @@ action_facts(ActionContext *ctx, json_t *params, json_t *result)
 	const AgentConfig *config = ctx->config;
 	double		began = clock_monotonic_ms();
 	json_t	   *wanted = json_object_get(params, "connect");
+	json_t	   *wanted_backup = facts_backup_params(config);
+	Attempt    *backup = wanted_backup ? attempt_begin(facts_backup, config, NULL, wanted_backup) : NULL;
 	Attempt    *restore = NULL;
 	Attempt    *attempts[MAX_CONNECTS];
 	json_t	   *one;
@@ -90,6 +93,13 @@ action_facts(ActionContext *ctx, json_t *params, json_t *result)
 
 		json_object_set_new(result, "restore", answer ? answer : facts_error("no answer within %d ms", PATIENCE_MS));
 	}
+	if (backup)
+	{
+		json_t	   *answer = attempt_end(backup, began + PATIENCE_MS);
+
+		json_object_set_new(result, "backup", answer ? answer : facts_error("no answer within %d ms", PATIENCE_MS));
+	}
+	json_decref(wanted_backup);
 	json_object_set_new(result, "elapsed_ms", json_real(clock_monotonic_ms() - began));
 	json_object_set_new(result, "host", facts_host());	/* last: it has the clock */
 	return 0;

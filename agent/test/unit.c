@@ -668,6 +668,7 @@ main(void)
 	test_lists();
 	test_auto_conf();
 	test_conninfo();
+	test_alerts(directory);
 	test_bouncer(directory);
 	test_files(directory);
 	test_lsn();

@@ -10,6 +10,9 @@
 extern void ok(bool passed, const char *name);
 extern void is(char *got, const char *expected, const char *name);	/* compares, and frees got */
 
+/* unit_alerts.c; files may be made in the directory */
+extern void test_alerts(const char *directory);
+
 /* unit_bouncer.c; files may be made in the directory */
 extern void test_bouncer(const char *directory);
 
