@@ -5,10 +5,11 @@
 #   make check              everything, on a bare Debian machine (see ci/check)
 #   make check-all          that, and what takes longer (see ci/check-all)
 #   make demo               ping and pong on a throw-away installation (see demo/lab)
+#   make deb, make dist     Debian packages, the archive for PGXN, into dist/ (see ci/deb, ci/dist)
 #   make bench              measurements (see bench/run), writes bench/results.json
 
 # These work on a bare machine: they install PGXS first.
-ifneq ($(filter check check-all demo bench,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-all demo bench deb dist,$(MAKECMDGOALS)),)
 
 check:
 	@ci/check $(PG)
@@ -18,7 +19,11 @@ demo:
 	demo/demo $(PG)
 bench:
 	bench/run $(PG)
-.PHONY: check check-all demo bench
+deb:
+	@ci/deb $(PG)
+dist:
+	@ci/dist
+.PHONY: check check-all demo bench deb dist
 
 else
 
@@ -64,7 +69,7 @@ AGENT_HEADERS = $(wildcard agent/*.h agent/*/*.h common/*.h)
 %.agent.o: %.c $(AGENT_HEADERS)
 	$(CC) $(AGENT_CFLAGS) -c -o $@ $<
 pingpong-agent: $(AGENT_OBJS)
-	$(CC) $(AGENT_CFLAGS) -o $@ $^ $(AGENT_LIBS)
+	$(CC) $(AGENT_CFLAGS) $(AGENT_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 # What is pure in the worker is tested with it.
 agent/test/unit: $(sort $(wildcard agent/test/*.c worker/test/*.c)) worker/transition.agent.o \
 		$(filter-out agent/main.agent.o,$(AGENT_OBJS)) agent/test/unit.h worker/transition.h
