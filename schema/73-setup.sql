@@ -220,7 +220,7 @@ COMMENT ON FUNCTION pingpong_internal.setup_ask(text) IS
 
 CREATE FUNCTION pingpong.check_setup()
     RETURNS TABLE (number bigint, what text, status text, detail text, fix text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     others  text[];

@@ -209,7 +209,7 @@ SKIP:
 		. "auth_type = any\nlogfile = $dir/pooler1/log\npidfile = $dir/pooler1/pid\nadmin_users = pgbouncer\n";
 	write_file($ini, $text);
 	system("/usr/sbin/pgbouncer -q -d $ini") == 0 or die 'pgbouncer does not start';
-	wait_for('pgbouncer', sub { $bouncer_pid = read_file("$dir/pooler1/pid") + 0 });
+	wait_for('pgbouncer', sub { $bouncer_pid = 0 + (read_file("$dir/pooler1/pid") || 0) });
 	my @pooler = ('--join', "$dir/chicago/etc/join/pooler1.json", '--no-postgres', '--pgbouncer', $ini);
 	($rc, $out) = init('pooler1', @pooler);
 	like($out, qr/^ +app = host=127\.0\.0\.1 port=$port{chicago}$/m, 'PgBouncer: the databases are shown');
