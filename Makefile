@@ -5,11 +5,12 @@
 #   make check              everything, on a bare Debian machine (see ci/check)
 #   make check-all          that, and what takes longer (see ci/check-all)
 #   make demo               ping and pong on a throw-away installation (see demo/lab)
+#   make deb, make dist     Debian packages, the archive for PGXN, into dist/ (see ci/deb, ci/dist)
 #   make bench              measurements (see bench/run), writes bench/results.json
 #   make bench-upgrade      the window of an upgrade beside the same by hand (see bench/upgrade)
 
 # These work on a bare machine: they install PGXS first.
-ifneq ($(filter check check-all demo bench bench-upgrade,$(MAKECMDGOALS)),)
+ifneq ($(filter check check-all demo bench bench-upgrade deb dist,$(MAKECMDGOALS)),)
 
 check:
 	@ci/check $(PG)
@@ -21,7 +22,11 @@ bench:
 	bench/run $(PG)
 bench-upgrade:
 	bench/upgrade
-.PHONY: check check-all demo bench bench-upgrade
+deb:
+	@ci/deb $(PG)
+dist:
+	@ci/dist
+.PHONY: check check-all demo bench bench-upgrade deb dist
 
 else
 
@@ -70,7 +75,7 @@ AGENT_HEADERS = $(wildcard agent/*.h agent/*/*.h common/*.h)
 # The status page is in the agent, as it is in its files.
 agent/page/page.agent.o agent/page/page.sanitized.o: $(wildcard agent/page/*.html agent/page/*.css agent/page/*.js)
 pingpong-agent: $(AGENT_OBJS)
-	$(CC) $(AGENT_CFLAGS) -o $@ $^ $(AGENT_LIBS)
+	$(CC) $(AGENT_CFLAGS) $(AGENT_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 # The same with sanitizers: ci/check throws hostile requests at it.
 SANITIZE = -O1 -U_FORTIFY_SOURCE -fno-omit-frame-pointer -fsanitize=address,undefined
 %.sanitized.o: %.c $(AGENT_HEADERS)

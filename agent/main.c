@@ -35,6 +35,7 @@
 #include "agent/core/log.h"
 #include "agent/core/memory.h"
 #include "agent/http/server.h"
+#include "agent/init/init.h"
 #include "agent/job/executor.h"
 #include "agent/job/known.h"
 #include "agent/pg/version.h"
@@ -53,6 +54,7 @@ print_help(void)
 {
 	printf("pingpong-agent does on a host what SQL cannot: it is ordered by pg_pingpong.\n\n"
 		   "Usage:\n  pingpong-agent [--config FILE] [--check]\n"
+		   "  pingpong-agent init            sets this host up (init --help)\n"
 		   "  pingpong-agent status [RUN]    what it does for a run (status --help)\n\nOptions:\n"
 		   "  -c, --config FILE  configuration (default %s)\n"
 		   "      --check        check the configuration and what it can reach, then exit\n"
@@ -255,6 +257,8 @@ main(int argc, char **argv)
 	config_know(driver_sections());
 	if (optind < argc && !check && strcmp(argv[optind], "status") == 0)
 		return status_run(argc - optind, argv + optind, path);
+	if (optind < argc && !check && strcmp(argv[optind], "init") == 0)
+		return init_run(argc - optind, argv + optind);
 	if (optind < argc)
 	{
 		fprintf(stderr, "pingpong-agent: too many arguments\n");

@@ -12,6 +12,10 @@
 const char *const server_programs[] = {"pg_ctl", "pg_rewind", "pg_basebackup", "pg_waldump", "postgres", "initdb",
 									   NULL};
 
+const char *const node_files[] = {"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf",
+								 "server.crt", "server.key", "root.crt", "root.crl", "postmaster.opts", "conf.d",
+								 CARRIED_FILE, NULL};
+
 char *
 data_path(const PgInstance *pg, const char *name)
 {

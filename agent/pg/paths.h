@@ -22,6 +22,9 @@ extern bool config_is_elsewhere(const PgInstance *pg);	/* not PGDATA */
 /* In PGDATA, included by postgresql.conf: the settings that an upgrade has carried over. */
 #define CARRIED_FILE "pingpong.carried.conf"
 
+/* Files and folders in PGDATA that are the node's own: settings, logins, keys; ends with NULL. */
+extern const char *const node_files[];
+
 /* The programs in its bin folder that are needed to stop, start and remake it; ends with NULL. */
 extern const char *const server_programs[];
 

@@ -25,6 +25,7 @@
 #include "agent/pg/pg.h"
 #include "agent/pg/standby.h"
 #include "agent/rejoin/basebackup.h"
+#include "agent/rejoin/fresh.h"
 #include "agent/rejoin/saved.h"
 #include "agent/rejoin/source.h"
 #include "agent/rejoin/tool.h"
@@ -329,6 +330,8 @@ make_own(Rejoin *rejoin, const char *fresh)
 
 	if (rc == 0)
 		rc = saved_put_back(rejoin, fresh);
+	if (rc == 0 && !rejoin->heir)
+		rc = fresh_settings(rejoin, fresh);
 	return rc == 0 ? standby_configure_offline(rejoin->ctx, fresh, &rejoin->upstream) : -1;
 }
 

@@ -2,6 +2,8 @@
  * judge.c
  *		What is on this host, may it be made a standby, and why not.
  */
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +13,8 @@
 #include "agent/job/action.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/formats.h"
+#include "agent/pg/layout.h"
+#include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/seal.h"
 #include "agent/pg/stop.h"
@@ -45,12 +49,39 @@ present_timeline(PGconn *conn, const DataDir *dir, bool primary)
 	return asked > dir->timeline ? asked : dir->timeline;
 }
 
+/* Files of the node's own may be there before its data: the host was set up so. */
+static bool
+is_own(const char *name)
+{
+	for (int i = 0; node_files[i]; i++)
+		if (strcmp(name, node_files[i]) == 0)
+			return true;
+	return layout_stays(name);
+}
+
+/* Nothing that could be anybody's data: it is absent, or empty. What cannot be read is not known to be so. */
+static bool
+has_no_data(const char *place)
+{
+	DIR		   *dir = opendir(place);
+	struct dirent *entry;
+	bool		empty = dir || errno == ENOENT;
+
+	while (empty && dir && (errno = 0, entry = readdir(dir)))
+		empty = is_own(entry->d_name) && strcmp(entry->d_name, LAYOUT_VERSION_FILE) != 0;
+	if (dir && errno != 0)
+		empty = false;
+	if (dir)
+		closedir(dir);
+	return empty;
+}
+
 static Relation
 relation_here(const Rejoin *rejoin, const DataDir *dir, unsigned timeline)
 {
 	/* a primary whose pg_wal cannot be read may be on any timeline */
 	if (!dir->known || (dir->was_primary && !dir->wal_known))
-		return dir->startable || file_exists_in(rejoin->place, "base") ? RELATION_UNKNOWN : RELATION_EMPTY;
+		return has_no_data(rejoin->place) ? RELATION_EMPTY : RELATION_UNKNOWN;
 	return source_relation(&rejoin->source, rejoin->place, timeline, dir->newest_history);
 }
 

@@ -31,12 +31,6 @@
 #define CARRIED_MAX (1024 * 1024)
 #define WHOLE ".whole"			/* in the folder: all that the node had is here */
 
-/* Files and folders */
-static const char *const own_names[] = {
-	"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf",
-	"server.crt", "server.key", "root.crt", "root.crl", "postmaster.opts", "conf.d", CARRIED_FILE, NULL
-};
-
 static int	copy_entry(const char *source, const char *target);
 
 /* A link stays a link: a key may be where others use it, too. */
@@ -165,8 +159,8 @@ own_of(const Rejoin *rejoin, const char *folder)
 	char	  **keep = rejoin->pg->keep;
 	char	  **names = NULL;
 
-	for (int i = 0; own_names[i]; i++)
-		text_append(&names, xstrdup(own_names[i]));
+	for (int i = 0; node_files[i]; i++)
+		text_append(&names, xstrdup(node_files[i]));
 	for (int i = 0; keep && keep[i]; i++)
 		text_append(&names, xstrdup(keep[i]));
 	add_carried(&names, rejoin->pg, folder);

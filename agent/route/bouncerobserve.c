@@ -58,7 +58,7 @@ rows_of(const PGresult *res, const char *const *columns)
 }
 
 static const char *const database_columns[] = {"name", "host", "port", "database", "pool_mode", "pool_size",
-	"max_connections", "current_connections", "paused", "disabled", NULL};
+	"reserve_pool", "reserve_pool_size", "max_connections", "current_connections", "paused", "disabled", NULL};
 static const char *const pool_columns[] = {"database", "user", "cl_active", "cl_waiting", "sv_active", "sv_idle",
 	"maxwait", "pool_mode", NULL};
 static const char *const config_names[] = {"pool_mode", "query_wait_timeout", "query_timeout", "server_login_retry",
