@@ -236,9 +236,10 @@ action_upgrade_run(ActionContext *ctx, json_t *params, json_t *result)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the old server is not down, sealed by this run");
 	if (keep_options(&upgrade, false) < 0 || record_enter(ctx, &record, RECORD_CROSSING) < 0)
 		return -1;
+	if (upgrade_snapshot_take(&upgrade, &record) < 0 || give_files(&upgrade, &record) < 0)
+		return -1;
 	action_progress(ctx, -1, "pg_upgrade");
-	if (upgrade_snapshot_take(&upgrade, &record) < 0 || give_files(&upgrade, &record) < 0 ||
-		upgrade_run_tool(&upgrade, false, (int) param_int(params, "timeout_ms", RUN_TIMEOUT_MS)) < 0 ||
+	if (upgrade_run_tool(&upgrade, false, (int) param_int(params, "timeout_ms", RUN_TIMEOUT_MS)) < 0 ||
 		forget_options(&upgrade) < 0 || seal_new(&upgrade) < 0)
 		return -1;
 	json_object_set_new(result, "upgrade_ms", json_real(clock_monotonic_ms() - began));
