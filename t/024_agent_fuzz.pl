@@ -208,7 +208,7 @@ sub login
 	substr $basic, rand length $basic, 1, chr 33 + rand 90 if rand() < 0.2;
 	my $scheme = one_of('Basic', 'Basic', 'basic', 'Bearer', 'Digest', 'Negotiate', '');
 	my $sent = $scheme eq 'Bearer' ? $secret : $basic;
-	my $good = $path eq '/health' || ($scheme eq 'Bearer' && $secret =~ /\A(?:\Q$monitor\E ?|\Q$token\E)\z/)
+	my $good = $path eq '/health' || ($scheme eq 'Bearer' && $secret =~ /\A(?:\Q$monitor\E[\0 ]?|\Q$token\E)\z/)
 		|| (lc $scheme eq 'basic' && decode_base64($basic) =~ /\A[^:]*:\Q$monitor\E(?:\0|\z)/);
 	my $answer = talk("GET $path HTTP/1.1\r\nHost: x\r\nAccept: " . one_of('*/*', 'text/plain', 'x' x 2000, '')
 		. "\r\nAuthorization: $scheme $sent\r\nConnection: close\r\n\r\n", 20);
