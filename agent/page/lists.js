@@ -93,11 +93,14 @@
 		], runs.slice(0, 8)));
 	});
 
-	PAGE.alerts = (alerts) => PAGE.section('alerts', list(alerts).length ? alerts : null, (section) => {
-		section.querySelector('ul').replaceChildren(...alerts.map((a) => el('li', {class: a.severity},
-			word(a.severity, {critical: 'bad', warning: 'warn'}[a.severity] || 'soft'), ' ',
-			a.sentence || a.rule, el('span', {class: 'remedy'}, a.remedy || ''))));
-	});
+	PAGE.alerts = (alerts) => {
+		const picked = list(alerts).map((a) => ({severity: a.severity, text: a.sentence || a.rule, remedy: a.remedy}));
+		PAGE.section('alerts', picked.length ? picked : null, (section) => {
+			section.querySelector('ul').replaceChildren(...picked.map((a) => el('li', {class: a.severity},
+				word(a.severity, {critical: 'bad', warning: 'warn'}[a.severity] || 'soft'), ' ', a.text,
+				el('span', {class: 'remedy'}, a.remedy || ''))));
+		});
+	};
 
 	/* ---- the sentence ---- */
 
