@@ -94,7 +94,8 @@
 	});
 
 	PAGE.alerts = (alerts) => {
-		const picked = list(alerts).map((a) => ({severity: a.severity, text: a.sentence || a.rule, remedy: a.remedy}));
+		const picked = list(alerts).map((a) => (
+			{severity: a.severity, text: a.sentence || a.rule, remedy: a.remedy}));
 		PAGE.section('alerts', picked.length ? picked : null, (section) => {
 			section.querySelector('ul').replaceChildren(...picked.map((a) => el('li', {class: a.severity},
 				word(a.severity, {critical: 'bad', warning: 'warn'}[a.severity] || 'soft'), ' ', a.text,
