@@ -205,11 +205,14 @@ sub login
 	my $secret = one_of($monitor, $monitor, $token, '', 'x', "$monitor\0", "$monitor ", 'x' x 3000, "\xff" x 20);
 	my $user = one_of('', 'x', 'a' x 2000, "\0", ':', "\xc3\x28");
 	my $basic = encode_base64("$user:$secret", '');
-	substr $basic, rand length $basic, 1, chr 33 + rand 90 if rand() < 0.2;
+	my $spoilt = rand() < 0.2;
+	substr $basic, rand length $basic, 1, chr 33 + rand 90 if $spoilt;
 	my $scheme = one_of('Basic', 'Basic', 'basic', 'Bearer', 'Digest', 'Negotiate', '');
 	my $sent = $scheme eq 'Bearer' ? $secret : $basic;
-	my $good = $path eq '/health' || ($scheme eq 'Bearer' && $secret =~ /\A(?:\Q$monitor\E ?|\Q$token\E)\z/)
-		|| (lc $scheme eq 'basic' && decode_base64($basic) =~ /\A[^:]*:\Q$monitor\E(?:\0|\z)/);
+	my $good = $path eq '/health' || ($scheme eq 'Bearer' && $secret =~ /\A(?:\Q$monitor\E[\0 ]?|\Q$token\E)\z/)
+		# what a decoder makes of a letter that is none, or of one in the user's name, is its own affair
+		|| (lc $scheme eq 'basic' && $secret =~ /\A\Q$monitor\E/
+			&& ($spoilt || decode_base64($basic) =~ /\A[^:]*:\Q$monitor\E(?:\0|\z)/));
 	my $answer = talk("GET $path HTTP/1.1\r\nHost: x\r\nAccept: " . one_of('*/*', 'text/plain', 'x' x 2000, '')
 		. "\r\nAuthorization: $scheme $sent\r\nConnection: close\r\n\r\n", 20);
 	push @let_in, "$path, $scheme, " . substr $secret, 0, 30 if !$good && $answer =~ m{\AHTTP/1.1 2};

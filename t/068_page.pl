@@ -107,7 +107,7 @@ shows('#map .node.lost', 'and marked');
 $lab->start_pg('austin');
 reads('#summary', '/Its 2 standbys stream/', 'it is back');
 $lab->kill9('postgres', 'dallas');
-reads('#banner', '/^The server of dallas does not answer since \d\d:\d\d:\d\d .*What follows is of \d{4}-/',
+reads('#banner', '/^The server of dallas does not answer since \d\d:\d\d:\d\d\. What follows is of \d{4}-/',
 	'the server is gone: since when, and of when the rest is');
 ok($browser->eval("document.body.classList.contains('old-news')"), 'the rest is pale');
 $lab->start_pg('dallas');

@@ -19,6 +19,7 @@ use Time::HiRes qw(sleep time);
 use constant LIMIT => 60;		# seconds for an answer
 
 my @browsers;
+my $main = $$;
 
 sub program
 {
@@ -178,7 +179,7 @@ sub stop
 END
 {
 	local $?;
-	$_->stop for @browsers;
+	$_->stop for $$ == $main ? @browsers : ();
 }
 
 1;

@@ -39,8 +39,9 @@
 			['of what it may', (s) => meter(s) || el('span', {class: 'soft'}, 'no limit')],
 			['growth', (s) => s.growth_bytes_per_s === null ? '–' : bytes(s.growth_bytes_per_s) + '/s', 'number'],
 			['time left', timeToFull, 'plain'],
-			['what to do', (s) => s.advice || '', 'wide soft'],
 		], slots));
+		section.querySelector('ul').replaceChildren(...slots.filter((s) => s.advice).map((s) =>
+			el('li', null, el('strong', null, s.name), ': ' + s.advice)));
 	});
 
 	PAGE.routes = (routes) => PAGE.section('routes', list(routes).length ? routes : null, (section) => {
@@ -92,17 +93,21 @@
 		], runs.slice(0, 8)));
 	});
 
-	PAGE.alerts = (alerts) => PAGE.section('alerts', list(alerts).length ? alerts : null, (section) => {
-		section.querySelector('ul').replaceChildren(...alerts.map((a) => el('li', {class: a.severity},
-			word(a.severity, {critical: 'bad', warning: 'warn'}[a.severity] || 'soft'), ' ',
-			a.sentence || a.rule, el('span', {class: 'remedy'}, a.remedy || ''))));
-	});
+	PAGE.alerts = (alerts) => {
+		const picked = list(alerts).map((a) => (
+			{severity: a.severity, text: a.sentence || a.rule, remedy: a.remedy}));
+		PAGE.section('alerts', picked.length ? picked : null, (section) => {
+			section.querySelector('ul').replaceChildren(...picked.map((a) => el('li', {class: a.severity},
+				word(a.severity, {critical: 'bad', warning: 'warn'}[a.severity] || 'soft'), ' ', a.text,
+				el('span', {class: 'remedy'}, a.remedy || ''))));
+		});
+	};
 
 	/* ---- the sentence ---- */
 
 	function aboutStandbys(snapshot, agent) {
 		const all = list(snapshot.standbys).filter((s) => !s.away_since_ms);
-		if (agent.role === 'standby') {
+		if (snapshot.server.in_recovery) {
 			const lag = PAGE.lagOf(snapshot.server.node, snapshot, agent);
 			return [' This is ' + snapshot.server.node + ', a standby: ',
 				el('span', {class: lag.state}, lag.text), '.'];
@@ -116,7 +121,7 @@
 			good ? (all.length === 1 ? 'Its standby streams' : 'Its ' + all.length + ' standbys stream')
 				: streaming.length === 0 ? 'No standby streams'
 					: streaming.length + ' of ' + all.length + ' standbys stream'),
-		streaming.length === 0 ? '' : el('span', {class: 'quiet'},
+		streaming.length === 0 ? '' : el('span', {class: behind > PAGE.LAG_BYTES ? 'warn' : 'quiet'},
 			behind === 0 ? ', level with it' : ', at most ' + bytes(behind) + ' behind'), '.'];
 	}
 
@@ -124,7 +129,7 @@
 		const at = PAGE.at('#summary');
 		const gate = snapshot.gate && snapshot.gate.state;
 		let parts;
-		if (agent.role === 'sealed' || snapshot.sealed)
+		if (snapshot.sealed)
 			parts = [el('strong', null, agent.node), ' is sealed: it takes no writes any more',
 				snapshot.gate && snapshot.gate.target ? ', ' + snapshot.gate.target + ' takes over.' : '.'];
 		else if (snapshot.primary && snapshot.primary.name)

@@ -12,32 +12,33 @@
 	/* By the agent's clock: ours may be another. */
 	const agentNow = () => answer ? answer.agent.now_ms + (Date.now() - came) : Date.now();
 
-	function banner(text) {
+	/* It is read aloud when it changes: not each second because of a duration. */
+	function banner([text, detail]) {
 		const place = at('#banner');
-		if (place.textContent !== text)
-			place.textContent = text;
+		if (place.firstChild.textContent !== text)
+			place.firstChild.textContent = text;
+		if (place.lastChild.textContent !== detail)
+			place.lastChild.textContent = detail;
 		place.hidden = text === '';
 		document.body.classList.toggle('old-news', text !== '');
 	}
 
-	/* What stands between the reader and the present state; "" if nothing does. */
+	/* What stands between the reader and the present state, and more about it; "" if nothing does. */
 	function trouble() {
 		const news = answer && answer.news;
+		const rest = answer && answer.snapshot ? ' What follows is of ' + moment(news.seen_ms) + '.' : '';
 		if (refused)
-			return 'The agent refuses this browser: log in again.';
+			return ['The agent refuses this browser: log in again.' + rest, ''];
 		if (failedSince !== null)
-			return 'The agent does not answer since ' + clock(failedSince) + ' ('
-				+ duration(Date.now() - failedSince) + ').'
-				+ (answer && answer.snapshot ? ' What follows is of ' + moment(news.seen_ms) + '.' : '');
+			return ['The agent does not answer since ' + clock(failedSince) + '.' + rest, ''];
 		if (!answer)
-			return '';
+			return ['', ''];
 		if (!answer.agent.has_server)
-			return 'This agent has no PostgreSQL beside it: look at the page of a node\'s agent.';
+			return ['This agent has no PostgreSQL beside it: look at the page of a node\'s agent.', ''];
 		if (news.silent_since_ms)
-			return 'The server of ' + answer.agent.node + ' does not answer since ' + clock(news.silent_since_ms)
-				+ ' (' + duration(agentNow() - news.silent_since_ms) + '): ' + news.problem + '.'
-				+ (answer.snapshot ? ' What follows is of ' + moment(news.seen_ms) + '.' : '');
-		return '';
+			return ['The server of ' + answer.agent.node + ' does not answer since ' + clock(news.silent_since_ms)
+				+ '.' + rest, news.problem];
+		return ['', ''];
 	}
 
 	function drawHead() {
@@ -49,7 +50,7 @@
 		age.textContent = paused ? 'paused' : !answer ? 'asking the agent' : !news.seen_ms ? 'asking the server'
 			: 'seen ' + clock(news.seen_ms) + (old ? ', ' + duration(agentNow() - news.seen_ms) + ' ago' : '');
 		age.classList.toggle('old', Boolean(answer && old && news.seen_ms));
-		document.title = (trouble() ? '! ' : '') + (answer ? answer.agent.node + ' ' + answer.agent.role : '')
+		document.title = (trouble()[0] ? '! ' : '') + (answer ? answer.agent.node + ' ' + answer.agent.role : '')
 			+ ' – pg_pingpong';
 		banner(trouble());
 	}
@@ -63,7 +64,7 @@
 			values.lag[snapshot.server.node] = snapshot.server.not_replayed_bytes;
 		for (const s of list(snapshot.slots))
 			if (s.retained_bytes !== null)
-				values.kept[s.name] = s.retained_bytes;
+				values.kept[s.node || s.name] = s.retained_bytes;
 		return values;
 	}
 

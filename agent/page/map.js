@@ -3,13 +3,16 @@
 	const {svg, bytes, duration, list} = PAGE;
 	const CARD = {w: 196, h: 76};
 	const PILL = {w: 128, h: 40};
-	const LAG_BYTES = 16 * 1024 * 1024;
+	const LAG_BYTES = PAGE.LAG_BYTES = 16 * 1024 * 1024;
 	const LAG_MS = 5000;
 
 	/* What this agent knows of how far a node is: words, and how good that is. */
 	PAGE.lagOf = (name, snapshot, agent) => {
+		const down = ['down', 'unknown'].includes(agent.role);
 		const standby = list(snapshot.standbys).find((s) => s.name === name);
 		const self = snapshot.server && snapshot.server.node === name;
+		if (self && down)
+			return {text: 'does not answer', state: 'bad'};
 		if (self && snapshot.server.in_recovery) {
 			const upstream = snapshot.server.upstream;
 			const left = snapshot.server.not_replayed_bytes;
@@ -18,7 +21,7 @@
 			const behind = left > 0 ? bytes(left) + ' to replay' : 'level';
 			return {text: behind, state: left > LAG_BYTES ? 'warn' : 'good', bytes: left};
 		}
-		if (!standby || agent.role === 'standby' && standby.state === null)
+		if (!standby || snapshot.server.in_recovery && standby.state === null)
 			return {text: 'not seen from here', state: 'idle'};
 		if (standby.away_since_ms)
 			return {text: 'away on purpose', state: 'idle'};
@@ -52,8 +55,9 @@
 	function card(node, x, y, w, view) {
 		const role = node.name === view.primary ? 'primary'
 			: node.name === view.self && view.role === 'sealed' ? 'sealed' : 'standby';
-		const lag = role === 'standby' ? view.lag[node.name] : null;
-		const look = role !== 'standby' ? role : lag && lag.state === 'bad' ? 'lost'
+		const told = view.lag[node.name];
+		const lag = role === 'standby' || told && told.state === 'bad' ? told : null;
+		const look = lag && lag.state === 'bad' ? 'lost' : role !== 'standby' ? role
 			: node.away_since_ms ? 'away' : '';
 		return svg('g', null,
 			svg('rect', {class: 'node ' + look, x, y, width: w, height: CARD.h, rx: 10}),
@@ -65,10 +69,9 @@
 				lag ? lag.text : node.name === view.self ? view.note : ''));
 	}
 
-	function arrow(path, x, y, state, down) {
-		const tip = down ? [x - 5, y - 8, x + 5, y - 8] : [x - 8, y - 5, x - 8, y + 5];
+	function arrow(path, x, y, state) {
 		return svg('g', null, svg('path', {class: 'edge ' + state, d: path}),
-			svg('path', {class: 'head ' + state, d: `M${x},${y} L${tip[0]},${tip[1]} L${tip[2]},${tip[3]} Z`}));
+			svg('path', {class: 'head ' + state, d: `M${x},${y} l-8,-5 l0,10 Z`}));
 	}
 
 	const bend = (x1, y1, x2, y2) =>
@@ -162,7 +165,8 @@
 		const {nodes, primary} = tree(snapshot);
 		const lag = {};
 		nodes.forEach((n) => {
-			lag[n.name] = PAGE.lagOf(n.name, snapshot, agent);
+			if (n.name !== primary || n.name === (snapshot.server && snapshot.server.node))
+				lag[n.name] = PAGE.lagOf(n.name, snapshot, agent);
 		});
 		const depth = Object.fromEntries(nodes.map((n) => [n.name, n.depth]));
 		const gate = snapshot.gate && snapshot.gate.state;

@@ -20,10 +20,10 @@
 		let unit = 1;
 		while (value / unit >= 1000)
 			unit *= 1024;
-		for (let ten = 1; ; ten *= 10)
-			for (const n of [1, 2, 5])
-				if (n * ten * unit >= value)
-					return n * ten * unit;
+		for (const n of [1, 2, 5, 10, 20, 50, 100, 200, 500])
+			if (n * unit >= value)
+				return n * unit;
+		return 1024 * unit;
 	}
 
 	function path(points, name, x, y) {
@@ -141,6 +141,7 @@
 		const steps = run ? list(run.steps).filter((s) => s.state !== 'skipped') : [];
 		const running = run && run.state === 'running';
 		PAGE.section('run', run && {run, known: known || null, now: running ? now : 0}, (section) => {
+			section.classList.toggle('running', running);
 			const blackout = blackoutOf(steps, now, running || run.state === 'succeeded');
 			const measured = known && known.blackout_ms;
 			section.querySelector('h2').replaceChildren((running ? 'Present run: ' : 'Last run: ')
