@@ -21,17 +21,21 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
            CASE WHEN g.state <> 'open' THEN 'See pingpong.gate and pingpong.progress' END
     FROM pingpong_internal.gate_status() g WHERE NOT pg_is_in_recovery()
     UNION ALL
-    SELECT 'alerting', CASE WHEN a.off THEN 'warn' WHEN a.fresh THEN 'ok' ELSE 'unknown' END,
-           CASE WHEN a.off THEN 'pingpong.alert_interval is 0: no alerts are raised'
-                WHEN a.fresh THEN 'the rules are looked at'
+    SELECT 'alerting', CASE WHEN a.fresh THEN 'ok' WHEN a.off OR a.soon THEN 'warn' ELSE 'unknown' END,
+           CASE WHEN a.fresh THEN 'the rules are looked at'
+                WHEN a.off THEN 'pingpong.alert_interval is 0: no alerts are raised'
                 ELSE format('the rules were looked at last at %s',
                             coalesce(to_char(a.at, 'YYYY-MM-DD HH24:MI:SS TZ'), '(not since the start)')) END,
            CASE WHEN NOT a.fresh THEN 'A run pauses it, as does a gate that is not open; else see the server''s log'
            END
     FROM (SELECT e.at, i.every = interval '0',
-                 coalesce(clock_timestamp() - e.at < 3 * i.every + interval '10 s', false)
+                 coalesce(clock_timestamp() - e.at < 3 * i.every + interval '10 s', false),
+                 -- a run goes on or has just ended, or the server was just started: the next round is not due yet
+                 clock_timestamp() - greatest(pg_postmaster_start_time(),
+                                              (SELECT max(coalesce(r.ended_at, clock_timestamp()))
+                                               FROM pingpong.run r)) < 3 * i.every + interval '30 s'
           FROM (SELECT current_setting('pingpong.alert_interval')::interval) i (every),
-               (SELECT pingpong_internal.alerts_evaluated_at()) e (at)) a (at, off, fresh)
+               (SELECT pingpong_internal.alerts_evaluated_at()) e (at)) a (at, off, fresh, soon)
     WHERE NOT pg_is_in_recovery()
     UNION ALL
     SELECT 'streaming', CASE WHEN w.ok THEN 'ok' ELSE 'fail' END,

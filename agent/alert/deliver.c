@@ -23,6 +23,7 @@
 #define OFF_NAP_MS 1000
 #define PAUSE_FIRST_MS 1000
 #define PAUSE_LONGEST_MS 60000
+#define REFUSED_LONGEST_MS 5000	/* it answers: the next message may be taken */
 
 #define DELIVERED_MAX 32
 
@@ -77,8 +78,8 @@ note(Outcome outcome, const char *error)
 		pause_ms = 0;
 	else
 		pause_ms = pause_ms == 0 ? PAUSE_FIRST_MS : pause_ms * 2;
-	if (pause_ms > PAUSE_LONGEST_MS)
-		pause_ms = PAUSE_LONGEST_MS;
+	if (pause_ms > (outcome == REFUSED ? REFUSED_LONGEST_MS : PAUSE_LONGEST_MS))
+		pause_ms = outcome == REFUSED ? REFUSED_LONGEST_MS : PAUSE_LONGEST_MS;
 }
 
 static Outcome

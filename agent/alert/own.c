@@ -21,6 +21,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static json_t *list;
 static char *path;
+static bool full;				/* and it was logged */
 
 static const char *
 text_of(const json_t *message, const char *key)
@@ -102,13 +103,16 @@ own_raise(json_t *message)
 		json_decref(message);
 	else if (json_array_size(list) >= OWN_MAX)
 	{
-		log_error("alert is lost, there are %d already: %s", OWN_MAX, text_of(message, "sentence"));
+		if (!full)
+			log_error("alerts are lost, there are %d already: %s", OWN_MAX, text_of(message, "sentence"));
+		full = true;
 		json_decref(message);
 	}
 	else
 	{
 		log_warning("alert raised: %s", text_of(message, "sentence"));
 		json_array_append_new(list, message);
+		full = false;
 		save();
 	}
 	pthread_mutex_unlock(&lock);

@@ -94,6 +94,13 @@ static struct
 	bool		was_standby;	/* when it was up last */
 } server;
 
+/* It was looked at, and did answer, but not what it is: its extension's database may not be there. */
+static bool
+is_unclear(const NodeState *state)
+{
+	return state->role == ROLE_UNKNOWN && clock_monotonic_ms() <= state->good_until;
+}
+
 /* One that takes no sessions because hot_standby is off runs all the same. */
 static bool
 is_up(const AgentConfig *config, const NodeState *state)
@@ -112,7 +119,7 @@ look_at_server(const AgentConfig *config)
 	double		now = clock_monotonic_ms();
 	double		patience = config->alerts.down_after_ms;
 
-	if (!config_instance(config, "") || state.seen_ms <= 0)
+	if (!config_instance(config, "") || state.seen_ms <= 0 || is_unclear(&state))
 		return;
 	if (is_up(config, &state))
 	{
