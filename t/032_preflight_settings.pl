@@ -22,7 +22,7 @@ sub not_ok
 	my ($name, $options) = @_;
 	return $lab->sql('chicago', "SELECT coalesce(string_agg(DISTINCT concat_ws(' ', status, name, node), E'\\n'
 		ORDER BY concat_ws(' ', status, name, node)), '')
-		FROM pingpong.preflight('dallas', '" . ($options // '{}') . "') WHERE status <> 'ok'"
+		FROM pingpong.preflight('dallas', '" . ($options // '{}') . "') WHERE status <> 'ok' AND name <> 'backup'"
 		. (defined $name ? " AND name = '$name'" : ''));
 }
 
