@@ -158,6 +158,13 @@ order_may_be_out(Run *run, Step *step)
 		run->ordered = false;
 }
 
+/* Behind a promotion, and behind the start of an upgrade's new server. */
+static bool
+only_goes_forward(Run *run)
+{
+	return run->is_target || run_find_step(run, ACTION_FORWARD_ONLY, NULL, STEP_SUCCEEDED) != NULL;
+}
+
 /*
  * No usable answer. A GET finds out whether the job arrived: 404 means that it
  * did not, and then the step is begun again.
@@ -176,8 +183,8 @@ no_answer(Run *run, Step *step)
 		step->unheard = now;
 	if (!run->ordered && step->on_failure != FAIL_RETRY && step->mark != MARK_AWAY &&
 		now - step->unheard > UNHEARD_US)
-	{							/* even if the step is not essential: the run needs the agent */
-		step->on_failure = run->is_target ? FAIL_CONTINUE : FAIL_UNDO;
+	{							/* even if the step is not essential: the run needs the agent, while it can go back */
+		step->on_failure = only_goes_forward(run) ? FAIL_CONTINUE : FAIL_UNDO;
 		return step_fail(step, STATE_CONNECTION_FAILURE, "%s", pstrdup(step->message));
 	}
 	step->post_at = now + REPOST_US;
