@@ -82,7 +82,7 @@ is($lab->sql('chicago', q{SELECT count(*) FROM pingpong.preflight('dallas') WHER
 
 is(join("\n", grep { !/^(ok|info upgrade_(extensions|settings)$)/ } split /\n/, preflight('.*', 'copy',
 	q{DISTINCT status || ' ' || name || CASE WHEN status IN ('fail', 'warn') THEN ' ' || detail ELSE '' END})),
-	join("\n", map({ "info upgrade_$_" } qw(objects tried_later way_back)),
+	join("\n", 'info backup', map({ "info upgrade_$_" } qw(objects tried_later way_back)),
 		'warn upgrade_rehearsal it was never rehearsed'),
 	'a pair that is fit');
 note('the facts take ' . $lab->sql('chicago', q{SELECT string_agg(round(extract(epoch FROM at - now()) * -1000) || ' '
@@ -94,7 +94,7 @@ is(preflight('agent_reachable|agent_actions|clock_skew|no_other_run|seal_enforce
 is($lab->sql('chicago', q{SELECT count(*) FROM pingpong.preflight_check c WHERE c.runbooks @> '{upgrade}'
 	AND NOT EXISTS (SELECT
 		FROM pingpong_check.preflight_checks('chicago', '{"runbook": "upgrade", "to_version": 18}') p
-		WHERE p.name = c.name)}), '1', 'each check has a row, but that of links in mode copy');
+		WHERE p.name = c.name)}), '2', 'each check has a row, but those of links and snapshots in mode copy');
 like(preflight('upgrade_minor_release'), $from == 15 && $to == 18 ? qr/^ok chicago: 15/ : qr/^\w+ chicago: /,
 	'the releases are compared');
 is($lab->sql('chicago', q{SELECT pingpong_check.release_round(15, 18) < pingpong_check.release_round(18, 6),
