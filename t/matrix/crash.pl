@@ -574,7 +574,8 @@ sub cells
 		my ($name, $how, @victims) = @{ $stops[$i] };
 		foreach my $j (0 .. $#victims)
 		{
-			next if $mode eq 'link' && $victims[$j] =~ /^new full/;
+			# nor does the old server start on linked files
+			next if $mode eq 'link' && $victims[$j] =~ /^new full|old first$/;
 			push @cells, [[$name, $how], $victims[$j]]
 				if ($whole || $j == $i % @victims) && "$prefix$name / $victims[$j]" =~ /$wanted/;
 		}
