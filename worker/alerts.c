@@ -75,14 +75,16 @@ load_rules(void)
 static void
 apply_rule(Rule *rule)
 {
+	char	   *before = rule->memory;
 	char	   *memory;
 
 	db_begin();
-	db_exec("SELECT pingpong_internal.alert_apply($1, $2::pg_catalog.jsonb)", 2, rule->name, rule->memory);
+	db_exec("SELECT pingpong_internal.alert_apply($1, $2::pg_catalog.jsonb)", 2, rule->name, before);
 	memory = db_text(0, 1);
-	pfree(rule->memory);
-	rule->memory = MemoryContextStrdup(rules_context, memory ? memory : "{}");
+	memory = MemoryContextStrdup(rules_context, memory ? memory : "{}");
 	db_end();
+	rule->memory = memory;		/* only now: what was not committed is not remembered */
+	pfree(before);
 }
 
 static void
