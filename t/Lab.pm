@@ -362,6 +362,29 @@ sub writers
 	return Lab::Writers->_start($self, $program, %option);
 }
 
+# ---- two sites ----
+
+# From now on dallas is as far away, in ms for a round trip, as another site (bench/far): of a lab of two nodes.
+sub apart
+{
+	my ($self, $round_trip) = @_;
+	system('make', '-s', '-C', "$root/bench", "PG_CONFIG=$self->{env}{PGBIN}/pg_config", 'far.so') == 0
+		or die 'bench/far.so cannot be made';
+	# for the user of the servers
+	system('cp', "$root/bench/far.so", "$self->{dir}/far.so") == 0 or die 'far.so';
+	my $pid = open my $far, '-|', "$root/bench/far", $self->{dir}, $round_trip, "$self->{dir}/far.so"
+		or die "bench/far: $!";
+	$self->{far} = $far;
+	$self->{far_pid} = $pid;
+	my $line = readline $far;
+	die 'bench/far is not ready' if ($line // '') ne "ready\n";
+	open my $env, '<', "$self->{dir}/far.env" or die "far.env: $!";
+	$self->{far_env} = {map { /^(\w+)='(.*)'$/ ? ($1, $2) : () } <$env>};
+	close $env;
+	$self->reload_env;
+	return;
+}
+
 # ---- the end ----
 
 sub _keep_logs
@@ -387,6 +410,7 @@ sub down
 		kill 'KILL', $pid;
 		waitpid $pid, 0;
 	}
+	kill 'TERM', $self->{far_pid} if $self->{far_pid};
 	local $ENV{LAB_QUIET} = 1;
 	system("$root/demo/lab", 'down', '--dir', $self->{dir}) if -d $self->{dir};
 	return;
@@ -420,6 +444,7 @@ sub _start
 		open STDIN, '<&', $read_in;
 		open STDOUT, '>&', $write_out;
 		close $_ for $read_in, $write_in, $read_out, $write_out;
+		%ENV = (%ENV, %{$lab->{far_env} // {}});	# its clients are beside the poolers
 		exec $program, '-n', $option{writers} // 4, '-r', $option{rate} // 100, $option{txn} ? '--txn' : (), $dsn
 			or POSIX::_exit(127);
 	}

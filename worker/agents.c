@@ -409,6 +409,18 @@ describe_refusal(AgentCall *call)
 			*p = ' ';			/* it goes into one line of a log */
 }
 
+/* Without the connection, which an order in the blackout finds open. */
+static double
+time_of(CURL *easy)
+{
+	curl_off_t	total = 0;
+	curl_off_t	opened = 0;
+
+	curl_easy_getinfo(easy, CURLINFO_TOTAL_TIME_T, &total);
+	curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &opened);
+	return (total - opened) / 1000.0;
+}
+
 static void
 finish_call(AgentCall *call, CURLcode code)
 {
@@ -424,6 +436,7 @@ finish_call(AgentCall *call, CURLcode code)
 	}
 	curl_easy_getinfo((CURL *) call->easy, CURLINFO_RESPONSE_CODE, &status);
 	call->status = (int) status;
+	call->ms = time_of((CURL *) call->easy);
 	call->body = json_loadb(call->answer ? call->answer : "", call->answer_len, 0, &err);
 	if (call->body == NULL || !json_is_object(call->body))
 	{

@@ -15,6 +15,7 @@ typedef struct AgentCall
 	bool		done;
 	bool		sent;			/* false, when done: certainly no byte of the request has left this host */
 	int			status;			/* HTTP status; 0: there was no answer */
+	double		ms;				/* from the request on an open connection to the end of the answer */
 	json_t	   *body;			/* owned by the call */
 	char		error[256];		/* what went wrong below HTTP, or with the JSON */
 	/* private to agents.c */

@@ -154,6 +154,9 @@ typedef struct RunRoute
 	char	   *smoke;			/* a statement through the route that must give true; NULL: none */
 	/* databases whose clients the router can hold, as prepared: JSON text; NULL: not known */
 	char	   *held;
+	/* ms of its router's clock: when that was told to hold the clients, and when it let them go; 0: not known */
+	double		held_ms;
+	double		resumed_ms;
 } RunRoute;
 
 #define RUNBOOK_UPGRADE "upgrade"	/* it is preflighted, and asks more of the agents */
@@ -216,6 +219,7 @@ struct Run
 	int64		unheard;		/* now_us() since when our own agent gives no answer; 0: it does */
 	/* now_us() when the token was certainly armed: its time to live has run from then */
 	int64		armed_us;
+	double		target_trip_ms; /* a round trip to the target's agent; 0: not known */
 	int			witness;		/* ask.c: how far the second witness has been heard */
 	XLogRecPtr	witness_lsn;
 };

@@ -58,6 +58,10 @@
 	"SELECT CASE WHEN extract(epoch FROM pg_catalog.clock_timestamp()) * 1000 < $1::pg_catalog.numeric " \
 	"THEN pg_catalog.pg_promote(false) END"
 
+/* Its part of the way is over: the WAL is here, or it will not come to a standby. */
+#define REPLAYED_SQL \
+	"SELECT NOT pg_catalog.pg_is_in_recovery() OR pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.pg_lsn"
+
 static PGconn *warm;			/* opened by token.arm; the thread that takes it out owns it */
 static pthread_mutex_t warm_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -547,6 +551,31 @@ judge_late(ActionContext *ctx, PGconn **conn, const Token *token, json_t *result
 	return -1;
 }
 
+/*
+ * The order of a distant primary comes together with the last WAL. The token is still armed meanwhile, and may be
+ * burned; what is missing at the end of the wait is a reason to refuse, as always.
+ */
+static void
+wait_for_replay(ActionContext *ctx, PGconn **conn, const char *seal, int64_t limit_ms)
+{
+	double		deadline = clock_monotonic_ms() + limit_ms;
+	bool		waiting = seal && limit_ms > 0;
+
+	if (waiting)
+		action_progress(ctx, -1, "waits until the seal LSN is replayed");
+	if (waiting && !*conn)
+		*conn = pg_local(ctx->pg, NULL, QUERY_TIMEOUT_MS, NULL, 0);
+	while (waiting && clock_monotonic_ms() < deadline && !action_cancelled(ctx))
+	{
+		PGresult   *res = *conn ? pg_query(*conn, NULL, 0, REPLAYED_SQL, 1, &seal) : NULL;
+
+		waiting = res && strcmp(PQgetvalue(res, 0, 0), "t") != 0;
+		PQclear(res);
+		if (waiting)
+			sleep_ms(POLL_MS);
+	}
+}
+
 static int
 promote(ActionContext *ctx, PGconn **conn, json_t *params, json_t *result)
 {
@@ -584,6 +613,7 @@ action_pg_promote(ActionContext *ctx, json_t *params, json_t *result)
 	if (timeline)				/* for the target's worker, which has no other way to learn it */
 		json_object_set(result, "timeline", timeline);
 	conn = warm_take();
+	wait_for_replay(ctx, &conn, seal, param_int(params, "replay_ms", 0));
 	action_progress(ctx, -1, "promoting");
 	rc = promote(ctx, &conn, params, result);
 	PQfinish(conn);

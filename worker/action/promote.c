@@ -34,6 +34,7 @@ arm_advance(Run *run, Step *step)
 	if (result != ACTION_DONE)
 		return result;
 	run->armed_us = now_us();
+	run->target_trip_ms = Max(0, step->call->ms - json_number_value(json_object_get(step->call->body, "elapsed_ms")));
 	if (!json_is_true(json_object_get(protocol_result(step->call->body, 0), "woken")) ||
 		!json_is_true(json_object_get(protocol_result(step->call->body, 0), "proved")) ||
 		protocol_text(protocol_result(step->call->body, 0), "memory")[0] == '\0')
@@ -48,10 +49,15 @@ burn_begin(Run *run, Step *step)
 	return job_begin(run, step, step->node, ACTION_TOKEN_BURN, json_new());
 }
 
+/*
+ * The order to a distant target does not wait for the news that it has replayed the seal LSN: it tells the agent to
+ * wait for that, for what is left of the permitted blackout. Its agent refuses it then, and the token is burned.
+ */
 static ActionResult
 promote_begin(Run *run, Step *step)
 {
 	ActionResult result;
+	int			limit = run_option_int(run, "max_blackout_ms", 10000);
 	char		lsn[32];
 	json_t	   *timeline = json_pack("{s:f, s:o}", "elapsed_ms", run_blackout_so_far(run), "steps",
 									 blackout_steps(run));
@@ -60,9 +66,8 @@ promote_begin(Run *run, Step *step)
 	json_object_set_new(timeline, "seal_lsn", json_string(lsn));
 	run->ordered = true;
 	result = job_begin(run, step, step->node, ACTION_PG_PROMOTE,
-					   json_pack("{s:s, s:i, s:o}", "seal_lsn", lsn, "timeout_ms",
-							   run_option_int(run, "max_blackout_ms", 10000),
-							   "timeline", timeline));
+					   json_pack("{s:s, s:i, s:i, s:o}", "seal_lsn", lsn, "timeout_ms", limit, "replay_ms",
+								 (int) Max(0, limit - run_blackout_so_far(run)), "timeline", timeline));
 	agents_advance();			/* at once */
 	return result;
 }

@@ -235,6 +235,7 @@ pause_begin(Run *run, Step *step)
 
 	if (route == NULL)
 		return step_fail(step, STATE_UNDEFINED_OBJECT, "route \"%s\" does not exist", step->node);
+	route->held_ms = 0;
 	databases = databases_to_hold(route);
 	if (json_object_size(databases) == 0)
 	{
@@ -254,7 +255,10 @@ static ActionResult
 pause_advance(Run *run, Step *step)
 {
 	ActionResult result = job_advance(run, step);
+	RunRoute   *route = run_route(run, step->node);
 
+	if (result == ACTION_DONE && route && step->call)
+		route->held_ms = json_number_value(json_object_get(step->call->body, "received_ms"));
 	if (result == ACTION_DONE && !json_is_true(json_object_get(protocol_result(step->call->body, 0), "complete")))
 		strlcpy(step->message, "long transactions were not waited for", sizeof(step->message));
 	return result;
@@ -287,7 +291,10 @@ repoint_advance(Run *run, Step *step)
 	RunNode    *to = route_place(run, step);
 
 	if (result == ACTION_DONE && route && to)
+	{
 		strlcpy(route->node, to->name, sizeof(route->node));
+		route->resumed_ms = json_number_value(json_object_get(protocol_result(step->call->body, 0), "resumed_ms"));
+	}
 	return result;
 }
 

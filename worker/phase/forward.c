@@ -108,6 +108,38 @@ last_end_ms(void)
 	return last;
 }
 
+/*
+ * The longest time that a router of an RW route held its clients, by its own clock: without the ways of the order and
+ * of the answer. Negative: not all of them held their clients and told when.
+ */
+static double
+held_by_routers_ms(void)
+{
+	double		longest = -1;
+
+	for (int i = 0; i < run->nroutes; i++)
+	{
+		RunRoute   *route = &run->routes[i];
+
+		if (strcmp(route->kind, "rw") != 0)
+			continue;
+		if (route->held_ms <= 0 || route->resumed_ms <= route->held_ms)
+			return -1;
+		longest = Max(longest, route->resumed_ms - route->held_ms);
+	}
+	return longest;
+}
+
+/* Both are upper bounds of the time without writes. */
+static double
+measured_ms(void)
+{
+	double		here = last_end_ms();
+	double		there = held_by_routers_ms();
+
+	return run->elapsed_ms + (there >= 0 ? Min(here, there) : here);
+}
+
 /* All RW routes point to the target: clients can write, and the caller gets the answer. */
 static void
 note_switched(void)
@@ -120,7 +152,7 @@ note_switched(void)
 			return;
 	}
 	if (run->blackout && run->blackout_ms < 0)
-		run->blackout_ms = run->elapsed_ms + last_end_ms();
+		run->blackout_ms = measured_ms();
 	run->switched = true;
 	mailbox_event("writes flow on \"%s\", blackout %.1f ms", run->target, run->blackout_ms);
 }
@@ -373,6 +405,10 @@ leave(const Rule *rule)
 			break;
 		case REASON_CANCELLED:
 			say_cancelled();
+			break;
+		case REASON_UNANSWERED:
+			if (is_late())
+				say_late();		/* the reason, should the order turn out to be none */
 			break;
 		case REASON_LATE:
 			say_late();
