@@ -33,6 +33,8 @@ FROM (VALUES
      'the promote token (run, epoch, time to live) goes to the target''s agent'),
     ('switchover', 25, 'warm', 'source', 'source', 'none', NULL, NULL, NULL, '10s', 'continue',
      'what the rejoin will read on the old primary is read now, with its hint bits'),
+    ('switchover', 25, 'warm_routes', 'target', 'source', 'none', NULL, NULL, NULL, '10s', 'continue',
+     'what the first logins on the new primary need is read there, in the databases of the RW routes'),
     ('switchover', 28, 'wal_align', 'source', 'source', 'none', NULL, NULL, NULL, '5s', 'continue',
      'moves the WAL close to the end of its segment, so that the promotion has no segment to copy'),
     ('switchover', 30, 'pause', 'rw_routes', 'source', 'write', NULL, 'release', NULL, '10s', 'undo',

@@ -22,7 +22,8 @@ my @stops = $promoted
 	['end_sessions', '', 'repoint'], ['settle', '', 'settle'], ['rejoin', '', 'rejoin'],
 	['tidy_slots', '', 'tidy_slots'], ['sync_restore', '', 'sync_restore'])
   : map { [$_, $_, ''] }
-	qw(checkpoint slots calm_wal fast_wal sync_relax prepare_route arm warm wal_align pause hold seal lag_zero);
+	qw(checkpoint slots calm_wal fast_wal sync_relax prepare_route arm warm warm_routes wal_align pause hold seal
+		lag_zero);
 my @victims = ('worker', 'P postgres', 'T postgres', 'P agent', 'T agent', 'PgBouncer');
 
 my ($lab, $load, %direct);

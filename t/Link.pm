@@ -123,7 +123,8 @@ sub _forward
 				sysread $orders, my $order, 64 or POSIX::_exit(0);
 				if ($order =~ /^cut/)
 				{
-					_close_pair(\%of, $_->[0], \&_reset) for values %of;
+					my @pairs = map { $_->[0] } values %of;
+					_close_pair(\%of, $_, \&_reset) for @pairs;
 					@late = ();
 					close $listener if $listener;
 					$listener = undef;

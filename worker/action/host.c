@@ -38,9 +38,37 @@ warm_begin(Run *run, Step *step)
 	return job_begin(run, step, step->node, ACTION_PG_WARM, json_new());
 }
 
+/*
+ * warm_routes: what the first logins on the new primary need is read there beforehand, in each database of the RW
+ * routes. The agent takes the server's name of a database from its settings, if they have one.
+ */
+static ActionResult
+warm_routes_begin(Run *run, Step *step)
+{
+	json_t	   *databases = json_new();
+
+	for (int i = 0; i < run->nroutes; i++)
+	{
+		json_error_t err;
+		json_t	   *those = json_loads(run->routes[i].databases, 0, &err);
+
+		if (strcmp(run->routes[i].kind, "rw") == 0 && those)
+			json_object_update(databases, those);
+		json_decref(those);
+	}
+	if (json_object_size(databases) == 0)
+	{
+		json_decref(databases);
+		strlcpy(step->message, "there is no RW route", sizeof(step->message));
+		return ACTION_DONE;
+	}
+	return job_begin(run, step, step->node, ACTION_PG_WARM, json_pack("{s:o}", "databases", databases));
+}
+
 const Action host_actions[] = {
 	{"checkpoint", checkpoint_begin, job_advance, 0, ACTION_PG_CHECKPOINT},
 	{"hook", hook_begin, job_advance, 0, ACTION_HOOK},
 	{"warm", warm_begin, job_advance, 0, ACTION_PG_WARM},
+	{"warm_routes", warm_routes_begin, job_advance, 0, ACTION_PG_WARM},
 	{NULL}
 };
