@@ -115,7 +115,8 @@ runbook_load(Run *run)
 	run->nsteps = 0;
 	db_begin();
 	load_runbook(run, id, context);
-	n = db_exec("SELECT ordinal, action, node, state, attempt, detail::pg_catalog.text, round FROM pingpong.step "
+	n = db_exec("SELECT ordinal, action, node, state, attempt, detail::pg_catalog.text, round, message FROM "
+					 "pingpong.step "
 					 "WHERE run = $1::pg_catalog.int8", 1, id);
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -126,6 +127,9 @@ runbook_load(Run *run)
 		step->state = step_state_from(db_text(i, 4));
 		step->attempt = atoi(db_text(i, 5));
 		step->round = atoi(db_text(i, 7));
+		/* what a step says of its end stays, whoever goes on with the run */
+		if (db_text(i, 8) && step->state > STEP_RUNNING)
+			db_copy(step->message, sizeof(step->message), i, 8);
 		if (db_text(i, 6))
 			step->detail = MemoryContextStrdup(context, db_text(i, 6));
 	}

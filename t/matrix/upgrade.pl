@@ -135,7 +135,8 @@ $lab->sql($forgotten, 'DROP TABLE rights');
 
 # an included file; absolute paths of the old folder; what the new major does not know; loose files
 my $old_data = $lab->env('PGDATA_chicago');
-add_text("$old_data/site.conf", "work_mem = '5MB'\nold_snapshot_threshold = -1\nssl = on\n");
+add_text("$old_data/site.conf", "work_mem = '5MB'\nssl = on\n");
+add_text("$old_data/site.conf", "old_snapshot_threshold = -1\n") if $from < 17;
 add_text("$old_data/postgresql.conf", "include 'site.conf'\ndata_directory = '$old_data'\n"
 	. "hba_file = '$old_data/pg_hba.conf'\n");
 system("openssl req -new -x509 -days 2 -nodes -text -subj /CN=chicago -out $old_data/server.crt "
@@ -309,7 +310,7 @@ is($lab->sql('chicago', q{SELECT current_setting('work_mem'), current_setting('s
 	'upgraded: the settings of files, and of ALTER SYSTEM what was to be carried');
 is($lab->sql('chicago', q{SELECT detail ->> 'dropped', detail ->> 'left' FROM pingpong.step
 	WHERE action = 'upgrade_prepare' AND node = 'chicago' ORDER BY run DESC LIMIT 1}),
-	'["data_directory", "hba_file", "old_snapshot_threshold"]|["maintenance_work_mem"]',
+	'["data_directory", "hba_file"' . ($from < 17 ? ', "old_snapshot_threshold"' : '') . ']|["maintenance_work_mem"]',
 	'upgraded: what was not carried is told');
 is($lab->sql($forgotten, q{SELECT e.extversion = a.default_version FROM pg_extension e
 	JOIN pg_available_extensions a ON a.name = e.extname WHERE e.extname = 'pg_stat_statements'}), 't',
