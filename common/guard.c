@@ -16,13 +16,13 @@ has_newer_epoch(const GuardPeer *peer, const GuardSelf *self)
 }
 
 /*
- * Its server does not run, or does not answer.  A directory that is not a standby's for certain may be that of a
- * primary that cannot take sessions this moment; on an older timeline it does not matter what it is.
+ * Its server does not run, or does not answer.  A directory that is neither a standby's for certain nor sealed may be
+ * that of a primary that cannot take sessions this moment; on an older timeline it does not matter what it is.
  */
 static bool
 directory_is_clean(const GuardPeer *peer, const GuardSelf *self)
 {
-	return peer->timeline != 0 && (peer->standby || peer->timeline < self->timeline);
+	return peer->standby || peer->sealed || peer->timeline < self->timeline;
 }
 
 /*
@@ -46,11 +46,17 @@ word_of_server(const GuardPeer *peer, const GuardSelf *self)
 	{
 		case GUARD_ROLE_STANDBY:
 			return GUARD_SAYS_CLEAN;
+		case GUARD_ROLE_SEALED:
+
+			/*
+			 * On the same timeline: it has made way for a target that crashed inside its promotion, which may be
+			 * this server.  Another target answers for itself.
+			 */
+			return GUARD_SAYS_CLEAN;
 		case GUARD_ROLE_DOWN:
 			return directory_is_clean(peer, self) ? GUARD_SAYS_CLEAN : GUARD_SAYS_UNSURE;
 		case GUARD_ROLE_PRIMARY:
 		case GUARD_ROLE_GUARDED:
-		case GUARD_ROLE_SEALED:
 			return peer->timeline < self->timeline ? GUARD_SAYS_CLEAN : GUARD_SAYS_UNSURE;
 		default:
 			return GUARD_SAYS_UNSURE;

@@ -58,6 +58,7 @@ typedef struct GuardPeer
 	unsigned	timeline;		/* the highest that its server is known to be on; 0: not known */
 	unsigned	history;		/* the highest with a history file; 0: none, or not known */
 	bool		standby;		/* its data directory is a standby's for certain */
+	bool		sealed;			/* its data directory has a seal that counts */
 	bool		streaming;		/* it receives WAL of that timeline this moment */
 } GuardPeer;
 

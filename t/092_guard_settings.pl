@@ -208,12 +208,35 @@ print $fh "2\n";
 close $fh;
 $lab->start_agent('pooler1');
 
+# ---- a node whose server is of another system ----
+
+# As an upgrade leaves it behind: while this primary runs, it is told so. Exchanged behind its back it is no witness.
+my $bin = $lab->env('PGBIN');
+my @as = $> == 0 ? ('setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups') : ();
+my $of_dallas = $lab->env('PGDATA_dallas');
+$lab->wait_for('chicago', q{SELECT DISTINCT state IN ('proved', 'replaced') FROM pingpong.guard}, 'the guard');
+stop_pg('dallas');
+stop_pg('chicago');
+rename $of_dallas, "$of_dallas.own" or die $!;
+system(@as, "$bin/initdb", '-D', $of_dallas, '-N', '--no-instructions') == 0 or die 'initdb';
+$lab->start_pg('chicago');
+$lab->wait_for('chicago', q{SELECT DISTINCT state = 'closed' FROM pingpong.guard}, 'the guard', 30);
+like($lab->sql('chicago', q{SELECT says || ': ' || detail FROM pingpong.guard WHERE node = 'dallas'}),
+	qr/^unsure: its server \(down\) is of another system$/, 'a server of another system is no witness');
+$lab->sql('chicago', "SELECT pingpong.resume(risk => '$risk')");
+wait_for_file('the file', qr/^node=dallas postgres [1-9]/m);
+restart('proved');
+pass('where it was known to be of another system it is not waited for');
+stop_pg('chicago');
+system('rm', '-r', $of_dallas);
+rename "$of_dallas.own", $of_dallas or die $!;
+$lab->start_pg($_) for 'dallas', 'chicago';
+$lab->wait_for('chicago', q{SELECT DISTINCT state = 'proved' FROM pingpong.guard}, 'the guard', 30);
+wait_for_file('the file', qr/^node=dallas postgres 0/m);
+
 # ---- a copy of the data directory that is started elsewhere, and the original beside it ----
 
 my $copy = "$lab->{dir}/copy";
-my $bin = $lab->env('PGBIN');
-my @as = $> == 0 ? ('setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups') : ();
-$lab->wait_for('chicago', q{SELECT DISTINCT state IN ('proved', 'replaced') FROM pingpong.guard}, 'the guard');
 wait_for_file('the file', qr/^node=dallas/m);
 system(@as, "$bin/pg_basebackup", '-D', $copy, '-c', 'fast', '-d', $lab->env('DSN_chicago')) == 0 or die 'backup';
 my $port = $lab->base + 65;

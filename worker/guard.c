@@ -201,6 +201,7 @@ take_server(GuardPeer *peer, json_t *body, uint64 foreign)
 	peer->timeline = Max(number(body, "timeline"), number(data, "timeline"));
 	peer->history = number(data, "history");
 	peer->standby = json_is_true(json_object_get(data, "standby"));
+	peer->sealed = json_is_true(json_object_get(data, "sealed"));
 	peer->streaming = json_is_true(json_object_get(body, "streaming"));
 }
 
@@ -212,8 +213,8 @@ describe_server(const GuardPeer *peer, char *to, size_t size)
 	else if (peer->role == GUARD_ROLE_UNKNOWN || peer->timeline == 0)
 		snprintf(to, size, "it does not know the state of its server");
 	else if (peer->role == GUARD_ROLE_DOWN)
-		snprintf(to, size, "its server is down; the data directory %s, timeline %u", peer->standby ?
-				 "is a standby's" : "may be a primary's", peer->timeline);
+		snprintf(to, size, "its server is down; the data directory %s, timeline %u", peer->sealed ?
+				 "is sealed" : peer->standby ? "is a standby's" : "may be a primary's", peer->timeline);
 	else
 		snprintf(to, size, "its server is %s, timeline %u%s", guard_role_name(peer->role), peer->timeline,
 				 peer->streaming ? ", streaming" : "");

@@ -138,9 +138,9 @@ data_json(const NodeState *state)
 {
 	if (!state->data_known)
 		return json_null();
-	return json_pack("{s:o, s:I, s:I, s:b}", "system_identifier", identifier(state->data_system),
+	return json_pack("{s:o, s:I, s:I, s:b, s:b}", "system_identifier", identifier(state->data_system),
 					 "timeline", (json_int_t) state->data_timeline, "history", (json_int_t) state->data_history,
-					 "standby", (int) state->data_standby);
+					 "standby", (int) state->data_standby, "sealed", (int) state->data_sealed);
 }
 
 json_t *

@@ -32,6 +32,7 @@ typedef struct NodeState
 	unsigned	data_timeline;	/* the highest that it is known to be on */
 	unsigned	data_history;	/* the highest with a history file; 0: none */
 	bool		data_standby;	/* a standby's for certain */
+	bool		data_sealed;	/* it has a seal that counts */
 	unsigned long long system;	/* identifier; 0: not known */
 	double		seen_ms;		/* CLOCK_REALTIME */
 	double		good_until;		/* CLOCK_MONOTONIC, ms; behind it the role is ROLE_UNKNOWN */

@@ -17,6 +17,7 @@
 #include "agent/pg/datadir.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/sampler.h"
+#include "agent/pg/seal.h"
 #include "agent/pg/session.h"
 
 #define LOOK_TIMEOUT_MS 1000
@@ -67,6 +68,7 @@ look(const PgInstance *pg, NodeState *state)
 	{
 		PQclear(res);
 		session_close(&session);
+		state->system = datadir_look(pg->data).system;
 		return;
 	}
 	state->role = strcmp(PQgetvalue(res, 0, 0), "t") == 0 ? ROLE_STANDBY : role_of_gate();
@@ -84,6 +86,8 @@ look_at_data(const PgInstance *pg, NodeState *state)
 {
 	DataDir		dir = datadir_look(pg->data);
 	char		system[32];
+	char		run[80];
+	unsigned long long lsn;
 
 	snprintf(system, sizeof(system), "%llu", (unsigned long long) dir.system);
 	state->data_known = dir.known && dir.wal_known;
@@ -91,6 +95,7 @@ look_at_data(const PgInstance *pg, NodeState *state)
 	state->data_timeline = dir.timeline;
 	state->data_history = dir.newest_history;
 	state->data_standby = state->data_known && datadir_is_standby_of(pg->data, system, 0);
+	state->data_sealed = state->data_known && seal_read(pg->data, &dir, run, sizeof(run), &lsn);
 }
 
 /* The configuration of now, each time: it may have been reloaded. */
