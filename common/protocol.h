@@ -116,6 +116,7 @@ extern void protocol_cancel_path(char *to, size_t size, const char *run, const c
 extern void protocol_jobs_path(char *to, size_t size, const char *run);
 #define PROTOCOL_PING_PATH "/v1/ping"
 #define PROTOCOL_STATE_PATH "/v1/state"
+#define PROTOCOL_FRESH_STATE_PATH "/v1/state?fresh_ms=2500" /* the agent looks now, for so long at most */
 
 /* ---- answers ---- */
 

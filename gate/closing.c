@@ -69,6 +69,7 @@ gate_close(GateState mode, int64 limit_ms, const char *reason)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("the write gate is already closed"),
+				 pid == 0 ? errdetail("Its state is \"%s\".", gate_state_name(state)) :
 				 errdetail("Its state is \"%s\", its owner is process %d.", gate_state_name(state), pid),
 				 errhint("See the view pingpong.gate.")));
 	}
@@ -85,7 +86,7 @@ gate_open(void)
 	bool		opened = false;
 
 	LWLockAcquire(gate_shared->lock, LW_EXCLUSIVE);
-	if (gate_raw_state() != GATE_OPEN && gate_raw_state() != GATE_SEALED)
+	if (gate_raw_state() != GATE_OPEN && gate_raw_state() != GATE_SEALED && gate_raw_state() != GATE_GUARDED)
 	{
 		gate_open_locked(NULL);
 		opened = true;

@@ -16,8 +16,8 @@ extern int	gate_hold_timeout;
 extern void gate_close(GateState mode, int64 limit_ms, const char *reason);
 
 /*
- * Open the gate from any state but sealed, whoever closed it, and let the held
- * statements go on. False: it was sealed, or open already.
+ * Open the gate from any state but sealed and guarded, whoever closed it, and let the held
+ * statements go on. False: it was one of these, or open already.
  */
 extern bool gate_open(void);
 

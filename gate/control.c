@@ -19,13 +19,15 @@
 #include "gate/clock.h"
 #include "gate/closing.h"
 #include "gate/drain.h"
+#include "gate/guard.h"
+#include "gate/peers.h"
+#include "gate/refuse.h"
 #include "gate/seal.h"
 #include "gate/sealing.h"
 #include "gate/state.h"
 #include "pg_compat.h"
 
 #define MANUAL_RUN		"manual"
-#define RISK			"two primaries are possible"
 #define CANCEL_LIMIT_MS 5000	/* for a cancelled transaction to be gone */
 
 PG_FUNCTION_INFO_V1(pingpong_quiesce);
@@ -186,6 +188,14 @@ pingpong_seal(PG_FUNCTION_ARGS)
 static void
 refuse_to_unseal(const GateSeal *seal)
 {
+	if (strcmp(seal->run, SEAL_BY_GUARD) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this server is sealed: another one has replaced it as the primary"),
+				 errdetail("When this server was started, %s.", seal->why),
+				 errhint("On the new primary, SELECT pingpong.rebuild('%s') makes this server a standby. If that one "
+						 "can never take a write again: SELECT pingpong.resume(risk => '%s').", peers_self(NULL),
+						 GATE_RISK)));
 	if (seal->target[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -193,14 +203,14 @@ refuse_to_unseal(const GateSeal *seal)
 				 errdetail("The seal file cannot be read: which run sealed it, and where the primary "
 						   "was moved, is not known."),
 				 errhint("Make sure that no other server is, or may yet become, the primary. Then: "
-						 "SELECT pingpong.resume(risk => '%s').", RISK)));
+						 "SELECT pingpong.resume(risk => '%s').", GATE_RISK)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("this server is sealed by run \"%s\", which moves the primary to node \"%s\"",
 					seal->run, seal->target),
 			 errdetail("The target may have been promoted, or may yet be."),
 			 errhint("Ask the agent of node \"%s\" for the verdict of the run first. If it can never be promoted: "
-					 "SELECT pingpong.resume(risk => '%s').", seal->target, RISK)));
+					 "SELECT pingpong.resume(risk => '%s').", seal->target, GATE_RISK)));
 }
 
 static void
@@ -212,12 +222,33 @@ resume_sealed(const GateSeal *seal, const char *risk)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser to remove a seal")));
-	if (!manual && (risk == NULL || strcmp(risk, RISK) != 0))
+	if (!manual && (risk == NULL || strcmp(risk, GATE_RISK) != 0))
 		refuse_to_unseal(seal);
 	if (gate_unseal(psprintf("by hand, by \"%s\" (process %d, application \"%s\")",
 							 GetUserNameFromId(GetSessionUserId(), false), MyProcPid, application_name)) && !manual)
 		ereport(WARNING,
 				(errmsg("the seal of run \"%s\" was removed by hand", seal->run)));
+}
+
+/* Nobody has said yet that this server was not replaced. */
+static void
+resume_guarded(const char *risk)
+{
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to open a guarded server")));
+	if (risk == NULL || strcmp(risk, GATE_RISK) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("it is not known yet whether another server has replaced this one as the primary"),
+				 errdetail("Since its start: %s.", gate_shared->reason),
+				 errhint("Make sure that no other server is, or may yet become, the primary. Then: "
+						 "SELECT pingpong.resume(risk => '%s').", GATE_RISK)));
+	if (gate_guard_open(psprintf("by hand, by \"%s\" (process %d, application \"%s\")",
+								 GetUserNameFromId(GetSessionUserId(), false), MyProcPid, application_name)))
+		ereport(WARNING,
+				(errmsg("the guarded server was opened by hand")));
 }
 
 Datum
@@ -229,6 +260,8 @@ pingpong_resume(PG_FUNCTION_ARGS)
 	refuse_in_recovery("pingpong.resume()");
 	if (gate_get_seal(&seal))
 		resume_sealed(&seal, PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	else if (gate_state() == GATE_GUARDED)
+		resume_guarded(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	else if (!gate_open())
 		ereport(NOTICE, (errmsg("the write gate is open already")));
 	PG_RETURN_VOID();
@@ -256,7 +289,7 @@ put_closed(Datum *values, bool *nulls, const GateShared *gate, GateState state)
 		values[10] = CStringGetTextDatum(gate->seal.target);
 		nulls[7] = nulls[8] = nulls[9] = nulls[10] = false;
 	}
-	else
+	else if (state != GATE_GUARDED)
 	{
 		values[6] = TimestampTzGetDatum(GetCurrentTimestamp() + (gate->deadline - gate_clock()));
 		nulls[6] = false;

@@ -82,10 +82,12 @@ wait_event(void)
 static void
 wait_at_gate(void)
 {
+	ErrorContextCallback explain = {.previous = error_context_stack, .callback = gate_explain_wait};
 	GateState	state;
 
 	pg_atomic_fetch_add_u32(&gate_shared->held, 1);
 	counted_as_held = true;
+	error_context_stack = &explain;
 	PG_TRY();
 	{
 		ConditionVariablePrepareToSleep(&gate_shared->changed);
@@ -103,6 +105,7 @@ wait_at_gate(void)
 		uncount_held();
 	}
 	PG_END_TRY();
+	error_context_stack = explain.previous;
 }
 
 /*
@@ -120,7 +123,7 @@ gate_applies(void)
 static void
 pass_as_writer(GateState state, Intent intent)
 {
-	if (state >= GATE_SEALING && intent == MAY_WRITE)
+	if (state >= GATE_STOPS_COMMITS && intent == MAY_WRITE)
 		refuse(state);
 }
 
@@ -128,7 +131,7 @@ pass_as_writer(GateState state, Intent intent)
 static bool
 pass_without_xid(GateState state, Intent intent)
 {
-	if (gate_bypass && (state < GATE_SEALING || intent != MAY_WRITE))
+	if (gate_bypass && (state < GATE_STOPS_COMMITS || intent != MAY_WRITE))
 		return true;
 	if (state == GATE_READ_ONLY)
 	{
@@ -184,8 +187,8 @@ take_xid_first(bool outside)
 		return;
 	(void) GetCurrentTransactionId();
 	pg_memory_barrier();
-	if (pg_atomic_read_u32(&gate_shared->state) >= GATE_SEALING &&
-		gate_state() >= GATE_SEALING)
+	if (pg_atomic_read_u32(&gate_shared->state) >= GATE_STOPS_COMMITS &&
+		gate_state() >= GATE_STOPS_COMMITS)
 		refuse(gate_state());
 	if (outside)
 		commit_is_awaited = true;
@@ -294,9 +297,9 @@ check_commit(void)
 	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return;
 	pg_memory_barrier();
-	if (likely(pg_atomic_read_u32(&gate_shared->state) < GATE_SEALING))
+	if (likely(pg_atomic_read_u32(&gate_shared->state) < GATE_STOPS_COMMITS))
 		return;
-	if (gate_state() < GATE_SEALING || commit_is_awaited)
+	if (gate_state() < GATE_STOPS_COMMITS || commit_is_awaited)
 		return;
 
 	/*

@@ -37,7 +37,8 @@ log_in(void)
 		return;
 	looked = true;
 	if (MyBackendType != B_BACKEND || MyProcPort == NULL || DefaultXactReadOnly ||
-		pg_atomic_read_u32(&gate_shared->state) == GATE_OPEN || gate_state() != GATE_SEALED ||
+		pg_atomic_read_u32(&gate_shared->state) == GATE_OPEN ||
+		(gate_state() != GATE_SEALED && gate_state() != GATE_GUARDED) ||
 		(application_name && strcmp(application_name, GATE_AGENT_APPLICATION) == 0))
 		return;
 	SetConfigOption(SETTING, "on", PGC_USERSET, OUR_SOURCE);

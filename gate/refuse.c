@@ -10,12 +10,15 @@
 #include "access/xact.h"
 #include "utils/timestamp.h"
 
+#include "gate/peers.h"
 #include "gate/refuse.h"
 #include "gate/seal.h"
 #include "gate/state.h"
 #include "pg_compat.h"
 
 #define OPEN_IT "SELECT pingpong.resume()"
+#define GUARD_HINT "See the view pingpong.guard. It opens by itself when the agents answer; if no other server is " \
+	"the primary, a superuser opens it: SELECT pingpong.resume(risk => '" GATE_RISK "')."
 
 /* When the message from the client began in which something was committed last. */
 static TimestampTz committed_in = 0;
@@ -57,6 +60,13 @@ refuse_sealed(GateState state, bool may_commit)
 				 errmsg("cannot write: the write gate is closed"),
 				 errdetail("Its state is \"%s\", for \"%s\".%s", gate_state_name(state), gate_shared->reason, kept),
 				 errhint("Try again.")));
+	if (strcmp(seal.run, SEAL_BY_GUARD) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot write: another server has replaced this one as the primary"),
+				 errdetail("When this server was started, %s.%s", seal.why, kept),
+				 errhint("Connect again to reach the primary, and try again. On the primary, "
+						 "pingpong.rebuild('%s') makes this server a standby.", peers_self(NULL))));
 	if (seal.target[0])
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
@@ -81,6 +91,13 @@ gate_refuse(GateState state, bool may_commit)
 				 errmsg("cannot write: this session closed the write gate"),
 				 errdetail("The state of the gate is \"%s\".", gate_state_name(state)),
 				 errhint("Open it with \"%s\".", OPEN_IT)));
+	if (state == GATE_GUARDED)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot write: it is not known yet whether another server has replaced this one as the "
+						"primary"),
+				 errdetail("Since its start: %s.%s", gate_shared->reason, what_was_kept(may_commit)),
+				 errhint(GUARD_HINT)));
 	if (state >= GATE_SEALING)
 		refuse_sealed(state, may_commit);
 	ereport(ERROR,
@@ -92,9 +109,40 @@ gate_refuse(GateState state, bool may_commit)
 			 errhint("Try again later, or open it with \"%s\".", OPEN_IT)));
 }
 
+/* A statement that waits while guarded ends with an error of its own, a time-out or a cancel: it says what for. */
+void
+gate_explain_wait(void *arg)
+{
+	if (gate_raw_state() != GATE_GUARDED)
+		return;
+	errcontext("waiting at the write gate, as this server asks since its start whether another one has replaced it "
+			   "as the primary: %s", gate_shared->reason);
+	errhint(GUARD_HINT);
+}
+
+static void
+end_session_of_replaced(const GateSeal *seal)
+{
+	const char *kept = committed_before() ?
+		"An earlier part of the statement, or of its query string, was committed; the part that waited was not "
+		"done." :
+		"Nothing of the waiting statement was done.";
+
+	ereport(FATAL,
+			(errcode(ERRCODE_ADMIN_SHUTDOWN),
+			 errmsg("terminating connection: another server has replaced this one as the primary"),
+			 errdetail("When this server was started, %s. %s", seal->why, kept),
+			 errhint("Reconnect to reach the new primary. There, pingpong.rebuild('%s') makes this server a standby.",
+					 peers_self(NULL))));
+}
+
 void
 gate_end_session(void)
 {
+	GateSeal	seal;
+
+	if (gate_get_seal(&seal) && strcmp(seal.run, SEAL_BY_GUARD) == 0)
+		end_session_of_replaced(&seal);
 	ereport(FATAL,
 			(errcode(ERRCODE_ADMIN_SHUTDOWN),
 			 errmsg("terminating connection: the primary has moved"),

@@ -9,6 +9,12 @@
 /* ERROR 25006. may_commit: the transaction may be committed even so, if it gets over this. */
 extern void gate_refuse(GateState state, bool may_commit);
 
+/* What resume() wants to hear from whoever opens a gate that only facts may open. */
+#define GATE_RISK "two primaries are possible"
+
+/* An ErrorContextCallback for a statement that waits at the gate. */
+extern void gate_explain_wait(void *arg);
+
 /* FATAL 57P01, for a statement that waits at the gate. */
 extern void gate_end_session(void);
 

@@ -24,7 +24,7 @@
 
 #define SEAL_FILE		"pingpong.seal"
 #define SEAL_FILE_TMP	"pingpong.seal.tmp"
-#define SEAL_MAX		1024
+#define SEAL_MAX		2048
 
 static pg_crc32c
 checksum(const char *text, size_t len)
@@ -48,6 +48,8 @@ seal_to_text(StringInfo buf, const GateSeal *seal)
 	appendStringInfo(buf, "target=%s\n", seal->target);
 	appendStringInfo(buf, "lsn=%X/%X\n", LSN_FORMAT_ARGS(seal->lsn));
 	appendStringInfo(buf, "at=" INT64_FORMAT "\n", (int64) seal->at);
+	if (seal->why[0])
+		appendStringInfo(buf, "why=%s\n", seal->why);
 	appendStringInfo(buf, "crc=%08X\n", checksum(buf->data, buf->len));
 }
 
@@ -87,6 +89,7 @@ seal_from_text(const char *text, GateSeal *seal)
 	seal->epoch = strtoll(value, NULL, 10);
 	field(text, "run=", seal->run, sizeof(seal->run));
 	field(text, "target=", seal->target, sizeof(seal->target));
+	field(text, "why=", seal->why, sizeof(seal->why));
 	field(text, "at=", value, sizeof(value));
 	seal->at = strtoll(value, NULL, 10);
 	field(text, "lsn=", value, sizeof(value));

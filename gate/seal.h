@@ -11,6 +11,8 @@
 #include "datatype/timestamp.h"
 
 #define GATE_RUN_LEN	64
+#define SEAL_WHY_LEN	256
+#define SEAL_BY_GUARD	"guard" /* in the place of a run: the guard at boot has sealed it */
 
 /* What a seal says. The caller of gate_seal_try gives epoch, run and target. */
 typedef struct GateSeal
@@ -22,6 +24,7 @@ typedef struct GateSeal
 	char		target[NAMEDATALEN];
 	XLogRecPtr	lsn;			/* nothing a client wrote is beyond it */
 	TimestampTz at;
+	char		why[SEAL_WHY_LEN];	/* of the guard: who has replaced this server; else "" */
 } GateSeal;
 
 typedef enum SealFound

@@ -6,14 +6,20 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 #include "gate/clock.h"
+#include "gate/peers.h"
 #include "gate/seal.h"
 #include "gate/state.h"
 #include "pg_compat.h"
@@ -23,7 +29,7 @@
 GateShared *gate_shared = NULL;
 
 static const char *const state_names[] = {
-	"open", "hold", "read_only", "sealing", "sealed"
+	"open", "hold", "read_only", "guarded", "sealing", "sealed"
 };
 
 /* ---- start-up ---- */
@@ -75,7 +81,60 @@ load_seal(void)
 	}
 	gate_shared->since = gate_shared->seal.at;
 	strlcpy(gate_shared->reason, "seal found at start-up", GATE_REASON_LEN);
+	/* no run lifts that one: there is nothing to wait for */
+	if (strcmp(gate_shared->seal.run, SEAL_BY_GUARD) == 0)
+		pg_atomic_write_u32(&gate_shared->end_held, 1);
 	gate_set_state(GATE_SEALED);
+}
+
+/* A server that begins in recovery and is promoted later is not guarded: the promotion was somebody's order. */
+static bool
+starts_as_primary(void)
+{
+	struct stat st;
+
+	return stat("standby.signal", &st) != 0 && stat("recovery.signal", &st) != 0;
+}
+
+static XLogRecPtr
+end_of_clean_stop(void)
+{
+	bool		crc_ok;
+	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
+	XLogRecPtr	lsn = crc_ok && control->state == DB_SHUTDOWNED ? control->checkPoint : InvalidXLogRecPtr;
+
+	pfree(control);
+	return lsn;
+}
+
+/*
+ * A primary with peers begins guarded, also after a crash of one of its processes: an operator may have promoted a
+ * standby while it recovered. Not in single-user mode, where no client is and nobody could ask.
+ */
+static void
+load_guard(void)
+{
+	PeersFile  *file = palloc(sizeof(PeersFile));
+	PeersFound	found = peers_read(file);
+
+	if (IsPostmasterEnvironment && starts_as_primary() &&
+		(found == PEERS_BROKEN || (found == PEERS_VALID && peers_others(file) > 0)))
+	{
+		if (found == PEERS_BROKEN)
+			ereport(WARNING,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("the file \"%s\" cannot be read; the server starts guarded", PEERS_FILE),
+					 errhint("See pingpong.resume() for the way out.")));
+		else
+			ereport(LOG,
+					(errmsg("writes wait until the agents of the other nodes have said that nobody has replaced this "
+							"server as the primary")));
+		gate_shared->started_at = end_of_clean_stop();
+		gate_shared->since = GetCurrentTimestamp();
+		strlcpy(gate_shared->reason, "the agents of the other nodes are asked", GATE_REASON_LEN);
+		gate_set_state(GATE_GUARDED);
+	}
+	pfree(file);
 }
 
 void
@@ -96,6 +155,8 @@ gate_shmem_startup(void)
 			pg_atomic_init_u32(&gate_shared->appliers[i], 0);
 		ConditionVariableInit(&gate_shared->changed);
 		load_seal();
+		if (gate_raw_state() == GATE_OPEN)
+			load_guard();
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -162,7 +223,7 @@ gate_present_timeline(void)
 static const char *
 reason_to_open(GateState state)
 {
-	if (state == GATE_OPEN)
+	if (state == GATE_OPEN || state == GATE_GUARDED)
 		return NULL;
 	if (state == GATE_SEALED)
 	{

@@ -15,20 +15,23 @@
 
 #include "gate/seal.h"
 
-/* The order matters: from GATE_SEALING on, nothing with an XID commits. */
+/* The order matters: from GATE_STOPS_COMMITS on, nothing with an XID commits. */
 typedef enum GateState
 {
 	GATE_OPEN,
 	GATE_HOLD,
 	GATE_READ_ONLY,
+	GATE_GUARDED,				/* since the start: it is not known yet whether another server is the primary */
 	GATE_SEALING,
 	GATE_SEALED
 } GateState;
 
+#define GATE_STOPS_COMMITS GATE_GUARDED
+
 /* Sessions of this application_name are neither drained away nor misled. */
 #define GATE_AGENT_APPLICATION "pingpong-agent"
 
-#define GATE_REASON_LEN 128
+#define GATE_REASON_LEN 512
 
 /*
  * The gate in shared memory. The atomics are read by anybody without a lock;
@@ -44,10 +47,13 @@ typedef struct GateShared
 	LWLock	   *lock;
 	pg_atomic_uint32 state;		/* GateState. Only gate_set_state, under the lock */
 	pg_atomic_uint32 held;		/* statements that wait. hooks.c: each backend counts itself, without the lock */
-	pg_atomic_uint32 end_held;	/* those that wait end their session. Set by sealing.c, cleared by closing.c */
+	pg_atomic_uint32 end_held;	/* those that wait end their session. Set by sealing.c and state.c */
 	ConditionVariable changed;	/* the gate opened, or end_held was set. Told by state.c and sealing.c */
 
-	/* the owner, and until when: written by closing.c, in the process that becomes the owner */
+	/*
+	 * The owner, and until when: written by closing.c, in the process that becomes the owner. While guarded there is
+	 * none, and guard.c writes the reason.
+	 */
 	int			owner_pid;		/* 0: none (sealed before a restart) */
 	int			owner_slot;		/* index of the owner's PGPROC */
 	char		owner_name[NAMEDATALEN];
@@ -55,7 +61,10 @@ typedef struct GateShared
 	TimestampTz since;
 	int64		deadline;		/* gate_clock() when it opens by itself, unless sealed */
 
-	GateSeal	seal;			/* valid while sealed. sealing.c, by the owner */
+	GateSeal	seal;			/* valid while sealed. sealing.c, by the owner; guard.c, by the worker */
+
+	/* where WAL ended when the server was started, if that was after a clean stop; else 0. state.c */
+	XLogRecPtr	started_at;
 
 	/* pids of logical replication workers, 0: free. appliers.c: each writes its own, without the lock */
 	pg_atomic_uint32 appliers[FLEXIBLE_ARRAY_MEMBER];

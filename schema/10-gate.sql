@@ -20,7 +20,7 @@ AS 'MODULE_PATHNAME', 'pingpong_resume' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION pingpong.resume(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pingpong.resume(text) TO pingpong_operator;
 COMMENT ON FUNCTION pingpong.resume(text) IS
-    'open the write gate, whoever closed it; a seal is removed by a superuser only';
+    'open the write gate, whoever closed it; a seal is removed, and a guarded server opened, by a superuser only';
 
 CREATE FUNCTION pingpong_internal.gate_status(OUT state text, OUT since timestamptz, OUT owner integer,
                                               OUT owner_name text, OUT reason text, OUT held integer,
@@ -38,15 +38,18 @@ REVOKE ALL ON pingpong.gate FROM PUBLIC;
 GRANT SELECT ON pingpong.gate TO pingpong_operator, pg_monitor;
 COMMENT ON VIEW pingpong.gate IS
     'the write gate of this server: its state, who closed it, how many statements it holds';
-COMMENT ON COLUMN pingpong.gate.state IS 'open, hold, read_only, sealing or sealed';
+COMMENT ON COLUMN pingpong.gate.state IS
+    'open, hold, read_only, guarded (see pingpong.guard), sealing or sealed';
 COMMENT ON COLUMN pingpong.gate.since IS 'when it was closed';
 COMMENT ON COLUMN pingpong.gate.owner IS 'process that closed it; the gate opens when it ends, unless it is sealed';
 COMMENT ON COLUMN pingpong.gate.owner_name IS 'application_name of the owner, or worker';
 COMMENT ON COLUMN pingpong.gate.reason IS 'what it was closed for';
 COMMENT ON COLUMN pingpong.gate.held IS 'statements that wait at the gate now';
-COMMENT ON COLUMN pingpong.gate.deadline IS 'when it opens by itself, unless it is sealed by then';
+COMMENT ON COLUMN pingpong.gate.deadline IS
+    'when it opens by itself, unless it is sealed by then; null: not by time';
 COMMENT ON COLUMN pingpong.gate.seal_lsn IS 'nothing that a client wrote comes after this position';
-COMMENT ON COLUMN pingpong.gate.run IS 'run that sealed it, or manual';
+COMMENT ON COLUMN pingpong.gate.run IS
+    'run that sealed it, or manual, or guard: see pingpong.guard';
 COMMENT ON COLUMN pingpong.gate.epoch IS 'epoch of the run that sealed it';
 COMMENT ON COLUMN pingpong.gate.target IS 'node that the run moves the primary to';
 

@@ -243,7 +243,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     FROM pingpong.node n
     WHERE n.name = CASE
         WHEN NOT pg_is_in_recovery() THEN
-            (SELECT CASE WHEN g.state <> 'sealed' THEN pingpong.node_name()
+            (SELECT CASE WHEN g.state NOT IN ('sealed', 'guarded') THEN pingpong.node_name()
                          WHEN EXISTS (SELECT FROM pingpong_internal.progress_rows() p
                                            JOIN pingpong.run r ON r.id = p.run
                                            JOIN pingpong.runbook_step s USING (runbook, ordinal, action)

@@ -69,7 +69,8 @@ CREATE FUNCTION pingpong_internal.own_state(OUT role text, OUT timeline integer,
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    SELECT CASE WHEN r.here THEN 'standby' WHEN g.state = 'sealed' THEN 'sealed' ELSE 'primary' END,
+    SELECT CASE WHEN r.here THEN 'standby' WHEN g.state IN ('sealed', 'guarded') THEN g.state
+                ELSE 'primary' END,
            CASE WHEN r.here THEN coalesce(w.received_tli, c.timeline_id)
                 ELSE pingpong_internal.written_timeline() END,
            CASE WHEN r.here THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
@@ -128,7 +129,7 @@ BEGIN
                         WHEN a.role = 'primary' THEN a.timeline END) OVER () AS primary_timeline,
                n.kind = 'postgres'
                    AND CASE WHEN n.name = me.name THEN me.role ELSE coalesce(a.role, '') END
-                       NOT IN ('primary', 'sealed') AS may_stand_by
+                       NOT IN ('primary', 'sealed', 'guarded') AS may_stand_by
         FROM me, pingpong.node n LEFT JOIN news a ON a.node = n.name LEFT JOIN sender s ON s.node = n.name)
     SELECT x.name, x.kind, x.role, x.site, x.version, x.timeline, x.lsn, x.upstream, x.state, x.sync_state,
            l.write_bytes, l.flush_bytes, l.replay_bytes,

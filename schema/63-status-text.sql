@@ -18,7 +18,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN concat_ws(', ',
         s.role || ' (' || s.site || ')', CASE WHEN s.site IS NULL THEN s.role END,
-        CASE WHEN s.role IN ('primary', 'sealed') THEN concat_ws(', ', 'timeline ' || s.timeline, s.lsn::text) END,
+        CASE WHEN s.role IN ('primary', 'sealed', 'guarded')
+             THEN concat_ws(', ', 'timeline ' || s.timeline, s.lsn::text) END,
         CASE WHEN s.takes_over IS NOT NULL THEN concat_ws(' ', coalesce(s.state, 'does not stream'),
                                                           nullif(s.sync_state, 'async')) END,
         pg_size_pretty(s.replay_lag_bytes) || ' behind'
@@ -49,7 +50,7 @@ BEGIN
                  (SELECT min(y.node) FROM pingpong.status y WHERE y.role = 'primary') p (name)),
         tree (node, depth, path, said) AS (
             SELECT s.node, 0, ARRAY[CASE s.kind WHEN 'router' THEN '2' ELSE '0' END, s.node], s.said
-            FROM s WHERE s.role IN ('primary', 'sealed') OR s.kind = 'router'
+            FROM s WHERE s.role IN ('primary', 'sealed', 'guarded') OR s.kind = 'router'
             UNION ALL
             SELECT s.node, t.depth + 1, t.path || s.node, s.said
             FROM tree t JOIN s ON s.takes_over IS NOT NULL AND t.depth < 8 AND t.node = s.upstream)

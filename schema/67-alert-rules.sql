@@ -29,7 +29,9 @@ VALUES
     (true, 'artefact_growth',   'warning',  10737418240, 'bytes', '0',      '0',     false,
      'what an old data directory or a snapshot holds has grown by more than this'),
     (true, 'route_drift',       'warning',         3600, 's',     '0',      '0',     false,
-     'a router was seen to point elsewhere than the routing table says, at most this long ago');
+     'a router was seen to point elsewhere than the routing table says, at most this long ago'),
+    (true, 'guard_unanswered',  'critical',        NULL, NULL,    '0',      '0',     false,
+     'this server was opened at its start without the word of all other nodes that nobody has replaced it');
 
 CREATE FUNCTION pingpong_check.alert_lag_seconds(threshold numeric) RETURNS SETOF pingpong_check.symptom
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -164,4 +166,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         AND o.value <> format('%s:%s', n.host, n.port) AND NOT pg_is_in_recovery()
         AND NOT EXISTS (SELECT FROM pingpong.run x WHERE x.state = 'running')
     GROUP BY r.name, e.name, n.name
+$$;
+
+CREATE FUNCTION pingpong_check.alert_guard_unanswered(threshold numeric) RETURNS SETOF pingpong_check.symptom
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pingpong.node_name(), NULL::numeric,
+           format('%s was opened at its start, %s, without the word of all other nodes: %s', pingpong.node_name(),
+                  to_char(g.ended_at, 'YYYY-MM-DD HH24:MI:SS TZ'), g.sentence),
+           'Make sure that no other server is the primary. It ends when each node is seen to follow this one'
+    FROM pingpong_internal.guard_state() g
+    WHERE g.state IN ('majority', 'unanswered', 'by hand') AND NOT pg_is_in_recovery()
+        AND EXISTS (SELECT FROM pingpong.node n LEFT JOIN pingpong.standby s ON s.name = n.name
+                    WHERE n.kind = 'postgres' AND n.away_since IS NULL AND n.name <> pingpong.node_name()
+                        AND s.state IS DISTINCT FROM 'streaming')
 $$;

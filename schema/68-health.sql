@@ -16,9 +16,11 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
                           + interval '2 s', false)
           FROM (SELECT max(x.until) FROM pingpong_internal.sample_trends(1000) x) t (at)) w (pid, at, fresh)
     UNION ALL
-    SELECT 'gate', CASE g.state WHEN 'open' THEN 'ok' WHEN 'sealed' THEN 'fail' ELSE 'warn' END,
+    SELECT 'gate', CASE g.state WHEN 'open' THEN 'ok' WHEN 'sealed' THEN 'fail' WHEN 'guarded' THEN 'fail'
+                                ELSE 'warn' END,
            CASE g.state WHEN 'open' THEN 'writes are possible' ELSE format('the gate is %s', g.state) END,
-           CASE WHEN g.state <> 'open' THEN 'See pingpong.gate and pingpong.progress' END
+           CASE g.state WHEN 'open' THEN NULL WHEN 'guarded' THEN 'See pingpong.guard'
+                        ELSE 'See pingpong.gate and pingpong.progress' END
     FROM pingpong_internal.gate_status() g WHERE NOT pg_is_in_recovery()
     UNION ALL
     SELECT 'alerting', CASE WHEN a.fresh THEN 'ok' WHEN a.off OR a.soon THEN 'warn' ELSE 'unknown' END,

@@ -80,6 +80,12 @@ installation_require_worker(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this server is a standby"),
 				 errhint("Ask the primary.")));
+	if (gate_state() == GATE_GUARDED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("it is not known yet whether another server has replaced this one as the primary"),
+				 errdetail("Since its start: %s.", gate_shared->reason),
+				 errhint("See the view pingpong.guard.")));
 	for (look_at_worker(&runs, &ready); !ready && gate_clock() < limit; look_at_worker(&runs, &ready))
 	{
 		shared_wake_worker();

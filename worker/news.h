@@ -28,6 +28,8 @@ typedef struct AgentNews
 	XLogRecPtr	lsn;			/* invalid: not told */
 	bool		streaming;
 	char		version[32];	/* of its PostgreSQL; "": not told */
+	uint64		system;			/* identifier of its server's; 0: not told */
+	int64		epoch;			/* the highest that was proved to the agent; 0: none */
 } AgentNews;
 
 /* How many copies of this server could take over, as counted last, and since when there are so many. */

@@ -345,7 +345,7 @@ run_may_journal(void)
 {
 	/* what somebody else has closed does not keep the worker from writing */
 	if (!run->moves)
-		return !gate_is_mine() && gate_state() < GATE_SEALING;
+		return !gate_is_mine() && gate_state() < GATE_STOPS_COMMITS;
 	return run->is_target || (!run->blackout && !run->switched && run->phase != RUN_ASKING);
 }
 

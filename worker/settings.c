@@ -7,6 +7,7 @@
 
 #include "utils/guc.h"
 
+#include "common/guard.h"
 #include "common/protocol.h"
 #include "pg_compat.h"
 #include "worker/settings.h"
@@ -28,6 +29,15 @@ int			worker_readiness_interval;
 int			worker_alert_interval;
 int			worker_connect_timeout;
 int			worker_rejoin_timeout;
+int			worker_guard_timeout;
+int			worker_guard_unanswered;
+
+static const struct config_enum_entry unanswered_options[] = {
+	{"closed", GUARD_CLOSED, false},
+	{"majority", GUARD_MAJORITY, false},
+	{"open", GUARD_OPENS, false},
+	{NULL, 0, false}
+};
 
 /* The name under which this node is registered. */
 const char *
@@ -100,6 +110,11 @@ settings_define(void)
 			  &worker_history_interval, 60000, 0, 3600000);
 	define_ms("pingpong.readiness_interval", "How often the primary's worker makes preflight for each standby; "
 			  "0: never.", &worker_readiness_interval, 300000, 0, 24 * 60 * 60 * 1000);
+	define_ms("pingpong.guard_timeout", "How long a primary that was started waits for the agents of the other nodes "
+			  "before it does what pingpong.guard_unanswered says.", &worker_guard_timeout, 10000, 0, INT_MAX);
+	DefineCustomEnumVariable("pingpong.guard_unanswered", "What a primary that was started does when not all agents "
+							 "have answered.", NULL, &worker_guard_unanswered, GUARD_CLOSED, unanswered_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("pingpong.history_retention", "How long those samples are kept.", NULL,
 							&worker_history_retention, 7 * 24 * 60 * 60, 1, 366 * 24 * 60 * 60, PGC_SIGHUP,
 							GUC_UNIT_S, NULL, NULL, NULL);

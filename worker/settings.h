@@ -19,6 +19,8 @@ extern int	worker_readiness_interval;
 extern int	worker_alert_interval;
 extern int	worker_connect_timeout;
 extern int	worker_rejoin_timeout;
+extern int	worker_guard_timeout;
+extern int	worker_guard_unanswered;	/* GuardUnanswered */
 
 /* From _PG_init, while shared_preload_libraries is processed. */
 extern void settings_define(void);

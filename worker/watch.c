@@ -80,6 +80,7 @@ take_state(const StateQuestion *question, json_t *body)
 	double		age_ms = json_number_value(json_object_get(body, "age_ms"));
 	const char *role = json_string_value(json_object_get(body, "role"));
 	const char *version = json_string_value(json_object_get(body, "version"));
+	const char *system = json_string_value(json_object_get(body, "system_identifier"));
 
 	memset(&news, 0, sizeof(news));
 	strlcpy(news.node, question->node, sizeof(news.node));
@@ -90,6 +91,8 @@ take_state(const StateQuestion *question, json_t *body)
 	news.lsn = lsn_from(json_string_value(json_object_get(body, "lsn")));
 	news.streaming = json_is_true(json_object_get(body, "streaming"));
 	strlcpy(news.version, version ? version : "", sizeof(news.version));
+	news.system = system ? strtoull(system, NULL, 10) : 0;
+	news.epoch = json_integer_value(json_object_get(body, "epoch"));
 	news_told(&news);
 }
 

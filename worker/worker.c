@@ -17,15 +17,18 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+#include "gate/guard.h"
 #include "gate/sealing.h"
 #include "gate/state.h"
 #include "pg_compat.h"
 #include "worker/agents.h"
 #include "worker/alerts.h"
 #include "worker/clock.h"
+#include "worker/guard.h"
 #include "worker/history.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"
+#include "worker/peers.h"
 #include "worker/probe.h"
 #include "worker/readiness.h"
 #include "worker/restore.h"
@@ -38,6 +41,7 @@
 #define AWAKE_NAP_MS	2		/* a promotion may come any moment */
 #define NOT_READY_NAP_MS 1000	/* the extension is not there yet */
 #define RETRY_NAP_MS	100
+#define BUSY_US			(3 * 1000 * 1000)
 #define LOOK_US			(5 * 1000 * 1000)	/* whether the extension is still there */
 PGDLLEXPORT void pingpong_worker_main(Datum arg);
 
@@ -114,7 +118,7 @@ round_on_primary(bool *recovered)
 
 	if (seal_was_lifted() && !runner_busy())
 		*recovered = false;		/* a run that has left this server would have no end here */
-	if (!*recovered)
+	if (!*recovered && !gate_is_replaced())	/* then its journal is an old one: the runs go on elsewhere */
 	{
 		gate_remove_void_seal();
 		if (!runner_recover())
@@ -169,6 +173,26 @@ guarded_round(MemoryContext loop_context, bool *recovered)
 	return nap;
 }
 
+/* Before anything else on a primary that was started: may it write? Gives the longest nap in ms. */
+static long
+guarded_boot(MemoryContext loop_context, bool ready)
+{
+	volatile long nap = RETRY_NAP_MS;
+
+	PG_TRY();
+	{
+		nap = guard_advance(ready);
+		if (ready && guard_is_on())
+			guard_reject();
+	}
+	PG_CATCH();
+	{
+		FreeErrorData(clean_up_error(loop_context));
+	}
+	PG_END_TRY();
+	return nap;
+}
+
 /* The asking backend gets the error as what stands against it. */
 static long
 guarded_probe(MemoryContext loop_context, bool ready)
@@ -196,10 +220,32 @@ is_at_leisure(bool recovered)
 	return recovered && !RecoveryInProgress() && !runner_busy() && gate_state() == GATE_OPEN;
 }
 
+/* Those whom this server asks at its next start. Not in the first moments behind a promotion: a run is busy there. */
 static long
-look_around(bool recovered)
+keep_peers(bool ready)
 {
-	long		nap = Min(sampler_advance(), watch_advance());
+	static int64 open_since = 0;	/* now_us() */
+
+	if (RecoveryInProgress() || gate_state() != GATE_OPEN)
+	{
+		open_since = 0;
+		return worker_sample_interval;
+	}
+	if (open_since == 0)
+		open_since = now_us();
+	if (runner_busy() && now_us() - open_since < BUSY_US)
+		return worker_sample_interval;
+	return peers_advance(ready);
+}
+
+static long
+look_around(bool ready, bool recovered)
+{
+	long		nap = keep_peers(ready);
+
+	if (!ready)
+		return nap;
+	nap = Min(nap, Min(sampler_advance(), watch_advance()));
 
 	if (!is_at_leisure(recovered))
 	{
@@ -212,13 +258,13 @@ look_around(bool recovered)
 
 /* What the worker does besides; what fails is tried again in the next round of it. */
 static long
-guarded_look(MemoryContext loop_context, bool recovered)
+guarded_look(MemoryContext loop_context, bool ready, bool recovered)
 {
 	volatile long nap = NOT_READY_NAP_MS;
 
 	PG_TRY();
 	{
-		nap = look_around(recovered);
+		nap = look_around(ready, recovered);
 	}
 	PG_CATCH();
 	{
@@ -251,11 +297,12 @@ start_up(void)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+	agents_startup();
+	guard_before_database();
 	BackgroundWorkerInitializeConnection(worker_database, NULL, 0);
 	set_own_settings();
 	before_shmem_exit(mailbox_detach, (Datum) 0);
 	mailbox_attach();
-	agents_startup();
 	runner_startup();
 }
 
@@ -280,6 +327,7 @@ pingpong_worker_main(Datum arg)
 	MemoryContext loop_context;
 	bool		ready = false;
 	bool		recovered = false;
+	bool		guarding = true;	/* a primary may be guarded, and is looked at */
 
 	start_up();
 	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_pingpong loop", ALLOCSET_DEFAULT_SIZES);
@@ -293,7 +341,12 @@ pingpong_worker_main(Datum arg)
 		MemoryContextSwitchTo(loop_context);
 		agents_advance();
 		look_for_extension(&ready);
-		if (!ready)
+		if (guarding && !RecoveryInProgress())
+		{
+			nap_ms = guarded_boot(loop_context, ready);
+			guarding = guard_is_on();
+		}
+		else if (!ready)
 			nap_ms = NOT_READY_NAP_MS;
 		else if (RecoveryInProgress())
 			nap_ms = mailbox_awake() ? AWAKE_NAP_MS : worker_sample_interval;
@@ -301,8 +354,8 @@ pingpong_worker_main(Datum arg)
 			nap_ms = guarded_round(loop_context, &recovered);
 		if (probe_wanted())
 			nap_ms = Min(nap_ms, guarded_probe(loop_context, ready));
-		if (ready && !in_blackout())
-			nap_ms = Min(nap_ms, guarded_look(loop_context, recovered));
+		if (!in_blackout())
+			nap_ms = Min(nap_ms, guarded_look(loop_context, ready, recovered));
 		MemoryContextSwitchTo(loop_context);
 		MemoryContextReset(loop_context);
 		agents_wait(nap_ms);

@@ -105,7 +105,8 @@ is_unclear(const NodeState *state)
 static bool
 is_up(const AgentConfig *config, const NodeState *state)
 {
-	if (state->role == ROLE_PRIMARY || state->role == ROLE_SEALED || state->role == ROLE_STANDBY)
+	if (state->role == ROLE_PRIMARY || state->role == ROLE_SEALED || state->role == ROLE_STANDBY ||
+		state->role == ROLE_GUARDED)
 		return true;
 	return strcmp(pidfile_read(config_instance(config, "")->data).status, "standby") == 0 &&
 		postmaster_pid(config_instance(config, "")->data) > 0;

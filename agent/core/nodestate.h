@@ -15,7 +15,8 @@ typedef enum NodeRole
 	ROLE_DOWN,					/* its server does not answer */
 	ROLE_PRIMARY,
 	ROLE_SEALED,				/* out of recovery, and takes no writes of clients any more */
-	ROLE_STANDBY
+	ROLE_STANDBY,
+	ROLE_GUARDED				/* out of recovery, and takes none before it knows that nobody has replaced it */
 } NodeRole;
 
 typedef struct NodeState
@@ -25,6 +26,14 @@ typedef struct NodeState
 	char		version[32];	/* of PostgreSQL; "": not known */
 	char		lsn[24];		/* written, or replayed; "": not known */
 	bool		streaming;		/* of a standby */
+	/* of its data directory, also without its server; looked at for whoever wants a fresh look */
+	bool		data_known;
+	unsigned long long data_system;
+	unsigned	data_timeline;	/* the highest that it is known to be on */
+	unsigned	data_history;	/* the highest with a history file; 0: none */
+	bool		data_standby;	/* a standby's for certain */
+	bool		data_sealed;	/* it has a seal that counts */
+	unsigned long long system;	/* identifier; 0: not known */
 	double		seen_ms;		/* CLOCK_REALTIME */
 	double		good_until;		/* CLOCK_MONOTONIC, ms; behind it the role is ROLE_UNKNOWN */
 } NodeState;
@@ -33,7 +42,20 @@ extern void nodestate_set(const NodeState *state);
 extern NodeState nodestate_get(void);
 extern const char *nodestate_role_name(NodeRole role);
 
-/* {"node", "role", "version", "timeline", "lsn", "streaming", "seen_ms", "age_ms"}; a new reference. */
-extern json_t *nodestate_json(const char *node);
+/*
+ * Waits until somebody has looked who began it after this call, for limit_ms at most. A state that is not fresh has
+ * ROLE_UNKNOWN and no data directory: who asks so wants to know how it is now.
+ */
+extern NodeState nodestate_fresh(int limit_ms);
+
+/* For the sampler: waits until a fresh look is wanted, for ms at most; is one wanted that has not begun? */
+extern void nodestate_await_wish(int ms);
+extern bool nodestate_take_wish(void);
+
+/*
+ * {"node", "role", "version", "timeline", "lsn", "streaming", "system_identifier", "data", "seen_ms", "age_ms"}; a
+ * new reference.
+ */
+extern json_t *nodestate_json(const char *node, const NodeState *state);
 
 #endif							/* PINGPONG_AGENT_CORE_NODESTATE_H */

@@ -117,7 +117,8 @@ head_text(const Picture *picture, const PictureNews *news)
 {
 	AgentConfig *config = config_current();
 	json_t	   *problem = news->problem[0] ? json_string(news->problem) : json_null();
-	json_t	   *agent = nodestate_json(config->node);
+	NodeState	state = nodestate_get();
+	json_t	   *agent = nodestate_json(config->node, &state);
 	json_t	   *head;
 	char	   *text;
 

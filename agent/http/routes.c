@@ -19,6 +19,8 @@
 #include "common/protocol.h"
 #include "common/sqlstate.h"
 
+#define FRESH_MAX_MS 5000
+
 static void get_ping(Request *request, Answer *answer);
 static void get_jobs(Request *request, Answer *answer);
 static void post_job(Request *request, Answer *answer);
@@ -149,12 +151,18 @@ get_health(Request *request, Answer *answer)
 				xasprintf("%s\n", nodestate_role_name(state.role)));
 }
 
+/* With fresh_ms it looks now, for so long at most; who ask at the same time share a look. */
 static void
 get_state(Request *request, Answer *answer)
 {
 	AgentConfig *config = config_current();
+	int64_t		fresh_ms = query_int(request, "fresh_ms");
+	NodeState	state = fresh_ms > 0 ? nodestate_fresh((int) (fresh_ms < FRESH_MAX_MS ? fresh_ms : FRESH_MAX_MS)) :
+		nodestate_get();
+	json_t	   *json = nodestate_json(config->node, &state);
 
-	answer_json(answer, MHD_HTTP_OK, nodestate_json(config->node));
+	json_object_set_new(json, "epoch", json_integer(epoch_current()));
+	answer_json(answer, MHD_HTTP_OK, json);
 	config_release(config);
 }
 

@@ -96,11 +96,11 @@ add_agent(MetricsText *to, const MetricsInput *in)
 static void
 add_node_state(MetricsText *to, const MetricsInput *in)
 {
-	static const char *const roles[] = {"unknown", "none", "down", "primary", "sealed", "standby", NULL};
+	static const char *const roles[] = {"unknown", "none", "down", "primary", "sealed", "standby", "guarded", NULL};
 	NodeRole	role = in->state.role;
 
 	one(to, "pingpong_up", NULL, "Whether the server of this node answers.",
-		role == ROLE_PRIMARY || role == ROLE_SEALED || role == ROLE_STANDBY);
+		role == ROLE_PRIMARY || role == ROLE_SEALED || role == ROLE_STANDBY || role == ROLE_GUARDED);
 	states(to, "pingpong_role", "What the server of this node is.", roles, nodestate_role_name(role));
 	if (in->state.seen_ms > 0)
 		one(to, "pingpong_role_seen_timestamp_seconds", "seconds", "When the agent looked last, since 1970.",
@@ -276,7 +276,7 @@ add_alerts(MetricsText *to, const json_t *alerts)
 static void
 add_server(MetricsText *to, const json_t *snapshot)
 {
-	static const char *const gates[] = {"open", "hold", "read_only", "sealing", "sealed", NULL};
+	static const char *const gates[] = {"open", "hold", "read_only", "guarded", "sealing", "sealed", NULL};
 	const json_t *server = json_object_get(snapshot, "server");
 	const json_t *gate = json_object_get(snapshot, "gate");
 

@@ -54,7 +54,8 @@
 
 	function card(node, x, y, w, view) {
 		const role = node.name === view.primary ? 'primary'
-			: node.name === view.self && view.role === 'sealed' ? 'sealed' : 'standby';
+			: node.name === view.self && (view.role === 'sealed' || view.role === 'guarded')
+				? view.role : 'standby';
 		const told = view.lag[node.name];
 		const lag = role === 'standby' || told && told.state === 'bad' ? told : null;
 		const look = lag && lag.state === 'bad' ? 'lost' : role !== 'standby' ? role

@@ -14,8 +14,10 @@
 #include "agent/core/config.h"
 #include "agent/core/log.h"
 #include "agent/core/nodestate.h"
+#include "agent/pg/datadir.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/sampler.h"
+#include "agent/pg/seal.h"
 #include "agent/pg/session.h"
 
 #define LOOK_TIMEOUT_MS 1000
@@ -26,8 +28,9 @@
 	"SELECT r, CASE WHEN r THEN coalesce(w.received_tli, c.timeline_id) " \
 	"ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int " \
 	"END, CASE WHEN r THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, " \
-	"w.received_tli IS NOT NULL, pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) " \
-	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c " \
+	"w.received_tli IS NOT NULL, pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1), " \
+	"s.system_identifier FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c, " \
+	"pg_catalog.pg_control_system() s " \
 	"LEFT JOIN pg_catalog.pg_stat_wal_receiver w ON w.status = 'streaming'"
 
 static OwnSession session = {.timeout_ms = LOOK_TIMEOUT_MS};
@@ -46,6 +49,8 @@ role_of_gate(void)
 		role = ROLE_UNKNOWN;
 	else if (has_gate && strcmp(PQgetvalue(gate, 0, 0), "sealed") == 0)
 		role = ROLE_SEALED;
+	else if (has_gate && strcmp(PQgetvalue(gate, 0, 0), "guarded") == 0)
+		role = ROLE_GUARDED;
 	PQclear(gate);
 	PQclear(there);
 	return role;
@@ -63,6 +68,7 @@ look(const PgInstance *pg, NodeState *state)
 	{
 		PQclear(res);
 		session_close(&session);
+		state->system = datadir_look(pg->data).system;
 		return;
 	}
 	state->role = strcmp(PQgetvalue(res, 0, 0), "t") == 0 ? ROLE_STANDBY : role_of_gate();
@@ -70,7 +76,26 @@ look(const PgInstance *pg, NodeState *state)
 	snprintf(state->version, sizeof(state->version), "%s", PQgetvalue(res, 0, 4));
 	snprintf(state->lsn, sizeof(state->lsn), "%s", PQgetvalue(res, 0, 2));
 	state->streaming = strcmp(PQgetvalue(res, 0, 3), "t") == 0;
+	state->system = strtoull(PQgetvalue(res, 0, 5), NULL, 10);
 	PQclear(res);
+}
+
+/* Behind the question to its server, so that it is never older than the answer: a promotion may come in between. */
+static void
+look_at_data(const PgInstance *pg, NodeState *state)
+{
+	DataDir		dir = datadir_look(pg->data);
+	char		system[32];
+	char		run[80];
+	unsigned long long lsn;
+
+	snprintf(system, sizeof(system), "%llu", (unsigned long long) dir.system);
+	state->data_known = dir.known && dir.wal_known;
+	state->data_system = dir.system;
+	state->data_timeline = dir.timeline;
+	state->data_history = dir.newest_history;
+	state->data_standby = state->data_known && datadir_is_standby_of(pg->data, system, 0);
+	state->data_sealed = state->data_known && seal_read(pg->data, &dir, run, sizeof(run), &lsn);
 }
 
 /* The configuration of now, each time: it may have been reloaded. */
@@ -79,10 +104,14 @@ look_once(void)
 {
 	AgentConfig *config = config_current();
 	int			interval = config->sample_interval_ms;
+	const PgInstance *pg = config_instance(config, "");
+	bool		closely = nodestate_take_wish();
 	NodeState	state = {.role = ROLE_NONE};
 
-	if (config_instance(config, "") != NULL)
-		look(config_instance(config, ""), &state);
+	if (pg)
+		look(pg, &state);
+	if (pg && closely)
+		look_at_data(pg, &state);
 	state.seen_ms = clock_realtime_ms();
 	state.good_until = clock_monotonic_ms() + GOOD_LOOKS * (interval + LOOK_TIMEOUT_MS);
 	nodestate_set(&state);
@@ -94,7 +123,7 @@ static void *
 sampler_main(void *unused)
 {
 	for (;;)
-		sleep_ms(look_once());
+		nodestate_await_wish(look_once());
 	return NULL;
 }
 

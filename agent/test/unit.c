@@ -690,6 +690,7 @@ main(void)
 	test_restore_garbage();
 	test_metrics();
 	test_protocol();
+	test_guard();
 	test_status();
 	test_transitions();
 	remove_tree(directory);

@@ -28,6 +28,9 @@ extern void test_metrics(void);
 /* unit_protocol.c */
 extern void test_protocol(void);
 
+/* unit_guard.c */
+extern void test_guard(void);
+
 /* unit_status.c */
 extern void test_status(void);
 
