@@ -317,6 +317,7 @@ smoke(ActionContext *ctx, json_t *params, json_t *result)
 
 const RouteDriver command_driver = {
 	.name = "command",
+	.several = true,			/* where its program says so */
 	.valid = valid,
 	.check = check,
 	.observe = observe,

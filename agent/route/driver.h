@@ -8,7 +8,11 @@
  * ({"name": "settings of a new line"}).  One that is NULL has nothing to do.
  *
  *		observe		where does each database point, and who is connected?  Changes nothing.
- *					{"version", "databases": [{"name", "host", "port"}], ...}, or {"error"}
+ *					{"version", "databases": [{"name", "host", "port"}], ...}, or {"error"}.
+ *					"brief": true asks for no more than that: it comes every few seconds, and
+ *					must be cheap and end soon, also where the router hangs.  A driver that can
+ *					lead a database to several servers adds "several": true, and to a database
+ *					that points to several "places": [{"host", "port"}, ...], in any order
  *		prepare		before writes stop: whatever stands against the move ends the run here.  Also
  *					"host", "port": where it will point, "smoke": a statement that must give true.
  *					{"databases": {"name": {"held_by": "router" or "gate"}}}
@@ -17,6 +21,12 @@
  *					for.  {"complete": are all through?}
  *		commit		the databases point to "host", "port", and clients that were held go on there.  That
  *					it is so was looked at.  Also without prepare and hold
+ *
+ *					prepare and commit of a route that is spread also carry "places":
+ *					[{"host", "port"}, ...], two or more, of which "host" and "port" are the first.
+ *					The databases then point to these and to no other server.  Where there is no
+ *					"places", they point to "host" and "port" alone: what commit named before is
+ *					forgotten.  Only a driver with `several` is given such an order
  *		release		clients that were held go on where they were; removes what prepare has left
  *		smoke		the statement "smoke" through the router must give true
  */
@@ -31,6 +41,7 @@
 typedef struct RouteDriver
 {
 	const char *name;			/* in pingpong.route, and of its sections: [NAME.ENDPOINT] */
+	bool		several;		/* it can lead a database to several servers: takes "places" */
 	void		(*start) (void);	/* once, when the agent starts: what an earlier run of the agent has left */
 	/* NULL: config.c knows its sections */
 	bool		(*valid) (const ConfigSection *section, char *error, size_t error_size);
