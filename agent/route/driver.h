@@ -28,7 +28,8 @@
  *					"places", they point to "host" and "port" alone: what commit named before is
  *					forgotten.  Only a driver with `several` is given such an order
  *		release		clients that were held go on where they were; removes what prepare has left
- *		smoke		the statement "smoke" through the router must give true
+ *		smoke		the statement "smoke" through the router must give true; "database": in that
+ *					database, not in that of the login which the agent knows.  42704: it knows none
  */
 #ifndef PINGPONG_AGENT_ROUTE_DRIVER_H
 #define PINGPONG_AGENT_ROUTE_DRIVER_H
