@@ -31,8 +31,7 @@ BEGIN
     WHERE r.name = e.route AND e.name = endpoint AND at > coalesce(e.observed_at, '-infinity')
       AND (e.observed IS DISTINCT FROM s.observed OR e.observed_at IS NULL OR e.observed_at <= r.changed_at
            OR at - e.observed_at > interval '1 min'
-           OR e.observed_at <= (SELECT max(s.ended_at) FROM pingpong.step s
-                                WHERE s.node = endpoint AND s.run = (SELECT max(u.id) FROM pingpong.run u)));
+           OR e.observed_at <= (SELECT u.ended_at FROM pingpong.run u ORDER BY u.id DESC LIMIT 1));
 END
 $$;
 COMMENT ON FUNCTION pingpong_internal.route_seen(text, timestamptz, jsonb, text) IS
@@ -189,19 +188,33 @@ COMMENT ON FUNCTION pingpong_internal.place_routes(jsonb) IS
 
 -- `told`: it answered since its route was changed. `ours`: it is this server's to say where the route belongs, an rw
 -- route that belongs to another one is not. `wanted` is null where nobody has said yet where it belongs.
-CREATE VIEW pingpong_internal.endpoint_state AS
-    SELECT e.name, e.route, e.router, e.endpoint, r.kind, r.drift, r.generation, r.changed_at, e.right_at,
-           e.drift_since, e.repairs, e.repair_at, w.nodes, w.wanted, o.seen, e.observed ->> 'error' AS error,
-           e.observed_at,
-           r.kind = 'ro' OR r.node = pingpong.node_name() AS ours,
-           coalesce(e.observed_at > r.changed_at AND NOT e.observed ? 'error', false) AND o.seen IS NOT NULL AS told,
-           o.seen IS NOT NULL AND (o.first IS DISTINCT FROM w.wanted OR o.last IS DISTINCT FROM w.wanted) AS elsewhere
+CREATE FUNCTION pingpong_internal.endpoint_state(
+    OUT name text, OUT route text, OUT router text, OUT kind text, OUT drift text, OUT generation bigint,
+    OUT changed_at timestamptz, OUT right_at bigint, OUT drift_since timestamptz, OUT repair_at timestamptz,
+    OUT nodes text[], OUT wanted text, OUT seen text, OUT seen_nodes text, OUT error text,
+    OUT observed_at timestamptz, OUT ours boolean, OUT told boolean, OUT elsewhere boolean) RETURNS SETOF record
+LANGUAGE plpgsql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT e.name, e.route, e.router, r.kind, r.drift, r.generation, r.changed_at, e.right_at, e.drift_since,
+           e.repair_at, w.nodes, w.wanted, o.seen, o.nodes, e.observed ->> 'error', e.observed_at,
+           r.kind = 'ro' OR r.node = pingpong.node_name(),
+           coalesce(e.observed_at > r.changed_at AND NOT e.observed ? 'error', false) AND o.seen IS NOT NULL,
+           o.seen IS NOT NULL AND (o.first IS DISTINCT FROM w.wanted OR o.last IS DISTINCT FROM w.wanted)
     FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route,
          LATERAL (SELECT coalesce(r.nodes, ARRAY[r.node]),
                          pingpong_internal.addresses(coalesce(r.nodes, ARRAY[r.node]))) w (nodes, wanted),
-         LATERAL (SELECT string_agg(DISTINCT v.value, '; '), min(v.value), max(v.value)
-                  FROM jsonb_each_text(e.observed) v WHERE r.databases ? v.key) o (seen, first, last);
-COMMENT ON VIEW pingpong_internal.endpoint_state IS
+         LATERAL (SELECT string_agg(DISTINCT v.value, '; '), min(v.value), max(v.value),
+                         string_agg(DISTINCT (SELECT string_agg(coalesce(n.name, p.place), ', '
+                                                                ORDER BY coalesce(n.name, p.place))
+                                              FROM unnest(string_to_array(v.value, ', ')) p (place)
+                                                   LEFT JOIN pingpong.node n ON n.kind = 'postgres'
+                                                       AND p.place = concat_ws(':', n.host, n.port)), ', ')
+                  FROM jsonb_each_text(e.observed) v WHERE r.databases ? v.key) o (seen, first, last, nodes);
+END
+$$;
+COMMENT ON FUNCTION pingpong_internal.endpoint_state() IS
     'of each endpoint: where it should point, where it was seen to point, and what is done about the difference';
 
 CREATE FUNCTION pingpong_internal.note_drift() RETURNS void
@@ -209,7 +222,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     s record;
 BEGIN
-    FOR s IN SELECT * FROM pingpong_internal.endpoint_state x
+    FOR s IN SELECT * FROM pingpong_internal.endpoint_state() x
              WHERE x.told AND x.ours AND x.wanted IS NOT NULL LOOP
         IF s.elsewhere AND s.drift_since IS NULL THEN
             UPDATE pingpong.route_endpoint e SET drift_since = clock_timestamp(), repairs = 0, repair_at = NULL
@@ -232,7 +245,7 @@ BEGIN
     END LOOP;
     -- it is not known any more where it belongs
     UPDATE pingpong.route_endpoint e SET drift_since = NULL, repairs = 0, repair_at = NULL
-    FROM pingpong_internal.endpoint_state x
+    FROM pingpong_internal.endpoint_state() x
     WHERE x.name = e.name AND (x.wanted IS NULL OR NOT x.ours) AND e.drift_since IS NOT NULL;
 END
 $$;
@@ -257,17 +270,17 @@ BEGIN
     PERFORM pingpong_internal.note_drift();
     -- what was moved just now has not followed, whatever was seen before
     UPDATE pingpong.route_endpoint e SET drift_since = clock_timestamp(), repairs = 0, repair_at = NULL
-    FROM pingpong_internal.endpoint_state x
+    FROM pingpong_internal.endpoint_state() x
     WHERE x.name = e.name AND x.changed_at >= now() AND x.drift = 'repair' AND x.elsewhere AND x.error IS NULL
       AND x.ours AND e.drift_since IS NULL;
-    due := EXISTS (SELECT FROM pingpong_internal.endpoint_state x
+    due := EXISTS (SELECT FROM pingpong_internal.endpoint_state() x
                    WHERE x.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL
                      AND coalesce(x.repair_at, '-infinity') <= clock_timestamp());
     IF due THEN
         UPDATE pingpong.route_endpoint e
         SET repairs = e.repairs + 1,
             repair_at = clock_timestamp() + least(looks * 2 ^ least(e.repairs, 20), interval '10 min')
-        FROM pingpong_internal.endpoint_state x
+        FROM pingpong_internal.endpoint_state() x
         WHERE x.name = e.name AND e.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL;
     END IF;
 END

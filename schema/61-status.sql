@@ -294,7 +294,8 @@ COMMENT ON COLUMN pingpong.replication.told_at IS
 
 -- What an agent saw before the last move of its route is no news of where the route points now.
 CREATE VIEW pingpong.routes AS
-    SELECT r.name, r.kind, r.driver, e.router, e.endpoint, r.node, seen.node AS observed_node, m.since,
+    SELECT r.name, r.kind, r.driver, e.router, e.endpoint, r.node,
+           CASE WHEN e.observed_at > coalesce(m.since, '-infinity') THEN x.seen_nodes END AS observed_node, m.since,
            coalesce(e.observed ->> 'error', a.error) AS last_error, e.observed_at,
            clock_timestamp() - e.observed_at AS age, r.generation,
            CASE WHEN e.observed_at IS NULL THEN 'unknown'
@@ -309,16 +310,10 @@ CREATE VIEW pingpong.routes AS
                 ELSE 'ok' END AS health
     FROM pingpong.route r
          JOIN pingpong.route_endpoint e ON e.route = r.name
-         JOIN pingpong_internal.endpoint_state x ON x.name = e.name
+         JOIN pingpong_internal.endpoint_state() x ON x.name = e.name
          LEFT JOIN LATERAL (SELECT max(s.ended_at) FROM pingpong.step s
                             WHERE s.action IN ('repoint', 'lead') AND s.node = e.name AND s.state = 'succeeded'
                            ) m (since) ON true
-         LEFT JOIN LATERAL (SELECT string_agg(DISTINCT coalesce(n.name, p.place), ', ')
-                            FROM jsonb_each_text(e.observed) o, regexp_split_to_table(o.value, ', ') p (place)
-                                 LEFT JOIN pingpong.node n ON n.kind = 'postgres'
-                                     AND p.place = concat_ws(':', n.host, n.port)
-                            WHERE NOT e.observed ? 'error' AND e.observed_at > coalesce(m.since, '-infinity')
-                           ) seen (node) ON true
          LEFT JOIN pingpong_internal.agent_rows() a ON a.node = e.router
     ORDER BY r.name, e.name;
 COMMENT ON VIEW pingpong.routes IS 'where each route is to point, and where its routers were seen to point';

@@ -29,7 +29,7 @@ BEGIN
                          'replication_rows', 'written_timeline', 'switchover_estimate', 'status_text', 'help',
                          'in_words', 'node_in_words', 'tree_in_words', 'routes_in_words', 'slots_in_words',
                          'run_in_words', 'alerts_in_words', 'alerts_evaluated_at', 'alert_json', 'alert_symptoms',
-                         'addresses', 'health_self', 'health_rows', 'health_check')
+                         'addresses', 'endpoint_state', 'health_self', 'health_rows', 'health_check')
             OR (f.proname LIKE 'alert\_%' AND f.signature::text LIKE 'pingpong\_check.%') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_monitor', f.signature);
         END IF;

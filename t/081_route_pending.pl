@@ -1,6 +1,6 @@
-# An endpoint that dies or hangs in the middle of a switchover does not stop it: the other endpoint of the route follows,
-# the run tells what is pending, and when the endpoint is back it is pointed to the new primary by itself. Nothing that
-# was acknowledged is lost, through either.
+# An endpoint that dies or hangs in the middle of a switchover does not stop it: the other endpoint of the route
+# follows, the run tells what is pending, and when the endpoint is back it is pointed to the new primary by itself.
+# Nothing that was acknowledged is lost, through either.
 #
 # CASES='STOP agent' runs only the cases that match this pattern.
 use strict;
@@ -108,6 +108,35 @@ like($err, qr/preflight found what stands against/, 'an agent that is away befor
 is(join(' ', $lab->primary), $from, 'an agent that is away before: nothing has moved');
 $lab->start_agent('pooler2');
 healthy();
+
+# ---- the only endpoint of a route: its clients are not served, and the run says so until they are ----
+
+if ('KILL the only endpoint' =~ /$ENV{CASES}/)
+{
+	$load[1]->pause;
+	$lab->sql($from, q{SELECT pingpong.drop_endpoint('rw1#2')},
+		q{UPDATE pingpong.runbook_step SET timeout = '3 s' WHERE runbook = 'switchover' AND action = 'repoint'});
+	healthy();
+	$lab->set($from, 'pingpong.debug_pause_after', 'seal');
+	my $job = $lab->begin_sql($from, "SELECT run FROM pingpong.switchover('$to', max_blackout => '40 s')");
+	$lab->wait_for($from, q{SELECT state = 'sealed' FROM pingpong.gate}, 'the seal');
+	my $run = $lab->sql($from, 'SELECT max(run) FROM pingpong.progress');
+	my $mend = break_it('KILL', 'agent', 'pooler1');
+	$lab->set($from, 'pingpong.debug_pause_after', undef);
+	$lab->finish($job, 90);
+	my ($state, $sentence, $node) = $lab->settle($run);
+	like("$node $state $sentence", qr/^$to stuck "$to" is the primary, but step repoint of "rw1" failed: /,
+		'the only endpoint: the run is stuck');
+	($from, $to) = ($to, $from);
+	$lab->wait_for($from, q{SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'},
+		'the standby', 60);
+	$mend->();
+	$lab->wait_for($from, "SELECT state = 'succeeded' FROM pingpong.run WHERE id = $run", 'the run to be closed', 60);
+	like($lab->sql($from, "SELECT sentence FROM pingpong.run WHERE id = $run"), qr/^Fixed by run \d+\./,
+		'the only endpoint: it is pointed when it is back, and that closes the run');
+	is(points_to(1), $address{$from}, 'the only endpoint: it has followed');
+	flows(0, 'the only endpoint');
+}
 
 for my $n (0, 1)
 {

@@ -332,7 +332,8 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 		state = settle_before(job, ctx, state);
 	if (has_undo(job))
 		journal_release(config->state_dir, job->run, job->step);
-	tally_add(state == JOB_SUCCEEDED ? TALLY_JOB_SUCCEEDED : TALLY_JOB_FAILED);
+	if (!is_unrecorded(job))
+		tally_add(state == JOB_SUCCEEDED ? TALLY_JOB_SUCCEEDED : TALLY_JOB_FAILED);
 	pthread_mutex_lock(&jobs_lock);
 	job->elapsed_ms = clock_monotonic_ms() - job->started_ms;
 	job->state = state;

@@ -27,6 +27,10 @@
  *					The databases then point to these and to no other server.  Where there is no
  *					"places", they point to "host" and "port" alone: what commit named before is
  *					forgotten.  Only a driver with `several` is given such an order
+ *					"careful" comes with a commit that nobody has asked for: where it would also
+ *					carry out what a person has begun and not ended at the router, it fails (55000)
+ *					and changes nothing.  {"name": {"host", "port"}}: where databases of other
+ *					routes there belong, which may be carried out
  *		release		clients that were held go on where they were; removes what prepare has left
  *		smoke		the statement "smoke" through the router must give true; "database": in that
  *					database, not in that of the login which the agent knows.  42704: it knows none

@@ -134,7 +134,10 @@ place_of(const RunNode *node)
 	return json_pack("{s:s, s:i}", "host", node->host, "port", node->port);
 }
 
-/* Of a route that is spread, if it is to point there still: all its places, that one first. NULL: there is one. */
+/*
+ * Of a route that is spread, if it is to point there still: all its places, that one first, and not the primary
+ * besides standbys. NULL: there is one.
+ */
 static json_t *
 places_of(Run *run, RunRoute *route, const RunNode *first)
 {
@@ -144,6 +147,7 @@ places_of(Run *run, RunRoute *route, const RunNode *first)
 	json_t	   *name;
 	size_t		i;
 	bool		among = false;
+	const char *primary = run->moves ? run->target : run->source;
 
 	json_array_append_new(places, place_of(first));
 	json_array_foreach(nodes, i, name)
@@ -152,7 +156,7 @@ places_of(Run *run, RunRoute *route, const RunNode *first)
 
 		if (node == first)
 			among = true;
-		else if (node)
+		else if (node && strcmp(node->name, primary) != 0)
 			json_array_append_new(places, place_of(node));
 	}
 	json_decref(nodes);
@@ -160,6 +164,44 @@ places_of(Run *run, RunRoute *route, const RunNode *first)
 		return places;
 	json_decref(places);
 	return NULL;
+}
+
+/* What the runbook says of the step: nobody has asked for it. */
+static bool
+is_careful(const Step *step)
+{
+	json_error_t err;
+	json_t	   *params = step->params ? json_loads(step->params, 0, &err) : NULL;
+	bool		careful = json_is_true(json_object_get(params, "careful"));
+
+	json_decref(params);
+	return careful;
+}
+
+/* Where the databases of other routes of the same router belong. */
+static json_t *
+others_of(Run *run, const RunRoute *route)
+{
+	json_error_t err;
+	json_t	   *others = json_new();
+
+	for (int e = 0; e < run->nroutes; e++)
+	{
+		RunRoute   *other = &run->routes[e];
+		RunNode    *node = run_node(run, is_ro(other) ? other->node : run->source);
+		json_t	   *databases;
+		json_t	   *unused;
+		const char *name;
+
+		if (other == route || node == NULL || strcmp(other->router, route->router) != 0 ||
+			strcmp(other->endpoint, route->endpoint) != 0 || strcmp(other->driver, route->driver) != 0)
+			continue;
+		databases = json_loads(other->databases, 0, &err);
+		json_object_foreach(databases, name, unused)
+			json_object_set_new(others, name, place_of(node));
+		json_decref(databases);
+	}
+	return others;
 }
 
 /* A job that needs to know the place. */
@@ -177,6 +219,8 @@ place_job(Run *run, Step *step, const char *action)
 		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE, "rw route \"%s\" cannot point to \"%s\", which is "
 						 "not the primary", route->route, to->name);
 	params = place_of(to);
+	if (is_careful(step) && route)
+		json_object_set_new(params, "careful", others_of(run, route));
 	places = places_of(run, route, to);
 	if (places)
 		json_object_set_new(params, "places", places);
