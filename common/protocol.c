@@ -69,6 +69,7 @@ static const char *const question_prefixes[QUESTIONS] = {
 	[QUESTION_FACTS] = "f",
 	[QUESTION_VERDICT] = "verdict:",
 	[QUESTION_TAKEOVER] = "baton:",
+	[QUESTION_ROUTE] = "route:",
 };
 
 void

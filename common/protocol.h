@@ -51,11 +51,13 @@ typedef enum Question
 	QUESTION_NONE,				/* a step, or a note */
 	QUESTION_FACTS,
 	QUESTION_VERDICT,			/* of a sealed server: was the target promoted? */
-	QUESTION_TAKEOVER			/* of a promoted one: was it by this run? */
+	QUESTION_TAKEOVER,			/* of a promoted one: was it by this run? */
+	QUESTION_ROUTE				/* where does an endpoint point? */
 } Question;
 
-#define QUESTIONS		4
+#define QUESTIONS		5
 #define FACTS_RUN		"facts" /* run of the questions for facts */
+#define ROUTES_RUN		"routes"	/* run of the questions for endpoints */
 #define NOTE_STEP		"blackout"	/* step of the note that the old primary leaves */
 
 /* `asker` and `n` make it unique: a pid and a count, or a time. */

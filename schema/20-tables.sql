@@ -37,15 +37,18 @@ CREATE TABLE pingpong.route_driver
 (
     name    text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,30}$'),
     comment text NOT NULL,
-    builtin boolean NOT NULL DEFAULT false
+    builtin boolean NOT NULL DEFAULT false,
+    several boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE pingpong.route_driver IS
     'what a route may be made of; preflight finds an agent that does not know a driver';
-INSERT INTO pingpong.route_driver (builtin, name, comment)
+COMMENT ON COLUMN pingpong.route_driver.several IS
+    'whether it can lead a database to several servers, so that a route of it may be spread';
+INSERT INTO pingpong.route_driver (builtin, several, name, comment)
 VALUES
-    (true, 'pgbouncer',
+    (true, false, 'pgbouncer',
      'PgBouncer, by its console and an included file; [pgbouncer.ENDPOINT] in the agent''s configuration'),
-    (true, 'command',
+    (true, true, 'command',
      'whatever has a command line: a program for each order; [command.ENDPOINT] in the agent''s configuration');
 
 CREATE TABLE pingpong.route
@@ -57,7 +60,16 @@ CREATE TABLE pingpong.route
     node      text REFERENCES pingpong.node (name),
     smoke     text,
     router    text,             -- these two are for people and their scripts: runs read pingpong.route_endpoint
-    endpoint  text
+    endpoint  text,
+    max_lag   interval CHECK (max_lag > interval '0'),
+    fallback  boolean NOT NULL DEFAULT true,
+    drift     text NOT NULL DEFAULT 'repair' CHECK (drift IN ('repair', 'report')),
+    spread    boolean NOT NULL DEFAULT false,
+    nodes     text[],
+    home      text REFERENCES pingpong.node (name),
+    generation bigint NOT NULL DEFAULT 0,
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK (kind = 'ro' OR (NOT spread AND nodes IS NULL AND home IS NULL AND max_lag IS NULL))
 );
 COMMENT ON TABLE pingpong.route IS 'the routing table: which databases of its endpoints point to which node';
 COMMENT ON COLUMN pingpong.route.databases IS
@@ -71,6 +83,35 @@ COMMENT ON COLUMN pingpong.route.endpoint IS 'the same: the section of the agent
 COMMENT ON COLUMN pingpong.route.smoke IS
     'a statement that must give true through the route, before and after a move; null: none';
 
+COMMENT ON COLUMN pingpong.route.max_lag IS
+    'how far behind a standby may be that it points to (ro); null: any standby that streams';
+COMMENT ON COLUMN pingpong.route.fallback IS
+    'whether it may point to the primary while no standby is fit (ro)';
+COMMENT ON COLUMN pingpong.route.drift IS
+    'what becomes of an endpoint that points elsewhere: repair (it is pointed back) or report (an event says so)';
+COMMENT ON COLUMN pingpong.route.spread IS 'whether it points to all standbys that are fit (ro)';
+COMMENT ON COLUMN pingpong.route.nodes IS
+    'of a route that is spread: the nodes that its endpoints point to, "node" first; null: to "node" only';
+COMMENT ON COLUMN pingpong.route.home IS
+    'where an ro route was put: while that node is not fit it points to another one, and comes back; null: any '
+    'standby';
+COMMENT ON COLUMN pingpong.route.generation IS
+    'grows with each change of where it is to point, and of which databases';
+COMMENT ON COLUMN pingpong.route.changed_at IS 'when the last such change was';
+
+-- Whoever makes the change, it is one.
+CREATE FUNCTION pingpong_internal.route_changes() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.generation := OLD.generation + 1;
+    NEW.changed_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER route_changes BEFORE UPDATE ON pingpong.route FOR EACH ROW
+    WHEN ((OLD.node, OLD.nodes, OLD.databases) IS DISTINCT FROM (NEW.node, NEW.nodes, NEW.databases))
+    EXECUTE FUNCTION pingpong_internal.route_changes();
+
 CREATE TABLE pingpong.route_endpoint
 (
     name        text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]{0,40}(#[0-9]{1,3})?$'),
@@ -79,6 +120,10 @@ CREATE TABLE pingpong.route_endpoint
     endpoint    text NOT NULL CHECK (endpoint ~ '^[A-Za-z0-9_.-]{1,60}$'),
     observed    jsonb,
     observed_at timestamptz,
+    right_at    bigint,
+    drift_since timestamptz,
+    repairs     integer NOT NULL DEFAULT 0,
+    repair_at   timestamptz,
     UNIQUE (route, router, endpoint)
 );
 COMMENT ON TABLE pingpong.route_endpoint IS
@@ -90,6 +135,25 @@ COMMENT ON COLUMN pingpong.route_endpoint.router IS 'the node whose agent speaks
 COMMENT ON COLUMN pingpong.route_endpoint.endpoint IS 'name of the section in that agent''s configuration';
 COMMENT ON COLUMN pingpong.route_endpoint.observed IS
     'where its databases point, as its agent saw it last: {"database": "host:port"}, or {"error": ...}';
+COMMENT ON COLUMN pingpong.route_endpoint.right_at IS
+    'the generation of its route at which it was seen to point where it should; null: never';
+COMMENT ON COLUMN pingpong.route_endpoint.drift_since IS
+    'since when it was seen to point elsewhere; null: it was not';
+COMMENT ON COLUMN pingpong.route_endpoint.repairs IS 'how often it was pointed back since then';
+COMMENT ON COLUMN pingpong.route_endpoint.repair_at IS 'not before then it is tried again';
+
+CREATE TABLE pingpong.route_event
+(
+    at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    severity text NOT NULL CHECK (severity IN ('info', 'warning', 'error')),
+    kind     text NOT NULL,
+    place    text NOT NULL,
+    sentence text NOT NULL
+);
+CREATE INDEX ON pingpong.route_event (at);
+COMMENT ON TABLE pingpong.route_event IS
+    'what the reconciliation of routes has seen and done, kept for 30 days; see pingpong.events';
+COMMENT ON COLUMN pingpong.route_event.place IS 'a route, or an endpoint of one';
 
 CREATE TABLE pingpong.node_fact
 (
@@ -140,7 +204,8 @@ COMMENT ON TABLE pingpong.runbook_step IS
     'to the point of no return';
 COMMENT ON COLUMN pingpong.runbook_step.node IS
     'source, target, siblings (the other standbys of the primary), rw_routes, ro_routes, source_routes (RO routes '
-    'that point to the old primary), relaxed (nodes with a setting to restore)';
+    'that point to the old primary), the_route (of set_route), drifted_routes (endpoints that point elsewhere than '
+    'they should), relaxed (nodes with a setting to restore)';
 COMMENT ON COLUMN pingpong.runbook_step.worker IS
     'whose worker does it: the old primary''s (source), the new one''s (target), or both (same job '
     'key, so it is done once)';
@@ -241,7 +306,8 @@ SELECT pg_extension_config_dump('pingpong.route', '');
 SELECT pg_extension_config_dump('pingpong.route_endpoint', '');
 SELECT pg_extension_config_dump('pingpong.runbook_step',
                                 $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint', 'upgrade', 'rollback',
-                                                         'finalize', 'rehearse', 'restore')$$);
+                                                         'finalize', 'rehearse', 'restore', 'set_route',
+                                                         'realign')$$);
 SELECT pg_extension_config_dump('pingpong.run', $$WHERE state <> 'running'$$);
 SELECT pg_extension_config_dump('pingpong.step',
                                 $$WHERE run IN (SELECT id FROM pingpong.run WHERE state <> 'running')$$);

@@ -192,6 +192,10 @@ BEGIN
         PERFORM pingpong_internal.validate_risk(options ->> 'risk');
     END IF;
     IF EXISTS (SELECT FROM pingpong.runbook_step s
+               WHERE s.runbook = options ->> 'runbook' AND s.action = 'lead') THEN
+        PERFORM pingpong_internal.check_set_route(options ->> 'route', options ->> 'node');
+    END IF;
+    IF EXISTS (SELECT FROM pingpong.runbook_step s
                WHERE s.runbook = options ->> 'runbook' AND s.action = 'upgrade_finalize') THEN
         PERFORM pingpong_internal.check_standbys();
     END IF;

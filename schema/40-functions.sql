@@ -530,7 +530,7 @@ EXCEPTION WHEN foreign_key_violation THEN
                           (SELECT string_agg(format('%s "%s"', what, user_), ', ' ORDER BY what DESC, user_)
                            FROM (SELECT DISTINCT 'route', r.name
                                  FROM pingpong.route r JOIN pingpong.route_endpoint e ON e.route = r.name
-                                 WHERE drop_node.name IN (e.router, r.node)
+                                 WHERE drop_node.name IN (e.router, r.node, r.home)
                                  UNION ALL
                                  SELECT 'node', n.name FROM pingpong.node n
                                      WHERE n.upstream = drop_node.name) u (what, user_)),

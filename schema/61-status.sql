@@ -295,20 +295,26 @@ COMMENT ON COLUMN pingpong.replication.told_at IS
 
 -- What an agent saw before the last move of its route is no news of where the route points now.
 CREATE VIEW pingpong.routes AS
-    SELECT r.name, r.kind, r.driver, e.router, e.endpoint, r.node, seen.node AS observed_node, m.since,
+    SELECT r.name, r.kind, r.driver, e.router, e.endpoint, r.node,
+           CASE WHEN e.observed_at > coalesce(m.since, '-infinity') THEN x.seen_nodes END AS observed_node, m.since,
            coalesce(e.observed ->> 'error', a.error) AS last_error, e.observed_at,
-           clock_timestamp() - e.observed_at AS age
+           clock_timestamp() - e.observed_at AS age, r.generation,
+           CASE WHEN e.observed_at IS NULL THEN 'unknown'
+                WHEN x.error IS NOT NULL OR a.error IS NOT NULL THEN 'unreachable'
+                WHEN x.wanted IS NULL THEN 'not set'
+                WHEN NOT x.ours AND NOT pg_is_in_recovery() THEN 'elsewhere'
+                WHEN x.told AND x.elsewhere AND r.drift = 'report' THEN 'elsewhere'
+                WHEN x.elsewhere OR NOT x.told THEN 'pending'
+                WHEN clock_timestamp() - e.observed_at
+                     > greatest(4 * current_setting('pingpong.route_interval')::interval, interval '3 min')
+                THEN 'unknown'
+                ELSE 'ok' END AS health
     FROM pingpong.route r
          JOIN pingpong.route_endpoint e ON e.route = r.name
+         JOIN pingpong_internal.endpoint_state() x ON x.name = e.name
          LEFT JOIN LATERAL (SELECT max(s.ended_at) FROM pingpong.step s
-                            WHERE s.action = 'repoint' AND s.node = e.name AND s.state = 'succeeded'
+                            WHERE s.action IN ('repoint', 'lead') AND s.node = e.name AND s.state = 'succeeded'
                            ) m (since) ON true
-         LEFT JOIN LATERAL (SELECT string_agg(DISTINCT coalesce(n.name, o.value), ', ')
-                            FROM jsonb_each_text(e.observed) o
-                                 LEFT JOIN pingpong.node n ON n.kind = 'postgres'
-                                     AND o.value = concat_ws(':', n.host, n.port)
-                            WHERE NOT e.observed ? 'error' AND e.observed_at > coalesce(m.since, '-infinity')
-                           ) seen (node) ON true
          LEFT JOIN pingpong_internal.agent_rows() a ON a.node = e.router
     ORDER BY r.name, e.name;
 COMMENT ON VIEW pingpong.routes IS 'where each route is to point, and where its routers were seen to point';
@@ -326,7 +332,12 @@ COMMENT ON COLUMN pingpong.routes.since IS 'when a run pointed this endpoint the
 COMMENT ON COLUMN pingpong.routes.last_error IS
     'why the router, or now its agent, does not tell; null: it does';
 COMMENT ON COLUMN pingpong.routes.observed_at IS 'when its agent told it; null: never';
-COMMENT ON COLUMN pingpong.routes.age IS 'how long ago that is';
+COMMENT ON COLUMN pingpong.routes.age IS 'how long ago that is; what stays the same is noted once a minute';
+COMMENT ON COLUMN pingpong.routes.generation IS 'grows with each change of the route';
+COMMENT ON COLUMN pingpong.routes.health IS
+    'ok; pending: it does not point to the node yet, or not any more; elsewhere: the same, and the route says that '
+    'this is only reported, or an rw route belongs to a node that is not this primary; unreachable: its agent or '
+    'router does not tell; not set: nobody has said where it belongs; unknown: it was not looked at lately';
 
 CREATE VIEW pingpong.runs AS
     SELECT id AS run, runbook, source, target, state, requested_by, started_at, switched_at, ended_at,
@@ -386,6 +397,8 @@ CREATE VIEW pingpong.events AS
                  coalesce(r.sentence, format('%s of %s %s', r.runbook, r.target, r.state))
           FROM pingpong.run r WHERE r.ended_at IS NOT NULL
           UNION ALL
+          SELECT v.at, v.severity, v.kind, v.place, NULL, v.sentence FROM pingpong.route_event v
+          UNION ALL
           SELECT coalesce(s.ended_at, s.started_at), CASE WHEN s.fix IS NULL THEN 'warning' ELSE 'error' END,
                  'step failed', s.node, s.run, format('%s: %s', s.action, coalesce(s.message, 'no reason was told'))
           FROM pingpong.step s WHERE s.state = 'failed') e (at, severity, kind, node, run, sentence)
@@ -394,7 +407,8 @@ COMMENT ON VIEW pingpong.events IS 'what happened, the newest first';
 COMMENT ON COLUMN pingpong.events.at IS 'when';
 COMMENT ON COLUMN pingpong.events.severity IS 'info, warning or error';
 COMMENT ON COLUMN pingpong.events.kind IS
-    'run began, primary moved, run succeeded, run rolled back, run stuck, step failed';
+    'run began, primary moved, run succeeded, run rolled back, run stuck, step failed; of routes: route moved, route '
+    'drifted, endpoint behind, endpoint right again';
 COMMENT ON COLUMN pingpong.events.node IS 'which node, or endpoint of a route, it is about';
 COMMENT ON COLUMN pingpong.events.run IS 'of which run; null: of none';
 COMMENT ON COLUMN pingpong.events.sentence IS 'what';

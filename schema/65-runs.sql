@@ -1,7 +1,8 @@
 -- What the worker asks when it makes a run: the places of a row of a runbook, and what can be restored.
 
 -- The nodes or routes at which a step is made. Raises 22023 for a place that is none.
-CREATE FUNCTION pingpong_internal.step_places(step pingpong.runbook_step, source text, target text) RETURNS SETOF text
+CREATE FUNCTION pingpong_internal.step_places(step pingpong.runbook_step, source text, target text,
+                                              options jsonb DEFAULT '{}') RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
@@ -20,6 +21,11 @@ BEGIN
         WHEN 'source_routes' THEN
             RETURN QUERY SELECT e.name FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route
                 WHERE r.kind = 'ro' AND r.node = source;
+        WHEN 'the_route' THEN
+            RETURN QUERY SELECT e.name FROM pingpong.route_endpoint e WHERE e.route = options ->> 'route';
+        WHEN 'drifted_routes' THEN
+            RETURN QUERY SELECT e.name FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route
+                WHERE e.drift_since IS NOT NULL AND r.drift = 'repair' AND NOT e.observed ? 'error';
         WHEN 'relaxed' THEN
             RETURN QUERY SELECT d.node FROM pingpong_internal.relaxed_due() d
                          WHERE d.name = step.params ->> 'setting';
@@ -29,7 +35,7 @@ BEGIN
     END CASE;
 END
 $$;
-COMMENT ON FUNCTION pingpong_internal.step_places(pingpong.runbook_step, text, text) IS
+COMMENT ON FUNCTION pingpong_internal.step_places(pingpong.runbook_step, text, text, jsonb) IS
     'the nodes or routes at which a step of a runbook is made';
 
 -- The steps of a run, made or imagined: a row for each node or route of a row of its runbook. `holds`: its guard is
@@ -45,10 +51,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                                         current_setting('pingpong.rejoin_timeout')::interval)) * 1000)::bigint,
            s.on_failure, s.params, s.requires, s.mark, format(s.fix, p.name), s.job,
            pingpong_internal.guard_holds(s.guard, r),
-           CASE WHEN s.node IN ('rw_routes', 'ro_routes', 'source_routes')
+           CASE WHEN s.node LIKE '%\_routes' OR s.node = 'the_route'
                THEN (SELECT e.router FROM pingpong.route_endpoint e WHERE e.name = p.name) ELSE p.name END,
            s.comment
-    FROM pingpong.runbook_step s CROSS JOIN LATERAL pingpong_internal.step_places(s, r.source, r.target) p (name)
+    FROM pingpong.runbook_step s CROSS JOIN LATERAL pingpong_internal.step_places(s, r.source, r.target,
+                                                                                      r.options) p (name)
     WHERE s.runbook = r.runbook
     ORDER BY s.ordinal, s.action, s.node, p.name
 $$;

@@ -155,17 +155,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            format('route %s, endpoint %s of %s: %s; %s is %s:%s (seen at %s)', r.name, e.endpoint, e.router,
                   string_agg(format('%s points to %s', o.key, o.value), ', ' ORDER BY o.key), n.name, n.host, n.port,
                   to_char(max(e.observed_at), 'YYYY-MM-DD HH24:MI:SS TZ')),
-           'Repair the backend file of the pooler, or the table pingpong.route: one of them is wrong. Then '
-           'pingpong.preflight() looks again'
+           CASE r.drift WHEN 'report' THEN 'The route says that this is only reported: repair the router, or set the '
+                                           'route by pingpong.set_route()'
+                ELSE 'The worker points it back; pingpong.events tells why it could not' END
     FROM pingpong.route r
          JOIN pingpong.route_endpoint e ON e.route = r.name
          JOIN pingpong.node n ON n.name = CASE r.kind WHEN 'rw' THEN pingpong.node_name() ELSE r.node END
          CROSS JOIN LATERAL jsonb_each_text(CASE WHEN NOT e.observed ? 'error' THEN e.observed END) o
     WHERE e.observed_at > clock_timestamp() - make_interval(secs => $1::float8)
         AND e.observed_at > coalesce((SELECT max(x.ended_at) FROM pingpong.run x), '-infinity')
-        AND o.value <> format('%s:%s', n.host, n.port) AND NOT pg_is_in_recovery()
+        AND o.value <> pingpong_internal.addresses(coalesce(r.nodes, ARRAY[n.name])) AND NOT pg_is_in_recovery()
         AND NOT EXISTS (SELECT FROM pingpong.run x WHERE x.state = 'running')
-    GROUP BY r.name, e.name, n.name
+    GROUP BY r.name, e.name, n.name, r.drift
 $$;
 
 CREATE FUNCTION pingpong_check.alert_guard_unanswered(threshold numeric) RETURNS SETOF pingpong_check.symptom

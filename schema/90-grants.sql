@@ -11,7 +11,9 @@ BEGIN
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
         IF f.proname NOT IN ('seal', 'wake', 'probe', 'become_rehearsal', 'add_node', 'add_router', 'drop_node',
-                             'add_route', 'drop_route', 'add_endpoint', 'drop_endpoint', 'check_router',
+                             'add_route', 'alter_route', 'route_changes', 'route_seen', 'route_note', 'adopt_routes',
+                             'place_routes', 'note_drift', 'reconcile', 'drop_route', 'add_endpoint', 'drop_endpoint',
+                             'check_router',
                              'copy_runbook', 'keep_sample', 'renew_check', 'renew_readiness', 'end_round',
                              'alert_rule_again', 'alert_raise', 'alert_clear', 'alert_rules', 'alert_apply',
                              'alert_broken') THEN
@@ -27,7 +29,8 @@ BEGIN
                          'replication_rows', 'written_timeline', 'switchover_estimate', 'status_text', 'help',
                          'in_words', 'node_in_words', 'tree_in_words', 'routes_in_words', 'slots_in_words',
                          'run_in_words', 'alerts_in_words', 'alerts_evaluated_at', 'alert_json', 'alert_symptoms',
-                         'health_self', 'health_rows', 'health_check', 'guard_lines', 'guard_state')
+                         'addresses', 'endpoint_state', 'health_self', 'health_rows', 'health_check', 'guard_lines',
+                         'guard_state')
             OR (f.proname LIKE 'alert\_%' AND f.signature::text LIKE 'pingpong\_check.%') THEN
             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_monitor', f.signature);
         END IF;

@@ -1,5 +1,6 @@
 /*
- * api_samples.c - pingpong_internal.sample_trends(window_ms): what the samples say, for the view pingpong.slots.
+ * api_samples.c - what the samples say: pingpong_internal.sample_trends(window_ms), for the view pingpong.slots, and
+ * wal_age(lsn), for routes.
  */
 #include "postgres.h"
 
@@ -13,6 +14,7 @@
 #include "worker/samples.h"
 
 PG_FUNCTION_INFO_V1(pingpong_sample_trends);
+PG_FUNCTION_INFO_V1(pingpong_wal_age);
 
 static void
 put_trend(ReturnSetInfo *rsinfo, const Trend *trend)
@@ -46,4 +48,15 @@ pingpong_sample_trends(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i++)
 		put_trend((ReturnSetInfo *) fcinfo->resultinfo, &trends[i]);
 	return (Datum) 0;
+}
+
+/* How far behind a standby is at least that has replayed up to there. */
+Datum
+pingpong_wal_age(PG_FUNCTION_ARGS)
+{
+	Interval   *age = palloc0(sizeof(Interval));
+
+	gate_require_shmem();
+	age->time = samples_age(PG_GETARG_LSN(0), GetCurrentTimestamp());
+	PG_RETURN_INTERVAL_P(age);
 }

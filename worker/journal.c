@@ -67,7 +67,8 @@ journal_load_topology(Run *run)
 		node->away = strcmp(db_text(i, 8), "t") == 0;
 	}
 	n = db_exec("SELECT e.name, r.kind, e.router, e.endpoint, r.databases::pg_catalog.text, r.node, "
-				"r.smoke, r.driver, e.route "
+				"r.smoke, r.driver, e.route, pg_catalog.to_jsonb(r.nodes)::pg_catalog.text, r.fallback, "
+				"r.drift = 'repair' "
 				"FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route ORDER BY e.name", 0);
 	run->routes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(RunRoute));
 	run->nroutes = (int) n;
@@ -84,6 +85,9 @@ journal_load_topology(Run *run)
 		db_copy(route->driver, sizeof(route->driver), i, 8);
 		db_copy(route->route, sizeof(route->route), i, 9);
 		route->smoke = db_text(i, 7) ? MemoryContextStrdup(context, db_text(i, 7)) : NULL;
+		route->nodes = db_text(i, 10) ? MemoryContextStrdup(context, db_text(i, 10)) : NULL;
+		route->fallback = strcmp(db_text(i, 11), "t") == 0;
+		route->repairs = strcmp(db_text(i, 12), "t") == 0;
 	}
 	db_end();
 }
@@ -177,6 +181,31 @@ points_as_one(Run *run, const RunRoute *route)
 	return true;
 }
 
+/* The last ordinal at which this run has pointed the endpoint somewhere; -1: it has not. */
+static int
+led_at(Run *run, const RunRoute *endpoint)
+{
+	int			last = -1;
+
+	for (int i = 0; i < run->nsteps; i++)
+		if ((run->steps[i].action->traits & ACTION_LEADS_ROUTE) && run->steps[i].state == STEP_SUCCEEDED &&
+			strcmp(run->steps[i].node, endpoint->name) == 0)
+			last = Max(last, run->steps[i].ordinal);
+	return last;
+}
+
+/* A run that moves the primary decides where its routes belong: also those of which an endpoint does not follow. */
+static bool
+leads_its_route(Run *run, const RunRoute *route)
+{
+	int			last = led_at(run, route);
+
+	for (int e = 0; e < run->nroutes; e++)
+		if (strcmp(run->routes[e].route, route->route) == 0 && led_at(run, &run->routes[e]) > last)
+			return false;
+	return last >= 0;
+}
+
 /* Where the routes point that this run has changed: of what was told, what their routers said it is. */
 static void
 save_routes(Run *run)
@@ -185,8 +214,10 @@ save_routes(Run *run)
 	{
 		RunRoute   *route = &run->routes[e];
 
-		if (route->node[0] && points_as_one(run, route))
-			db_exec("UPDATE pingpong.route SET node = $2 WHERE name = $1 AND node IS DISTINCT FROM $2", 2,
+		if (route->node[0] && (run->moves ? leads_its_route(run, route) : points_as_one(run, route)))
+			db_exec("UPDATE pingpong.route SET node = $2, nodes = CASE WHEN $2 = ANY (nodes) THEN nodes END, "
+					"home = CASE WHEN kind = 'ro' AND $2 <> pingpong.node_name() THEN $2 END "
+					"WHERE name = $1 AND node IS DISTINCT FROM $2", 2,
 					route->route, route->node);
 	}
 }
@@ -273,8 +304,13 @@ journal_save_run(Run *run)
 				 run->seal_lsn != InvalidXLogRecPtr ? lsn : NULL, run->sentence[0] ? run->sentence : NULL,
 				 notes ? notes : "{}", switched ? "t" : "f");
 	if (has_moved_here(run))
+	{
+		/* where they belong, also those of which an endpoint is left behind; no ro route was put to a primary */
+		db_exec("UPDATE pingpong.route SET node = $1 WHERE kind = 'rw' AND node IS DISTINCT FROM $1", 1, run->target);
+		db_exec("UPDATE pingpong.route SET home = NULL WHERE home = $1", 1, run->target);
 		db_exec("UPDATE pingpong.node SET upstream = NULL WHERE name = $1 OR upstream IN ($1, $2)", 2, run->target,
 				run->source);
+	}
 	db_end();
 	free(notes);
 }
@@ -467,15 +503,10 @@ journal_store_fact(const char *node, bool ok, const char *error, const char *fac
 				 "ON CONFLICT (node) DO UPDATE SET at = EXCLUDED.at, ok = EXCLUDED.ok, error = EXCLUDED.error, "
 				 "facts = coalesce(EXCLUDED.facts, f.facts), "
 				 "facts_at = coalesce(EXCLUDED.facts_at, f.facts_at)", 4, node, ok ? "t" : "f", error, facts);
-	db_exec("UPDATE pingpong.route_endpoint e SET observed_at = pg_catalog.clock_timestamp(), observed "
-			"= CASE WHEN x ? 'error' "
-			"THEN pg_catalog.jsonb_build_object('error', x -> 'error') ELSE (SELECT "
-			"pg_catalog.jsonb_object_agg(d ->> 'name', "
-			"pg_catalog.concat_ws(':', d ->> 'host', d ->> 'port')) FROM "
-			"pg_catalog.jsonb_array_elements(x -> 'databases') d "
-			"WHERE r.databases ? (d ->> 'name')) END FROM pingpong.route r, pingpong.node_fact f, "
-			"pg_catalog.jsonb_array_elements(f.facts -> 'routers') x WHERE r.name = e.route AND f.node = $1 "
-			"AND e.router = $1 AND f.ok "
+	db_exec("SELECT pingpong_internal.route_seen(e.name, pg_catalog.clock_timestamp(), x, NULL) "
+			"FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route "
+			"JOIN pingpong.node_fact f ON f.node = e.router, "
+			"pg_catalog.jsonb_array_elements(f.facts -> 'routers') x WHERE f.node = $1 AND f.ok "
 			"AND x ->> 'endpoint' = e.endpoint AND coalesce(x ->> 'driver', 'pgbouncer') = r.driver", 1, node);
 	db_end();
 }

@@ -28,5 +28,5 @@ restore_if_due(void)
 		return;
 	}
 	pause_us = Min(2 * pause_us, LOOK_LONGEST_US);
-	runner_start_own("restore");
+	runner_start_own("restore", true);
 }

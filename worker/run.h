@@ -56,7 +56,8 @@ typedef enum ActionTrait
 	ACTION_ONCE = 1 << 3,		/* as an undo it is made once for its node, however many steps it undoes */
 	ACTION_SEALS = 1 << 4,		/* it closes this server's journal: a seal of the run says that it was done */
 	ACTION_FORWARD_ONLY = 1 << 5,	/* behind it the run cannot be cancelled: nothing undoes it */
-	ACTION_OPENS = 1 << 6		/* it opens the server that a sealed one has become */
+	ACTION_OPENS = 1 << 6,		/* it opens the server that a sealed one has become */
+	ACTION_SETS_ROUTE = 1 << 7	/* it points a route where the caller wants (the run's option "node") */
 } ActionTrait;
 
 /* What an action says when it is looked at. */
@@ -126,6 +127,7 @@ struct Step
 	bool		sent;			/* the job may have reached the agent */
 	bool		given_up;		/* by the operator: the agent is told, and it is not tried again */
 	bool		untouched;		/* of a rejoin that failed: the agent had not begun to change the node */
+	bool		pending;		/* of an endpoint: it was left behind, others serve its route */
 };
 
 typedef struct RunNode
@@ -151,6 +153,9 @@ typedef struct RunRoute
 	char		endpoint[PP_NAME_LEN];
 	char	   *databases;		/* JSON text */
 	char		node[PP_NAME_LEN];	/* where it points now; "": not known */
+	char	   *nodes;			/* of a spread route: all of them, JSON text; NULL: that one only */
+	bool		fallback;		/* it may point to the primary (ro) */
+	bool		repairs;		/* an endpoint that points elsewhere is pointed back when it can be */
 	char	   *smoke;			/* a statement through the route that must give true; NULL: none */
 	/* databases whose clients the router can hold, as prepared: JSON text; NULL: not known */
 	char	   *held;
@@ -199,6 +204,7 @@ struct Run
 	bool		switched;		/* writes flow on the target */
 	bool		answered;
 	bool		own;			/* the worker's own: no session waits for it */
+	bool		asks_none;		/* it needs no facts of agents */
 	int64		own_since;		/* now_us() */
 	int			errors;			/* that the journal or an action raised */
 	XLogRecPtr	seal_lsn;

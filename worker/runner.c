@@ -143,7 +143,7 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 
 /* A run that no session has asked for: the worker's own, on this server. */
 void
-runner_start_own(const char *runbook)
+runner_start_own(const char *runbook, bool asks)
 {
 	MemoryContext old = MemoryContextSwitchTo(run_context);
 
@@ -151,6 +151,7 @@ runner_start_own(const char *runbook)
 	run->request = REQUEST_RUN;
 	run->answered = true;
 	run->own = true;
+	run->asks_none = !asks;
 	run->own_since = now_us();
 	run->options = json_pack("{s:s}", "runbook", runbook);
 	strlcpy(run->source, worker_self(), sizeof(run->source));

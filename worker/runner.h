@@ -18,8 +18,8 @@ extern bool runner_gives_way(void);
 /* A backend asks for something; nothing else is being done. */
 extern void runner_request(RequestKind kind, const char *target, const char *options, const char *requested_by);
 
-/* A run that no session has asked for: the worker's own. */
-extern void runner_start_own(const char *runbook);
+/* A run that no session has asked for: the worker's own. `asks`: agents are asked for their facts before. */
+extern void runner_start_own(const char *runbook, bool asks);
 
 /* A backend asks for something while a run is going on. */
 extern void runner_reject(void);

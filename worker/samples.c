@@ -178,3 +178,15 @@ samples_trends(int64 window_us, Trend **trends)
 	LWLockRelease(ring->lock);
 	return n;
 }
+
+int64
+samples_age(XLogRecPtr lsn, TimestampTz now)
+{
+	TimestampTz since = now;
+
+	LWLockAcquire(ring->lock, LW_SHARED);
+	for (uint64 ago = 0; ago < Min(ring->taken, SAMPLES) && sample_at(ago)->lsn > lsn; ago++)
+		since = Min(since, sample_at(ago)->at);
+	LWLockRelease(ring->lock);
+	return now - since;
+}

@@ -54,4 +54,10 @@ extern void samples_add(const Sample *sample);
  */
 extern int	samples_trends(int64 window_us, Trend **trends);
 
+/*
+ * For how long at least there has been WAL beyond that position, in us: since the first sample that had it; 0: no
+ * sample has. A position that is older than all samples gives the age of the oldest one.
+ */
+extern int64 samples_age(XLogRecPtr lsn, TimestampTz now);
+
 #endif

@@ -27,6 +27,7 @@ int			worker_history_interval;
 static int	worker_history_retention;
 int			worker_readiness_interval;
 int			worker_alert_interval;
+int			worker_route_interval;
 int			worker_connect_timeout;
 int			worker_rejoin_timeout;
 int			worker_guard_timeout;
@@ -120,4 +121,6 @@ settings_define(void)
 							GUC_UNIT_S, NULL, NULL, NULL);
 	define_ms("pingpong.alert_interval", "How often the idle worker of the primary looks at the rules of alerts; 0: "
 			  "never.", &worker_alert_interval, 5000, 0, 60 * 60 * 1000);
+	define_ms("pingpong.route_interval", "How often the idle worker of the primary looks where the routes point; 0: "
+			  "never.", &worker_route_interval, 3000, 0, 60 * 60 * 1000);
 }

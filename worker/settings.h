@@ -17,6 +17,7 @@ extern int	worker_agent_interval;
 extern int	worker_history_interval;
 extern int	worker_readiness_interval;
 extern int	worker_alert_interval;
+extern int	worker_route_interval;
 extern int	worker_connect_timeout;
 extern int	worker_rejoin_timeout;
 extern int	worker_guard_timeout;

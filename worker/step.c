@@ -118,6 +118,22 @@ step_failed(Step *step)
 	step_ended(step, STEP_FAILED);
 }
 
+void
+step_leave_pending(Step *step)
+{
+	size_t		used;
+
+	step_release(step);
+	step->retry_at = 0;
+	step->pending = true;
+	step->on_failure = FAIL_CONTINUE;
+	if (step->message[0] == '\0')
+		strlcpy(step->message, "it does not answer", sizeof(step->message));
+	used = strlen(step->message);
+	snprintf(step->message + used, sizeof(step->message) - used, "; left pending");
+	step_ended(step, STEP_FAILED);
+}
+
 /*
  * The operator gives up a step that is tried again and again, or whose agent works for hours (pingpong.cancel). The
  * agent is told, and the step ends when it has ended there.

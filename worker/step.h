@@ -15,4 +15,7 @@ extern void step_failed(Step *step);
 /* The operator gives it up: it is not tried again, its agent is told. */
 extern void step_give_up(Step *step);
 
+/* Of an endpoint that does not follow: the run goes on without it. */
+extern void step_leave_pending(Step *step);
+
 #endif

@@ -31,6 +31,7 @@
 #include "worker/peers.h"
 #include "worker/probe.h"
 #include "worker/readiness.h"
+#include "worker/reconcile.h"
 #include "worker/restore.h"
 #include "worker/runner.h"
 #include "worker/sampler.h"
@@ -134,6 +135,8 @@ round_on_primary(bool *recovered)
 	}
 	if (!runner_busy())
 		restore_if_due();
+	if (!runner_busy())
+		reconcile_if_due();
 	if (runner_busy())
 		return runner_advance();
 	return gate_state() == GATE_OPEN ? Min(worker_sample_interval, alerts_advance()) : worker_sample_interval;
@@ -250,8 +253,10 @@ look_around(bool ready, bool recovered)
 	if (!is_at_leisure(recovered))
 	{
 		readiness_drop();
+		reconcile_drop();
 		return nap;
 	}
+	nap = Min(nap, reconcile_advance());
 	nap = Min(nap, history_advance());
 	return Min(nap, readiness_advance());
 }

@@ -19,6 +19,20 @@ driver_of(ActionContext *ctx, json_t *params)
 	return driver;
 }
 
+/* Several places are refused where they would be taken for one.  NULL: the job has failed. */
+static const RouteDriver *
+driver_of_move(ActionContext *ctx, json_t *params)
+{
+	const RouteDriver *driver = driver_of(ctx, params);
+
+	if (!driver || driver->several || !json_object_get(params, "places"))
+		return driver;
+	action_fail(ctx, STATE_FEATURE_NOT_SUPPORTED, "the route driver \"%s\" leads to one server at a time",
+				driver->name);
+	action_hint(ctx, "Turn that off: pingpong.alter_route(..., spread => false).");
+	return NULL;
+}
+
 int
 action_route_observe(ActionContext *ctx, json_t *params, json_t *result)
 {
@@ -30,7 +44,7 @@ action_route_observe(ActionContext *ctx, json_t *params, json_t *result)
 int
 action_route_prepare(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const RouteDriver *driver = driver_of(ctx, params);
+	const RouteDriver *driver = driver_of_move(ctx, params);
 
 	return !driver ? -1 : driver->prepare ? driver->prepare(ctx, params, result) : 0;
 }
@@ -46,7 +60,7 @@ action_route_hold(ActionContext *ctx, json_t *params, json_t *result)
 int
 action_route_commit(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const RouteDriver *driver = driver_of(ctx, params);
+	const RouteDriver *driver = driver_of_move(ctx, params);
 
 	return !driver ? -1 : driver->commit(ctx, params, result);
 }

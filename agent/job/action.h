@@ -48,6 +48,7 @@ typedef int (*ActionFunction) (ActionContext *ctx, json_t *params, json_t *resul
 #define ACTION_NEEDS_PG		0x08	/* it works on a server: refused by an agent without [postgresql] */
 #define ACTION_ANY_EPOCH	0x10	/* a question: changes nothing, so it is answered to an older epoch, too */
 #define ACTION_MAIN_ONLY	0x20	/* of the node's own server: refused for a named instance */
+#define ACTION_UNRECORDED	0x40	/* a question that comes every few seconds: no record, and no line of the log */
 
 typedef struct ActionEntry
 {

@@ -50,6 +50,12 @@ settle(ActionContext *ctx)
 	return ctx->epoch_proved ? rc : 0;
 }
 
+static bool
+is_unrecorded(const Job *job)
+{
+	return (action_flags_of(job->actions) & ACTION_UNRECORDED) != 0;
+}
+
 /* `state`: the one that it will be seen in when this is on disk. */
 static int
 journal_job(Job *job, const AgentConfig *config, JobState state, bool durable)
@@ -57,6 +63,8 @@ journal_job(Job *job, const AgentConfig *config, JobState state, bool durable)
 	json_t	   *record;
 	int			rc;
 
+	if (is_unrecorded(job))
+		return 0;
 	pthread_mutex_lock(&jobs_lock);
 	record = jobview_record(job);
 	if (state != job->state)
@@ -324,7 +332,8 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 		state = settle_before(job, ctx, state);
 	if (has_undo(job))
 		journal_release(config->state_dir, job->run, job->step);
-	tally_add(state == JOB_SUCCEEDED ? TALLY_JOB_SUCCEEDED : TALLY_JOB_FAILED);
+	if (!is_unrecorded(job))
+		tally_add(state == JOB_SUCCEEDED ? TALLY_JOB_SUCCEEDED : TALLY_JOB_FAILED);
 	pthread_mutex_lock(&jobs_lock);
 	job->elapsed_ms = clock_monotonic_ms() - job->started_ms;
 	job->state = state;
@@ -336,8 +345,9 @@ end_job(Job *job, ActionContext *ctx, JobState state, bool lazy)
 		settle(ctx);
 		journal_job(job, config, state, false);
 	}
-	log_info("job %s/%s %s in %.1f ms%s%s", job->run, job->step, jobview_state(state), job->elapsed_ms,
-			 job->error.message ? ": " : "", job->error.message ? job->error.message : "");
+	if (!is_unrecorded(job))
+		log_info("job %s/%s %s in %.1f ms%s%s", job->run, job->step, jobview_state(state), job->elapsed_ms,
+				 job->error.message ? ": " : "", job->error.message ? job->error.message : "");
 	pthread_mutex_lock(&jobs_lock);
 	job->waiters--;
 	prune = prune_one(pruned);

@@ -12,6 +12,7 @@
 #include "agent/job/params.h"
 #include "agent/route/bouncercommit.h"
 #include "agent/route/bouncerfile.h"
+#include "agent/route/bouncerini.h"
 #include "agent/route/bouncerorder.h"
 #include "agent/route/console.h"
 #include "agent/route/endpoint.h"
@@ -155,6 +156,57 @@ sync_file(ActionContext *ctx, json_t *params)
 	pthread_mutex_unlock(&endpoint->lock);
 }
 
+/*
+ * Does the file say of the database what PgBouncer says, or where it belongs (NULL: not known)? Also if it has no
+ * line for it.
+ */
+static bool
+is_loaded(PGresult *shown, int row, const char *text, json_t *belongs)
+{
+	char	   *entry = bouncer_entry(text, PQgetvalue(shown, row, 0));
+	char	   *host = entry ? bouncer_value(entry, "host") : NULL;
+	char	   *port = entry ? bouncer_value(entry, "port") : NULL;
+	int			number = port ? atoi(port) : BOUNCER_DEFAULT_PORT;
+	const char *is_host = admin_column(shown, row, "host");
+	const char *is_port = admin_column(shown, row, "port");
+	bool		loaded = !entry ||
+		(strcmp(host ? host : "", is_host ? is_host : "") == 0 && number == atoi(is_port ? is_port : "0")) ||
+		(strcmp(host ? host : "", param_string(belongs, "host", "")) == 0 &&
+		 number == (int) param_int(belongs, "port", 0));
+
+	free(port);
+	free(host);
+	free(entry);
+	return loaded;
+}
+
+/* Our RELOAD would load what somebody has edited and not loaded, of databases that are not of this order. */
+static int
+check_edits(ActionContext *ctx, Order *order, json_t *others)
+{
+	char		why[512];
+	char	   *text;
+	PGresult   *shown = order_control(ctx, order, "SHOW DATABASES");
+	int			rc = shown ? 0 : -1;
+
+	if (rc == 0 && bouncer_file_read(order->bouncer->file, &text, why, sizeof(why)) == 0)
+	{
+		for (int row = 0; rc == 0 && row < PQntuples(shown); row++)
+		{
+			const char *name = PQgetvalue(shown, row, 0);
+
+			if (!json_object_get(order->databases, name) &&
+				!is_loaded(shown, row, text, json_object_get(others, name)))
+				rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+								 "\"%s\" has an edit of database \"%s\" that PgBouncer \"%s\" has not loaded",
+								 order->bouncer->file, name, order->bouncer->name);
+		}
+		free(text);
+	}
+	PQclear(shown);
+	return rc;
+}
+
 int
 action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result)
 {
@@ -168,6 +220,12 @@ action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result)
 	if (order_read(ctx, params, &order) < 0)
 		return -1;
 	order_lock(&order);
+	if (json_is_object(json_object_get(params, "careful")) &&
+		check_edits(ctx, &order, json_object_get(params, "careful")) < 0)
+	{
+		pthread_mutex_unlock(&order.endpoint->lock);
+		return -1;
+	}
 	endpoint_note_ended(order.endpoint, ctx->run, order.databases);
 	rc = lead_to(ctx, &order, host, port, result);
 	pthread_mutex_unlock(&order.endpoint->lock);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/core/clock.h"
 #include "agent/job/params.h"
 #include "agent/route/bouncerchain.h"
 #include "agent/route/bouncerfile.h"
@@ -21,6 +22,7 @@
 
 #define PATIENCE_MS 2000		/* for one answer */
 #define SERVERS_MAX 2000
+#define LOCK_AGAIN_MS 20
 
 static PGresult *
 ask(const BouncerConfig *bouncer, PGconn *conn, const char *sql, char *error, size_t error_size)
@@ -59,6 +61,7 @@ rows_of(const PGresult *res, const char *const *columns)
 
 static const char *const database_columns[] = {"name", "host", "port", "database", "pool_mode", "pool_size",
 	"reserve_pool", "reserve_pool_size", "max_connections", "current_connections", "paused", "disabled", NULL};
+static const char *const place_columns[] = {"name", "host", "port", NULL};
 static const char *const pool_columns[] = {"database", "user", "cl_active", "cl_waiting", "sv_active", "sv_idle",
 	"maxwait", "pool_mode", NULL};
 static const char *const config_names[] = {"pool_mode", "query_wait_timeout", "query_timeout", "server_login_retry",
@@ -213,6 +216,49 @@ last_proof(const BouncerConfig *bouncer)
 	return proof;
 }
 
+/* An order has it for long when its PgBouncer hangs: who only looks does not wait for that. */
+static bool
+lock_soon(Endpoint *endpoint, double limit)
+{
+	while (pthread_mutex_trylock(&endpoint->lock) != 0)
+	{
+		if (clock_monotonic_ms() > limit)
+			return false;
+		sleep_ms(LOCK_AGAIN_MS);
+	}
+	return true;
+}
+
+/* Over the console that is open already: every few seconds a login would fill PgBouncer's log. */
+static int
+observe_brief(const BouncerConfig *bouncer, json_t *result)
+{
+	Endpoint   *endpoint = endpoint_get(bouncer->name);
+	double		deadline = clock_monotonic_ms() + PATIENCE_MS;
+	char		error[512] = "an order is under way";
+	PGresult   *version = NULL;
+	PGresult   *shown = NULL;
+
+	if (lock_soon(endpoint, deadline))
+	{
+		version = admin_control(endpoint, bouncer, "SHOW VERSION", deadline, error, sizeof(error));
+		if (version)
+			shown = admin_control(endpoint, bouncer, "SHOW DATABASES", deadline, error, sizeof(error));
+		pthread_mutex_unlock(&endpoint->lock);
+	}
+	if (shown)
+	{
+		json_object_set_new(result, "version",
+							json_string(PQntuples(version) > 0 ? PQgetvalue(version, 0, 0) : "PgBouncer"));
+		json_object_set_new(result, "databases", rows_of(shown, place_columns));
+	}
+	else
+		json_object_set_new(result, "error", json_string(error));
+	PQclear(shown);
+	PQclear(version);
+	return 0;
+}
+
 /* What it cannot say is an answer, too: the file is looked at in any case. */
 int
 action_pgbouncer_observe(ActionContext *ctx, json_t *params, json_t *result)
@@ -224,6 +270,8 @@ action_pgbouncer_observe(ActionContext *ctx, json_t *params, json_t *result)
 	if (!bouncer)
 		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no PgBouncer \"%s\" is configured",
 						   param_string(params, "endpoint", ""));
+	if (json_is_true(json_object_get(params, "brief")))
+		return observe_brief(bouncer, result);
 	conn = admin_connect(bouncer, error, sizeof(error));
 	if (!conn || look_at_pooler(bouncer, conn, result, error, sizeof(error)) < 0)
 		json_object_set_new(result, "error", json_string(error));

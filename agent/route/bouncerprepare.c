@@ -382,7 +382,7 @@ action_pgbouncer_prepare(ActionContext *ctx, json_t *params, json_t *result)
 	pthread_mutex_unlock(&order.endpoint->lock);
 	/* a test that does not work before the move tells nothing after it */
 	if (rc == 0 && *smoke)
-		rc = smoke_test(ctx, order.bouncer, smoke, admin_timeout_ms(order.bouncer));
+		rc = smoke_test(ctx, order.bouncer, smoke, "", admin_timeout_ms(order.bouncer));
 	console_clear(&console);
 	if (order.endpoint->probed)
 		retry_soon(order.endpoint); /* a login that the RELOAD has broken off */

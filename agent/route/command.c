@@ -220,6 +220,40 @@ port_of(json_t *row)
 	return json_is_string(port) ? atoll(json_string_value(port)) : json_integer_value(port);
 }
 
+/* Is the place in the list? */
+static bool
+has_place(json_t *places, json_t *place)
+{
+	json_t	   *other;
+	size_t		i;
+
+	json_array_foreach(places, i, other)
+		if (strcmp(param_string(other, "host", ""), param_string(place, "host", "")) == 0 &&
+			port_of(other) == port_of(place))
+			return true;
+	return false;
+}
+
+/* The row tells all of the places, and no other one; without "places" it has one. */
+static bool
+points_to(json_t *row, json_t *params)
+{
+	json_t	   *wanted = json_object_get(params, "places");
+	json_t	   *places = json_object_get(row, "places");
+	json_t	   *place;
+	size_t		i;
+
+	if (!wanted)
+		return json_array_size(places) <= 1 && port_of(row) == param_int(params, "port", 0) &&
+			strcmp(param_string(row, "host", ""), param_string(params, "host", "")) == 0;
+	if (json_array_size(wanted) != json_array_size(places))
+		return false;
+	json_array_foreach(wanted, i, place)
+		if (!has_place(places, place))
+			return false;
+	return true;
+}
+
 /* After it was told to point elsewhere, it is asked where it points. */
 static int
 look(ActionContext *ctx, json_t *params)
@@ -235,7 +269,7 @@ look(ActionContext *ctx, json_t *params)
 	{
 		json_t	   *row = row_of(seen, database);
 
-		if (rc == 0 && (strcmp(param_string(row, "host", ""), host) != 0 || port_of(row) != port))
+		if (rc == 0 && !points_to(row, params))
 			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
 							 "database \"%s\" of endpoint \"command.%s\" points to %s:%lld, not to %s:%lld",
 							 database, param_string(params, "endpoint", ""), param_string(row, "host", "nowhere"),
@@ -273,6 +307,10 @@ prepare(ActionContext *ctx, json_t *params, json_t *result)
 		if (rc == 0 && !row_of(seen, database))
 			rc = action_fail(ctx, STATE_UNKNOWN_DATABASE, "endpoint \"command.%s\" has no database \"%s\"",
 							 param_string(params, "endpoint", ""), database);
+	if (rc == 0 && json_object_get(params, "places") && !json_is_true(json_object_get(seen, "several")))
+		rc = action_fail(ctx, STATE_FEATURE_NOT_SUPPORTED,
+						 "endpoint \"command.%s\" does not tell that it can lead to several servers",
+						 param_string(params, "endpoint", ""));
 	json_decref(seen);
 	if (rc == 0)
 		rc = run_order(ctx, "prepare", params, result);
@@ -317,6 +355,7 @@ smoke(ActionContext *ctx, json_t *params, json_t *result)
 
 const RouteDriver command_driver = {
 	.name = "command",
+	.several = true,			/* where its program says so */
 	.valid = valid,
 	.check = check,
 	.observe = observe,

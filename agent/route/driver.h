@@ -8,7 +8,11 @@
  * ({"name": "settings of a new line"}).  One that is NULL has nothing to do.
  *
  *		observe		where does each database point, and who is connected?  Changes nothing.
- *					{"version", "databases": [{"name", "host", "port"}], ...}, or {"error"}
+ *					{"version", "databases": [{"name", "host", "port"}], ...}, or {"error"}.
+ *					"brief": true asks for no more than that: it comes every few seconds, and
+ *					must be cheap and end soon, also where the router hangs.  A driver that can
+ *					lead a database to several servers adds "several": true, and to a database
+ *					that points to several "places": [{"host", "port"}, ...], in any order
  *		prepare		before writes stop: whatever stands against the move ends the run here.  Also
  *					"host", "port": where it will point, "smoke": a statement that must give true.
  *					{"databases": {"name": {"held_by": "router" or "gate"}}}
@@ -17,8 +21,19 @@
  *					for.  {"complete": are all through?}
  *		commit		the databases point to "host", "port", and clients that were held go on there.  That
  *					it is so was looked at.  Also without prepare and hold
+ *
+ *					prepare and commit of a route that is spread also carry "places":
+ *					[{"host", "port"}, ...], two or more, of which "host" and "port" are the first.
+ *					The databases then point to these and to no other server.  Where there is no
+ *					"places", they point to "host" and "port" alone: what commit named before is
+ *					forgotten.  Only a driver with `several` is given such an order
+ *					"careful" comes with a commit that nobody has asked for: where it would also
+ *					carry out what a person has begun and not ended at the router, it fails (55000)
+ *					and changes nothing.  {"name": {"host", "port"}}: where databases of other
+ *					routes there belong, which may be carried out
  *		release		clients that were held go on where they were; removes what prepare has left
- *		smoke		the statement "smoke" through the router must give true
+ *		smoke		the statement "smoke" through the router must give true; "database": in that
+ *					database, not in that of the login which the agent knows.  42704: it knows none
  */
 #ifndef PINGPONG_AGENT_ROUTE_DRIVER_H
 #define PINGPONG_AGENT_ROUTE_DRIVER_H
@@ -31,6 +46,7 @@
 typedef struct RouteDriver
 {
 	const char *name;			/* in pingpong.route, and of its sections: [NAME.ENDPOINT] */
+	bool		several;		/* it can lead a database to several servers: takes "places" */
 	void		(*start) (void);	/* once, when the agent starts: what an earlier run of the agent has left */
 	/* NULL: config.c knows its sections */
 	bool		(*valid) (const ConfigSection *section, char *error, size_t error_size);

@@ -5,17 +5,36 @@
  * The statement belongs to the route, so it is a row. The login and the address are in the agent's configuration,
  * where secrets belong. The statement must give one row whose first column is true.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include "agent/core/alloc.h"
 #include "agent/core/config.h"
+#include "agent/core/conninfo.h"
 #include "agent/job/params.h"
 #include "agent/pg/pg.h"
+#include "agent/route/bouncerini.h"
 #include "agent/route/console.h"
 #include "agent/route/smoke.h"
 #include "common/sqlstate.h"
 
+/* Its login, to another of its databases ("": its own).  The name has no character that means something here. */
+static PGconn *
+log_in(const BouncerConfig *bouncer, const char *database, char *error, size_t error_size)
+{
+	char	   *login = *database ? conninfo_without(bouncer->smoke, "dbname") : NULL;
+	char	   *name = xasprintf("dbname=%s", database);
+	char	   *merged = login ? conninfo_merge(login, name, NULL, NULL, NULL) : NULL;
+	PGconn	   *conn = pg_remote(merged ? merged : bouncer->smoke, NULL, 0, false, error, error_size);
+
+	free(merged);
+	free(name);
+	free(login);
+	return conn;
+}
+
 int
-smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, int timeout_ms)
+smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, const char *database, int timeout_ms)
 {
 	char		error[512] = "";
 	PGconn	   *conn;
@@ -29,7 +48,7 @@ smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, in
 					bouncer->name);
 		return -1;
 	}
-	conn = pg_remote(bouncer->smoke, NULL, 0, false, error, sizeof(error));
+	conn = log_in(bouncer, database, error, sizeof(error));
 	res = conn ? admin_query(conn, sql, timeout_ms, error, sizeof(error)) : NULL;
 	fine = res && PQntuples(res) == 1 && PQnfields(res) > 0 && strcmp(PQgetvalue(res, 0, 0), "t") == 0;
 	if (!res)
@@ -54,5 +73,8 @@ action_pgbouncer_smoke(ActionContext *ctx, json_t *params, json_t *result)
 		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no PgBouncer \"%s\" is configured", name);
 	if (!*sql)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"smoke\" must be a statement");
-	return smoke_test(ctx, bouncer, sql, (int) param_int(params, "timeout_ms", admin_timeout_ms(bouncer)));
+	if (!bouncer_name_valid(param_string(params, "database", "x")))
+		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"database\" must be the name of one");
+	return smoke_test(ctx, bouncer, sql, param_string(params, "database", ""),
+					  (int) param_int(params, "timeout_ms", admin_timeout_ms(bouncer)));
 }

@@ -8,7 +8,8 @@
 #include "agent/job/action.h"
 
 /* The statement must give true; -1: the job has failed. */
-extern int	smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, int timeout_ms);
+extern int	smoke_test(ActionContext *ctx, const BouncerConfig *bouncer, const char *sql, const char *database,
+					   int timeout_ms);
 
 extern int	action_pgbouncer_smoke(ActionContext *ctx, json_t *params, json_t *result);
 

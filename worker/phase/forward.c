@@ -19,6 +19,7 @@
 #include "worker/step.h"
 
 #define UNHEARD_US		(2 * 1000 * 1000)
+#define PENDING_MS		3000	/* an endpoint that does not follow is left behind, if another one serves its route */
 
 /* The smallest ordinal of this worker's that is not done; INT_MAX: none is left. */
 static int
@@ -90,6 +91,43 @@ frees_clients(const Step *step)
 	return step->mark == MARK_NO_RETURN || step->mark == MARK_ENDS_BLACKOUT;
 }
 
+/* Another endpoint of the same route leads to where it should. */
+static bool
+is_served(const Step *step)
+{
+	RunRoute   *route = run_route(run, step->node);
+
+	for (int e = 0; route && e < run->nroutes; e++)
+		for (int i = 0; strcmp(run->routes[e].route, route->route) == 0 && i < run->nsteps; i++)
+			if ((run->steps[i].action->traits & ACTION_LEADS_ROUTE) && run->steps[i].state == STEP_SUCCEEDED &&
+				run->steps[i].ordinal == step->ordinal && strcmp(run->steps[i].node, run->routes[e].name) == 0)
+				return true;
+	return false;
+}
+
+/*
+ * An endpoint that does not follow (its router hangs, or its agent is dead) keeps nobody else waiting. The gate of
+ * the old primary protects the data from its clients, and the reconciliation points it when it is back (reconcile.c).
+ */
+static bool
+leave_pending(void)
+{
+	bool		changed = false;
+
+	for (int i = 0; i < run->nsteps; i++)
+	{
+		Step	   *step = &run->steps[i];
+
+		if (step->mine && step->state == STEP_RUNNING && step->mark == MARK_ENDS_BLACKOUT &&
+			ms_since(step->clock) > PENDING_MS && is_served(step))
+		{
+			step_leave_pending(step);
+			changed = true;
+		}
+	}
+	return changed;
+}
+
 /* The end of the last of them, in ms of the blackout's clock: what the report's lines add up to. */
 static double
 last_end_ms(void)
@@ -100,7 +138,7 @@ last_end_ms(void)
 	{
 		instr_time	offset = run->steps[i].clock;
 
-		if (!frees_clients(&run->steps[i]) || !run->steps[i].mine)
+		if (!frees_clients(&run->steps[i]) || !run->steps[i].mine || run->steps[i].pending)
 			continue;
 		INSTR_TIME_SUBTRACT(offset, run->blackout_began);
 		last = Max(last, INSTR_TIME_GET_MILLISEC(offset) + run->steps[i].ms);
@@ -148,7 +186,7 @@ note_switched(void)
 		return;
 	for (int i = 0; i < run->nsteps; i++)
 	{
-		if (frees_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED)
+		if (frees_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED && !run->steps[i].pending)
 			return;
 	}
 	if (run->blackout && run->blackout_ms < 0)
@@ -188,6 +226,15 @@ blame(Step *failed)
 					"a step failed");
 }
 
+/* It will be pointed by itself when it is back. */
+static bool
+will_be_repaired(const Step *step)
+{
+	RunRoute   *route = run_route(run, step->node);
+
+	return step->pending && route && route->repairs && worker_route_interval > 0;
+}
+
 /* A failure that an operator has to fix: clients are not served, or a node is no standby. NULL: there is none. */
 static Step *
 find_broken(void)
@@ -196,7 +243,7 @@ find_broken(void)
 	{
 		Step	   *step = &run->steps[i];
 
-		if (step->state == STEP_FAILED && step->fix[0])
+		if (step->state == STEP_FAILED && step->fix[0] && !will_be_repaired(step))
 			return step;
 	}
 	return NULL;
@@ -303,6 +350,7 @@ move_steps(bool give_up)
 	if (paused())
 		return 1;
 	changed = move_group();
+	changed |= leave_pending();
 	if (run->ordered && !run->switched && !run->is_target && run_cancelled() && !run->told_waiting)
 	{
 		mailbox_event("too late to cancel: promote was ordered, the run goes on");
@@ -388,7 +436,9 @@ say_done(void)
 	for (int i = 0; i < run->nsteps && failed == NULL; i++)
 		if (run->steps[i].state == STEP_FAILED)
 			failed = &run->steps[i];
-	snprintf(run->sentence, sizeof(run->sentence), failed ? "done, but step %s of \"%s\" failed: %s" : "done",
+	snprintf(run->sentence, sizeof(run->sentence), failed == NULL ? "done" : failed->pending ?
+			 "done, but %s of endpoint \"%s\" is pending, and is done when it is back: %s" :
+			 "done, but step %s of \"%s\" failed: %s",
 			 failed ? failed->name : "", failed ? failed->node : "", failed ? failed->message : "");
 }
 

@@ -42,7 +42,7 @@ enter(const Rule *rule)
 
 	run->checked = run->request == REQUEST_SWITCHOVER || (run->request == REQUEST_RUN && is_upgrade());
 	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
-	for (int i = 0; i < run->nnodes; i++)
+	for (int i = 0; i < run->nnodes && !run->asks_none; i++)
 	{
 		if (run->nodes[i].away && strcmp(run->nodes[i].name, run->target) != 0)
 			continue;			/* it may be gone for ever: no run waits for it */
