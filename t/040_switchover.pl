@@ -65,7 +65,7 @@ sub check_run
 	is($lab->sql($_, 'SELECT state FROM pingpong.gate'), 'open', "$what: the gate of $_ is open") for $from, $to;
 	is($lab->sql($lab->env('RO_DSN'), 'SELECT pg_is_in_recovery()'), 't', "$what: the RO route points to a standby");
 	like($lab->sql($to, "SELECT state, message FROM pingpong.step WHERE run = $run AND action = 'warm_routes'"),
-		qr/^succeeded\|(\d+) of \1 databases$/, "$what: the database of the RW route was read on the target beforehand");
+		qr/^succeeded\|(\d+) of \1 databases$/, "$what: the databases of the RW routes were read on the target");
 	is($lab->sql($to, "SELECT count(*) FROM pg_settings
 			WHERE name IN ('wal_init_zero', 'synchronous_standby_names') AND setting NOT IN ('on', '')"),
 		'0', "$what: settings of the new primary as before");
