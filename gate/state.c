@@ -131,7 +131,7 @@ load_guard(void)
 							"server as the primary")));
 		gate_shared->started_at = end_of_clean_stop();
 		gate_shared->since = GetCurrentTimestamp();
-		strlcpy(gate_shared->reason, "the agents of the other nodes are asked", GATE_REASON_LEN);
+		strlcpy(gate_shared->reason, "its worker has not asked the agents of the other nodes yet", GATE_REASON_LEN);
 		gate_set_state(GATE_GUARDED);
 	}
 	pfree(file);

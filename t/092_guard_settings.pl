@@ -218,7 +218,7 @@ $lab->wait_for('chicago', q{SELECT DISTINCT state IN ('proved', 'replaced') FROM
 stop_pg('dallas');
 stop_pg('chicago');
 rename $of_dallas, "$of_dallas.own" or die $!;
-system(@as, "$bin/initdb", '-D', $of_dallas, '-N', '--no-instructions') == 0 or die 'initdb';
+system(@as, "$bin/pg_ctl", '-D', $of_dallas, '-s', '-o', '-N', 'init') == 0 or die 'initdb';
 $lab->start_pg('chicago');
 $lab->wait_for('chicago', q{SELECT DISTINCT state = 'closed' FROM pingpong.guard}, 'the guard', 30);
 like($lab->sql('chicago', q{SELECT says || ': ' || detail FROM pingpong.guard WHERE node = 'dallas'}),
@@ -268,6 +268,15 @@ setting('pingpong.database', 'nowhere');
 restart('proved');
 is(gate(), 'open', 'no database: it asks, and opens');
 setting('pingpong.database', $lab->env('DSN_chicago') =~ /dbname=(\S+)/ ? $1 : 'postgres');
+
+# a worker that cannot be started asks nobody; an operator can open it
+setting('max_worker_processes', '0');
+restart('asking');
+like($lab->sql('chicago', 'SELECT reason FROM pingpong.gate'), qr/^its worker has not asked the agents/,
+	'no worker: it is said why it stays closed');
+$lab->sql('chicago', "SELECT pingpong.resume(risk => '$risk')");
+is(guard(), 'by hand', 'no worker: it is opened by hand');
+setting('max_worker_processes', '16');
 
 open $fh, '>>', $file or die $!;
 print $fh "garbage\n";

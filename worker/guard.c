@@ -88,6 +88,9 @@ guard_read(GuardNews *to)
 	LWLockAcquire(shared->lock, LW_SHARED);
 	*to = shared->news;
 	LWLockRelease(shared->lock);
+	/* opened by hand, and the worker has not seen it yet, or there is none */
+	if ((to->phase == GUARD_ASKING || to->phase == GUARD_STAYS) && gate_raw_state() != GATE_GUARDED)
+		to->phase = GUARD_BY_HAND;
 }
 
 static void
