@@ -140,7 +140,8 @@ COMMENT ON COLUMN pingpong.route_endpoint.right_at IS
 COMMENT ON COLUMN pingpong.route_endpoint.drift_since IS
     'since when it was seen to point elsewhere; null: it was not';
 COMMENT ON COLUMN pingpong.route_endpoint.repairs IS 'how often it was pointed back since then';
-COMMENT ON COLUMN pingpong.route_endpoint.repair_at IS 'not before then it is tried again';
+COMMENT ON COLUMN pingpong.route_endpoint.repair_at IS
+    'not before then it is tried again; infinity: not until it is known that no other server is a primary';
 
 CREATE TABLE pingpong.route_event
 (

@@ -67,25 +67,45 @@ AS 'MODULE_PATHNAME', 'pingpong_wal_age' LANGUAGE C STRICT VOLATILE PARALLEL RES
 COMMENT ON FUNCTION pingpong_internal.wal_age(pg_lsn) IS
     'for how long at least this server has had WAL beyond that position, by the worker''s samples; 0: it has none';
 
+-- The run that moved the primary here has sealed that node, and nothing has made it a standby since.
+CREATE FUNCTION pingpong_internal.is_left_sealed(node text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(bool_or(m.source = $1 AND m.target = pingpong.node_name()
+                            AND NOT EXISTS (SELECT FROM pingpong.step s JOIN pingpong.run u ON u.id = s.run
+                                            WHERE u.id >= m.id AND s.node = $1 AND s.state = 'succeeded'
+                                              AND s.action IN ('rejoin', 'follow'))), false)
+    FROM (SELECT * FROM pingpong.run r WHERE r.switched_at IS NOT NULL ORDER BY r.id DESC LIMIT 1) m
+$$;
+COMMENT ON FUNCTION pingpong_internal.is_left_sealed(text) IS
+    'whether it is the old primary of the last move, which came here, and is not back yet';
+
 CREATE FUNCTION pingpong_internal.places_to_read(OUT node text, OUT is_primary boolean, OUT streams boolean,
-                                                 OUT lag interval, OUT obstacle text) RETURNS SETOF record
+                                                 OUT lag interval, OUT obstacle text, OUT harmless boolean,
+                                                 OUT role text)
+    RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
     -- the stream from here is news of now; what an agent told may be of before a move
     SELECT s.node, s.node = pingpong.node_name(),
-           s.state = 'streaming' AND (s.sync_state IS NOT NULL OR s.role = 'standby') AND s.away_since IS NULL,
+           s.state = 'streaming' AND (s.sync_state IS NOT NULL OR (s.upstream IS NOT NULL AND s.role = 'standby'))
+               AND s.away_since IS NULL,
            CASE WHEN s.replay_lag_bytes = 0 THEN interval '0'
                 ELSE greatest(s.replay_lag, pingpong_internal.wal_age(s.lsn)) END,
            CASE WHEN s.away_since IS NOT NULL THEN 'it is away on purpose'
                 WHEN s.role <> 'standby' AND s.sync_state IS NULL THEN format('its role is "%s"', s.role)
-                WHEN s.state IS DISTINCT FROM 'streaming' THEN 'it does not stream' END
+                WHEN s.state IS DISTINCT FROM 'streaming' OR (s.sync_state IS NULL AND s.upstream IS NULL)
+                THEN 'it does not stream' END,
+           coalesce(s.node = pingpong.node_name() OR (s.state = 'streaming' AND s.sync_state IS NOT NULL)
+                    OR (s.agent = 'ok' AND s.role IN ('standby', 'sealed')) OR s.away_since IS NOT NULL
+                    OR pingpong_internal.is_left_sealed(s.node), false), s.role
     FROM pingpong_internal.status_rows() s WHERE s.kind = 'postgres';
 END
 $$;
 COMMENT ON FUNCTION pingpong_internal.places_to_read() IS
-    'on the primary: the nodes that reads could go to, whether each streams, and how far behind it is';
+    'on the primary: the nodes that reads could go to, whether each streams, how far behind it is, and whether it is '
+    'certainly no primary (harmless)';
 
 -- Before anything is touched.
 CREATE FUNCTION pingpong_internal.check_set_route(route text, node text) RETURNS void

@@ -68,38 +68,45 @@ COMMENT ON FUNCTION pingpong_internal.is_outdated() IS
 
 -- ---- where an ro route belongs ----
 
--- Which nodes are fit for which ro route now, and since when: {"route": {"node": {"fit", "since", "lag"}}}. `memory`:
--- the same of the last time.
-CREATE FUNCTION pingpong_internal.look_at_fitness(memory jsonb) RETURNS jsonb
+-- What is known of the other nodes, and which are fit for which ro route since when: {"harmless": {"node": boolean},
+-- "streams": the same, "certain": all others are harmless, "fit": {"route": {"node": {"fit", "since", "lag"}}}}.
+-- `memory`: the same of the last time. A node that was harmless once while this worker lives stays so until it is
+-- seen as a primary: it may be down now.
+CREATE FUNCTION pingpong_internal.look_at_nodes(memory jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-    IF NOT EXISTS (SELECT FROM pingpong.route r WHERE r.kind = 'ro') THEN
-        RETURN '{}';
-    END IF;
     RETURN (
-        WITH place AS MATERIALIZED (SELECT * FROM pingpong_internal.places_to_read() p WHERE NOT p.is_primary)
-        SELECT coalesce(jsonb_object_agg(n.route, n.nodes), '{}')
+        WITH place AS MATERIALIZED (
+            SELECT p.node, p.streams, p.lag,
+                   p.harmless OR (p.role <> 'primary' AND coalesce((memory #>> ARRAY['harmless', p.node])::boolean,
+                                                                   false)) AS harmless
+            FROM pingpong_internal.places_to_read() p WHERE NOT p.is_primary)
+        SELECT jsonb_build_object(
+            'harmless', (SELECT coalesce(jsonb_object_agg(p.node, p.harmless), '{}') FROM place p),
+            'streams', (SELECT coalesce(jsonb_object_agg(p.node, p.streams), '{}') FROM place p),
+            'certain', (SELECT coalesce(bool_and(p.harmless), true) FROM place p),
+            'fit', coalesce(jsonb_object_agg(n.route, n.nodes), '{}'))
         FROM (SELECT r.name AS route,
                      jsonb_object_agg(p.node, jsonb_build_object('fit', f.fit, 'lag', p.lag, 'since',
-                         CASE WHEN (memory #>> ARRAY[r.name, p.node, 'fit'])::boolean = f.fit
-                              THEN memory #> ARRAY[r.name, p.node, 'since']
+                         CASE WHEN (memory #>> ARRAY['fit', r.name, p.node, 'fit'])::boolean = f.fit
+                              THEN memory #> ARRAY['fit', r.name, p.node, 'since']
                               ELSE to_jsonb(clock_timestamp()) END)) AS nodes
               FROM pingpong.route r, place p,
                    LATERAL (SELECT p.streams AND (r.max_lag IS NULL OR coalesce(p.lag <= r.max_lag, false))) f (fit)
               WHERE r.kind = 'ro' GROUP BY r.name) n);
 END
 $$;
-COMMENT ON FUNCTION pingpong_internal.look_at_fitness(jsonb) IS
-    'of each ro route and standby: whether reads may go there now, and since when that is so';
+COMMENT ON FUNCTION pingpong_internal.look_at_nodes(jsonb) IS
+    'whether the other nodes are certainly no primaries, and whether reads may go there';
 
 CREATE FUNCTION pingpong_internal.fitness(memory jsonb, route text, OUT node text, OUT fit boolean,
                                           OUT since timestamptz, OUT lag interval) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT n.key, (n.value ->> 'fit')::boolean, (n.value ->> 'since')::timestamptz, (n.value ->> 'lag')::interval
-    FROM jsonb_each(memory -> route) n
+    FROM jsonb_each(memory #> ARRAY['fit', route]) n
 $$;
-COMMENT ON FUNCTION pingpong_internal.fitness(jsonb, text) IS 'the same of one route, as rows';
+COMMENT ON FUNCTION pingpong_internal.fitness(jsonb, text) IS 'which nodes are fit for an ro route, and since when';
 
 -- A standby is left when it was not fit in two looks, and chosen when it was for longer: what goes to and fro stays
 -- out.
@@ -137,7 +144,7 @@ BEGIN
     IF stays <> '{}' THEN
         RETURN stays;
     END IF;
-    RETURN CASE WHEN r.fallback THEN ARRAY[here] ELSE present END;
+    RETURN CASE WHEN r.fallback AND (memory ->> 'certain')::boolean THEN ARRAY[here] ELSE present END;
 END
 $$;
 COMMENT ON FUNCTION pingpong_internal.best_nodes(pingpong.route, jsonb) IS
@@ -251,6 +258,51 @@ END
 $$;
 COMMENT ON FUNCTION pingpong_internal.note_drift() IS 'notes which endpoints point elsewhere, and which do no more';
 
+-- A server that was away must not fetch its old clients back: somebody may have promoted another one meanwhile. So an
+-- endpoint of an rw route is only taken away from nodes that are certainly no primaries; from an address that is no
+-- node only if all nodes are such. One of an ro route is only pointed to what streams from here, or, if that is so,
+-- to here.
+CREATE FUNCTION pingpong_internal.may_repair(kind text, nodes text[], wanted text, seen text, memory jsonb)
+    RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE kind WHEN 'ro' THEN
+        (SELECT bool_and(CASE WHEN w.node = pingpong.node_name() THEN (memory ->> 'certain')::boolean
+                              ELSE coalesce((memory #>> ARRAY['streams', w.node])::boolean, false) END)
+         FROM unnest(nodes) w (node))
+    ELSE
+        (SELECT bool_and(p.place = wanted OR coalesce((memory #>> ARRAY['harmless', n.name])::boolean,
+                                                      (memory ->> 'certain')::boolean AND n.name IS NULL, false))
+         FROM regexp_split_to_table(seen, '[;,] ') p (place)
+              LEFT JOIN pingpong.node n ON n.kind = 'postgres' AND p.place = concat_ws(':', n.host, n.port))
+    END
+$$;
+COMMENT ON FUNCTION pingpong_internal.may_repair(text, text[], text, text, jsonb) IS
+    'whether an endpoint may be pointed back without being asked';
+
+CREATE FUNCTION pingpong_internal.note_withheld(memory jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    s record;
+BEGIN
+    FOR s IN SELECT x.*, pingpong_internal.may_repair(x.kind, x.nodes, x.wanted, x.seen, memory) AS may
+             FROM pingpong_internal.endpoint_state() x WHERE x.drift_since IS NOT NULL AND x.drift = 'repair' LOOP
+        CONTINUE WHEN s.may = (s.repair_at IS DISTINCT FROM 'infinity');
+        UPDATE pingpong.route_endpoint e SET repair_at = CASE WHEN NOT s.may THEN timestamptz 'infinity' END
+        WHERE e.name = s.name;
+        IF NOT s.may THEN
+            PERFORM pingpong_internal.route_note('warning', 'repair withheld', s.name,
+                format('endpoint "%s" of "%s" points to %s and is left there: it is not known whether %s', s.name,
+                       s.router, coalesce(s.seen_nodes, s.seen),
+                       CASE s.kind WHEN 'rw' THEN 'another server is a primary'
+                                   ELSE format('"%s" follows this server', array_to_string(s.nodes, ', ')) END));
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pingpong_internal.note_withheld(jsonb) IS
+    'of the endpoints that point elsewhere, which may not be pointed back: their repair_at is infinity';
+
 -- After a round of questions. `due`: a run that points endpoints back should begin now. Its pauses grow while it does
 -- not help: 1, 2, 4 ... intervals, 10 minutes at most.
 CREATE FUNCTION pingpong_internal.reconcile(memory jsonb, OUT memory_now jsonb, OUT due boolean)
@@ -264,7 +316,7 @@ BEGIN
     IF pingpong_internal.is_outdated() OR looks = interval '0' THEN
         RETURN;
     END IF;
-    memory_now := pingpong_internal.look_at_fitness(memory);
+    memory_now := pingpong_internal.look_at_nodes(memory);
     PERFORM pingpong_internal.adopt_routes();
     PERFORM pingpong_internal.place_routes(memory_now);
     PERFORM pingpong_internal.note_drift();
@@ -273,6 +325,7 @@ BEGIN
     FROM pingpong_internal.endpoint_state() x
     WHERE x.name = e.name AND x.changed_at >= now() AND x.drift = 'repair' AND x.elsewhere AND x.error IS NULL
       AND x.ours AND e.drift_since IS NULL;
+    PERFORM pingpong_internal.note_withheld(memory_now);
     due := EXISTS (SELECT FROM pingpong_internal.endpoint_state() x
                    WHERE x.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL
                      AND coalesce(x.repair_at, '-infinity') <= clock_timestamp());
@@ -281,7 +334,8 @@ BEGIN
         SET repairs = e.repairs + 1,
             repair_at = clock_timestamp() + least(looks * 2 ^ least(e.repairs, 20), interval '10 min')
         FROM pingpong_internal.endpoint_state() x
-        WHERE x.name = e.name AND e.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL;
+        WHERE x.name = e.name AND e.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL
+          AND e.repair_at IS DISTINCT FROM 'infinity';
     END IF;
 END
 $$;

@@ -408,7 +408,7 @@ COMMENT ON COLUMN pingpong.events.at IS 'when';
 COMMENT ON COLUMN pingpong.events.severity IS 'info, warning or error';
 COMMENT ON COLUMN pingpong.events.kind IS
     'run began, primary moved, run succeeded, run rolled back, run stuck, step failed; of routes: route moved, route '
-    'drifted, endpoint behind, endpoint right again';
+    'drifted, endpoint behind, endpoint right again, repair withheld';
 COMMENT ON COLUMN pingpong.events.node IS 'which node, or endpoint of a route, it is about';
 COMMENT ON COLUMN pingpong.events.run IS 'of which run; null: of none';
 COMMENT ON COLUMN pingpong.events.sentence IS 'what';

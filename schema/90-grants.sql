@@ -12,8 +12,8 @@ BEGIN
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
         IF f.proname NOT IN ('seal', 'wake', 'probe', 'become_rehearsal', 'add_node', 'add_router', 'drop_node',
                              'add_route', 'alter_route', 'route_changes', 'route_seen', 'route_note', 'adopt_routes',
-                             'place_routes', 'note_drift', 'reconcile', 'drop_route', 'add_endpoint', 'drop_endpoint',
-                             'check_router',
+                             'place_routes', 'note_drift', 'note_withheld', 'reconcile', 'drop_route',
+                             'add_endpoint', 'drop_endpoint', 'check_router',
                              'copy_runbook', 'keep_sample', 'renew_check', 'renew_readiness', 'end_round',
                              'alert_rule_again', 'alert_raise', 'alert_clear', 'alert_rules', 'alert_apply',
                              'alert_broken') THEN

@@ -130,6 +130,21 @@ sql(q{SELECT pingpong.alter_route('rw1', drift => 'repair')});
 comes_to(1, 'app', 'chicago', 'drift "repair" again');
 healthy('drift "repair" again');
 
+# ---- an edit that somebody has begun is not loaded by a repair of another line ----
+
+edit(1, 'app', 'dallas');
+sql(q{UPDATE pingpong.route SET node = 'austin', home = 'austin' WHERE name = 'ro1'});
+$lab->wait_for($p, q{SELECT EXISTS (SELECT FROM pingpong.steps WHERE node = 'ro1' AND state = 'failed'
+	AND message ~ 'has an edit of database "app" that PgBouncer "main" has not loaded')},
+	'the repair to be refused', 30);
+comes_to(2, 'app_ro', 'austin', 'a table that was changed');
+is(points_to(1, 'app'), $address{chicago}, 'an edit that is not loaded: nobody loads it');
+edit(1, 'app', 'chicago');
+comes_to(1, 'app_ro', 'austin', 'an edit that was taken back');
+sql(q{UPDATE pingpong.route SET node = 'dallas', home = 'dallas' WHERE name = 'ro1'});
+comes_to($_, 'app_ro', 'dallas', 'and back') for 1, 2;
+healthy('and back');
+
 # ---- set_route: what it refuses, before anything is touched ----
 
 $runs = sql('SELECT count(*) FROM pingpong.run');
@@ -213,6 +228,21 @@ like($err, qr/did not give true/, 'probed: another server than the one that is m
 is(points_to($_, 'app_ro'), $address{dallas}, "probed: endpoint $_ is pointed back") for 1, 2;
 is(table('ro1'), 'dallas', 'probed: the table stays');
 sql("UPDATE pingpong.node SET port = " . $lab->env('PORT_austin') . " WHERE name = 'austin'");
-healthy('at the end');
+healthy('the address is right again');
+
+# ---- a server that was away does not fetch its old clients back ----
+
+$lab->kill9($_, 'chicago') for 'postgres', 'agent';
+$lab->sql('dallas', 'SELECT pg_promote()');
+$lab->wait_for('dallas', 'SELECT pingpong.worker_pid() IS NOT NULL AND NOT pg_is_in_recovery()', 'dallas');
+$lab->until_true('dallas to take the route',
+	sub { $lab->sql_ok('dallas', 'SELECT pingpong.repoint()') && points_to(1, 'app') eq $address{dallas} }, 60);
+$lab->kill9('agent', 'dallas');
+$lab->start_pg('chicago');
+$lab->wait_for('chicago', q{SELECT EXISTS (SELECT FROM pingpong.events WHERE kind = 'repair withheld')
+	OR state <> 'open' FROM pingpong.gate}, 'chicago to see where its clients are', 60);
+is(points_to($_, 'app'), $address{dallas}, "back too late: endpoint $_ stays where it is") for 1, 2;
+is($lab->sql('chicago', q{SELECT count(*) FROM pingpong.run WHERE runbook = 'realign' AND ended_at >
+	pg_postmaster_start_time()}), '0', 'back too late: nothing was begun');
 
 done_testing();
