@@ -13,6 +13,7 @@
 #include "gate/hooks.h"
 #include "gate/state.h"
 #include "worker/news.h"
+#include "worker/sight.h"
 #include "worker/samples.h"
 #include "worker/shared.h"
 #include "worker/worker.h"
@@ -33,6 +34,7 @@ request_shmem(void)
 	worker_shmem_request();
 	samples_shmem_request();
 	news_shmem_request();
+	sight_shmem_request();
 }
 
 static void
@@ -44,6 +46,7 @@ start_shmem(void)
 	worker_shmem_startup();
 	samples_shmem_startup();
 	news_shmem_startup();
+	sight_shmem_startup();
 }
 
 static void

@@ -25,6 +25,7 @@ typedef struct NodeState
 	char		version[32];	/* of PostgreSQL; "": not known */
 	char		lsn[24];		/* written, or replayed; "": not known */
 	bool		streaming;		/* of a standby */
+	double		streamed_ms;	/* CLOCK_REALTIME: when it was seen to stream last; 0: never */
 	double		seen_ms;		/* CLOCK_REALTIME */
 	double		good_until;		/* CLOCK_MONOTONIC, ms; behind it the role is ROLE_UNKNOWN */
 } NodeState;
@@ -33,7 +34,7 @@ extern void nodestate_set(const NodeState *state);
 extern NodeState nodestate_get(void);
 extern const char *nodestate_role_name(NodeRole role);
 
-/* {"node", "role", "version", "timeline", "lsn", "streaming", "seen_ms", "age_ms"}; a new reference. */
+/* {"node", "role", "version", "timeline", "lsn", "streaming", "streamed_ms", "seen_ms", "age_ms"}; new. */
 extern json_t *nodestate_json(const char *node);
 
 #endif							/* PINGPONG_AGENT_CORE_NODESTATE_H */

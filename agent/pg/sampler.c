@@ -79,11 +79,13 @@ look_once(void)
 {
 	AgentConfig *config = config_current();
 	int			interval = config->sample_interval_ms;
-	NodeState	state = {.role = ROLE_NONE};
+	NodeState	state = {.role = ROLE_NONE, .streamed_ms = nodestate_get().streamed_ms};
 
 	if (config_instance(config, "") != NULL)
 		look(config_instance(config, ""), &state);
 	state.seen_ms = clock_realtime_ms();
+	if (state.streaming)
+		state.streamed_ms = state.seen_ms;
 	state.good_until = clock_monotonic_ms() + GOOD_LOOKS * (interval + LOOK_TIMEOUT_MS);
 	nodestate_set(&state);
 	config_release(config);

@@ -691,6 +691,7 @@ main(void)
 	test_metrics();
 	test_protocol();
 	test_status();
+	test_lost();
 	test_transitions();
 	remove_tree(directory);
 	printf("1..%d\n", tests);

@@ -116,7 +116,7 @@ note_switched(void)
 		return;
 	for (int i = 0; i < run->nsteps; i++)
 	{
-		if (frees_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED)
+		if (frees_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED && !run->steps[i].silent)
 			return;
 	}
 	if (run->blackout && run->blackout_ms < 0)
