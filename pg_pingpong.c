@@ -14,6 +14,7 @@
 #include "gate/state.h"
 #include "worker/guard.h"
 #include "worker/news.h"
+#include "worker/sight.h"
 #include "worker/samples.h"
 #include "worker/shared.h"
 #include "worker/worker.h"
@@ -35,6 +36,7 @@ request_shmem(void)
 	samples_shmem_request();
 	news_shmem_request();
 	guard_shmem_request();
+	sight_shmem_request();
 }
 
 static void
@@ -47,6 +49,7 @@ start_shmem(void)
 	samples_shmem_startup();
 	news_shmem_startup();
 	guard_shmem_startup();
+	sight_shmem_startup();
 }
 
 static void

@@ -6,7 +6,9 @@
  * resumable: nobody knows how much of it was done. MAIN_ONLY is for the promote token, of which a run has one: see
  * job/instance.c.
  */
+#include "agent/action/fence.h"
 #include "agent/action/hook.h"
+#include "agent/action/look.h"
 #include "agent/action/promote.h"
 #include "agent/action/retire.h"
 #include "agent/action/route.h"
@@ -39,6 +41,11 @@ const ActionEntry all_actions[] = {
 	{ACTION_PG_FOLLOW, action_pg_follow, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
 	{ACTION_PG_RETIRE, action_pg_retire, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
 	{ACTION_PG_REJOIN, action_upgrade_rejoin, ACTION_NEEDS_PG | ACTION_RESUMABLE | ACTION_RAISES_EPOCH},
+	{ACTION_PG_LOOK, action_pg_look, ACTION_LAZY_JOURNAL | ACTION_ANY_EPOCH | ACTION_MAIN_ONLY},
+	{ACTION_PG_FENCE, action_pg_fence, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_PG_UNFENCE, action_pg_unfence, ACTION_NEEDS_PG | ACTION_MAIN_ONLY | ACTION_RESUMABLE},
+	{ACTION_EPOCH_CLAIM, action_epoch_claim, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
+	{ACTION_EPOCH_RELEASE, action_epoch_release, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
 	{ACTION_ROUTE_OBSERVE, action_route_observe, ACTION_LAZY_JOURNAL | ACTION_ANY_EPOCH | ACTION_UNRECORDED},
 	{ACTION_ROUTE_PREPARE, action_route_prepare, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},
 	{ACTION_ROUTE_HOLD, action_route_hold, ACTION_RESUMABLE | ACTION_LAZY_JOURNAL},

@@ -32,6 +32,11 @@
 #define ACTION_PG_FOLLOW "pg.follow"
 #define ACTION_PG_REJOIN "pg.rejoin"
 #define ACTION_PG_RETIRE "pg.retire"
+#define ACTION_PG_LOOK "pg.look"
+#define ACTION_PG_FENCE "pg.fence"
+#define ACTION_PG_UNFENCE "pg.unfence"
+#define ACTION_EPOCH_CLAIM "epoch.claim"
+#define ACTION_EPOCH_RELEASE "epoch.release"
 #define ACTION_ROUTE_OBSERVE "route.observe"
 #define ACTION_ROUTE_PREPARE "route.prepare"
 #define ACTION_ROUTE_HOLD "route.hold"
@@ -69,6 +74,21 @@
 #define VERDICT_PROMOTING "promoting"
 #define VERDICT_BURNED "burned"
 #define VERDICT_UNKNOWN "unknown"	/* from an agent that cannot know; lifts no seal */
+
+/*
+ * In the data directory of a standby: the failover that is being made from there, or that it is the target of, until
+ * a primary has its row (worker/baton.c).
+ */
+#define PINGPONG_BATON_FILE "pingpong.failover"
+
+/*
+ * Instead of a run's key, for pingpong_internal.probe(): a failover, of which there is no row. It goes on with those
+ * agents that answer, so only the server's own is needed.
+ */
+#define PINGPONG_PROBE_FAILOVER "-"
+
+/* The hook that makes certain that a node's host is off: fence_NODE */
+#define PINGPONG_FENCE_HOOK "fence_"
 
 /* Prefix of the physical slots that belong to us */
 #define PINGPONG_SLOT_PREFIX "pingpong_"

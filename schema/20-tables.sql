@@ -204,9 +204,9 @@ COMMENT ON TABLE pingpong.runbook_step IS
     'runbooks: equal ordinals run at the same time; a failed step is undone with all before it, up '
     'to the point of no return';
 COMMENT ON COLUMN pingpong.runbook_step.node IS
-    'source, target, siblings (the other standbys of the primary), rw_routes, ro_routes, source_routes (RO routes '
-    'that point to the old primary), the_route (of set_route), drifted_routes (endpoints that point elsewhere than '
-    'they should), relaxed (nodes with a setting to restore)';
+    'source, target, siblings (the other standbys of the primary), witnesses (all nodes but the source), rw_routes, '
+    'ro_routes, source_routes (RO routes that point to the old primary), the_route (of set_route), drifted_routes '
+    '(endpoints that point elsewhere than they should), relaxed (nodes with a setting to restore)';
 COMMENT ON COLUMN pingpong.runbook_step.worker IS
     'whose worker does it: the old primary''s (source), the new one''s (target), or both (same job '
     'key, so it is done once)';
@@ -306,8 +306,8 @@ SELECT pg_extension_config_dump('pingpong.route_driver', 'WHERE NOT builtin');
 SELECT pg_extension_config_dump('pingpong.route', '');
 SELECT pg_extension_config_dump('pingpong.route_endpoint', '');
 SELECT pg_extension_config_dump('pingpong.runbook_step',
-                                $$WHERE runbook NOT IN ('switchover', 'rebuild', 'repoint', 'upgrade', 'rollback',
-                                                         'finalize', 'rehearse', 'restore', 'set_route',
+                                $$WHERE runbook NOT IN ('switchover', 'failover', 'rebuild', 'repoint', 'upgrade',
+                                                         'rollback', 'finalize', 'rehearse', 'restore', 'set_route',
                                                          'realign')$$);
 SELECT pg_extension_config_dump('pingpong.run', $$WHERE state <> 'running'$$);
 SELECT pg_extension_config_dump('pingpong.step',

@@ -295,6 +295,10 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     o       jsonb := options;
 BEGIN
+    IF kind IN ('sight', 'failover') THEN
+        PERFORM pingpong_internal.check_failover(target, o);
+        RETURN o::text;
+    END IF;
     IF kind NOT IN ('switchover', 'run', 'facts') THEN
         PERFORM pingpong_internal.fail('22023', format('unknown request "%s"', kind));
     END IF;

@@ -15,6 +15,8 @@ BEGIN
             RETURN QUERY SELECT n.name FROM pingpong.node n
                          WHERE n.kind = 'postgres' AND n.name NOT IN (source, target) AND n.away_since IS NULL
                            AND (n.upstream IS NULL OR n.upstream = source);
+        WHEN 'witnesses' THEN
+            RETURN QUERY SELECT n.name FROM pingpong.node n WHERE n.name <> source AND n.away_since IS NULL;
         WHEN 'rw_routes', 'ro_routes' THEN
             RETURN QUERY SELECT e.name FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route
                 WHERE r.kind = left(step.node, 2);

@@ -105,7 +105,7 @@ pingpong_request(PG_FUNCTION_ARGS)
 	error_context_stack = NULL;	/* the lines of our own SQL functions tell the user nothing */
 	installation_require_database();
 	options = validated_options(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2));
-	installation_require_worker();
+	installation_require_worker(request_is_of_standby(kind));
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 						errmsg("this cannot be done in a transaction that has written"),

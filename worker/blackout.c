@@ -33,8 +33,9 @@ blackout_steps(Run *run)
 			continue;
 		json_array_append_new(steps,
 							  json_pack("{s:i, s:s, s:s, s:f, s:f, s:s}", "ordinal", s->ordinal, "action", s->name,
-											   "node", s->node, "offset_ms", INSTR_TIME_GET_MILLISEC(offset),
-											   "ms", s->ms, "message", s->message));
+										"node", s->node, "offset_ms",
+										run->elapsed_ms + INSTR_TIME_GET_MILLISEC(offset), "ms", s->ms, "message",
+										s->message));
 	}
 	return steps;
 }

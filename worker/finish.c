@@ -6,6 +6,7 @@
 #include "storage/ipc.h"
 
 #include "gate/state.h"
+#include "worker/baton.h"
 #include "worker/db.h"
 #include "worker/finish.h"
 #include "worker/journal.h"
@@ -25,6 +26,11 @@ ends_with(const char *text, char c)
 static void
 save_end(void)
 {
+	if (run->unrecorded)
+	{
+		baton_remove();			/* there is no row, and there will be none: the log and the caller know it */
+		return;
+	}
 	PG_TRY();
 	{
 		db_begin();
@@ -59,8 +65,8 @@ end_with_row(RunPhase end, const char *state)
 		snprintf(run->failure.detail, sizeof(run->failure.detail), "Run " INT64_FORMAT " was %s: %s%s%s", run->id,
 				 end == RUN_STUCK ? "left stuck" : "rolled back", run->sentence,
 				 ends_with(run->sentence, '.') ? "" : ".",
-				 run->moves && end == RUN_ROLLED_BACK && gate_state() == GATE_OPEN ? " Writes go on here as before." :
-				 "");
+				 run->moves && !run->unrecorded && end == RUN_ROLLED_BACK && gate_state() == GATE_OPEN ?
+				 " Writes go on here as before." : "");
 	save_end();
 	run->phase = end;
 	run_publish();
@@ -77,6 +83,8 @@ end_left_behind(void)
 	ereport(LOG, (errmsg("run " INT64_FORMAT ": %s", run->id, run->sentence)));
 	mailbox_event("%s", run->sentence);
 	strlcpy(run->state, "stuck", sizeof(run->state));
+	if (run->unrecorded)
+		baton_remove();
 	run->phase = RUN_LEFT_BEHIND;
 	run_publish();
 	end_with_answer("stuck");
@@ -122,7 +130,7 @@ finish_give_up(const ErrorData *error)
 	char		sentence[PP_TEXT_LEN];
 	bool		sealed = run->moves && gate_state() == GATE_SEALED;
 
-	if (run->id == 0 || sealed)
+	if (run->id == 0 || sealed || run->unrecorded)
 		return;
 	snprintf(sentence, sizeof(sentence), "the run could not be worked on: %s", error->message);
 	PG_TRY();

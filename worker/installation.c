@@ -68,14 +68,14 @@ look_at_worker(bool *runs, bool *ready)
  * just starting, or has not seen a new extension yet, is waited for.
  */
 void
-installation_require_worker(void)
+installation_require_worker(bool of_standby)
 {
 	int64		limit = gate_clock() + START_US;
 	bool		runs;
 	bool		ready;
 
 	installation_require_database();
-	if (RecoveryInProgress())
+	if (RecoveryInProgress() && !of_standby)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this server is a standby"),

@@ -7,7 +7,10 @@
 /* The module is loaded, and this is the database of its worker. */
 extern void installation_require_database(void);
 
-/* A worker runs that takes requests from here; one that is just starting is waited for, for 3 s. */
-extern void installation_require_worker(void);
+/*
+ * A worker runs that takes requests from here; one that is just starting is waited for, for 3 s. A standby is
+ * refused, unless the request is of standbys.
+ */
+extern void installation_require_worker(bool of_standby);
 
 #endif

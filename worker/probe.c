@@ -4,7 +4,7 @@
  * After a promotion the new primary's worker goes on alone. Whether it could is asked before the point of no return,
  * of the worker itself, by the way that it would go: it must run, find the extension in its database, be of the same
  * version, know itself as the target of the run, read its token, and reach its own agent, that of the old primary and
- * those of the routers. It answers on a standby too, where it writes nothing.
+ * those of the routers; for a failover only its own. It answers on a standby too, where it writes nothing.
  */
 #include "postgres.h"
 
@@ -98,10 +98,18 @@ begin(void)
 	state = PROBE_LOOKING;
 }
 
+static bool
+is_for_failover(void)
+{
+	return strcmp(wanted_run, PINGPONG_PROBE_FAILOVER) == 0;
+}
+
 /* Nodes without whose agents the run could not go on here. */
 static bool
 is_needed(RunNode *node, const char *source)
 {
+	if (is_for_failover())
+		return strcmp(node->name, worker_self()) == 0;
 	if (strcmp(node->name, worker_self()) == 0 || strcmp(node->name, source) == 0)
 		return true;
 	for (int i = 0; i < topology->nroutes; i++)
@@ -156,7 +164,7 @@ look(void)
 		answer(problem);
 		return 0;
 	}
-	if (wanted_run[0])
+	if (wanted_run[0] && !is_for_failover())
 		source = find_run(problem, sizeof(problem));
 	if (source != NULL)
 		start_pings(source);

@@ -26,7 +26,17 @@ request_kind(const char *name)
 {
 	if (strcmp(name, "facts") == 0)
 		return REQUEST_FACTS;
+	if (strcmp(name, "sight") == 0)
+		return REQUEST_SIGHT;
+	if (strcmp(name, "failover") == 0)
+		return REQUEST_FAILOVER;
 	return strcmp(name, "switchover") == 0 ? REQUEST_SWITCHOVER : REQUEST_RUN;
+}
+
+bool
+request_is_of_standby(const char *kind)
+{
+	return request_kind(kind) == REQUEST_SIGHT || request_kind(kind) == REQUEST_FAILOVER;
 }
 
 /* Puts the request into the mailbox, unless one is being worked on. */
@@ -49,7 +59,7 @@ post_if_idle(Request *request, const char *kind, const char *target, const char 
 		strlcpy(worker_shared->target, target, PP_NAME_LEN);
 		strlcpy(worker_shared->options, options, PP_OPTIONS_LEN);
 		request->number = worker_shared->request;
-		request->only_asks = worker_shared->kind == REQUEST_FACTS;
+		request->only_asks = worker_shared->kind == REQUEST_FACTS || worker_shared->kind == REQUEST_SIGHT;
 		request->last_run = worker_shared->run;
 		request->cancelled = 0;
 	}

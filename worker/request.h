@@ -15,6 +15,9 @@ typedef struct Request
 	int64		cancelled;		/* gate_clock() when we were told to give up; 0: not */
 } Request;
 
+/* Can it be asked for on a standby, and only there? */
+extern bool request_is_of_standby(const char *kind);
+
 /*
  * Puts the request, and wakes the worker. ERROR 55006 if another one is being worked on, 22001 if a text is too long.
  */

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "utils/memutils.h"
 
 #include "common/sqlstate.h"
@@ -65,7 +66,9 @@ run_publish(void)
 {
 	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
 	worker_shared->run = run->id;
-	worker_shared->run_ordered = !run->is_target && (run->ordered || run->phase == RUN_ASKING);
+	/* who waits for a verdict on a failover may stop waiting: nothing is sealed here */
+	worker_shared->run_ordered = !run->is_target && (run->ordered || run->phase == RUN_ASKING) &&
+		!(run->phase == RUN_ASKING && run->unrecorded);
 	strlcpy(worker_shared->run_state, run->phase == RUN_UNDOING ? "undoing" : run->phase == RUN_ASKING ? "asking" :
 			run->state, sizeof(worker_shared->run_state));
 	strlcpy(worker_shared->sentence, run->sentence, sizeof(worker_shared->sentence));
@@ -145,10 +148,16 @@ is_overruled(void)
 		!run_has_sealed(&seal);
 }
 
+bool
+run_is_failover(const Run *run)
+{
+	return strcmp(run->runbook, RUNBOOK_FAILOVER) == 0;
+}
+
 uint32
 run_facts(void)
 {
-	return (run->moves ? FACT_MOVES : 0) | (run->is_target ? FACT_TARGET : 0) |
+	return (run->unrecorded ? FACT_STANDBY : 0) | (run->moves ? FACT_MOVES : 0) | (run->is_target ? FACT_TARGET : 0) |
 		(strcmp(run->source, worker_self()) == 0 ? FACT_SOURCE : 0) | (run->ordered ? FACT_ORDERED : 0) |
 		(is_overruled() ? FACT_OVERRULED : 0) | (run_cancelled() ? FACT_CANCELLED : 0);
 }
@@ -165,6 +174,14 @@ run_note_overruled(void)
 void
 run_note_opened(void)
 {
+	if (run->unrecorded)
+	{
+		snprintf(run->sentence, sizeof(run->sentence),
+				 "\"%s\" was promoted meanwhile, and not by this run. Make sure that \"%s\" takes no writes, then "
+				 "run SELECT pingpong.repoint() on \"%s\".", run->target, run->source, run->target);
+		failure_set(&run->failure, STATE_NOT_IN_PREREQUISITE_STATE, "the target was promoted, and not by this run");
+		return;
+	}
 	snprintf(run->sentence, sizeof(run->sentence),
 			 "\"%s\" was promoted, or another server was since, and this server takes "
 			 "writes. Make sure that no other one does, then run SELECT pingpong.repoint() and SELECT "
@@ -343,6 +360,8 @@ step_key(const Step *step, char *to, size_t size)
 bool
 run_may_journal(void)
 {
+	if (run->unrecorded || RecoveryInProgress())
+		return false;
 	/* what somebody else has closed does not keep the worker from writing */
 	if (!run->moves)
 		return !gate_is_mine() && gate_state() < GATE_STOPS_COMMITS;

@@ -128,6 +128,7 @@ struct Step
 	bool		given_up;		/* by the operator: the agent is told, and it is not tried again */
 	bool		untouched;		/* of a rejoin that failed: the agent had not begun to change the node */
 	bool		pending;		/* of an endpoint: it was left behind, others serve its route */
+	bool		silent;			/* of a failover: its agent did not answer before it began, and is not waited for */
 };
 
 typedef struct RunNode
@@ -165,6 +166,7 @@ typedef struct RunRoute
 } RunRoute;
 
 #define RUNBOOK_UPGRADE "upgrade"	/* it is preflighted, and asks more of the agents */
+#define RUNBOOK_FAILOVER "failover" /* it is begun on a standby, by failover() alone */
 
 struct Run
 {
@@ -180,6 +182,8 @@ struct Run
 	RequestKind request;
 	bool		moves;			/* the runbook moves the primary: it has a step promote */
 	bool		checked;		/* it begins with a preflight */
+	bool		unrecorded;		/* a failover without rows: its journal is a file (baton.c) */
+	TimestampTz begun_at;		/* of such a one */
 	bool		is_target;		/* this worker has the baton */
 
 	RunPhase	phase;			/* changed by runner.c alone */
@@ -274,6 +278,9 @@ extern bool run_has_sealed(GateSeal *seal);
 
 /* Is this the server that an upgrade makes? */
 extern bool run_is_on_new_server(Run *run);
+
+/* Does it replace a primary that is gone? Then its source has no worker, and takes no part in it. */
+extern bool run_is_failover(const Run *run);
 
 /* Facts about the run that every phase sees: moves, target, source, ordered, overruled, cancelled. */
 extern uint32 run_facts(void);

@@ -25,12 +25,15 @@ add_step(Run *run)
 	return &run->steps[run->nsteps++];
 }
 
-/* To be read by read_step(). */
-#define RUNBOOK_SQL \
+/* To be read by read_step(). The run is a row, or, of a failover that is begun on a standby, only this text. */
+#define STEPS_SQL \
 	"SELECT s.ordinal, s.action, s.node, s.undo, s.on_failure, s.timeout_ms, s.worker, s.holds, " \
-	"s.params::pg_catalog.text, " \
-	"s.requires, s.mark, s.fix, s.job FROM pingpong.run r, pingpong_internal.run_steps(r) s WHERE " \
-	"r.id = $1::pg_catalog.int8"
+	"s.params::pg_catalog.text, s.requires, s.mark, s.fix, s.job FROM "
+#define RUNBOOK_SQL \
+	STEPS_SQL "pingpong.run r, pingpong_internal.run_steps(r) s WHERE r.id = $1::pg_catalog.int8"
+#define UNRECORDED_SQL \
+	STEPS_SQL "pingpong_internal.run_steps(pg_catalog.jsonb_populate_record(NULL::pingpong.run, " \
+	"$1::pg_catalog.jsonb)) s"
 
 static StepMark
 mark_from(const char *name)
@@ -79,11 +82,28 @@ read_step(Run *run, Step *step, uint64 row, MemoryContext context)
 		check_action(run, step->needs);
 }
 
+static char *
+text_of_run(Run *run)
+{
+	json_t	   *json = json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:O}", "id", (json_int_t) run->id, "key",
+								 run->key, "runbook", run->runbook, "source", run->source, "target", run->target,
+								 "epoch", (json_int_t) run->epoch, "state", run->state, "options", run->options);
+	char	   *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	char	   *copy = text ? pstrdup(text) : NULL;
+
+	free(text);
+	json_decref(json);
+	if (copy == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("the run could not be described")));
+	return copy;
+}
+
 /* Each row of the runbook becomes a step for each of its nodes or routes. */
 static void
 load_runbook(Run *run, const char *id, MemoryContext context)
 {
-	uint64		n = db_exec(RUNBOOK_SQL, 1, id);
+	char	   *text = run->unrecorded ? text_of_run(run) : NULL;
+	uint64		n = text ? db_exec(UNRECORDED_SQL, 1, text) : db_exec(RUNBOOK_SQL, 1, id);
 
 	for (uint64 i = 0; i < n; i++)
 		read_step(run, add_step(run), i, context);
@@ -115,9 +135,9 @@ runbook_load(Run *run)
 	run->nsteps = 0;
 	db_begin();
 	load_runbook(run, id, context);
-	n = db_exec("SELECT ordinal, action, node, state, attempt, detail::pg_catalog.text, round, message FROM "
-					 "pingpong.step "
-					 "WHERE run = $1::pg_catalog.int8", 1, id);
+	n = run->unrecorded ? 0 :
+		db_exec("SELECT ordinal, action, node, state, attempt, detail::pg_catalog.text, round, message FROM "
+				"pingpong.step WHERE run = $1::pg_catalog.int8", 1, id);
 	for (uint64 i = 0; i < n; i++)
 	{
 		Step	   *step = find_step(run, atoi(db_text(i, 1)), db_text(i, 2), db_text(i, 3));

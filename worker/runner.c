@@ -129,7 +129,8 @@ runner_request(RequestKind kind, const char *target, const char *options, const 
 	strlcpy(run->target, target, sizeof(run->target));
 	strlcpy(run->requested_by, requested_by, sizeof(run->requested_by));
 	strlcpy(run->runbook, run_option_text(run, "runbook", "switchover"), sizeof(run->runbook));
-	if (json_object_get(run->options, "risk") && !mailbox_of_superuser())
+	/* that of a failover has its own words, and was checked with them */
+	if (json_object_get(run->options, "risk") && kind != REQUEST_FAILOVER && !mailbox_of_superuser())
 	{
 		failure_set(&run->failure, STATE_INSUFFICIENT_PRIVILEGE, "must be superuser to take a risk");
 		finish(RUN_REFUSED);
@@ -196,6 +197,18 @@ runner_advance(void)
 	}
 	MemoryContextSwitchTo(old);
 	return nap;
+}
+
+/* A backend has asked for what can only be done on the other kind of server: it was promoted meanwhile, say. */
+void
+runner_refuse(const char *why)
+{
+	Outcome		none;
+	Failure		v;
+
+	memset(&none, 0, sizeof(none));
+	failure_set(&v, STATE_NOT_IN_PREREQUISITE_STATE, why);
+	mailbox_answer(&none, &v, true);
 }
 
 /* ---- what a predecessor left ---- */

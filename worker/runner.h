@@ -24,6 +24,9 @@ extern void runner_start_own(const char *runbook, bool asks);
 /* A backend asks for something while a run is going on. */
 extern void runner_reject(void);
 
+/* A backend asks for what this server cannot begin, because it is a standby, or is none. */
+extern void runner_refuse(const char *why);
+
 /* Moves the run as far as it goes without waiting; gives the longest nap in ms. */
 extern long runner_advance(void);
 

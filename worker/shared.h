@@ -21,7 +21,9 @@ typedef enum RequestKind
 	REQUEST_NONE,
 	REQUEST_FACTS,				/* ask every agent, store what it said */
 	REQUEST_SWITCHOVER,			/* with preflight */
-	REQUEST_RUN					/* another runbook, named in the options */
+	REQUEST_RUN,				/* another runbook, named in the options */
+	REQUEST_SIGHT,				/* on a standby: ask every agent what a failover has to know */
+	REQUEST_FAILOVER			/* on a standby */
 } RequestKind;
 
 /* What a run ended with, or has reached so far. */

@@ -20,6 +20,10 @@ const Rule transition_rules[] = {
 
 	/* a worker that begins, on a server that was just promoted, or whose seal was removed */
 	{RUN_RECOVERING, 0, FACT_FOUND, RUN_NONE, 0, REASON_NO_RUN, "no run was left"},
+	{RUN_RECOVERING, FACT_STANDBY | FACT_ORDERED, 0, RUN_ASKING, 0, REASON_STANDBY,
+	 "a failover was begun here, and its promotion may have been ordered"},
+	{RUN_RECOVERING, FACT_STANDBY, 0, RUN_UNDOING, 0, REASON_RESTARTED,
+	 "the server or its worker was restarted before the promotion was ordered"},
 	{RUN_RECOVERING, FACT_TARGET, 0, RUN_TAKING_OVER, 0, REASON_TARGET, "this server is the target of the run"},
 	{RUN_RECOVERING, FACT_OWN, FACT_SOURCE, RUN_ROLLED_BACK, 0, REASON_OTHER_PRIMARY,
 	 "another primary began it, and this one makes its own"},
@@ -91,6 +95,8 @@ const Rule transition_rules[] = {
 	{RUN_ASKING, FACT_OVERRULED, 0, RUN_UNDOING, 0, REASON_OVERRULED,
 	 "an operator removed the seal: the order is not given again"},
 	{RUN_ASKING, FACT_NEWER, 0, RUN_LEFT_BEHIND, 0, REASON_NEWER, "the primary has moved on without this server"},
+	{RUN_ASKING, FACT_STANDBY | FACT_CANCELLED, FACT_PROMOTED | FACT_BURNED, RUN_STUCK, 0, REASON_UNHEARD,
+	 "an operator does not wait for the agent's word"},
 	{RUN_ASKING, FACT_PROMOTED, 0, RUN_FORWARD, 0, REASON_PROMOTED, "the target was promoted"},
 	{RUN_ASKING, FACT_BURNED, 0, RUN_UNDOING, 0, REASON_BURNED, "the target was not promoted, and will not be"},
 	{RUN_ASKING, FACT_FOLLOWS, 0, RUN_UNDOING, 0, REASON_FOLLOWS,
@@ -140,7 +146,7 @@ transition_fact_name(int bit)
 	static const char *const names[] = {
 		"moves", "target", "source", "found", "sealed", "overruled", "ordered", "unanswered", "moved", "cancelled",
 		"late", "failed", "lasting", "broken", "left", "running", "waiting", "only asked", "refused", "promoted",
-		"burned", "newer", "follows", "not ours", "unheard", "opened", "own", "away", "broken off"};
+		"burned", "newer", "follows", "not ours", "unheard", "opened", "own", "away", "broken off", "standby"};
 
 	return names[bit];
 }

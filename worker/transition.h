@@ -67,10 +67,11 @@ typedef enum Fact
 	FACT_OPENED = 1 << 25,		/* the target was promoted, and this server takes writes */
 	FACT_OWN = 1 << 26,			/* a run that workers begin by themselves */
 	FACT_AWAY = 1 << 27,		/* a job was ordered in which the database may go */
-	FACT_BROKEN_OFF = 1 << 28	/* it seals this server and stays here, and the server is not sealed by it */
+	FACT_BROKEN_OFF = 1 << 28,	/* it seals this server and stays here, and the server is not sealed by it */
+	FACT_STANDBY = 1 << 29		/* a failover, in the hands of the worker that began it on a standby */
 } Fact;
 
-#define FACTS			29
+#define FACTS			30
 
 /* What to do when the phase stays. */
 typedef enum RunWork
@@ -88,7 +89,8 @@ typedef enum RunReason
 	REASON_NO_RUN, REASON_TARGET, REASON_OTHER_PRIMARY, REASON_RESUME, REASON_SEALED, REASON_RESTARTED,
 	REASON_PROMOTED, REASON_NOT_OURS, REASON_UNHEARD, REASON_CANCELLED,
 	REASON_OVERRULED, REASON_UNANSWERED, REASON_FAILED, REASON_LATE, REASON_BROKEN, REASON_DONE,
-	REASON_NEWER, REASON_BURNED, REASON_FOLLOWS, REASON_OPENED, REASON_UNDONE, REASON_AWAY, REASON_BACK
+	REASON_NEWER, REASON_BURNED, REASON_FOLLOWS, REASON_OPENED, REASON_UNDONE, REASON_AWAY, REASON_BACK,
+	REASON_STANDBY
 } RunReason;
 
 typedef struct Rule

@@ -108,6 +108,38 @@ seal_was_lifted(void)
 	return was && !sealed;
 }
 
+static bool
+is_for_standby(RequestKind kind)
+{
+	return kind == REQUEST_SIGHT || kind == REQUEST_FAILOVER;
+}
+
+/* One round on a standby: a failover is asked for there, and a run that was begun may have to be undone. */
+static long
+round_on_standby(bool *recovered)
+{
+	RequestKind kind;
+	char		target[PP_NAME_LEN];
+	char		options[PP_OPTIONS_LEN];
+	char		requested_by[NAMEDATALEN];
+
+	if (!*recovered && !runner_recover())
+		return RETRY_NAP_MS;
+	*recovered = true;
+	if (mailbox_take(&kind, target, options, requested_by))
+	{
+		if (runner_busy())
+			runner_reject();
+		else if (!is_for_standby(kind))
+			runner_refuse("this server is a standby");
+		else
+			runner_request(kind, target, options, requested_by);
+	}
+	if (runner_busy())
+		return runner_advance();
+	return mailbox_awake() ? AWAKE_NAP_MS : worker_sample_interval;
+}
+
 /* One round on a primary; gives the longest nap in ms. */
 static long
 round_on_primary(bool *recovered)
@@ -119,6 +151,9 @@ round_on_primary(bool *recovered)
 
 	if (seal_was_lifted() && !runner_busy())
 		*recovered = false;		/* a run that has left this server would have no end here */
+	/* a failover that was begun here as a standby: its first part is at its end in a moment */
+	if (!*recovered && runner_busy())
+		return runner_advance();
 	if (!*recovered && !gate_is_replaced())	/* then its journal is an old one: the runs go on elsewhere */
 	{
 		gate_remove_void_seal();
@@ -130,6 +165,8 @@ round_on_primary(bool *recovered)
 	{
 		if (runner_busy())
 			runner_reject();
+		else if (is_for_standby(kind))
+			runner_refuse("this server is a primary");
 		else
 			runner_request(kind, target, options, requested_by);
 	}
@@ -160,13 +197,13 @@ clean_up_error(MemoryContext loop_context)
 }
 
 static long
-guarded_round(MemoryContext loop_context, bool *recovered)
+guarded_round(MemoryContext loop_context, bool standby, bool *recovered)
 {
 	volatile long nap = 100;
 
 	PG_TRY();
 	{
-		nap = round_on_primary(recovered);
+		nap = standby ? round_on_standby(recovered) : round_on_primary(recovered);
 	}
 	PG_CATCH();
 	{
@@ -333,6 +370,7 @@ pingpong_worker_main(Datum arg)
 	bool		ready = false;
 	bool		recovered = false;
 	bool		guarding = true;	/* a primary may be guarded, and is looked at */
+	bool		standby = RecoveryInProgress();
 
 	start_up();
 	loop_context = AllocSetContextCreate(TopMemoryContext, "pg_pingpong loop", ALLOCSET_DEFAULT_SIZES);
@@ -346,6 +384,8 @@ pingpong_worker_main(Datum arg)
 		MemoryContextSwitchTo(loop_context);
 		agents_advance();
 		look_for_extension(&ready);
+		if (standby && !RecoveryInProgress())
+			standby = recovered = false;	/* what a predecessor left is now another question */
 		if (guarding && !RecoveryInProgress())
 		{
 			nap_ms = guarded_boot(loop_context, ready);
@@ -353,10 +393,8 @@ pingpong_worker_main(Datum arg)
 		}
 		else if (!ready)
 			nap_ms = NOT_READY_NAP_MS;
-		else if (RecoveryInProgress())
-			nap_ms = mailbox_awake() ? AWAKE_NAP_MS : worker_sample_interval;
 		else
-			nap_ms = guarded_round(loop_context, &recovered);
+			nap_ms = guarded_round(loop_context, standby, &recovered);
 		if (probe_wanted())
 			nap_ms = Min(nap_ms, guarded_probe(loop_context, ready));
 		if (!in_blackout())

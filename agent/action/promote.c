@@ -10,21 +10,25 @@
  * The connection for the promotion is opened when the token is armed. In the blackout there is no time for it, and
  * the server may be out of connections then.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/action/promote.h"
 #include "agent/action/token.h"
 #include "agent/action/tokenfile.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
+#include "agent/core/files.h"
 #include "agent/core/memory.h"
 #include "agent/job/epoch.h"
 #include "agent/job/params.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/formats.h"
+#include "agent/pg/paths.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/stop.h"
 #include "common/names.h"
@@ -38,6 +42,7 @@
 #define PROMOTE_TIMEOUT_MS 30000
 #define DECIDE_TRIES 20
 #define TTL_MAX_MS 3600000
+#define BATON_MAX (256 * 1024)
 
 /* NULL on a standby: pg_walfile_name() is an error there. */
 #define WRITTEN_FILE \
@@ -226,7 +231,9 @@ decide(ActionContext *ctx, PGconn **conn, json_t *params, TokenRule rule, Decide
 static int
 prove_baton(ActionContext *ctx, PGconn *conn, json_t *params, int64_t ttl_ms, json_t *result)
 {
-	const char *values[] = {ctx->run, param_string(params, "version", NULL)};
+	/* a failover has no row that the worker could look for */
+	bool		unrecorded = param_bool(params, "unrecorded", false);
+	const char *values[] = {unrecorded ? PINGPONG_PROBE_FAILOVER : ctx->run, param_string(params, "version", NULL)};
 	char	   *database = pg_pingpong_database(conn);
 	char		error[512] = "the module pg_pingpong is not loaded";
 	char		wake[96] = "";
@@ -297,6 +304,42 @@ write_armed(ActionContext *ctx, json_t *params, int64_t ttl_ms)
 	return rc;
 }
 
+/*
+ * The failover that this server is the target of, in its data directory: its worker has no other way to learn of it.
+ * Before the token is armed, so that there is no promotion without it.
+ */
+static int
+put_baton(ActionContext *ctx, json_t *params)
+{
+	json_t	   *baton = json_object_get(params, "baton");
+	char	   *text = json_is_object(baton) ? json_dumps(baton, JSON_COMPACT | JSON_REAL_PRECISION(16)) : NULL;
+	char	   *path = data_path(ctx->pg, PINGPONG_BATON_FILE);
+	int			rc = 0;
+
+	if (text && file_write_atomic(path, text, strlen(text), 0600, true) < 0)
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, strerror(errno));
+	free(text);
+	free(path);
+	return rc;
+}
+
+/* The run's own goes when it is certain that it promotes nobody. */
+static void
+remove_baton(ActionContext *ctx)
+{
+	char	   *path = data_path(ctx->pg, PINGPONG_BATON_FILE);
+	char	   *text = file_read(path, BATON_MAX, NULL);
+	json_t	   *baton = text ? json_loads(text, 0, NULL) : NULL;
+
+	/* one that was begun at this server belongs to its worker, which undoes it */
+	if (baton && strcmp(param_string(baton, "key", ""), ctx->run) == 0 &&
+		strcmp(param_string(baton, "begun_by", ""), ctx->config->node) != 0 && unlink(path) == 0)
+		file_fsync_path(ctx->pg->data);
+	json_decref(baton);
+	free(text);
+	free(path);
+}
+
 /* Only a standby of that cluster can be a target. */
 static int
 check_standby(ActionContext *ctx, PGconn **conn, json_t *params)
@@ -338,6 +381,8 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 	rc = check_standby(ctx, &conn, params);
 	if (rc == 0 && param_bool(params, "prove", false))
 		rc = prove_baton(ctx, conn, params, ttl_ms, result);
+	if (rc == 0)
+		rc = put_baton(ctx, params);
 	if (rc == 0)
 	{
 		token_prune(ctx->config, epoch_current());
@@ -393,6 +438,8 @@ burn(ActionContext *ctx, PGconn **conn, json_t *result, TokenState *state)
 		put_verdict(&d, result);
 	if (rc == 0 && (*state == TOKEN_BURNED || *state == TOKEN_PROMOTED))
 		token_release(ctx);
+	if (rc == 0 && *state == TOKEN_BURNED)
+		remove_baton(ctx);
 	token_record_free(&d.record);
 	return rc;
 }

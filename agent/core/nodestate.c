@@ -148,12 +148,13 @@ nodestate_json(const char *node, const NodeState *state)
 {
 	bool		seen = state->seen_ms > 0;
 
-	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}",
 					 "node", node, "role", nodestate_role_name(state->role),
 					 "version", state->version[0] ? json_string(state->version) : json_null(),
 					 "timeline", state->timeline > 0 ? json_integer(state->timeline) : json_null(),
 					 "lsn", state->lsn[0] ? json_string(state->lsn) : json_null(),
 					 "streaming", (int) state->streaming,
+					 "streamed_ms", state->streamed_ms > 0 ? json_real(state->streamed_ms) : json_null(),
 					 "system_identifier", identifier(state->system), "data", data_json(state),
 					 "seen_ms", seen ? json_real(state->seen_ms) : json_null(),
 					 "age_ms", seen ? json_real(clock_realtime_ms() - state->seen_ms) : json_null());

@@ -26,6 +26,7 @@ typedef struct NodeState
 	char		version[32];	/* of PostgreSQL; "": not known */
 	char		lsn[24];		/* written, or replayed; "": not known */
 	bool		streaming;		/* of a standby */
+	double		streamed_ms;	/* CLOCK_REALTIME: when it was seen to stream last; 0: never */
 	/* of its data directory, also without its server; looked at for whoever wants a fresh look */
 	bool		data_known;
 	unsigned long long data_system;
@@ -53,8 +54,8 @@ extern void nodestate_await_wish(int ms);
 extern bool nodestate_take_wish(void);
 
 /*
- * {"node", "role", "version", "timeline", "lsn", "streaming", "system_identifier", "data", "seen_ms", "age_ms"}; a
- * new reference.
+ * {"node", "role", "version", "timeline", "lsn", "streaming", "streamed_ms", "system_identifier", "data", "seen_ms",
+ * "age_ms"}; a new reference.
  */
 extern json_t *nodestate_json(const char *node, const NodeState *state);
 

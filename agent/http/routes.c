@@ -14,6 +14,7 @@
 #include "agent/http/answer.h"
 #include "agent/http/monitor.h"
 #include "agent/http/routes.h"
+#include "agent/job/claim.h"
 #include "agent/job/epoch.h"
 #include "agent/job/jobs.h"
 #include "common/protocol.h"
@@ -61,10 +62,10 @@ get_ping(Request *request, Answer *answer)
 	AgentConfig *config = config_current();
 
 	answer_json(answer, MHD_HTTP_OK,
-				json_pack("{s:s, s:s, s:i, s:s, s:I, s:f}", "agent", "pingpong-agent", "version",
+				json_pack("{s:s, s:s, s:i, s:s, s:I, s:I, s:f}", "agent", "pingpong-agent", "version",
 						  PINGPONG_AGENT_VERSION,
 						  "protocol", PINGPONG_PROTOCOL, "node", config->node, "epoch", (json_int_t) epoch_current(),
-						  "clock_ms", clock_realtime_ms()));
+						  "claimed", (json_int_t) claim_current(config), "clock_ms", clock_realtime_ms()));
 	config_release(config);
 }
 

@@ -326,21 +326,29 @@ capture(void *argument, const char *data, size_t size)
 }
 
 int
-child_run_text(char *const *argv, int timeout_ms, char *text, size_t size)
+child_run_told(char *const *argv, int timeout_ms, void (*on_output) (void *argument, const char *data, size_t size),
+			   void *argument)
 {
-	Capture		argument = {text, size, 0};
-	ChildOptions options = {.timeout_ms = timeout_ms, .on_output = text ? capture : NULL, .argument = &argument};
+	ChildOptions options = {.timeout_ms = timeout_ms, .on_output = on_output, .argument = argument};
 	Child		child = {0};
 	const char *reason;
 	int			status;
 
-	if (text)
-		text[0] = '\0';
 	if (child_start(&child, argv, &options) < 0)
 		return -1;
 	reason = child_watch(NULL, &child, &options);
 	status = child_reap(NULL, &child, &options);
 	return reason ? -1 : status;
+}
+
+int
+child_run_text(char *const *argv, int timeout_ms, char *text, size_t size)
+{
+	Capture		argument = {text, size, 0};
+
+	if (text)
+		text[0] = '\0';
+	return child_run_told(argv, timeout_ms, text ? capture : NULL, &argument);
 }
 
 int

@@ -35,4 +35,8 @@ extern int	child_run_quietly(char *const *argv, int timeout_ms);
 /* The same with the beginning of its output, which is text. */
 extern int	child_run_text(char *const *argv, int timeout_ms, char *text, size_t size);
 
+/* The same with all of it, piece by piece as it comes. -1: it was ended, because its time was over. */
+extern int	child_run_told(char *const *argv, int timeout_ms,
+						   void (*on_output) (void *argument, const char *data, size_t size), void *argument);
+
 #endif							/* PINGPONG_AGENT_JOB_CHILD_H */

@@ -106,13 +106,15 @@ look_once(void)
 	int			interval = config->sample_interval_ms;
 	const PgInstance *pg = config_instance(config, "");
 	bool		closely = nodestate_take_wish();
-	NodeState	state = {.role = ROLE_NONE};
+	NodeState	state = {.role = ROLE_NONE, .streamed_ms = nodestate_get().streamed_ms};
 
 	if (pg)
 		look(pg, &state);
 	if (pg && closely)
 		look_at_data(pg, &state);
 	state.seen_ms = clock_realtime_ms();
+	if (state.streaming)
+		state.streamed_ms = state.seen_ms;
 	state.good_until = clock_monotonic_ms() + GOOD_LOOKS * (interval + LOOK_TIMEOUT_MS);
 	nodestate_set(&state);
 	config_release(config);

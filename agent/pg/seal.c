@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "agent/core/alloc.h"
 #include "agent/core/files.h"
@@ -16,6 +18,8 @@
 
 #define QUERY_TIMEOUT_MS 10000
 #define SEAL_FILE "pingpong.seal"
+#define SEAL_BEFORE_FILE "pingpong.seal.before"	/* what a fence has replaced */
+#define POSTGRES_EPOCH_S 946684800LL	/* 2000-01-01 */
 
 /* CRC-32C, as gate/seal.c has it at the end of the file */
 static uint32_t
@@ -115,5 +119,69 @@ seal_carry(const char *from, const char *to, const DataDir *dir)
 	free(old);
 	free(path);
 	free(source);
+	return rc;
+}
+
+/* ---- a fence ---- */
+
+static int
+write_sealed(const char *path, const char *text)
+{
+	char	   *whole = xasprintf("%scrc=%08X\n", text, checksum(text, strlen(text)));
+	int			rc = file_write_atomic(path, whole, strlen(whole), 0600, true);
+
+	free(whole);
+	return rc;
+}
+
+int
+seal_fence(const char *place, const DataDir *dir, const SealFence *fence)
+{
+	char	   *path = xasprintf("%s/" SEAL_FILE, place);
+	char	   *before = xasprintf("%s/" SEAL_BEFORE_FILE, place);
+	char		run[80] = "";
+	unsigned long long lsn = SEAL_LSN_UNKNOWN;
+	bool		sealed = seal_read(place, dir, run, sizeof(run), &lsn);
+	char	   *text;
+	int			rc = 0;
+
+	if (!sealed)
+		lsn = SEAL_LSN_UNKNOWN;
+	text = xasprintf("system_identifier=%llu\ntimeline=%u\nepoch=%lld\nrun=%s\ntarget=%s\nlsn=%X/%X\nat=%lld\n",
+					 (unsigned long long) dir->system, dir->timeline, fence->epoch, fence->run, fence->target,
+					 (unsigned) (lsn >> 32), (unsigned) lsn, ((long long) time(NULL) - POSTGRES_EPOCH_S) * 1000000);
+	if (!dir->known)
+	{
+		errno = EINVAL;
+		rc = -1;
+	}
+	else if (sealed && strcmp(run, fence->run) != 0)
+		rc = file_copy(path, before);	/* the seal itself stays until it is replaced */
+	else if (!sealed)
+		rc = unlink(before) < 0 && errno != ENOENT ? -1 : 0;
+	if (rc == 0)
+		rc = write_sealed(path, text);
+	free(text);
+	free(before);
+	free(path);
+	return rc;
+}
+
+int
+seal_unfence(const char *place, const char *run)
+{
+	DataDir		dir = datadir_look(place);
+	char	   *path = xasprintf("%s/" SEAL_FILE, place);
+	char	   *before = xasprintf("%s/" SEAL_BEFORE_FILE, place);
+	char		present[80] = "";
+	unsigned long long lsn;
+	int			rc = 0;
+
+	if (seal_read(place, &dir, present, sizeof(present), &lsn) && strcmp(present, run) == 0)
+		rc = file_exists(before) ? rename(before, path) : unlink(path);
+	if (rc == 0)
+		rc = file_fsync_path(place);
+	free(before);
+	free(path);
 	return rc;
 }

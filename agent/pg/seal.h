@@ -26,4 +26,22 @@ extern bool seal_read(const char *place, const DataDir *dir, char *run, size_t r
  */
 extern int	seal_carry(const char *from, const char *to, const DataDir *dir);
 
+/* Of a fence: where the writes of clients end is not known. Behind every fork, so it proves nothing of any WAL. */
+#define SEAL_LSN_UNKNOWN 0xFFFFFFFFFFFFFFFFULL
+
+/*
+ * Seals a server that does not run, for a run that replaces it: durable when this returns. What an earlier seal
+ * proves of its WAL is kept. seal_unfence() takes it back, if the seal is that run's, and puts an earlier one back.
+ * 0, or -1 with errno (EINVAL: the directory does not tell its cluster).
+ */
+typedef struct SealFence
+{
+	long long	epoch;
+	const char *run;
+	const char *target;
+} SealFence;
+
+extern int	seal_fence(const char *place, const DataDir *dir, const SealFence *fence);
+extern int	seal_unfence(const char *place, const char *run);
+
 #endif							/* PINGPONG_AGENT_PG_SEAL_H */

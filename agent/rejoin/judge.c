@@ -20,11 +20,13 @@
 #include "agent/pg/stop.h"
 #include "agent/pg/version.h"
 #include "agent/rejoin/judge.h"
+#include "agent/rejoin/lost.h"
 #include "agent/rejoin/pastfork.h"
 #include "agent/rejoin/rule.h"
 #include "agent/rejoin/source.h"
 #include "common/sqlstate.h"
 
+#define LIST_MS 30000			/* for the list in a refusal */
 #define MANUAL_RUN "manual"		/* of a seal that was made by hand: it says nothing of any other server */
 
 /* ---- what is here ---- */
@@ -151,7 +153,8 @@ rejoin_look(Rejoin *rejoin, PGconn *conn)
 	facts->sealed = conn ? facts->primary && server_seal(rejoin->pg, conn, run, sizeof(run), &seal_lsn) :
 		seal_read(rejoin->place, &dir, run, sizeof(run), &seal_lsn);
 	facts->writes_end_before_fork = writes_end(rejoin, timeline, facts->sealed, seal_lsn);
-	if (facts->relation == RELATION_SAME && strcmp(run, MANUAL_RUN) == 0)
+	/* a seal made by hand, and a fence, tell nothing of what was written here before */
+	if (facts->relation == RELATION_SAME && (strcmp(run, MANUAL_RUN) == 0 || seal_lsn == SEAL_LSN_UNKNOWN))
 		facts->sealed = false;
 	facts->past_fork = past_fork(rejoin, conn, timeline);
 	rejoin->timeline = timeline;
@@ -176,12 +179,19 @@ static void
 explain_more(Rejoin *rejoin)
 {
 	unsigned long long fork = source_fork(&rejoin->source, rejoin->timeline);
+	json_t	   *list = lost_list(rejoin, LIST_MS);
+	char	   *lost = list ? lost_sentence(list) : NULL;
 
 	action_detail(rejoin->ctx, "The server at %s:%s left timeline %u at %X/%X; WAL of this node "
 				  "from there on would be lost.",
 				  rejoin->upstream.host, rejoin->upstream.port, rejoin->timeline, (unsigned) (fork >> 32),
 				  (unsigned) fork);
-	action_hint(rejoin->ctx, "Save what clients wrote here. Then a superuser may give the risk => '%s'.", RISK_WORDS);
+	if (lost)
+		action_detail_more(rejoin->ctx, "%s", lost);
+	action_hint(rejoin->ctx, "Save what clients wrote here. Then a superuser may give the risk => '%s'; its WAL from "
+				"there on is kept.", RISK_WORDS);
+	free(lost);
+	json_decref(list);
 }
 
 /* Which WAL would go, and which side is the older one; never the destructive way for the newer. */

@@ -27,6 +27,7 @@
 #include "agent/pg/standby.h"
 #include "agent/pg/stop.h"
 #include "agent/rejoin/judge.h"
+#include "agent/rejoin/lost.h"
 #include "agent/rejoin/rejoin.h"
 #include "agent/rejoin/restart.h"
 #include "agent/rejoin/rule.h"
@@ -160,6 +161,19 @@ start_again(Rejoin *rejoin)
 		log_info("rejoin: the standby was started again as it was");
 }
 
+/*
+ * Transactions of clients that the source lacks, as far as that can be told: they are given up by the words of a
+ * risk. What is half rewound was looked at before that was begun.
+ */
+static bool
+has_its_own(const Rejoin *rejoin)
+{
+	const RejoinFacts *facts = &rejoin->facts;
+
+	return facts->risk && !facts->half_rewound && facts->relation == RELATION_ANCESTOR &&
+		facts->past_fork != PAST_FORK_NO && !facts->writes_end_before_fork;
+}
+
 static int
 run_rejoin(Rejoin *rejoin)
 {
@@ -179,7 +193,9 @@ run_rejoin(Rejoin *rejoin)
 	if (rc != 0)
 		return rc;
 	was_standby = rejoin->facts.running && !rejoin->facts.primary;
-	rc = rejoin_try_ways(rejoin);
+	rc = has_its_own(rejoin) ? lost_keep(rejoin) : 0;
+	if (rc == 0)
+		rc = rejoin_try_ways(rejoin);
 	if (rc < 0 && was_standby)
 		start_again(rejoin);
 	return rc;

@@ -692,6 +692,7 @@ main(void)
 	test_protocol();
 	test_guard();
 	test_status();
+	test_lost();
 	test_transitions();
 	remove_tree(directory);
 	printf("1..%d\n", tests);

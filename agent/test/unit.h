@@ -22,6 +22,9 @@ extern void test_files(const char *directory);
 /* unit_instances.c; the same */
 extern void test_instances(const char *directory);
 
+/* unit_lost.c */
+extern void test_lost(void);
+
 /* unit_metrics.c */
 extern void test_metrics(void);
 

@@ -10,7 +10,7 @@
 
 #define ACTION_FAMILIES(f) \
 	f(gate_actions) f(wal_actions) f(verify_actions) f(settings_actions) f(slots_actions) f(route_actions) \
-	f(standby_actions) f(promote_actions) f(upgrade_actions) f(host_actions)
+	f(standby_actions) f(failover_actions) f(promote_actions) f(upgrade_actions) f(host_actions)
 
 /* each ends with an action without a name */
 #define DECLARE_ACTIONS(table) extern const Action table[];

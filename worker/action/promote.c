@@ -8,21 +8,27 @@
 #include "common/names.h"
 #include "common/sqlstate.h"
 #include "worker/action/action.h"
+#include "worker/baton.h"
 #include "worker/blackout.h"
 #include "worker/clock.h"
 #include "worker/job.h"
+#include "worker/settings.h"
 
 static ActionResult
 arm_begin(Run *run, Step *step)
 {
 	char		sysid[32];
+	json_t	   *params;
 
 	snprintf(sysid, sizeof(sysid), UINT64_FORMAT, GetSystemIdentifier());
-	return job_begin(run, step, step->node, ACTION_TOKEN_ARM,
-					 json_pack("{s:i, s:s, s:i, s:b, s:s}", "ttl_ms", run_token_ttl_ms(run), "system_identifier",
-							   sysid,
-							   "timeline", (int) GetWALInsertionTimeLine(), "prove", true, "version",
-							   PINGPONG_AGENT_VERSION));
+	params = json_pack("{s:i, s:s, s:i, s:b, s:s, s:b}", "ttl_ms", run_token_ttl_ms(run), "system_identifier", sysid,
+					   "timeline", run->unrecorded ?
+					   (int) json_integer_value(json_object_get(run->notes, "timeline")) :
+					   (int) GetWALInsertionTimeLine(), "prove", true, "version", PINGPONG_AGENT_VERSION,
+					   "unrecorded", (int) run->unrecorded);
+	if (run->unrecorded && strcmp(step->node, worker_self()) != 0)
+		json_object_set_new(params, "baton", baton_json(run));
+	return job_begin(run, step, step->node, ACTION_TOKEN_ARM, params);
 }
 
 /* Without a proof that the target's worker could go on there is no point in beginning. */
@@ -59,15 +65,22 @@ promote_begin(Run *run, Step *step)
 	ActionResult result;
 	int			limit = run_option_int(run, "max_blackout_ms", 10000);
 	char		lsn[32];
-	json_t	   *timeline = json_pack("{s:f, s:o}", "elapsed_ms", run_blackout_so_far(run), "steps",
+	json_t	   *timeline = json_pack("{s:f, s:o}", "elapsed_ms", run->elapsed_ms + run_blackout_so_far(run), "steps",
 									 blackout_steps(run));
+	json_t	   *params = json_pack("{s:i, s:o}", "timeout_ms", limit,
+								   "timeline", timeline);
 
-	snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
-	json_object_set_new(timeline, "seal_lsn", json_string(lsn));
 	run->ordered = true;
-	result = job_begin(run, step, step->node, ACTION_PG_PROMOTE,
-					   json_pack("{s:s, s:i, s:i, s:o}", "seal_lsn", lsn, "timeout_ms", limit, "replay_ms",
-								 (int) Max(0, limit - run_blackout_so_far(run)), "timeline", timeline));
+	if (run->unrecorded)
+		baton_write(run);		/* whoever finds it asks the token, from here on */
+	else
+	{							/* of a failover there is none: a promotion replays all that is there */
+		snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
+		json_object_set_new(timeline, "seal_lsn", json_string(lsn));
+		json_object_set_new(params, "seal_lsn", json_string(lsn));
+		json_object_set_new(params, "replay_ms", json_integer((int) Max(0, limit - run_blackout_so_far(run))));
+	}
+	result = job_begin(run, step, step->node, ACTION_PG_PROMOTE, params);
 	agents_advance();			/* at once */
 	return result;
 }

@@ -82,6 +82,18 @@ refused_untouched(AgentCall *call)
 	return json_is_array(tried) ? json_array_size(tried) == 0 : protocol_result(call->body, 0) == NULL;
 }
 
+/* What only this node had is gone from it, and kept aside on its host. */
+static void
+tell_lost(Step *step, json_t *lost)
+{
+	size_t		used = strlen(step->message);
+
+	if (json_is_object(lost))
+		snprintf(step->message + used, sizeof(step->message) - used,
+				 "; %lld transactions of its own are lost, their WAL is kept there in %s",
+				 (long long) json_integer_value(json_object_get(lost, "commits")), protocol_text(lost, "kept"));
+}
+
 /* For the report: by which way, and why not by a cheaper one. */
 static ActionResult
 rejoin_advance(Run *run, Step *step)
@@ -97,6 +109,7 @@ rejoin_advance(Run *run, Step *step)
 		return result;
 	journal_set_away(step->node, false);
 	snprintf(step->message, sizeof(step->message), "by %s", protocol_text(done, "method"));
+	tell_lost(step, json_object_get(done, "lost"));
 	json_array_foreach(json_object_get(done, "fallbacks"), i, why)
 	{
 		size_t		used = strlen(step->message);

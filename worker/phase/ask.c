@@ -36,7 +36,8 @@ ask_verdict(void)
 	run->ask = job_post(run, run->target, key, ACTION_TOKEN_BURN, json_new(), 2000, 4000);
 	if (run->sentence[0] == '\0')
 		snprintf(run->sentence, sizeof(run->sentence),
-				 "sealed, waiting for the agent of \"%s\" to say whether it was promoted", run->target);
+				 "%swaiting for the agent of \"%s\" to say whether it was promoted",
+				 run->unrecorded ? "" : "sealed, ", run->target);
 }
 
 /*
@@ -122,6 +123,8 @@ target_follows(void)
 	LagStandby	lag;
 
 	/* by its slot: another standby may call itself the same */
+	if (run->unrecorded)
+		return false;			/* nobody follows a standby that has begun a failover */
 	if (now_us() < ttl_over_at() || !run_find_target(run, &lag) || !lag.by_slot ||
 		strcmp(lag.state, "streaming") != 0)
 	{
@@ -182,13 +185,14 @@ static void
 tell(const char *reason)
 {
 	snprintf(run->sentence, sizeof(run->sentence),
-			 "sealed: the agent of \"%s\" does not say whether it was promoted (%s). "
-			 "Bring that agent and its server back; this server asks again.", run->target, reason);
+			 "%sthe agent of \"%s\" does not say whether it was promoted (%s). "
+			 "Bring that agent and its server back; this server asks again.", run->unrecorded ? "" : "sealed: ",
+			 run->target, reason);
 	if (strcmp(run->told, reason) == 0)
 		return;
 	strlcpy(run->told, reason, sizeof(run->told));
-	mailbox_event("no verdict yet from the agent of \"%s\" (%s); this server stays sealed and asks again",
-				  run->target, reason);
+	mailbox_event("no verdict yet from the agent of \"%s\" (%s); this server %sasks again", run->target, reason,
+				  run->unrecorded ? "" : "stays sealed and ");
 	ereport(LOG, (errmsg("run " INT64_FORMAT ": no verdict yet from the agent of \"%s\": %s", run->id, run->target,
 						 reason)));
 }
@@ -197,6 +201,14 @@ tell(const char *reason)
 static void
 moved_on(void)
 {
+	if (run->unrecorded)
+	{
+		snprintf(run->sentence, sizeof(run->sentence),
+				 "The agent of \"%s\" knows a newer epoch than %lld: another run has moved the primary.", run->target,
+				 (long long) run->epoch);
+		failure_set(&run->failure, STATE_NOT_IN_PREREQUISITE_STATE, run->sentence);
+		return;
+	}
 	snprintf(run->sentence, sizeof(run->sentence),
 			 "The primary has moved on: the agent of \"%s\" knows a newer epoch than %lld. "
 			 "This server stays sealed. On the present primary run SELECT pingpong.rebuild('%s').", run->target,
@@ -279,6 +291,12 @@ leave(const Rule *rule)
 	{
 		case REASON_OVERRULED:
 			run_note_overruled();
+			break;
+		case REASON_UNHEARD:
+			snprintf(run->sentence, sizeof(run->sentence), "It is not known whether \"%s\" was promoted: given up by "
+					 "pingpong.cancel(). Make sure that it is not, or that it is the only one, before anything else "
+					 "is promoted.", run->target);
+			failure_set(&run->failure, STATE_NOT_IN_PREREQUISITE_STATE, run->sentence);
 			break;
 		case REASON_NEWER:
 			moved_on();

@@ -186,7 +186,8 @@ note_switched(void)
 		return;
 	for (int i = 0; i < run->nsteps; i++)
 	{
-		if (frees_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED && !run->steps[i].pending)
+		if (frees_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED && !run->steps[i].pending &&
+			!run->steps[i].silent)
 			return;
 	}
 	if (run->blackout && run->blackout_ms < 0)

@@ -9,12 +9,14 @@
 
 #include "common/sqlstate.h"
 #include "worker/facts.h"
+#include "worker/failover.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"
 #include "worker/phase/phase.h"
 #include "worker/relaxation.h"
 #include "worker/runbook.h"
 #include "worker/settings.h"
+#include "worker/sight.h"
 
 #define FACTS_MS		5000
 #define UPGRADE_FACTS_MS 30000	/* every database is visited */
@@ -35,11 +37,44 @@ facts_params(const char *node)
 	return run->request == REQUEST_RUN ? json_new() : journal_facts_params(node, run->target);
 }
 
+/* A failover, or the question what it would do: nothing can be stored, and old facts do not count. */
+static bool
+is_on_standby(void)
+{
+	return run->request == REQUEST_SIGHT || run->request == REQUEST_FAILOVER;
+}
+
+/* What it needs is what the agents see of each other now. */
+static void
+enter_on_standby(void)
+{
+	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
+	(void) failover_find_source(run);	/* if none is known, that is what the answer will say */
+	sight_ask(run, run->source);
+}
+
+static uint32
+look_on_standby(void)
+{
+	if (run_cancelled_by_caller())
+		return FACT_CANCELLED;
+	if (sight_take(run))
+		return FACT_WAITING;
+	if (run->request == REQUEST_SIGHT)
+		return FACT_ONLY_ASKED;
+	return failover_judge(run) ? 0 : FACT_REFUSED;
+}
+
 static void
 enter(const Rule *rule)
 {
 	int			limit = is_upgrade() ? UPGRADE_FACTS_MS : FACTS_MS;
 
+	if (is_on_standby())
+	{
+		enter_on_standby();
+		return;
+	}
 	run->checked = run->request == REQUEST_SWITCHOVER || (run->request == REQUEST_RUN && is_upgrade());
 	run->calls = palloc0(Max(run->nnodes, 1) * sizeof(AgentCall *));
 	for (int i = 0; i < run->nnodes && !run->asks_none; i++)
@@ -77,6 +112,8 @@ look(void)
 {
 	uint32		facts = run->request == REQUEST_FACTS ? FACT_ONLY_ASKED : 0;
 
+	if (is_on_standby())
+		return look_on_standby();
 	if (!run_cancelled_by_caller())
 	{
 		if (take_answers())
@@ -125,7 +162,9 @@ begin_run(void)
 static void
 leave(const Rule *rule)
 {
-	if (rule->next == RUN_FORWARD)
+	if (rule->next == RUN_FORWARD && is_on_standby())
+		failover_begin(run);
+	else if (rule->next == RUN_FORWARD)
 		begin_run();
 	else if (rule->next == RUN_DROPPED)
 		failure_set(&run->failure, STATE_CANCELED, "the run was cancelled before it began");

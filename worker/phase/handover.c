@@ -5,10 +5,12 @@
  */
 #include "postgres.h"
 
+#include "worker/baton.h"
 #include "worker/blackout.h"
 #include "worker/job.h"
 #include "worker/mailbox.h"
 #include "worker/phase/phase.h"
+#include "worker/settings.h"
 
 /*
  * Sends what was measured here to the target's agent, where its worker finds it. That worker cannot measure it
@@ -29,10 +31,14 @@ enter(const Rule *rule)
 {
 	strlcpy(run->state, STATE_HANDED_OVER, sizeof(run->state));
 	run_publish();
-	if (!run->answered)
+	if (!run->answered && run->unrecorded)
+		mailbox_event("follow the run on \"%s\": SELECT * FROM pingpong.progress", run->target);
+	else if (!run->answered)
 		mailbox_event("\"%s\" comes back by itself; follow the run on \"%s\": SELECT * FROM pingpong.progress",
 					  run->source, run->target);
 	run_answer(run->switched ? "switched" : "promoted", false);
+	if (run->unrecorded && strcmp(run->target, worker_self()) != 0)
+		baton_remove();			/* that of the target is there, and this server is a standby of it */
 	leave_note();
 }
 

@@ -8,12 +8,15 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 
 #include "common/sqlstate.h"
 #include "gate/seal.h"
 #include "gate/state.h"
+#include "worker/baton.h"
 #include "worker/clock.h"
+#include "worker/failover.h"
 #include "worker/journal.h"
 #include "worker/phase/phase.h"
 #include "worker/runbook.h"
@@ -128,6 +131,21 @@ was_broken_off(void)
 	return false;
 }
 
+/* A failover that was begun here: before the order to promote was ready to go out, or behind that. */
+static uint32
+look_on_standby(void)
+{
+	json_t	   *baton = baton_find(run);
+
+	if (baton == NULL)
+		return 0;
+	journal_load_topology(run);
+	runbook_load(run);
+	baton_take_steps(run, baton);
+	json_decref(baton);
+	return run_facts() | FACT_FOUND;
+}
+
 static uint32
 look(void)
 {
@@ -135,11 +153,16 @@ look(void)
 	bool		away = false;
 	bool		broken_off;
 
+	if (RecoveryInProgress())
+		return look_on_standby();
+	baton_adopt();
 	if (!journal_find_unfinished(run))
 		return 0;
 	run->is_target = run->moves && strcmp(run->target, worker_self()) == 0;
 	journal_load_topology(run);
 	runbook_load(run);
+	if (run_is_failover(run))
+		failover_pass_over(run);
 	broken_off = was_broken_off();
 	for (int i = 0; i < run->nsteps; i++)
 		away |= step_is_away(&run->steps[i]);
@@ -191,6 +214,9 @@ leave(const Rule *rule)
 			return;
 		case REASON_SEALED:
 			take_seal();
+			break;
+		case REASON_STANDBY:
+			run->armed_us = now_us();
 			break;
 		case REASON_OPENED:
 			run_note_opened();

@@ -39,7 +39,10 @@ can_occur(RunPhase phase, uint32_t facts)
 			implies(facts, FACT_OWN, FACT_FOUND) && implies(facts, FACT_AWAY, FACT_FOUND) &&
 			implies(facts, FACT_BROKEN_OFF, FACT_FOUND) && !has(facts, FACT_BROKEN_OFF | FACT_MOVES) &&
 			!has(facts, FACT_AWAY | FACT_MOVES) && !has(facts, FACT_OWN | FACT_MOVES) &&
-			!has(facts, FACT_TARGET | FACT_SOURCE);
+			!has(facts, FACT_TARGET | FACT_SOURCE) && implies(facts, FACT_ORDERED, FACT_STANDBY) &&
+		/* a failover that was begun here, on a standby: it seals nothing, and is no target yet */
+			implies(facts, FACT_STANDBY, FACT_FOUND | FACT_MOVES) &&
+			!(has(facts, FACT_STANDBY) && (facts & (FACT_TARGET | FACT_SEALED | FACT_OPENED | FACT_SOURCE)));
 	if (phase == RUN_FORWARD)
 		return implies(facts, FACT_TARGET, FACT_MOVES | FACT_MOVED) && implies(facts, FACT_MOVED, FACT_MOVES) &&
 			implies(facts, FACT_ORDERED, FACT_MOVES) &&
@@ -67,6 +70,8 @@ broken_promise(RunPhase phase, uint32_t facts, const Rule *rule)
 		return "a seal lifted by silence";
 	if (phase == RUN_ASKING && undoes && has(facts, FACT_PROMOTED) && !has(facts, FACT_OVERRULED))
 		return "undone beside a promoted target";
+	if (phase == RUN_RECOVERING && undoes && has(facts, FACT_STANDBY | FACT_ORDERED))
+		return "a failover undone, though its promotion may have been ordered";
 	if (phase == RUN_RECOVERING && undoes && has(facts, FACT_SEALED))
 		return "a sealed server undone without a word of the agent";
 	if (phase == RUN_TAKING_OVER && rule->next == RUN_FORWARD && !has(facts, FACT_PROMOTED))
