@@ -96,6 +96,16 @@ guard_word(const GuardPeer *peer, const GuardSelf *self)
 	return word < GUARD_SAYS_EPOCH && has_newer_epoch(peer, self) ? GUARD_SAYS_EPOCH : word;
 }
 
+/* A failover may promote another server this moment. Its claim ends by itself, so it is waited for in any setting. */
+static bool
+is_claimed(const GuardPeer *peers, int n, const GuardSelf *self)
+{
+	for (int i = 0; i < n; i++)
+		if (peers[i].answered && peers[i].named && peers[i].claimed > self->epoch)
+			return true;
+	return false;
+}
+
 static int
 count(const GuardPeer *peers, int n, const GuardSelf *self, GuardWord word)
 {
@@ -133,7 +143,7 @@ guard_verdict(const GuardPeer *peers, int n, const GuardSelf *self, bool late, G
 		return GUARD_VERDICT_REPLACED;
 	if (count(peers, n, self, GUARD_SAYS_EPOCH) > 0)
 		return self->epoch_sure ? GUARD_VERDICT_REPLACED : GUARD_VERDICT_LOOK_UP;
-	if (count(peers, n, self, GUARD_SAYS_SECOND) > 0)
+	if (count(peers, n, self, GUARD_SAYS_SECOND) > 0 || is_claimed(peers, n, self))
 		return late ? GUARD_VERDICT_STAY : GUARD_VERDICT_WAIT;
 	if (all_answer_clean(peers, n, self))
 		return GUARD_VERDICT_OPEN;

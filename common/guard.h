@@ -53,6 +53,7 @@ typedef struct GuardPeer
 	bool		answered;		/* it told its state, just looked at */
 	bool		named;			/* it calls itself by the name under which it is registered */
 	int64_t		epoch;			/* the highest that was proved to it */
+	int64_t		claimed;		/* the one that a failover which is under way has claimed there; 0: none */
 	GuardSystem system;
 	GuardRole	role;
 	unsigned	timeline;		/* the highest that its server is known to be on; 0: not known */

@@ -250,11 +250,15 @@ take_answer(int i)
 	else
 	{
 		peer->epoch = json_integer_value(json_object_get(call->body, "epoch"));
+		peer->claimed = json_integer_value(json_object_get(call->body, "claimed"));
 		snprintf(detail, size, "its epoch is " INT64_FORMAT, (int64) peer->epoch);
 		if (peer->kind != GUARD_ROUTER)
 			take_server(peer, call->body, file->peers[i].foreign);
 		if (peer->kind == GUARD_POSTGRES || sees_primary(i))
 			describe_server(peer, detail, size);
+		if (peer->claimed > peer->epoch)
+			snprintf(detail + strlen(detail), size - strlen(detail), ", and a failover has claimed epoch "
+					 INT64_FORMAT, (int64) peer->claimed);
 	}
 	agents_release(call);
 	calls[i] = NULL;
@@ -291,7 +295,8 @@ describe_missing(const GuardSelf *self, char *to, size_t size)
 	{
 		GuardWord	word = guard_word(&peers[i], self);
 
-		if (word == GUARD_SAYS_CLEAN || (peers[i].kind != GUARD_POSTGRES && word < GUARD_SAYS_SECOND))
+		if (peers[i].claimed <= self->epoch &&
+			(word == GUARD_SAYS_CLEAN || (peers[i].kind != GUARD_POSTGRES && word < GUARD_SAYS_SECOND)))
 			continue;
 		appendStringInfo(&text, "%s%s of \"%s\"%s: %s", text.len ? "; " : "", word == GUARD_SAYS_NOTHING ?
 						 "no answer of the agent" : "by the word of the agent", lines[i].node,

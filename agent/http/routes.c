@@ -163,6 +163,7 @@ get_state(Request *request, Answer *answer)
 	json_t	   *json = nodestate_json(config->node, &state);
 
 	json_object_set_new(json, "epoch", json_integer(epoch_current()));
+	json_object_set_new(json, "claimed", json_integer(claim_current(config)));
 	answer_json(answer, MHD_HTTP_OK, json);
 	config_release(config);
 }

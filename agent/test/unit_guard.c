@@ -165,6 +165,25 @@ test_combinations(void)
 	ok(tried == WORDS * WORDS * WORDS * 12 && opened > 0, "guard: all were tried, and some open");
 }
 
+/* Whoever tells of it, and whatever the setting is: the promotion may happen this moment. */
+static void
+test_claim(void)
+{
+	GuardPeer	peers[2] = {SERVER(.role = GUARD_ROLE_STANDBY, .timeline = 3), AGENT(.epoch = 7)};
+	int			open = 0;
+
+	ok(is_open(guard_verdict(peers, 2, &self, false, GUARD_CLOSED)), "guard: without a claim it opens");
+	for (int who = 0; who < 2; who++)
+		for (int how = 0; how < 2 * 3; how++)
+		{
+			peers[who].claimed = self.epoch + 1;
+			open += is_open(guard_verdict(peers, 2, &self, how % 2, (GuardUnanswered) (how / 2)));
+			peers[who].claimed = self.epoch;
+			open += !is_open(guard_verdict(peers, 2, &self, how % 2, (GuardUnanswered) (how / 2)));
+		}
+	ok(open == 0, "guard: the claim of a failover is waited for, an old one is not");
+}
+
 static void
 test_majority(void)
 {
@@ -204,6 +223,7 @@ test_guard(void)
 
 	test_answers();
 	test_combinations();
+	test_claim();
 	test_majority();
 	ok(guard_accuser(peers, 3, &self) == 2 && guard_accuser(peers, 2, &self) == 0,
 	   "guard: the new primary is named rather than its standby, and that rather than an epoch");
