@@ -21,20 +21,34 @@
 #define LOOK_TIMEOUT_MS 1000
 #define GOOD_LOOKS 3			/* a state is good until so many further looks have failed to come */
 
+/*
+ * Has the upstream said lately how far it is? A receiver that has heard nothing asks for a sign of life at half of
+ * its time-out: behind that and some seconds nobody knows how far the upstream has come meanwhile.
+ */
+#define HEARD_SQL \
+	"(SELECT t = interval '0' OR " \
+	"w.last_msg_receipt_time > pg_catalog.clock_timestamp() - t * 0.5 - interval '2 seconds' " \
+	"FROM (SELECT pg_catalog.current_setting('wal_receiver_timeout')::interval) x(t))"
+
 /* The control file has the timeline of the last checkpoint: behind a promotion that is the old one for a while. */
 #define STATE_SQL \
 	"SELECT r, CASE WHEN r THEN coalesce(w.received_tli, c.timeline_id) " \
 	"ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int " \
 	"END, CASE WHEN r THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, " \
-	"w.received_tli IS NOT NULL, pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) " \
+	"w.received_tli IS NOT NULL, pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1), " \
+	"CASE WHEN r AND " HEARD_SQL " THEN greatest(0, pg_catalog.pg_wal_lsn_diff(w.latest_end_lsn, " \
+	"pg_catalog.pg_last_wal_replay_lsn())) END " \
 	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c " \
 	"LEFT JOIN pg_catalog.pg_stat_wal_receiver w ON w.status = 'streaming'"
 
 static OwnSession session = {.timeout_ms = LOOK_TIMEOUT_MS};
 
-/* Out of recovery: sealed or not; never "not sealed" without an answer. Where the extension is not, nothing seals. */
+/*
+ * Out of recovery: sealed or not; never "not sealed" without an answer. Where the extension is not, nothing seals,
+ * and nothing holds writes.
+ */
 static NodeRole
-role_of_gate(void)
+role_of_gate(bool *open)
 {
 	PGresult   *there = pg_query(session.conn, NULL, 0,
 								 "SELECT pg_catalog.to_regclass('pingpong.gate') IS NOT NULL", 0, NULL);
@@ -46,6 +60,7 @@ role_of_gate(void)
 		role = ROLE_UNKNOWN;
 	else if (has_gate && strcmp(PQgetvalue(gate, 0, 0), "sealed") == 0)
 		role = ROLE_SEALED;
+	*open = role == ROLE_PRIMARY && (!has_gate || strcmp(PQgetvalue(gate, 0, 0), "open") == 0);
 	PQclear(gate);
 	PQclear(there);
 	return role;
@@ -65,11 +80,12 @@ look(const PgInstance *pg, NodeState *state)
 		session_close(&session);
 		return;
 	}
-	state->role = strcmp(PQgetvalue(res, 0, 0), "t") == 0 ? ROLE_STANDBY : role_of_gate();
+	state->role = strcmp(PQgetvalue(res, 0, 0), "t") == 0 ? ROLE_STANDBY : role_of_gate(&state->takes_writes);
 	state->timeline = atoi(PQgetvalue(res, 0, 1));
 	snprintf(state->version, sizeof(state->version), "%s", PQgetvalue(res, 0, 4));
 	snprintf(state->lsn, sizeof(state->lsn), "%s", PQgetvalue(res, 0, 2));
 	state->streaming = strcmp(PQgetvalue(res, 0, 3), "t") == 0;
+	state->lag = PQgetisnull(res, 0, 5) ? -1 : atoll(PQgetvalue(res, 0, 5));
 	PQclear(res);
 }
 
@@ -79,7 +95,7 @@ look_once(void)
 {
 	AgentConfig *config = config_current();
 	int			interval = config->sample_interval_ms;
-	NodeState	state = {.role = ROLE_NONE};
+	NodeState	state = {.role = ROLE_NONE, .lag = -1};
 
 	if (config_instance(config, "") != NULL)
 		look(config_instance(config, ""), &state);
@@ -94,7 +110,7 @@ static void *
 sampler_main(void *unused)
 {
 	for (;;)
-		sleep_ms(look_once());
+		nodestate_await_look(look_once());
 	return NULL;
 }
 
