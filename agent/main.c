@@ -43,6 +43,7 @@
 #include "agent/pg/watcher.h"
 #include "agent/rehearse/conduct.h"
 #include "agent/route/drivers.h"
+#include "agent/route/floating.h"
 #include "agent/status/status.h"
 #include "common/names.h"
 
@@ -257,6 +258,8 @@ main(int argc, char **argv)
 	config_know(driver_sections());
 	if (optind < argc && !check && strcmp(argv[optind], "status") == 0)
 		return status_run(argc - optind, argv + optind, path);
+	if (optind < argc && !check && strcmp(argv[optind], "address") == 0)
+		return floating_run(argc - optind, argv + optind);
 	if (optind < argc && !check && strcmp(argv[optind], "init") == 0)
 		return init_run(argc - optind, argv + optind);
 	if (optind < argc)

@@ -48,6 +48,13 @@ INSERT INTO pingpong.route_driver (builtin, several, name, comment)
 VALUES
     (true, false, 'pgbouncer',
      'PgBouncer, by its console and an included file; [pgbouncer.ENDPOINT] in the agent''s configuration'),
+    (true, true, 'haproxy',
+     'HAProxy, by its runtime API; [haproxy.ENDPOINT] in the agent''s configuration'),
+    (true, false, 'address',
+     'an IP address that moves between the hosts of the servers, with an endpoint for each of them; '
+     '[address.ENDPOINT] in their agents'' configuration'),
+    (true, false, 'tailscale',
+     'a service of Tailscale that forwards to the primary; [tailscale.ENDPOINT] in the agent''s configuration'),
     (true, true, 'command',
      'whatever has a command line: a program for each order; [command.ENDPOINT] in the agent''s configuration');
 

@@ -76,7 +76,7 @@ SELECT pg_temp.try($$SELECT pingpong.add_route('RW', 'rw', 'pgbouncer', 'pooler1
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', NULL, 'pgbouncer', 'pooler1', 'main', '{"app": ""}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'write', 'pgbouncer', 'pooler1', 'main', '{"app": ""}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', NULL, 'pooler1', 'main', '{"app": ""}')$$);
-SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'haproxy', 'pooler1', 'main', '{"app": ""}')$$);
+SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'carrier', 'pooler1', 'main', '{"app": ""}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', NULL, 'main', '{"app": ""}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'nowhere', 'main', '{"app": ""}')$$);
 SELECT pg_temp.try($$SELECT pingpong.add_route('rw', 'rw', 'pgbouncer', 'pooler1', NULL, '{"app": ""}')$$);

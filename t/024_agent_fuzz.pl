@@ -27,6 +27,7 @@ my $seed = $ENV{PINGPONG_SEED} // int(time) % 1000000;
 my $rounds = $ENV{PINGPONG_ROUNDS} // 1500;
 my $dir = tempdir('pingpong_fuzz_XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $port = Ports::take($ENV{PINGPONG_TEST_PORT} // 20000) + 1;
+my $plain_port = $port + 1;
 my $token = 'a-token-of-this-test';
 my $monitor = 'a-token-of-a-monitor';
 my $number = 0;
@@ -49,6 +50,7 @@ sub start_agent
 [agent]
 node = x
 listen = 127.0.0.1:$port
+health_listen = 127.0.0.1:$plain_port
 state_dir = $dir/state
 token_file = $dir/token
 monitor_token_file = $dir/monitor
@@ -76,8 +78,9 @@ INI
 # Sends it and gives what comes back; with half, the client sends no more.
 sub talk
 {
-	my ($bytes, $seconds, $half) = @_;
-	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 20) or return '';
+	my ($bytes, $seconds, $half, $to) = @_;
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $to // $port, Timeout => 20)
+		or return '';
 	my $answer = '';
 	my $limit = time + $seconds;
 	$socket->syswrite($bytes);
@@ -170,8 +173,8 @@ sub job
 sub path
 {
 	my $path = one_of('/v1/jobs/', '/v1/ping', '/v1/jobs', '/v1/', '', '/metrics', '/v1/snapshot', '/v1/state',
-		'/health') . join '',
-		map { one_of('%00', '%2e', '..', '/', 'a', '%ff', '?wait_ms=',
+		'/health', '/primary', '/replica', '/replica?lag=', '/read-only', '/liveness') . join '',
+		map { one_of('1MB', '%00', '%2e', '..', '/', 'a', '%ff', '?wait_ms=',
 		'99999999999999999999', '-1', '#', '%', "\x7f", '&&=', '*', '/cancel') } 1 .. rand 12;
 	return request(one_of(qw(GET POST PUT DELETE HEAD OPTIONS TRACE), 'x' x 300), $path || '/',
 		one_of(undef, '', '{}'));
@@ -219,9 +222,31 @@ sub login
 	return $answer;
 }
 
+# To the plain socket for health checks: it says little, whatever it is told.
+sub look
+{
+	my $request = one_of(qw(GET HEAD OPTIONS POST), 'x' x 300, '') . one_of(' ', '  ', "\t", '')
+		. one_of('/', '/primary', '/replica?lag=', '/replica?a&&lag=1MB&lag=', '/v1/state', 'x' x 3000, '')
+		. join('', map { one_of(qw(1 kB 9999999999999999999 - ? & = %00), "\0", "\xff", '..') } 1 .. rand 6)
+		. one_of(' HTTP/1.1', ' HTTP/1.0', ' HTTP/9', '') . one_of("\r\n", "\n")
+		. join('', map { one_of('Connection: close', 'Connection:', 'Content-Length: 99', 'Content-Length: -1',
+		'Transfer-Encoding: chunked', ' folded', ':', 'X: ' . 'y' x 900, "\0") . one_of("\r\n", "\n") } 1 .. rand 6);
+	$request .= one_of("\r\n", "\n", '');
+	$request = join '', map { chr int rand 256 } 1 .. rand 4000 if rand() < 0.1;
+	return talk($request x one_of(1, 1, 1, 30), 0.1, rand() < 0.5, $plain_port);
+}
+
 sub noise { return talk(join('', map { chr int rand 256 } 1 .. rand 2000), 0.2, 1); }
 
 # ---- what is expected ----
+
+# Nobody can be sent to a server that is not there.
+sub plain_fault
+{
+	my ($answer) = @_;
+	return if $answer eq '' || $answer =~ m{\AHTTP/1\.1 (?:503|400|404|405) [A-Z]};
+	return "an answer that is none: $answer";
+}
 
 sub fault
 {
@@ -251,21 +276,22 @@ END
 
 start_agent();
 my @ways = (([ \&job, 'a job' ]) x 6, [ \&path, 'a path' ], [ \&document, 'a document' ], [ \&header, 'a header' ],
-	([ \&login, 'a login' ]) x 2, [ \&noise, 'noise' ]);
+	([ \&login, 'a login' ]) x 2, [ \&noise, 'noise' ], [ \&look, 'a look' ]);
 my %faults;
 for my $round (1 .. $rounds)
 {
 	my ($way, $what) = @{ one_of(@ways) };
-	my $fault = fault($way->());
+	my $fault = $what eq 'a look' ? plain_fault($way->()) : fault($way->());
 	push @{ $faults{$what} }, "round $round: " . substr $fault, 0, 500 if defined $fault;
 }
 is(scalar @{ $faults{$_} // [] }, 0, "$_: answered in JSON with an SQLSTATE, or not at all")
 	or diag(join "\n", @{ $faults{$_} }[ 0 .. 2 ])
-	for 'a job', 'a path', 'a document', 'a header', 'a login', 'noise';
+	for 'a job', 'a path', 'a document', 'a header', 'a login', 'noise', 'a look';
 is(join("\n", @let_in), '', 'nobody is let in without the right token');
 note(join ', ', map { "$_: $seen{$_}" } sort keys %seen);
 cmp_ok($seen{$_} // 0, '>', 0, "some were answered with $_") for 200, 400, 401, 404;
 like(request('GET', '/v1/ping'), qr{\AHTTP/1.1 200 }, 'the agent answers after all of it');
+like(talk("GET /liveness HTTP/1.0\r\n\r\n", 20, 0, $plain_port), qr{\AHTTP/1.1 200 }, 'and on its plain socket');
 is(waitpid($pid, POSIX::WNOHANG()), 0, 'and is the one that was started');
 my ($strange) = read_file("$dir/log") =~ /^(.*(?:[^\n\x20-\x7e\x80-\xff]|\Q$token\E).*)$/m;
 is($strange, undef, 'the log has no control characters and no token');

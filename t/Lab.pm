@@ -352,7 +352,8 @@ sub settle
 
 # ---- load ----
 
-# bench/writers as a coprocess, by default through the first PgBouncer. resting => 1: idle until start().
+# bench/writers as a coprocess, by default through the first PgBouncer. resting => 1: idle until start(); prefix =>
+# [...]: words in front of its command.
 sub writers
 {
 	my ($self, %option) = @_;
@@ -445,7 +446,8 @@ sub _start
 		open STDOUT, '>&', $write_out;
 		close $_ for $read_in, $write_in, $read_out, $write_out;
 		%ENV = (%ENV, %{$lab->{far_env} // {}});	# its clients are beside the poolers
-		exec $program, '-n', $option{writers} // 4, '-r', $option{rate} // 100, $option{txn} ? '--txn' : (), $dsn
+		exec @{$option{prefix} // []}, $program, '-n', $option{writers} // 4, '-r', $option{rate} // 100,
+			$option{txn} ? '--txn' : (), $dsn
 			or POSIX::_exit(127);
 	}
 	close $_ for $read_in, $write_out;

@@ -111,21 +111,21 @@ check_state(const AgentConfig *config)
 /* ---- listen ---- */
 
 static void
-check_listen_address(const AgentConfig *config)
+check_listen_address(const AgentConfig *config, const char *option, const char *text, bool tls)
 {
 	ListenAddress address;
 	int			fd;
 	int			why;
 
-	listen_parse(config->listen, &address);
+	listen_parse(text, &address);
 	fd = listen_open(&address);
 	why = errno;
 	if (fd >= 0)
-		check_say(true, "listen %s%s", config->listen, config->tls_cert ? " with TLS" : "");
+		check_say(true, "%s %s%s", option, text, tls ? " with TLS" : "");
 	else if (why == EADDRINUSE && agent_runs(config))
-		check_say(true, "listen %s: by the agent that runs", config->listen);
+		check_say(true, "%s %s: by the agent that runs", option, text);
 	else
-		check_say(false, "listen %s: %s", config->listen, strerror(why));
+		check_say(false, "%s %s: %s", option, text, strerror(why));
 	if (fd >= 0)
 		close(fd);
 	if (fd >= 0 && address.address.any.sa_family == AF_UNIX)
@@ -181,7 +181,9 @@ check_run(const char *path)
 	check_monitoring(config);
 	check_tls(config);
 	check_state(config);
-	check_listen_address(config);
+	check_listen_address(config, "listen", config->listen, config->tls_cert != NULL);
+	if (config->health_listen)
+		check_listen_address(config, "health_listen", config->health_listen, false);
 	check_postgres(config);
 	for (int i = 0; i < config->n_bouncers; i++)
 		check_bouncer(&config->bouncers[i]);

@@ -17,6 +17,7 @@
 const ConfigOption config_agent_options[] = {
 	{"node", OPTION_STRING, offsetof(AgentConfig, node)},
 	{"listen", OPTION_STRING, offsetof(AgentConfig, listen)},
+	{"health_listen", OPTION_STRING, offsetof(AgentConfig, health_listen)},
 	{"token_file", OPTION_STRING, offsetof(AgentConfig, token_file)},
 	{"monitor_token_file", OPTION_STRING, offsetof(AgentConfig, monitor_token_file)},
 	{"without_credentials", OPTION_LIST, offsetof(AgentConfig, without_credentials)},

@@ -128,6 +128,7 @@ typedef struct AgentConfig
 
 	char	   *node;
 	char	   *listen;
+	char	   *health_listen;	/* address of a plain socket for health checks only; NULL: none */
 	char	   *token_file;
 	char	   *token;			/* contents of token_file */
 	char	   *monitor_token_file;	/* NULL: none */

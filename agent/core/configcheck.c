@@ -164,6 +164,12 @@ check_listen(ConfigError *error, const AgentConfig *config)
 	if (listen_parse(config->listen, &address) < 0)
 		return config_refuse(error, "option \"%s\" is neither ADDRESS:PORT nor unix:/PATH: \"%s\"", "listen",
 							 config->listen);
+	if (config->health_listen && listen_parse(config->health_listen, &address) < 0)
+		return config_refuse(error, "option \"%s\" is neither ADDRESS:PORT nor unix:/PATH: \"%s\"", "health_listen",
+							 config->health_listen);
+	if (config->health_listen && strcmp(config->health_listen, config->listen) == 0)
+		return config_refuse(error, "options \"%s\" and \"%s\" cannot be the same", "listen", "health_listen");
+	listen_parse(config->listen, &address);
 	if ((config->tls_cert != NULL) != (config->tls_key != NULL))
 		return config_refuse(error, "options \"%s\" and \"%s\" need each other", "tls_cert", "tls_key");
 	if (config->tls_client_ca && !config->tls_cert)

@@ -9,12 +9,15 @@
 #include "agent/core/clock.h"
 #include "agent/core/nodestate.h"
 
+#define ASKED_FOR_MS 10000		/* so long after a question the next one is expected */
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;	/* a wish came, or was granted */
-static NodeState present;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;	/* a wish came, or was granted; or somebody asks */
+static NodeState present = {.lag = -1};
 static long wished;				/* number of the last wish for a fresh look */
 static long taken;				/* of the last one that had come when the last look began */
 static long granted;			/* of the last one that had come when the present state was looked at */
+static double asked_at = -ASKED_FOR_MS; /* CLOCK_MONOTONIC, ms */
 
 void
 nodestate_set(const NodeState *state)
@@ -26,13 +29,22 @@ nodestate_set(const NodeState *state)
 	pthread_mutex_unlock(&lock);
 }
 
+static void
+forget_role(NodeState *state)
+{
+	state->role = ROLE_UNKNOWN;
+	state->takes_writes = false;
+	state->lag = -1;
+}
+
 static NodeState
 present_state(void)
 {
 	NodeState	state = present;
 
-	if (clock_monotonic_ms() > state.good_until)
-		state.role = ROLE_UNKNOWN;
+	state.current = clock_monotonic_ms() <= state.good_until;
+	if (!state.current)
+		forget_role(&state);
 	return state;
 }
 
@@ -45,6 +57,18 @@ nodestate_get(void)
 	state = present_state();
 	pthread_mutex_unlock(&lock);
 	return state;
+}
+
+void
+nodestate_asked(void)
+{
+	double		now = clock_monotonic_ms();
+
+	pthread_mutex_lock(&lock);
+	if (now - asked_at >= ASKED_FOR_MS)
+		pthread_cond_broadcast(&changed);	/* the sampler may be at its long pause */
+	asked_at = now;
+	pthread_mutex_unlock(&lock);
 }
 
 /* ---- fresh looks ---- */
@@ -81,21 +105,36 @@ nodestate_fresh(int limit_ms)
 	state = present_state();
 	if (granted < mine)
 	{
-		state.role = ROLE_UNKNOWN;
+		forget_role(&state);
 		state.data_known = false;
 	}
 	pthread_mutex_unlock(&lock);
 	return state;
 }
 
-void
-nodestate_await_wish(int ms)
+/* Is the next look not due yet? Sooner while somebody asks. */
+static bool
+may_rest(double began, int interval_ms)
 {
-	double		limit = clock_monotonic_ms() + ms;
+	double		now = clock_monotonic_ms();
+
+	if (now - asked_at < ASKED_FOR_MS && interval_ms > NODESTATE_ASKED_MS)
+		interval_ms = NODESTATE_ASKED_MS;
+	return now < began + interval_ms;
+}
+
+void
+nodestate_await_look(int interval_ms)
+{
+	double		began = clock_monotonic_ms();
 
 	pthread_mutex_lock(&lock);
-	while (taken == wished && clock_monotonic_ms() < limit)
-		wait_for_change(limit - clock_monotonic_ms());
+	while (taken == wished && may_rest(began, interval_ms))
+	{
+		bool		asked = clock_monotonic_ms() - asked_at < ASKED_FOR_MS;
+
+		wait_for_change(asked && interval_ms > NODESTATE_ASKED_MS ? NODESTATE_ASKED_MS : interval_ms);
+	}
 	pthread_mutex_unlock(&lock);
 }
 

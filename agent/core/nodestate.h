@@ -8,6 +8,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#define NODESTATE_ASKED_MS 50
+
 typedef enum NodeRole
 {
 	ROLE_UNKNOWN,				/* not seen yet, or not for too long: never taken for another one */
@@ -35,12 +37,24 @@ typedef struct NodeState
 	bool		data_standby;	/* a standby's for certain */
 	bool		data_sealed;	/* it has a seal that counts */
 	unsigned long long system;	/* identifier; 0: not known */
+	bool		takes_writes;	/* a primary whose gate is open; false: it is not, or nobody knows */
+	long long	lag;			/* of a standby: bytes that its upstream had and it has not replayed; -1: not known */
+	bool		current;		/* the looks go on: set by nodestate_get() */
 	double		seen_ms;		/* CLOCK_REALTIME */
 	double		good_until;		/* CLOCK_MONOTONIC, ms; behind it the role is ROLE_UNKNOWN */
 } NodeState;
 
 extern void nodestate_set(const NodeState *state);
 extern NodeState nodestate_get(void);
+
+/*
+ * Somebody decides by it where clients are sent: for some seconds the sampler looks more often, at least each
+ * NODESTATE_ASKED_MS.
+ */
+extern void nodestate_asked(void);
+
+/* For the sampler: waits until the next look is due or wanted, at most for the interval. */
+extern void nodestate_await_look(int interval_ms);
 extern const char *nodestate_role_name(NodeRole role);
 
 /*
@@ -49,8 +63,7 @@ extern const char *nodestate_role_name(NodeRole role);
  */
 extern NodeState nodestate_fresh(int limit_ms);
 
-/* For the sampler: waits until a fresh look is wanted, for ms at most; is one wanted that has not begun? */
-extern void nodestate_await_wish(int ms);
+/* For the sampler: is a fresh look wanted that has not begun? */
 extern bool nodestate_take_wish(void);
 
 /*

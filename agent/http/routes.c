@@ -12,6 +12,7 @@
 #include "agent/core/config.h"
 #include "agent/core/nodestate.h"
 #include "agent/http/answer.h"
+#include "agent/http/health.h"
 #include "agent/http/monitor.h"
 #include "agent/http/routes.h"
 #include "agent/job/claim.h"
@@ -33,8 +34,19 @@ static void get_page(Request *request, Answer *answer);
 static void get_metrics(Request *request, Answer *answer);
 static void get_snapshot(Request *request, Answer *answer);
 
+#define HEALTH_METHODS "GET HEAD OPTIONS"
+
 static const Route routes[] = {
-	{"GET", "/health", ACCESS_ANYONE, get_health},
+	{HEALTH_METHODS, "/health", ACCESS_ANYONE, get_health},
+	{HEALTH_METHODS, "/primary", ACCESS_ANYONE, get_health},
+	{HEALTH_METHODS, "/read-write", ACCESS_ANYONE, get_health},
+	{HEALTH_METHODS, "/leader", ACCESS_ANYONE, get_health},
+	{HEALTH_METHODS, "/master", ACCESS_ANYONE, get_health},
+	{HEALTH_METHODS, "/replica", ACCESS_ANYONE, get_health},
+	{HEALTH_METHODS, "/read-only", ACCESS_ANYONE, get_health},
+	{HEALTH_METHODS, "/readiness", ACCESS_ANYONE, get_health},
+	{HEALTH_METHODS, "/liveness", ACCESS_ANYONE, get_health},
+	{"OPTIONS", "/", ACCESS_ANYONE, get_health},
 	{"GET", "/", ACCESS_PAGE, get_page},
 	{"GET", "/metrics", ACCESS_METRICS, get_metrics},
 	{"GET", "/v1/snapshot", ACCESS_PAGE, get_snapshot},
@@ -145,11 +157,14 @@ cancel_job(Request *request, Answer *answer)
 static void
 get_health(Request *request, Answer *answer)
 {
-	NodeState	state = nodestate_get();
-	bool		serves = state.role == ROLE_PRIMARY || state.role == ROLE_STANDBY || state.role == ROLE_NONE;
+	const char *lag = MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, "lag");
+	const char *word;
+	unsigned	status = health_now(request->route->path, lag, &word);
 
-	answer_text(answer, serves ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, "text/plain",
-				xasprintf("%s\n", nodestate_role_name(state.role)));
+	if (status == MHD_HTTP_BAD_REQUEST)
+		answer_error(answer, status, STATE_INVALID_PARAMETER, NULL, "\"lag\" must be a size, as 1048576 or 16MB");
+	else
+		answer_text(answer, status, "text/plain", xasprintf("%s\n", word));
 }
 
 /* With fresh_ms it looks now, for so long at most; who ask at the same time share a look. */
@@ -216,6 +231,18 @@ route_matches(const char *pattern, const char *path, Request *request)
 	return !*pattern && !*path && (n == 0 || (pingpong_key_valid(request->run) && pingpong_key_valid(request->step)));
 }
 
+/* Is it one of the methods, which a blank separates? */
+static bool
+has_method(const char *methods, const char *method)
+{
+	size_t		len = strlen(method);
+
+	for (const char *at = methods; *at; at += strcspn(at, " "), at += strspn(at, " "))
+		if (strcspn(at, " ") == len && strncmp(at, method, len) == 0)
+			return true;
+	return false;
+}
+
 const Route *
 route_find(const char *method, const char *path, Request *request, bool *other_method)
 {
@@ -224,7 +251,7 @@ route_find(const char *method, const char *path, Request *request, bool *other_m
 	{
 		if (!route_matches(routes[i].path, path, request))
 			continue;
-		if (strcmp(routes[i].method, method) == 0)
+		if (has_method(routes[i].methods, method))
 			return &routes[i];
 		*other_method = true;
 	}

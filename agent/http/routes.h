@@ -33,7 +33,7 @@ typedef void (*RouteHandler) (Request *request, Answer *answer);
 
 typedef struct Route
 {
-	const char *method;
+	const char *methods;		/* a blank separates them */
 	const char *path;			/* "*" stands for one part */
 	RouteAccess access;
 	RouteHandler handler;

@@ -22,6 +22,7 @@
 #include "agent/http/certificate.h"
 #include "agent/http/door.h"
 #include "agent/http/listen.h"
+#include "agent/http/plain.h"
 #include "agent/http/routes.h"
 #include "agent/http/server.h"
 #include "agent/http/tls.h"
@@ -195,6 +196,8 @@ http_reload(const AgentConfig *old, const AgentConfig *config, char *error, size
 		snprintf(error, error_size, "could not read \"%s\": %s", config->tls_client_ca, strerror(reason));
 	else if (strcmp(config->listen, old->listen) != 0)
 		snprintf(error, error_size, "\"listen\" needs a restart");
+	else if (!same_text(config->health_listen, old->health_listen))
+		snprintf(error, error_size, "\"health_listen\" needs a restart");
 	else if (!config->tls_cert != !old->tls_cert)
 		snprintf(error, error_size, "TLS needs a restart");
 	else if (!same_authorities)
@@ -230,6 +233,11 @@ http_start(char *error, size_t error_size)
 	int			n = 0;
 	int			fd = load_tls(config, error, error_size) < 0 ? -1 : open_socket(config, error, error_size);
 
+	if (fd >= 0 && config->health_listen && plain_start(config->health_listen, error, error_size) < 0)
+	{
+		close(fd);
+		fd = -1;
+	}
 	config_release(config);
 	if (fd < 0)
 		return -1;

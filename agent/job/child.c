@@ -49,6 +49,8 @@ child_exec(char *const *argv, char *const *environment, const char *directory, i
 	if (getppid() != parent)
 		_exit(127);				/* it died before the line above */
 	setpgid(0, 0);
+	/* what the agent itself may do to the network (route/floating.c), no program of a site may, nor a server */
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	dup2(input, STDIN_FILENO);
 	dup2(output, STDOUT_FILENO);
 	dup2(output, STDERR_FILENO);

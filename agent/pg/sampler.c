@@ -23,21 +23,34 @@
 #define LOOK_TIMEOUT_MS 1000
 #define GOOD_LOOKS 3			/* a state is good until so many further looks have failed to come */
 
+/*
+ * Has the upstream said lately how far it is? A receiver that has heard nothing asks for a sign of life at half of
+ * its time-out: behind that and some seconds nobody knows how far the upstream has come meanwhile.
+ */
+#define HEARD_SQL \
+	"(SELECT t = interval '0' OR " \
+	"w.last_msg_receipt_time > pg_catalog.clock_timestamp() - t * 0.5 - interval '2 seconds' " \
+	"FROM (SELECT pg_catalog.current_setting('wal_receiver_timeout')::interval) x(t))"
+
 /* The control file has the timeline of the last checkpoint: behind a promotion that is the old one for a while. */
 #define STATE_SQL \
 	"SELECT r, CASE WHEN r THEN coalesce(w.received_tli, c.timeline_id) " \
 	"ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int " \
 	"END, CASE WHEN r THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, " \
 	"w.received_tli IS NOT NULL, pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1), " \
-	"s.system_identifier FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c, " \
-	"pg_catalog.pg_control_system() s " \
+	"CASE WHEN r AND " HEARD_SQL " THEN greatest(0, pg_catalog.pg_wal_lsn_diff(w.latest_end_lsn, " \
+	"pg_catalog.pg_last_wal_replay_lsn())) END, s.system_identifier " \
+	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_system() s " \
 	"LEFT JOIN pg_catalog.pg_stat_wal_receiver w ON w.status = 'streaming'"
 
 static OwnSession session = {.timeout_ms = LOOK_TIMEOUT_MS};
 
-/* Out of recovery: sealed or not; never "not sealed" without an answer. Where the extension is not, nothing seals. */
+/*
+ * Out of recovery: sealed or not; never "not sealed" without an answer. Where the extension is not, nothing seals,
+ * and nothing holds writes.
+ */
 static NodeRole
-role_of_gate(void)
+role_of_gate(bool *open)
 {
 	PGresult   *there = pg_query(session.conn, NULL, 0,
 								 "SELECT pg_catalog.to_regclass('pingpong.gate') IS NOT NULL", 0, NULL);
@@ -51,6 +64,7 @@ role_of_gate(void)
 		role = ROLE_SEALED;
 	else if (has_gate && strcmp(PQgetvalue(gate, 0, 0), "guarded") == 0)
 		role = ROLE_GUARDED;
+	*open = role == ROLE_PRIMARY && (!has_gate || strcmp(PQgetvalue(gate, 0, 0), "open") == 0);
 	PQclear(gate);
 	PQclear(there);
 	return role;
@@ -71,12 +85,13 @@ look(const PgInstance *pg, NodeState *state)
 		state->system = datadir_look(pg->data).system;
 		return;
 	}
-	state->role = strcmp(PQgetvalue(res, 0, 0), "t") == 0 ? ROLE_STANDBY : role_of_gate();
+	state->role = strcmp(PQgetvalue(res, 0, 0), "t") == 0 ? ROLE_STANDBY : role_of_gate(&state->takes_writes);
 	state->timeline = atoi(PQgetvalue(res, 0, 1));
 	snprintf(state->version, sizeof(state->version), "%s", PQgetvalue(res, 0, 4));
 	snprintf(state->lsn, sizeof(state->lsn), "%s", PQgetvalue(res, 0, 2));
 	state->streaming = strcmp(PQgetvalue(res, 0, 3), "t") == 0;
-	state->system = strtoull(PQgetvalue(res, 0, 5), NULL, 10);
+	state->lag = PQgetisnull(res, 0, 5) ? -1 : atoll(PQgetvalue(res, 0, 5));
+	state->system = strtoull(PQgetvalue(res, 0, 6), NULL, 10);
 	PQclear(res);
 }
 
@@ -106,7 +121,7 @@ look_once(void)
 	int			interval = config->sample_interval_ms;
 	const PgInstance *pg = config_instance(config, "");
 	bool		closely = nodestate_take_wish();
-	NodeState	state = {.role = ROLE_NONE, .streamed_ms = nodestate_get().streamed_ms};
+	NodeState	state = {.role = ROLE_NONE, .lag = -1, .streamed_ms = nodestate_get().streamed_ms};
 
 	if (pg)
 		look(pg, &state);
@@ -125,7 +140,7 @@ static void *
 sampler_main(void *unused)
 {
 	for (;;)
-		nodestate_await_wish(look_once());
+		nodestate_await_look(look_once());
 	return NULL;
 }
 

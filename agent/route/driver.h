@@ -61,7 +61,8 @@ typedef struct RouteDriver
 
 /* All of them, each of its file. */
 #define ROUTE_DRIVERS(driver) \
-	driver(pgbouncer_driver) driver(command_driver)
+	driver(pgbouncer_driver) driver(haproxy_driver) driver(address_driver) \
+	driver(tailscale_driver) driver(command_driver)
 
 #define DECLARE_DRIVER(name) extern const RouteDriver name;
 ROUTE_DRIVERS(DECLARE_DRIVER)

@@ -680,6 +680,7 @@ main(void)
 	test_rejoin_ways();
 	test_rejoin_follow();
 	test_history();
+	test_health();
 	test_listen();
 	test_config_good();
 	test_config_bad();

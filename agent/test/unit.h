@@ -19,6 +19,9 @@ extern void test_bouncer(const char *directory);
 /* unit_files.c; the same */
 extern void test_files(const char *directory);
 
+/* unit_health.c */
+extern void test_health(void);
+
 /* unit_instances.c; the same */
 extern void test_instances(const char *directory);
 

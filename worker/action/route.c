@@ -49,8 +49,8 @@ route_params(RunRoute *route)
 {
 	json_error_t err;
 
-	return json_pack("{s:s, s:s, s:o, s:s*}", "driver", route->driver, "endpoint", route->endpoint, "databases",
-					 json_loads(route->databases, 0, &err), "smoke", route->smoke);
+	return json_pack("{s:s, s:s, s:s, s:o, s:s*}", "driver", route->driver, "endpoint", route->endpoint, "kind",
+					 route->kind, "databases", json_loads(route->databases, 0, &err), "smoke", route->smoke);
 }
 
 static ActionResult
