@@ -121,6 +121,7 @@ failover_begin(Run *run)
 	run->moves = true;
 	run->begun_at = GetCurrentTimestamp();
 	strlcpy(run->state, "running", sizeof(run->state));
+	mailbox_forget_cancel(run->id);
 	runbook_load(run);
 	failover_pass_over(run);
 	baton_write(run);

@@ -111,6 +111,15 @@ mailbox_cancel_wanted(int64 run)
 	return cancel;
 }
 
+void
+mailbox_forget_cancel(int64 run)
+{
+	LWLockAcquire(worker_shared->lock, LW_EXCLUSIVE);
+	if (worker_shared->cancel_run == run)
+		worker_shared->cancel_run = 0;
+	LWLockRelease(worker_shared->lock);
+}
+
 /* The next request may come. */
 static void
 make_room(void)

@@ -25,6 +25,12 @@ extern bool mailbox_of_superuser(void);
 extern bool mailbox_cancel_wanted(int64 run);
 
 /*
+ * A run begins whose number may be that of an earlier one, which has left no row: what was wanted of that does not
+ * count.
+ */
+extern void mailbox_forget_cancel(int64 run);
+
+/*
  * The answer, once a request. `over`: nothing goes on behind it, and the one who has it may ask for the next thing at
  * once. Else mailbox_finish() says so later.
  */

@@ -21,6 +21,7 @@
 #include "agent/pg/control.h"
 #include "agent/pg/pg.h"
 #include "agent/pg/seal.h"
+#include "agent/pg/stop.h"
 #include "common/names.h"
 #include "common/sqlstate.h"
 
@@ -30,7 +31,7 @@
 
 /* The startup process that waits for WAL has replayed all that there is. */
 #define LOOK_SQL \
-	"SELECT r, CASE WHEN r THEN greatest(w.received_tli, c.timeline_id, v.min_recovery_end_timeline) " \
+	"SELECT r, CASE WHEN r THEN greatest(c.timeline_id, " STANDBY_TIMELINE_SQL ") " \
 	"ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int " \
 	"END, CASE WHEN r THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) " \
 	"ELSE pg_catalog.pg_current_wal_lsn() END, " \
@@ -40,8 +41,7 @@
 	"w.status IS NOT DISTINCT FROM 'streaming', pg_catalog.concat_ws(':', w.sender_host, w.sender_port), " \
 	"(extract(epoch FROM pg_catalog.clock_timestamp() - w.last_msg_receipt_time) * 1000)::pg_catalog.float8, " \
 	"s.system_identifier, pg_catalog.current_setting('synchronous_standby_names') " \
-	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c, " \
-	"pg_catalog.pg_control_recovery() v, pg_catalog.pg_control_system() s " \
+	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_system() s " \
 	"LEFT JOIN pg_catalog.pg_stat_wal_receiver w ON true"
 
 static void

@@ -46,7 +46,7 @@ static unsigned
 present_timeline(PGconn *conn, const DataDir *dir, bool primary)
 {
 	unsigned	asked = !conn ? 0 : ask_number(conn, primary ? SERVER_TIMELINE_SQL :
-											   "SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver");
+											   "SELECT " STANDBY_TIMELINE_SQL);
 
 	return asked > dir->timeline ? asked : dir->timeline;
 }

@@ -161,8 +161,6 @@ look(void)
 	run->is_target = run->moves && strcmp(run->target, worker_self()) == 0;
 	journal_load_topology(run);
 	runbook_load(run);
-	if (run_is_failover(run))
-		failover_pass_over(run);
 	broken_off = was_broken_off();
 	for (int i = 0; i < run->nsteps; i++)
 		away |= step_is_away(&run->steps[i]);
@@ -230,6 +228,8 @@ leave(const Rule *rule)
 			break;
 	}
 	settle_steps(rule->next);
+	if (run_is_failover(run))
+		failover_pass_over(run);	/* again: they were not answered then, and would cost their time now */
 	if (rule->next < RUN_ENDS)
 		run_publish();
 }
