@@ -120,6 +120,7 @@ like($err, qr/ERROR:  55000: it is not known yet.*"dallas".*resume\(risk => '$ri
 	"SELECT pingpong.resume(risk => '$risk')");
 like($err, qr/ERROR:  42501: must be superuser to open a guarded server/, 'of a superuser');
 is(gate(), 'guarded', 'until then it is closed');
+is(scalar(() = log_of('chicago') =~ /LOG:  this server takes no writes/g), 1, 'the log says it once');
 is($lab->sql('chicago', 'SELECT count(*) FROM pingpong.history_sample'), $samples, 'its worker has written nothing');
 (undef, $err) = $lab->try_sql('chicago', "SELECT pingpong.resume(risk => '$risk')");
 like($err, qr/WARNING:  the guarded server was opened by hand/, 'by hand');

@@ -348,19 +348,34 @@ open_gate(GuardPhase phase, const char *how, const GuardSelf *self)
 				 errhint("Make sure that no other server is the primary.")));
 }
 
-/* Told once when the time is up, and again when it is another reason. */
+/* Is what the agents say other than when this was asked last? Their details vary with each round. */
+static bool
+words_are_new(void)
+{
+	static int	told[PEERS_MAX];
+	static bool ever = false;
+	bool		new = !ever;
+
+	for (int i = 0; i < file->n; i++)
+	{
+		new |= told[i] != (int) lines[i].word;
+		told[i] = lines[i].word;
+	}
+	ever = true;
+	return new;
+}
+
+/* Told when the time is up, and again when the reason is another one. */
 static void
 stay(GuardPhase phase, const GuardSelf *self)
 {
-	static char told[GATE_REASON_LEN];
 	char		missing[GATE_REASON_LEN];
 
 	describe_missing(self, missing, sizeof(missing));
 	gate_guard_say(missing);
 	publish(phase, missing);
-	if (phase != GUARD_STAYS || strcmp(told, missing) == 0)
+	if (phase != GUARD_STAYS || !words_are_new())
 		return;
-	strlcpy(told, missing, sizeof(told));
 	ereport(LOG,
 			(errmsg("this server takes no writes: it is not known whether another one has replaced it as the "
 					"primary"),
