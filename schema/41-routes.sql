@@ -182,7 +182,7 @@ VALUES
      'through the route: the right cluster and role, and, of an rw route, a write'),
     ('set_route', 60, 'smoke', 'the_route', 'source', 'none', NULL, '30s', 'undo', 'the smoke test that it names'),
     ('set_route', 90, 'keep_route', 'source', 'source', 'none', NULL, '10s', 'undo', 'the table says so'),
-    ('realign', 50, 'repoint', 'drifted_routes', 'source', 'none', NULL, '10s', 'continue',
+    ('realign', 50, 'repoint', 'drifted_routes', 'source', 'none', NULL, '6s', 'continue',
      'endpoints that point elsewhere than the table says, each by itself');
 
 -- Nobody has asked for it: what somebody else is about to change at the router is not touched.

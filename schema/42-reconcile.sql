@@ -286,7 +286,8 @@ DECLARE
     s record;
 BEGIN
     FOR s IN SELECT x.*, pingpong_internal.may_repair(x.kind, x.nodes, x.wanted, x.seen, memory) AS may
-             FROM pingpong_internal.endpoint_state() x WHERE x.drift_since IS NOT NULL AND x.drift = 'repair' LOOP
+             FROM pingpong_internal.endpoint_state() x
+             WHERE x.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL AND x.seen IS NOT NULL LOOP
         CONTINUE WHEN s.may = (s.repair_at IS DISTINCT FROM 'infinity');
         UPDATE pingpong.route_endpoint e SET repair_at = CASE WHEN NOT s.may THEN timestamptz 'infinity' END
         WHERE e.name = s.name;

@@ -503,7 +503,10 @@ journal_store_fact(const char *node, bool ok, const char *error, const char *fac
 				 "ON CONFLICT (node) DO UPDATE SET at = EXCLUDED.at, ok = EXCLUDED.ok, error = EXCLUDED.error, "
 				 "facts = coalesce(EXCLUDED.facts, f.facts), "
 				 "facts_at = coalesce(EXCLUDED.facts_at, f.facts_at)", 4, node, ok ? "t" : "f", error, facts);
-	db_exec("SELECT pingpong_internal.route_seen(e.name, pg_catalog.clock_timestamp(), x, NULL) "
+	/* seen some time while facts were gathered; the reconciliation may have looked since */
+	db_exec("SELECT pingpong_internal.route_seen(e.name, pg_catalog.clock_timestamp() - CASE WHEN "
+			"pg_catalog.current_setting('pingpong.route_interval')::pg_catalog.interval > '0' THEN "
+			"pg_catalog.interval '5 s' ELSE '0' END, x, NULL) "
 			"FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route "
 			"JOIN pingpong.node_fact f ON f.node = e.router, "
 			"pg_catalog.jsonb_array_elements(f.facts -> 'routers') x WHERE f.node = $1 AND f.ok "
