@@ -8,7 +8,9 @@
  * ({"name": "settings of a new line"}).  One that is NULL has nothing to do.
  *
  *		observe		where does each database point, and who is connected?  Changes nothing.
- *					{"version", "databases": [{"name", "host", "port"}], ...}, or {"error"}
+ *					{"version", "databases": [{"name", "host", "port"}], ...}, or {"error"}.  One that
+ *					points nowhere has no host.  A driver that can point to several says "several": true,
+ *					and of each database "places": [{"host", "port"}]
  *		prepare		before writes stop: whatever stands against the move ends the run here.  Also
  *					"host", "port": where it will point, "smoke": a statement that must give true.
  *					{"databases": {"name": {"held_by": "router" or "gate"}}}
@@ -16,7 +18,8 @@
  *					itself then, whatever dies; "patience_ms", "ignore": processes that are not waited
  *					for.  {"complete": are all through?}
  *		commit		the databases point to "host", "port", and clients that were held go on there.  That
- *					it is so was looked at.  Also without prepare and hold
+ *					it is so was looked at.  Also without prepare and hold.  "places" may name several
+ *					([{"host", "port"}], the first is "host" and "port").  "kind" is the route's, rw or ro
  *		release		clients that were held go on where they were; removes what prepare has left
  *		smoke		the statement "smoke" through the router must give true
  */
