@@ -170,7 +170,7 @@ hang_up(Caller *caller)
 
 /* Its end of the head, behind the empty line; NULL: it is not complete. */
 static char *
-end_of_head(const Caller *caller)
+end_of_head(Caller *caller)
 {
 	char	   *crlf = strstr(caller->head, "\r\n\r\n");
 	char	   *lf = strstr(caller->head, "\n\n");

@@ -8,7 +8,8 @@
  * ({"name": "settings of a new line"}).  One that is NULL has nothing to do.
  *
  *		observe		where does each database point, and who is connected?  Changes nothing.
- *					{"version", "databases": [{"name", "host", "port"}], ...}, or {"error"}.
+ *					{"version", "databases": [{"name", "host", "port"}], ...}, or {"error"}.  One that
+ *					points nowhere has no host.
  *					"brief": true asks for no more than that: it comes every few seconds, and
  *					must be cheap and end soon, also where the router hangs.  A driver that can
  *					lead a database to several servers adds "several": true, and to a database
@@ -20,7 +21,8 @@
  *					itself then, whatever dies; "patience_ms", "ignore": processes that are not waited
  *					for.  {"complete": are all through?}
  *		commit		the databases point to "host", "port", and clients that were held go on there.  That
- *					it is so was looked at.  Also without prepare and hold
+ *					it is so was looked at.  Also without prepare and hold.  "kind" is the
+ *					route's, rw or ro
  *
  *					prepare and commit of a route that is spread also carry "places":
  *					[{"host", "port"}, ...], two or more, of which "host" and "port" are the first.

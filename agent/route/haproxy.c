@@ -28,6 +28,7 @@
 #include "common/sqlstate.h"
 
 #define TIMEOUT_MAX_MS 60000
+#define EFFECT_MS 1000			/* so long an order may take to have its effect */
 #define FAREWELL_MS 400			/* the server ends its sessions itself in that time, and tells its clients why */
 #define SHUT_MS 2000			/* and what was shut down is gone then */
 #define LOOK_AGAIN_MS 50
@@ -666,34 +667,55 @@ give_orders(ActionContext *ctx, const ConfigSection *section, json_t *table, jso
 	return rc;
 }
 
-/* After the orders it is asked what it does. */
-static int
-verify(ActionContext *ctx, const ConfigSection *section, json_t *databases, json_t *places, const char *words)
+/* The first backend that does not lead to the places; NULL: all do. It points into databases. */
+static const char *
+astray(json_t *table, json_t *databases, json_t *places)
 {
-	char		why[512];
-	json_t	   *table = look(section, why, sizeof(why));
-	json_t	   *place = json_array_get(places, 0);
 	const char *backend;
+	const char *found = NULL;
 	json_t	   *unused;
-	int			rc = table ? 0 : action_fail(ctx, STATE_EXTERNAL_ROUTINE, "%s", why);
 
 	json_object_foreach(databases, backend, unused)
 	{
 		json_t	   *servers = servers_of(table, backend);
 
-		if (rc == 0 && !backend_leads(servers, places))
-		{
-			rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
-							 "backend \"%s\" of endpoint \"haproxy.%s\" does not lead to %s:%lld", backend,
-							 section->name, param_string(place, "host", ""),
-							 (long long) param_int(place, "port", 0));
-			if (*words)
-				action_detail(ctx, "HAProxy says: %s", words);
-		}
+		if (!found && !backend_leads(servers, places))
+			found = backend;
 		json_decref(servers);
 	}
-	json_decref(table);
-	return rc;
+	return found;
+}
+
+/* After the orders it is asked what it does. A new address takes effect a moment later (from HAProxy 3 on). */
+static int
+verify(ActionContext *ctx, const ConfigSection *section, json_t *databases, json_t *places, const char *words)
+{
+	double		limit = clock_monotonic_ms() + EFFECT_MS;
+	json_t	   *place = json_array_get(places, 0);
+	char		why[512];
+
+	for (;;)
+	{
+		json_t	   *table = look(section, why, sizeof(why));
+		const char *backend = table ? astray(table, databases, places) : NULL;
+
+		if (!table)
+			return action_fail(ctx, STATE_EXTERNAL_ROUTINE, "%s", why);
+		json_decref(table);
+		if (!backend)
+			return 0;
+		if (clock_monotonic_ms() < limit)
+		{
+			sleep_ms(1);
+			continue;
+		}
+		action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE,
+					"backend \"%s\" of endpoint \"haproxy.%s\" does not lead to %s:%lld", backend, section->name,
+					param_string(place, "host", ""), (long long) param_int(place, "port", 0));
+		if (*words)
+			action_detail(ctx, "HAProxy says: %s", words);
+		return -1;
+	}
 }
 
 /* What cannot be done for one of them is done for none. */
@@ -792,6 +814,7 @@ check(const ConfigSection *section, CheckSay say)
 
 const RouteDriver haproxy_driver = {
 	.name = "haproxy",
+	.several = true,
 	.valid = valid,
 	.check = check,
 	.observe = observe,

@@ -38,11 +38,11 @@ link_parse(const char *device, const char *cidr, LinkAddress *address)
 {
 	const char *slash = strchr(cidr, '/');
 	size_t		len = slash ? (size_t) (slash - cidr) : 0;
-	char	   *end;
+	char	   *end = NULL;
 	unsigned long prefix = slash ? strtoul(slash + 1, &end, 10) : 0;
 
 	memset(address, 0, sizeof(*address));
-	if (!slash || len == 0 || len >= sizeof(address->text) || slash[1] < '1' || slash[1] > '9' || *end)
+	if (!slash || len == 0 || len >= sizeof(address->text) || slash[1] < '1' || slash[1] > '9' || !end || *end)
 		return false;
 	memcpy(address->text, cidr, len);
 	address->family = strchr(address->text, ':') ? AF_INET6 : AF_INET;
