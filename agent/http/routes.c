@@ -154,8 +154,10 @@ static void
 get_state(Request *request, Answer *answer)
 {
 	AgentConfig *config = config_current();
+	json_t	   *state = nodestate_json(config->node);
 
-	answer_json(answer, MHD_HTTP_OK, nodestate_json(config->node));
+	json_object_set_new(state, "claimed", json_integer((json_int_t) claim_current(config)));
+	answer_json(answer, MHD_HTTP_OK, state);
 	config_release(config);
 }
 
