@@ -119,8 +119,14 @@ for my $agent ('austin', 'pooler1', 'dallas')
 {
 	my $job = stopped_after('dallas', 'austin', 'fence');
 	my $run = $lab->sql('dallas', 'SELECT DISTINCT run FROM pingpong.progress');
+	for my $agent (qw(dallas austin pooler1))
+	{
+		is(($lab->agent($agent, $_))[1]{claimed}, 1, "$agent tells of the claim by $_") for '/v1/ping', '/v1/state';
+	}
+	my (undef, $err) = $lab->try_sql('austin', "SELECT * FROM pingpong.failover('austin', $risk)");
+	like($err, qr/cannot be made.*a failover has claimed epoch 1 there/s, 'another one is refused meanwhile');
 	$lab->sql('dallas', "SELECT pingpong.cancel($run)");
-	my (undef, $err) = $lab->finish($job, 60);
+	(undef, $err) = $lab->finish($job, 60);
 	like($err, qr/was cancelled and rolled back/, 'cancelled: it is rolled back');
 	$lab->set('dallas', 'pingpong.debug_pause_after', undef);
 	is(traces('austin'), '', 'cancelled: all is as before');
