@@ -65,7 +65,7 @@ static int
 keep_loopback_quiet(const LinkAddress *address, bool do_it)
 {
 	char	   *path = xasprintf("/proc/sys/net/ipv4/conf/%s/arp_ignore", address->device);
-	char	   *now = address->family == AF_INET ? file_read(path, 16, NULL) : NULL;
+	char	   *now = address->family == AF_INET ? file_tail(path, 0, 16) : NULL;	/* its size is told as 0 */
 	bool		quiet = address->family == AF_INET6 || (now && now[0] != '0');
 	int			fd = quiet ? -1 : open(path, O_WRONLY | O_CLOEXEC);
 
