@@ -146,7 +146,7 @@ listen rw
     bind 127.0.0.1:$rw
     option httpchk OPTIONS /primary
     http-check expect status 200
-    default-server inter 100ms fall 1 rise 1 on-marked-down shutdown-sessions
+    default-server inter 100ms fall 1 rise 1
 $servers
 listen ro
     bind 127.0.0.1:$ro
@@ -177,6 +177,7 @@ for my $move (1, 2)
 	is(join(' ', ($lab->settle($run))[0, 1]), 'succeeded done', "move $move: done");
 	ok($lab->until_true('checks', sub { up('ro') eq $from }, 60), "move $move: and reads to $from");
 	my $seen = $load->end;
+	is($seen->{ambiguous}, 0, "move $move: each client was told why its session ends");
 	note(sprintf 'move %d: longest time between two commits %.0f ms', $move, $seen->{gap_ms});
 	$load->mark("after $move");
 	ok($lab->until_true('writes', sub { $lab->sql_ok("$client port=$rw", 'CREATE TEMP TABLE x ()') }, 60),
