@@ -16,13 +16,14 @@
 
 /*
  * That which a standby receives. When its primary is gone no walreceiver tells it, and the control file may not know
- * it for a while: then it is that of the newest WAL. A standby that does not follow a timeline gets no WAL of it.
+ * it for a while: then it is that of the WAL that was written last. pg_rewind leaves files of the timeline that was
+ * given up, which are older, whatever their number.
  */
 #define STANDBY_TIMELINE_SQL \
-	"greatest((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver), " \
-	"(SELECT min_recovery_end_timeline FROM pg_catalog.pg_control_recovery()), " \
-	"(SELECT max(('x' || pg_catalog.left(name, 8))::bit(32)::int) FROM pg_catalog.pg_ls_waldir() " \
-	"WHERE name ~ '^[0-9A-F]{24}$'))"
+	"coalesce((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver), " \
+	"greatest((SELECT min_recovery_end_timeline FROM pg_catalog.pg_control_recovery()), " \
+	"(SELECT ('x' || pg_catalog.left(name, 8))::bit(32)::int FROM pg_catalog.pg_ls_waldir() " \
+	"WHERE name ~ '^[0-9A-F]{24}$' ORDER BY modification DESC, name DESC LIMIT 1)))"
 
 /*
  * Sessions of clients. Statements that wait at the gate (wait event type Extension) are no readers: they would wait
