@@ -11,25 +11,13 @@
 
 #include "access/xlog.h"
 #include "lib/stringinfo.h"
-#include "port/pg_crc32c.h"
 #include "storage/fd.h"
 #include "utils/guc.h"
 
+#include "gate/file.h"
 #include "gate/peers.h"
 
-#define PEERS_TMP		PEERS_FILE ".tmp"
 #define TEXT_MAX		(PEERS_MAX * 512)
-
-static pg_crc32c
-checksum(const char *text, size_t len)
-{
-	pg_crc32c	crc;
-
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, text, len);
-	FIN_CRC32C(crc);
-	return crc;
-}
 
 /* ---- reading ---- */
 
@@ -52,7 +40,7 @@ from_text(char *text, PeersFile *file)
 	char	   *crc = strstr(text, "\ncrc=");
 	unsigned long long number;
 
-	if (!crc || checksum(text, crc + 1 - text) != strtoul(crc + 5, NULL, 16))
+	if (!crc || gate_file_checksum(text, crc + 1 - text) != strtoul(crc + 5, NULL, 16))
 		return false;
 	crc[1] = '\0';
 	for (char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
@@ -109,31 +97,16 @@ to_text(StringInfo buf, const PeersFile *file)
 	for (int i = 0; i < file->n; i++)
 		appendStringInfo(buf, "node=%s %s " UINT64_FORMAT " %s\n", file->peers[i].node,
 						 file->peers[i].router ? "router" : "postgres", file->peers[i].foreign, file->peers[i].url);
-	appendStringInfo(buf, "crc=%08X\n", checksum(buf->data, buf->len));
+	appendStringInfo(buf, "crc=%08X\n", gate_file_checksum(buf->data, buf->len));
 }
 
-/* durable_rename() fsyncs the new file by itself, and the folder. */
 void
 peers_write(const PeersFile *file)
 {
 	StringInfoData buf;
-	int			fd = OpenTransientFile(PEERS_TMP, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY);
-	bool		written;
 
-	if (fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create file \"%s\": %m", PEERS_TMP)));
 	to_text(&buf, file);
-	errno = 0;
-	written = write(fd, buf.data, buf.len) == buf.len;
-	if (!written && errno == 0)
-		errno = ENOSPC;
-	if (!written || CloseTransientFile(fd) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not write file \"%s\": %m", PEERS_TMP)));
-	durable_rename(PEERS_TMP, PEERS_FILE, ERROR);
+	gate_file_write(PEERS_FILE, buf.data, buf.len);
 	pfree(buf.data);
 }
 

@@ -16,26 +16,15 @@
 #include "common/controldata_utils.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "port/pg_crc32c.h"
 #include "storage/fd.h"
 
+#include "gate/file.h"
 #include "gate/seal.h"
 #include "pg_compat.h"
 
 #define SEAL_FILE		"pingpong.seal"
 #define SEAL_FILE_TMP	"pingpong.seal.tmp"
 #define SEAL_MAX		2048
-
-static pg_crc32c
-checksum(const char *text, size_t len)
-{
-	pg_crc32c	crc;
-
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, text, len);
-	FIN_CRC32C(crc);
-	return crc;
-}
 
 static void
 seal_to_text(StringInfo buf, const GateSeal *seal)
@@ -50,7 +39,7 @@ seal_to_text(StringInfo buf, const GateSeal *seal)
 	appendStringInfo(buf, "at=" INT64_FORMAT "\n", (int64) seal->at);
 	if (seal->why[0])
 		appendStringInfo(buf, "why=%s\n", seal->why);
-	appendStringInfo(buf, "crc=%08X\n", checksum(buf->data, buf->len));
+	appendStringInfo(buf, "crc=%08X\n", gate_file_checksum(buf->data, buf->len));
 }
 
 /* The value of a `key=value` line, "" if it is missing. */
@@ -79,7 +68,7 @@ seal_from_text(const char *text, GateSeal *seal)
 	uint32		hi,
 				lo;
 
-	if (!crc || checksum(text, crc + 1 - text) != strtoul(crc + 5, NULL, 16))
+	if (!crc || gate_file_checksum(text, crc + 1 - text) != strtoul(crc + 5, NULL, 16))
 		return false;
 	field(text, "system_identifier=", value, sizeof(value));
 	seal->sysid = strtoull(value, NULL, 10);
@@ -152,34 +141,6 @@ seal_read(GateSeal *out)
 	return SEAL_VALID;
 }
 
-static void
-write_tmp(const char *text, int len)
-{
-	int			fd = OpenTransientFile(SEAL_FILE_TMP, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY);
-
-	if (fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create file \"%s\": %m", SEAL_FILE_TMP)));
-	errno = 0;
-	if (write(fd, text, len) != len)
-	{
-		if (errno == 0)
-			errno = ENOSPC;
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not write file \"%s\": %m", SEAL_FILE_TMP)));
-	}
-	if (pg_fsync(fd) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not fsync file \"%s\": %m", SEAL_FILE_TMP)));
-	if (CloseTransientFile(fd) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not close file \"%s\": %m", SEAL_FILE_TMP)));
-}
-
 /*
  * Write the seal; when this returns it survives a crash. On ERROR there is no
  * seal on disk. durable_rename() would do two fsyncs more, inside the blackout.
@@ -192,7 +153,7 @@ seal_write(const GateSeal *seal)
 	seal_to_text(&buf, seal);
 	PG_TRY();
 	{
-		write_tmp(buf.data, buf.len);
+		gate_file_write_tmp(SEAL_FILE_TMP, buf.data, buf.len);
 		if (rename(SEAL_FILE_TMP, SEAL_FILE) != 0)
 			ereport(ERROR,
 					(errcode_for_file_access(),

@@ -14,12 +14,12 @@
 #include "storage/fd.h"
 #include "utils/timestamp.h"
 
+#include "gate/file.h"
 #include "gate/sealing.h"
 #include "worker/baton.h"
 #include "worker/db.h"
 #include "worker/settings.h"
 
-#define BATON_TMP		PINGPONG_BATON_FILE ".tmp"
 #define BATON_BROKEN	PINGPONG_BATON_FILE ".broken"
 #define BATON_MAX		(256 * 1024)
 
@@ -56,27 +56,6 @@ baton_json(Run *run)
 
 /* ---- the file ---- */
 
-static void
-write_file(const char *text, size_t len)
-{
-	int			fd = OpenTransientFile(BATON_TMP, O_CREAT | O_TRUNC | O_WRONLY | PG_BINARY);
-
-	if (fd < 0)
-		ereport(ERROR, (errcode_for_file_access(), errmsg("could not create file \"%s\": %m", BATON_TMP)));
-	errno = 0;
-	if (write(fd, text, len) != (ssize_t) len)
-	{
-		if (errno == 0)
-			errno = ENOSPC;
-		ereport(ERROR, (errcode_for_file_access(), errmsg("could not write file \"%s\": %m", BATON_TMP)));
-	}
-	if (pg_fsync(fd) != 0)
-		ereport(ERROR, (errcode_for_file_access(), errmsg("could not fsync file \"%s\": %m", BATON_TMP)));
-	if (CloseTransientFile(fd) != 0)
-		ereport(ERROR, (errcode_for_file_access(), errmsg("could not close file \"%s\": %m", BATON_TMP)));
-	durable_rename(BATON_TMP, PINGPONG_BATON_FILE, ERROR);
-}
-
 void
 baton_write(Run *run)
 {
@@ -88,7 +67,7 @@ baton_write(Run *run)
 	json_decref(json);
 	if (copy == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("the failover could not be described")));
-	write_file(copy, strlen(copy));
+	gate_file_write(PINGPONG_BATON_FILE, copy, strlen(copy));
 	pfree(copy);
 }
 

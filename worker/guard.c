@@ -477,7 +477,7 @@ guard_advance(bool ready)
 	if (!guard_is_on())
 	{
 		leave();
-		return AGAIN_LATE_MS;
+		return 0;
 	}
 	read_peers();
 	if (ready && verdict == GUARD_VERDICT_LOOK_UP && table_epoch < 0)

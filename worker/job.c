@@ -81,6 +81,27 @@ job_post(Run *run, const char *node, const char *key, const char *action, json_t
 					   order_of(run, key, wait_ms, list_of(action, params)), timeout_ms);
 }
 
+bool
+job_take_answers(Run *run, void (*take) (const char *node, AgentCall *call))
+{
+	bool		waiting = false;
+
+	for (int i = 0; i < run->nnodes; i++)
+	{
+		if (run->calls[i] == NULL)
+			continue;
+		if (!run->calls[i]->done)
+		{
+			waiting = true;
+			continue;
+		}
+		take(run->nodes[i].name, run->calls[i]);
+		agents_release(run->calls[i]);
+		run->calls[i] = NULL;
+	}
+	return waiting;
+}
+
 /* Why a call gave no usable answer, for a sentence; the agent's own words where there are some. */
 const char *
 call_problem(AgentCall *call)

@@ -9,6 +9,12 @@
 /* NULL if there is no such node. */
 extern char *job_url(Run *run, const char *node);
 
+/*
+ * Answers of questions to all nodes (run->calls) that have come since: each is handed over once, and released. True
+ * while some are outstanding.
+ */
+extern bool job_take_answers(Run *run, void (*take) (const char *node, AgentCall *call));
+
 /* Orders one action from the agent of `node`, without a step; takes over `params`. NULL if there is no such node. */
 extern AgentCall *job_post(Run *run, const char *node, const char *key, const char *action, json_t *params,
 						   int wait_ms, int timeout_ms);

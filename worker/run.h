@@ -230,6 +230,7 @@ struct Run
 	/* now_us() when the token was certainly armed: its time to live has run from then */
 	int64		armed_us;
 	double		target_trip_ms; /* a round trip to the target's agent; 0: not known */
+	bool		replays_there;	/* the order to promote is to wait for the seal LSN: nobody has seen it replayed */
 	int			witness;		/* ask.c: how far the second witness has been heard */
 	XLogRecPtr	witness_lsn;
 };

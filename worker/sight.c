@@ -167,20 +167,5 @@ take(const char *node, AgentCall *call)
 bool
 sight_take(Run *run)
 {
-	bool		waiting = false;
-
-	for (int i = 0; i < run->nnodes; i++)
-	{
-		if (run->calls[i] == NULL)
-			continue;
-		if (!run->calls[i]->done)
-		{
-			waiting = true;
-			continue;
-		}
-		take(run->nodes[i].name, run->calls[i]);
-		agents_release(run->calls[i]);
-		run->calls[i] = NULL;
-	}
-	return waiting;
+	return job_take_answers(run, take);
 }

@@ -386,14 +386,14 @@ pingpong_worker_main(Datum arg)
 		look_for_extension(&ready);
 		if (standby && !RecoveryInProgress())
 			standby = recovered = false;	/* what a predecessor left is now another question */
-		if (guarding && !RecoveryInProgress())
+		nap_ms = NOT_READY_NAP_MS;
+		if (guarding && !standby)
 		{
 			nap_ms = guarded_boot(loop_context, ready);
 			guarding = guard_is_on();
 		}
-		else if (!ready)
-			nap_ms = NOT_READY_NAP_MS;
-		else
+		/* in the same round: where nothing is guarded, a promoted server takes its run over at once */
+		if (ready && (standby || !guarding))
 			nap_ms = guarded_round(loop_context, standby, &recovered);
 		if (probe_wanted())
 			nap_ms = Min(nap_ms, guarded_probe(loop_context, ready));

@@ -110,6 +110,7 @@ lag_zero_advance(Run *run, Step *step)
 	}
 	if (lag.replay < run->seal_lsn && order_may_wait_there(run, &lag))
 	{
+		run->replays_there = true;
 		snprintf(step->message, sizeof(step->message), "its agent waits for it: a round trip takes %.0f ms",
 				 run->target_trip_ms);
 		return ACTION_DONE;

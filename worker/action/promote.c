@@ -67,8 +67,7 @@ promote_begin(Run *run, Step *step)
 	char		lsn[32];
 	json_t	   *timeline = json_pack("{s:f, s:o}", "elapsed_ms", run->elapsed_ms + run_blackout_so_far(run), "steps",
 									 blackout_steps(run));
-	json_t	   *params = json_pack("{s:i, s:o}", "timeout_ms", limit,
-								   "timeline", timeline);
+	json_t	   *params = json_pack("{s:i, s:o}", "timeout_ms", limit, "timeline", timeline);
 
 	run->ordered = true;
 	if (run->unrecorded)
@@ -78,7 +77,8 @@ promote_begin(Run *run, Step *step)
 		snprintf(lsn, sizeof(lsn), "%X/%X", LSN_FORMAT_ARGS(run->seal_lsn));
 		json_object_set_new(timeline, "seal_lsn", json_string(lsn));
 		json_object_set_new(params, "seal_lsn", json_string(lsn));
-		json_object_set_new(params, "replay_ms", json_integer((int) Max(0, limit - run_blackout_so_far(run))));
+		if (run->replays_there)
+			json_object_set_new(params, "replay_ms", json_integer((int) Max(0, limit - run_blackout_so_far(run))));
 	}
 	result = job_begin(run, step, step->node, ACTION_PG_PROMOTE, params);
 	agents_advance();			/* at once */

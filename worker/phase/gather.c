@@ -10,6 +10,7 @@
 #include "common/sqlstate.h"
 #include "worker/facts.h"
 #include "worker/failover.h"
+#include "worker/job.h"
 #include "worker/journal.h"
 #include "worker/mailbox.h"
 #include "worker/phase/phase.h"
@@ -85,28 +86,6 @@ enter(const Rule *rule)
 	}
 }
 
-/* Each answer is stored when it comes. True while some are outstanding. */
-static bool
-take_answers(void)
-{
-	bool		waiting = false;
-
-	for (int i = 0; i < run->nnodes; i++)
-	{
-		if (run->calls[i] == NULL)
-			continue;
-		if (!run->calls[i]->done)
-		{
-			waiting = true;
-			continue;
-		}
-		facts_store(run->nodes[i].name, run->calls[i]);
-		agents_release(run->calls[i]);
-		run->calls[i] = NULL;
-	}
-	return waiting;
-}
-
 static uint32
 look(void)
 {
@@ -116,7 +95,7 @@ look(void)
 		return look_on_standby();
 	if (!run_cancelled_by_caller())
 	{
-		if (take_answers())
+		if (job_take_answers(run, facts_store))	/* each is stored when it comes */
 			facts |= FACT_WAITING;
 		else if (run->checked && journal_preflight(run, &run->failure) > 0)
 			facts |= FACT_REFUSED;
