@@ -11,7 +11,8 @@ use Test::More;
 use constant MOVES => 4;
 
 # its naps are long, so that one that is slept through shows
-my $lab = Lab->up(fast => 1, port => 27300, set => ['pingpong.sample_interval=60000', 'pingpong.agent_interval=60000']);
+my $lab = Lab->up(fast => 1, port => 27300,
+	set => ['pingpong.sample_interval=60000', 'pingpong.agent_interval=60000']);
 
 # When the log of a server has the last such line, in ms.
 sub moment
