@@ -23,11 +23,12 @@
 #include "agent/actions.h"
 #include "agent/alert/deliver.h"
 #include "agent/alert/own.h"
-#include "agent/alert/post.h"
 #include "agent/alert/roster.h"
 #include "agent/alert/watch.h"
+#include "agent/arbiter/arbiter.h"
 #include "agent/check/check.h"
 #include "agent/core/alloc.h"
+#include "agent/core/call.h"
 #include "agent/core/config.h"
 #include "agent/core/configread.h"
 #include "agent/core/files.h"
@@ -155,7 +156,6 @@ lock_state(const char *state_dir, char *error, size_t error_size)
 static void
 start_alerts(const AgentConfig *config)
 {
-	post_startup();
 	own_start(config->state_dir);
 	roster_start(config->state_dir);
 	watch_start();
@@ -255,7 +255,9 @@ main(int argc, char **argv)
 				return 2;
 		}
 	}
+	call_startup();
 	config_know(driver_sections());
+	config_know(arbiter_kinds);
 	if (optind < argc && !check && strcmp(argv[optind], "status") == 0)
 		return status_run(argc - optind, argv + optind, path);
 	if (optind < argc && !check && strcmp(argv[optind], "address") == 0)

@@ -7,7 +7,7 @@ CREATE FUNCTION pingpong_internal.sight(
     OUT node text, OUT at timestamptz, OUT answered boolean, OUT error text, OUT role text, OUT running boolean,
     OUT timeline integer, OUT system text, OUT received pg_lsn, OUT replayed pg_lsn, OUT replaying boolean,
     OUT streaming boolean, OUT sender text, OUT heard_ms double precision, OUT epoch bigint, OUT claimed bigint,
-    OUT fences boolean, OUT sync_names text, OUT reached boolean) RETURNS SETOF record
+    OUT fences boolean, OUT sync_names text, OUT reached boolean, OUT arbiter text, OUT arbiter_error text) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pingpong_sight' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 4;
 COMMENT ON FUNCTION pingpong_internal.sight() IS
     'what each agent told when a failover was asked about last, from shared memory; reached: a server answers it at '
@@ -260,6 +260,18 @@ BEGIN
            'See pingpong.progress on the other standbys; a claim that nobody needs any more ends by itself.',
            NULL::text
     FROM pingpong_internal.sight() s WHERE s.claimed > 0;
+    RETURN QUERY
+    SELECT 8, 'arbiter', s.node,
+           CASE WHEN s.arbiter IS NOT NULL AND s.arbiter_error IS NULL THEN 'ok' WHEN s.node = t.name THEN 'fail'
+                ELSE 'warn' END,
+           CASE WHEN s.arbiter IS NULL THEN 'its agent has none, others have one'
+                WHEN s.arbiter_error IS NULL THEN format('"%s" answers its agent', s.arbiter)
+                ELSE format('"%s" gives its agent no answer: %s', s.arbiter, s.arbiter_error) END,
+           CASE WHEN s.arbiter IS NULL OR s.arbiter_error IS NOT NULL
+               THEN 'Make etcd answer. If it is gone for good, take the section [etcd.CLUSTER] out of every agent''s '
+                    'configuration, and reload them.' END, NULL::text
+    FROM pingpong_internal.sight() s
+    WHERE s.answered AND EXISTS (SELECT FROM pingpong_internal.sight() o WHERE o.arbiter IS NOT NULL);
     RETURN QUERY
     SELECT 9, CASE WHEN n.kind = 'router' THEN 'router' ELSE 'witness' END, n.name,
            CASE WHEN coalesce(s.answered, false) THEN 'ok' ELSE 'warn' END,

@@ -8,10 +8,11 @@ $$;
 COMMENT ON FUNCTION pingpong_internal.known_epoch() IS
     'the epoch of the last run that moved the primary, as this database knows it; 0: none did';
 
--- The highest epoch that an agent told just now; null: none did.
+-- The highest epoch that an agent told just now, of itself and of its arbiter; null: none did.
 CREATE FUNCTION pingpong_internal.agents_epoch() RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_temp AS $$
-    SELECT max((n.facts ->> 'epoch')::bigint) FROM preflight_answer n
+    SELECT max(greatest((n.facts ->> 'epoch')::bigint, (n.facts #>> '{arbiter,epoch}')::bigint))
+    FROM preflight_answer n
         WHERE n.at > clock_timestamp() - interval '1 minute'
 $$;
 COMMENT ON FUNCTION pingpong_internal.agents_epoch() IS 'the highest epoch that an agent told in the last minute';
@@ -74,7 +75,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pingpong, pingpong_check, pg_t
                                     '(one) DO UPDATE SET epoch = EXCLUDED.epoch.', seen), 'epoch')
                 ELSE ROW(n.name, 'info', format('epoch %s is taken over from its agent, this database is at %s; '
                                                 'all nodes stream from here', seen, known), NULL)::finding END
-    FROM e, preflight_answer n, LATERAL (SELECT (n.facts ->> 'epoch')::bigint) f (seen)
+    FROM e, preflight_answer n,
+         LATERAL (SELECT greatest((n.facts ->> 'epoch')::bigint, (n.facts #>> '{arbiter,epoch}')::bigint)) f (seen)
     WHERE n.away_since IS NULL OR n.facts IS NOT NULL
 $$;
 

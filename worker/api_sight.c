@@ -14,7 +14,7 @@
 
 PG_FUNCTION_INFO_V1(pingpong_sight);
 
-#define COLUMNS			19
+#define COLUMNS			21
 
 static void
 put_sight(ReturnSetInfo *rsinfo, const Sight *s)
@@ -50,6 +50,10 @@ put_sight(ReturnSetInfo *rsinfo, const Sight *s)
 	values[17] = CStringGetTextDatum(s->sync_names);
 	values[18] = BoolGetDatum(s->reached > 0);
 	nulls[18] = s->reached < 0;
+	values[19] = CStringGetTextDatum(s->arbiter);
+	nulls[19] = s->arbiter[0] == '\0';
+	values[20] = CStringGetTextDatum(s->arbiter_error);
+	nulls[20] = s->arbiter_error[0] == '\0';
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -119,6 +119,16 @@ has_fence_hook(json_t *result)
 	return false;
 }
 
+/* What it knows counts as what the agent knows. */
+static void
+read_arbiter(Sight *sight, json_t *arbiter)
+{
+	strlcpy(sight->arbiter, protocol_text(arbiter, "name"), sizeof(sight->arbiter));
+	strlcpy(sight->arbiter_error, protocol_text(arbiter, "error"), sizeof(sight->arbiter_error));
+	sight->epoch = Max(sight->epoch, json_integer_value(json_object_get(arbiter, "epoch")));
+	sight->claimed = Max(sight->claimed, json_integer_value(json_object_get(arbiter, "claimed")));
+}
+
 static void
 read_sight(Sight *sight, json_t *result)
 {
@@ -139,6 +149,7 @@ read_sight(Sight *sight, json_t *result)
 	sight->heard_ms = json_is_number(heard) ? json_number_value(heard) : -1;
 	sight->epoch = json_integer_value(json_object_get(result, "epoch"));
 	sight->claimed = json_integer_value(json_object_get(result, "claimed"));
+	read_arbiter(sight, json_object_get(result, "arbiter"));
 	sight->fences = has_fence_hook(result);
 	sight->reached = !json_is_object(reach) ? -1 : json_is_true(json_object_get(reach, "reached")) ? 1 : 0;
 }

@@ -34,6 +34,8 @@ typedef struct Sight
 	double		heard_ms;		/* how long ago it had a word from its sender; < 0: not told */
 	int64		epoch;
 	int64		claimed;
+	char		arbiter[PP_NAME_LEN];	/* "": its agent has none */
+	char		arbiter_error[256]; /* why that gave no answer; its epoch and claim count as the agent's */
 	bool		fences;			/* it has a hook that makes certain that the old primary's host is off */
 	char		sync_names[256];
 	int			reached;		/* a server answers it at the old primary's address: 1, 0; -1: it was not asked */

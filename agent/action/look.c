@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "agent/action/look.h"
+#include "agent/arbiter/arbiter.h"
 #include "agent/core/clock.h"
 #include "agent/core/nodestate.h"
 #include "agent/facts/attempt.h"
@@ -150,6 +151,8 @@ action_pg_look(ActionContext *ctx, json_t *params, json_t *result)
 		attempt = attempt_begin(reach, ctx->config, ctx->pg, primary);
 	json_object_set_new(result, "epoch", json_integer(epoch_current()));
 	json_object_set_new(result, "claimed", json_integer(claim_current(ctx->config)));
+	if (arbiter_configured(ctx->config))
+		json_object_set_new(result, "arbiter", arbiter_word(ctx->config));
 	json_object_set_new(result, "hooks", hook_names(ctx->config));
 	if (ctx->pg)
 		look_at_server(ctx, result);

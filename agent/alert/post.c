@@ -2,7 +2,6 @@
  * post.c
  *		HTTP as a client, by libcurl.
  */
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,36 +9,10 @@
 #include "agent/alert/message.h"
 #include "agent/alert/post.h"
 #include "agent/core/alloc.h"
+#include "agent/core/call.h"
 #include "agent/core/clock.h"
-#include "common/protocol.h"
 
 #define ANSWER_MAX (64 * 1024)	/* of the receiver; more of it ends the call */
-
-void
-post_startup(void)
-{
-	curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-/* What every call has. Debian 12's libcurl knows the option for protocols as text; nothing but HTTP is spoken. */
-static CURL *
-new_call(const char *url, const char *ca_file, int timeout_ms)
-{
-	CURL	   *easy = curl_easy_init();
-
-	if (!easy)
-		return NULL;
-	curl_easy_setopt(easy, CURLOPT_URL, url);
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_USERAGENT, "pingpong-agent/" PINGPONG_AGENT_VERSION);
-	if (ca_file)
-		curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
-	return easy;
-}
 
 /* ---- the receiver ---- */
 
@@ -72,7 +45,7 @@ headers_of(const AlertConfig *alerts, const char *body)
 bool
 post_message(const AlertConfig *alerts, const char *body, bool *refused, char *error, size_t error_size)
 {
-	CURL	   *easy = new_call(alerts->url, alerts->ca_file, alerts->timeout_ms);
+	CURL	   *easy = call_new(alerts->url, alerts->ca_file, alerts->timeout_ms);
 	struct curl_slist *headers = headers_of(alerts, body);
 	size_t		total = 0;
 	long		status = 0;
@@ -103,7 +76,7 @@ post_message(const AlertConfig *alerts, const char *body, bool *refused, char *e
 bool
 post_reachable(const AlertConfig *alerts, char *error, size_t error_size)
 {
-	CURL	   *easy = new_call(alerts->url, alerts->ca_file, alerts->timeout_ms);
+	CURL	   *easy = call_new(alerts->url, alerts->ca_file, alerts->timeout_ms);
 	CURLcode	rc = CURLE_FAILED_INIT;
 
 	if (easy)
@@ -137,7 +110,7 @@ peer_call(const AlertConfig *alerts, PeerCall *call, int timeout_ms)
 {
 	bool		local = strncmp(call->url, "unix:", 5) == 0;
 	char	   *url = xasprintf("%s/health", local ? "http://localhost" : call->url);
-	CURL	   *easy = new_call(url, alerts->peer_ca_file, timeout_ms);
+	CURL	   *easy = call_new(url, alerts->peer_ca_file, timeout_ms);
 
 	free(url);
 	if (!easy)

@@ -10,9 +10,6 @@
 
 #include "agent/core/config.h"
 
-/* Once, before there is a second thread. */
-extern void post_startup(void);
-
 /*
  * Delivers a body; the receiver has taken it if it answers with a status of 200 to 299. Else the error says why,
  * never with the URL, which may hold a secret. refused: it has answered, with another status.

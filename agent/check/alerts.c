@@ -16,7 +16,6 @@ check_alerts(const AgentConfig *config)
 	if (!alerts->url)
 		return;
 	check_about("alerts");
-	post_startup();
 	if (alerts->secret_file)
 		check_say(true, "secret_file %s", alerts->secret_file);	/* was read with the configuration */
 	else

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "agent/check/alerts.h"
+#include "agent/check/arbiter.h"
 #include "agent/check/backup.h"
 #include "agent/check/check.h"
 #include "agent/check/pooler.h"
@@ -195,6 +196,7 @@ check_run(const char *path)
 			driver->check(&config->sections[i], check_say);
 	}
 	check_alerts(config);
+	check_arbiter(config);
 	check_backup(config);
 	for (int i = 0; i < config->n_hooks; i++)
 		check_hook(&config->hooks[i]);

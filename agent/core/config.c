@@ -83,14 +83,18 @@ const ConfigOption config_bouncer_options[] = {
 
 const char *const config_control_names[] = {"pg_ctl", "pg_ctlcluster", "systemctl", "command", NULL};
 
+#define KINDS_MAX 16
+
 static pthread_mutex_t config_lock = PTHREAD_MUTEX_INITIALIZER;
 static AgentConfig *installed;
-static const ConfigKind *known_kinds;
+static const ConfigKind *known[KINDS_MAX];
+static int	n_known;
 
 void
 config_know(const ConfigKind *kinds)
 {
-	known_kinds = kinds;
+	for (; kinds->name && n_known < KINDS_MAX; kinds++)
+		known[n_known++] = kinds;
 }
 
 const ConfigKind *
@@ -98,10 +102,10 @@ config_kind_of_section(const char *section)
 {
 	size_t		len = strcspn(section, ".");
 
-	for (const ConfigKind *kind = known_kinds; kind && kind->name; kind++)
-		if (strlen(kind->name) == len && strncmp(kind->name, section, len) == 0 && section[len] == '.' &&
+	for (int i = 0; i < n_known; i++)
+		if (strlen(known[i]->name) == len && strncmp(known[i]->name, section, len) == 0 && section[len] == '.' &&
 			pingpong_key_valid(section + len + 1))
-			return kind;
+			return known[i];
 	return NULL;
 }
 

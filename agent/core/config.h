@@ -93,6 +93,7 @@ typedef struct ConfigSection
 typedef struct ConfigKind
 {
 	const char *name;
+	bool		single;			/* there is one of it at most */
 	bool		(*valid) (const ConfigSection *section, char *error, size_t error_size);
 } ConfigKind;
 
@@ -186,7 +187,7 @@ extern const HookConfig *config_hook(const AgentConfig *config, const char *name
 extern const char *config_control_name(PgControl control);	/* as in the file */
 extern bool config_is_open(const AgentConfig *config, const char *word);	/* is it in "without_credentials"? */
 
-/* The kinds of sections besides those above; the list ends with one without a name.  Before anything is read. */
+/* More kinds of sections; the list ends with one without a name, and stays.  Before anything is read. */
 extern void config_know(const ConfigKind *kinds);
 
 /* The kind of the section "KIND.NAME"; NULL: not known. */

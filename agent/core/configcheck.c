@@ -297,6 +297,15 @@ check_files(ConfigError *error, const AgentConfig *config)
 	return 1;
 }
 
+static bool
+is_first_of_kind(const AgentConfig *config, int section)
+{
+	for (int i = 0; i < section; i++)
+		if (strcmp(config->sections[i].kind, config->sections[section].kind) == 0)
+			return false;
+	return true;
+}
+
 static int
 check_sections(ConfigError *error, const AgentConfig *config)
 {
@@ -308,6 +317,11 @@ check_sections(ConfigError *error, const AgentConfig *config)
 		char		why[256] = "";
 		bool		fine = kind && kind->valid(section, why, sizeof(why));
 
+		if (fine && kind->single && !is_first_of_kind(config, i))
+		{
+			fine = false;
+			snprintf(why, sizeof(why), "is a second one of its kind");
+		}
 		if (!fine)
 			config_refuse(error, "[%s] %s", name, why);
 		free(name);

@@ -7,6 +7,7 @@
  * left out or masked. What may take long is asked at the same time as the rest. The parts about a server are those of
  * the instance that was asked for; without a name that is the main one.
  */
+#include "agent/arbiter/arbiter.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/facts/attempt.h"
@@ -86,6 +87,8 @@ action_facts(ActionContext *ctx, json_t *params, json_t *result)
 			json_object_set_new(result, "restore", json_pack("{s:b}", "set", 0));
 	}
 	json_object_set_new(result, "routers", drivers_observe(ctx));
+	if (arbiter_configured(config))
+		json_object_set_new(result, "arbiter", arbiter_word(config));
 	json_object_set_new(result, "connect", connections(attempts, wanted, began + PATIENCE_MS));
 	if (restore)
 	{

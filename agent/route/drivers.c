@@ -36,7 +36,7 @@ driver_sections(void)
 
 	for (int i = 0; i < DRIVERS; i++)
 		if (drivers[i]->valid)
-			kinds[n++] = (ConfigKind) {drivers[i]->name, drivers[i]->valid};
+			kinds[n++] = (ConfigKind) {.name = drivers[i]->name, .valid = drivers[i]->valid};
 	return kinds;
 }
 

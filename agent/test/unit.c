@@ -692,6 +692,7 @@ main(void)
 	test_metrics();
 	test_protocol();
 	test_guard();
+	test_arbiter();
 	test_status();
 	test_lost();
 	test_transitions();

@@ -34,6 +34,9 @@ extern void test_metrics(void);
 /* unit_protocol.c */
 extern void test_protocol(void);
 
+/* unit_arbiter.c */
+extern void test_arbiter(void);
+
 /* unit_guard.c */
 extern void test_guard(void);
 
