@@ -19,6 +19,7 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
+#include "agent/action/promote.h"
 #include "agent/action/tokenfile.h"
 #include "agent/actions.h"
 #include "agent/alert/deliver.h"
@@ -37,6 +38,7 @@
 #include "agent/core/memory.h"
 #include "agent/http/server.h"
 #include "agent/init/init.h"
+#include "agent/job/claim.h"
 #include "agent/job/executor.h"
 #include "agent/job/known.h"
 #include "agent/pg/version.h"
@@ -187,6 +189,7 @@ run_agent(const char *path, bool rehearsal)
 	leftovers_remove(config);
 	memory_start(config);
 	action_know(all_actions);
+	claim_count_promotions(promote_pending_epoch);
 	if (jobs_start(token_promoted_epoch(config), error, sizeof(error)) < 0)
 	{
 		log_error("%s", error);

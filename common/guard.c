@@ -96,12 +96,18 @@ guard_word(const GuardPeer *peer, const GuardSelf *self)
 	return word < GUARD_SAYS_EPOCH && has_newer_epoch(peer, self) ? GUARD_SAYS_EPOCH : word;
 }
 
+bool
+guard_claims(const GuardPeer *peer, const GuardSelf *self)
+{
+	return peer->answered && peer->named && peer->claimed > 0 && peer->claimed >= self->epoch;
+}
+
 /* A failover may promote another server this moment. Its claim ends by itself, so it is waited for in any setting. */
 static bool
 is_claimed(const GuardPeer *peers, int n, const GuardSelf *self)
 {
 	for (int i = 0; i < n; i++)
-		if (peers[i].answered && peers[i].named && peers[i].claimed > self->epoch)
+		if (guard_claims(&peers[i], self))
 			return true;
 	return false;
 }
@@ -143,8 +149,11 @@ guard_verdict(const GuardPeer *peers, int n, const GuardSelf *self, bool late, G
 		return GUARD_VERDICT_REPLACED;
 	if (count(peers, n, self, GUARD_SAYS_EPOCH) > 0)
 		return self->epoch_sure ? GUARD_VERDICT_REPLACED : GUARD_VERDICT_LOOK_UP;
-	if (count(peers, n, self, GUARD_SAYS_SECOND) > 0 || is_claimed(peers, n, self))
+	if (count(peers, n, self, GUARD_SAYS_SECOND) > 0)
 		return late ? GUARD_VERDICT_STAY : GUARD_VERDICT_WAIT;
+	/* its table may know that it is the target of the failover that has made the claim */
+	if (is_claimed(peers, n, self))
+		return !self->epoch_sure ? GUARD_VERDICT_LOOK_UP : late ? GUARD_VERDICT_STAY : GUARD_VERDICT_WAIT;
 	if (all_answer_clean(peers, n, self))
 		return GUARD_VERDICT_OPEN;
 	if (!late)

@@ -53,7 +53,7 @@ typedef struct GuardPeer
 	bool		answered;		/* it told its state, just looked at */
 	bool		named;			/* it calls itself by the name under which it is registered */
 	int64_t		epoch;			/* the highest that was proved to it */
-	int64_t		claimed;		/* the one that a failover which is under way has claimed there; 0: none */
+	int64_t		claimed;		/* the one that a failover to another server has claimed there; 0: none */
 	GuardSystem system;
 	GuardRole	role;
 	unsigned	timeline;		/* the highest that its server is known to be on; 0: not known */
@@ -93,6 +93,12 @@ typedef enum GuardVerdict
 } GuardVerdict;
 
 extern GuardWord guard_word(const GuardPeer *peer, const GuardSelf *self);
+
+/*
+ * Has a failover claimed an epoch there that this server must wait for? The same epoch as its own, too: who has begun
+ * that failover did not know of the run by which this server has it.
+ */
+extern bool guard_claims(const GuardPeer *peer, const GuardSelf *self);
 
 /* `late`: pingpong.guard_timeout is over. */
 extern GuardVerdict guard_verdict(const GuardPeer *peers, int n, const GuardSelf *self, bool late,

@@ -51,6 +51,8 @@ from_text(char *text, PeersFile *file)
 			file->tli = (TimeLineID) number;
 		else if (sscanf(line, "epoch=%llu", &number) == 1)
 			file->epoch = (int64) number;
+		else if (sscanf(line, "cut=%llu", &number) == 1)
+			file->cut = number != 0;
 		else if (strncmp(line, "self=", 5) == 0)
 			strlcpy(file->self, line + 5, Min(sizeof(file->self), strcspn(line + 5, "\n") + 1));
 		else if (strncmp(line, "node=", 5) == 0 &&
@@ -94,6 +96,8 @@ to_text(StringInfo buf, const PeersFile *file)
 	appendStringInfo(buf, "timeline=%u\n", file->tli);
 	appendStringInfo(buf, "epoch=" INT64_FORMAT "\n", file->epoch);
 	appendStringInfo(buf, "self=%s\n", file->self);
+	if (file->cut)
+		appendStringInfoString(buf, "cut=1\n");
 	for (int i = 0; i < file->n; i++)
 		appendStringInfo(buf, "node=%s %s " UINT64_FORMAT " %s\n", file->peers[i].node,
 						 file->peers[i].router ? "router" : "postgres", file->peers[i].foreign, file->peers[i].url);

@@ -27,6 +27,7 @@ typedef struct PeersFile
 	TimeLineID	tli;			/* that was written when the file was */
 	int64		epoch;
 	char		self[NAMEDATALEN];	/* what the server that wrote it called itself */
+	bool		cut;			/* there are more nodes: who answers for all these does not answer for all */
 	int			n;
 	Peer		peers[PEERS_MAX];
 } PeersFile;

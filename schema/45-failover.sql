@@ -7,7 +7,8 @@ CREATE FUNCTION pingpong_internal.sight(
     OUT node text, OUT at timestamptz, OUT answered boolean, OUT error text, OUT role text, OUT running boolean,
     OUT timeline integer, OUT system text, OUT received pg_lsn, OUT replayed pg_lsn, OUT replaying boolean,
     OUT streaming boolean, OUT sender text, OUT heard_ms double precision, OUT epoch bigint, OUT claimed bigint,
-    OUT fences boolean, OUT sync_names text, OUT reached boolean, OUT arbiter text, OUT arbiter_error text) RETURNS SETOF record
+    OUT fences boolean, OUT sync_names text, OUT reached boolean, OUT arbiter text, OUT arbiter_error text)
+RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pingpong_sight' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 4;
 COMMENT ON FUNCTION pingpong_internal.sight() IS
     'what each agent told when a failover was asked about last, from shared memory; reached: a server answers it at '

@@ -99,7 +99,7 @@ for my $to ('dallas', 'chicago')
 {
 	my $from = $to eq 'dallas' ? 'chicago' : 'dallas';
 	$lab->sql($from, "SELECT pingpong.switchover('$to')");
-	is(($lab->settle($lab->sql($to, 'SELECT max(id) FROM pingpong.run')))[0], 'succeeded', "moved to $to");
+	is(($lab->settle($lab->last_run($to)))[0], 'succeeded', "moved to $to");
 	ok($lab->wait_for($to, "$fresh 'pingpong_$from'", 'a sample on the new primary'), "$to has the slot of $from");
 }
 done_testing();

@@ -177,7 +177,7 @@ $lab->wait_for('dallas', q{SELECT bool_or(sentence LIKE '%refuses this server''s
 is(gate('dallas'), 'sealed', 'an agent that refuses the token lifts no seal');
 token_of_chicago($token);
 $lab->finish($job, 60);
-($state) = $lab->settle($lab->sql('chicago', 'SELECT max(id) FROM pingpong.run'));
+($state) = $lab->settle($lab->last_run('chicago'));
 note("after the token was put back: $state");
 is(scalar(my @p = $lab->primary), 1, 'one primary');
 
@@ -200,7 +200,7 @@ is(scalar(my @hooks = glob $lab->state_dir($from) . '/jobs/*/15.hook.*'), 1,
 	'a lost answer: its agent was asked once');
 $lab->set($to, 'pingpong.debug_pause_after', undef);
 $lab->finish($job, 20);
-like(join(' ', $lab->settle($lab->sql($to, 'SELECT max(id) FROM pingpong.run'))),
+like(join(' ', $lab->settle($lab->last_run($to))),
 	qr/^succeeded done, but step hook .* $to$/, 'a lost answer: the run goes on');
 
 $load->mark('after');

@@ -195,7 +195,8 @@ sub outcome
 {
 	my ($p, $job, $before, $run) = @_;
 	my ($out) = $lab->finish($job, 90);
-	$run ||= $lab->sql($p, "SELECT coalesce(max(id), 0) FROM pingpong.run WHERE id > $before");
+	$run ||= $lab->sql($p, "SELECT coalesce(max(id), 0) FROM pingpong.run WHERE id > $before
+		AND runbook <> 'realign'");
 	return $run ? ($lab->settle($run))[0] : 'refused';
 }
 

@@ -42,7 +42,7 @@ $lab->kill9('agent', 'chicago');
 $lab->kill9('postgres', 'chicago');
 $lab->finish($job, 1);
 $lab->set('dallas', 'pingpong.debug_pause_after', undef);
-my $run = $lab->sql('dallas', 'SELECT max(id) FROM pingpong.run');
+my $run = $lab->last_run('dallas');
 my ($state, $sentence) = $lab->settle($run, 120);
 is($state, 'stuck', 'power off: the run is stuck');
 like($sentence, qr/"dallas" is the primary, but step rejoin of "chicago" failed: .*rebuild\('chicago'\)/,

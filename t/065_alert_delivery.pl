@@ -119,7 +119,7 @@ sub switch_to
 {
 	my ($from, $to) = @_;
 	$lab->sql($from, "SELECT pingpong.switchover('$to')");
-	is(($lab->settle($lab->sql($to, 'SELECT max(id) FROM pingpong.run')))[0], 'succeeded', "moved to $to");
+	is(($lab->settle($lab->last_run($to)))[0], 'succeeded', "moved to $to");
 	$lab->wait_for($to, "SELECT count(*) = 1 FROM pingpong.standby WHERE state = 'streaming'", "$from streams");
 	return;
 }

@@ -219,7 +219,8 @@ sub ended
 	for my $node ($lab->primary)
 	{
 		my ($out, undef, $rc) = $lab->try_sql($node,
-			"SELECT state || ' ' || coalesce(sentence, '') FROM pingpong.run WHERE id = $run");
+			"SELECT state || ' ' || coalesce(sentence, '') FROM pingpong.run
+			WHERE id >= $run AND runbook = 'switchover' ORDER BY id LIMIT 1");
 		return $out if $rc == 0 && $out =~ /^(succeeded|rolled_back|stuck) /;
 		return 'refused' if $rc == 0 && $out eq '';
 	}

@@ -176,7 +176,7 @@ possible('dallas');
 	if (@primary)
 	{
 		is($primary[0], 'austin', 'the order was obeyed');
-		is(($lab->settle($lab->sql('austin', 'SELECT max(id) FROM pingpong.run')))[0], 'succeeded',
+		is(($lab->settle($lab->last_run('austin')))[0], 'succeeded',
 			'the run went on');
 	}
 	else
@@ -185,7 +185,7 @@ possible('dallas');
 		ok(eval { $lab->until_true('the undo', sub { ($last = traces('austin')) eq '' }, 40) }, 'it was undone')
 			or diag($last);
 		$lab->sql('dallas', "SELECT * FROM pingpong.failover('austin', $risk)");
-		is(($lab->settle($lab->sql('austin', 'SELECT max(id) FROM pingpong.run')))[0], 'succeeded', 'and made again');
+		is(($lab->settle($lab->last_run('austin')))[0], 'succeeded', 'and made again');
 	}
 	is(join(',', $lab->primary), 'austin', 'one primary');
 }
@@ -221,7 +221,7 @@ for my $cell (['promote', 'worker'], ['promote', 'postgres'], ['repoint', 'worke
 		my ($out, undef, $rc) = $lab->try_sql($to,
 			'SELECT runbook || source FROM pingpong.run ORDER BY id DESC LIMIT 1');
 		return $rc == 0 && $out eq "failover$primary" }, 60);
-	my ($state, $sentence) = $lab->settle($lab->sql($to, 'SELECT max(id) FROM pingpong.run'), 120);
+	my ($state, $sentence) = $lab->settle($lab->last_run($to), 120);
 	is($state, 'succeeded', "$what: the run goes on to its end") or diag($sentence);
 	is(join(',', $lab->primary), $to, "$what: one primary");
 	is($lab->sql($to, q{SELECT string_agg(node, ',') FROM pingpong.route WHERE kind = 'rw'}), $to,

@@ -118,7 +118,7 @@ like($out, qr/\|switched\|[0-9.]+\|$target$/, 'the failover, with a router away'
 like($err, qr/fence\s+chicago.*by the hook of "pooler1"/, 'fenced by the hook');
 open my $fh, '<', $marker or die "$marker: $!";
 is(<$fh>, "chicago $target\n", 'which was told whom, and for whom');
-my $run = $lab->sql($target, 'SELECT max(id) FROM pingpong.run');
+my $run = $lab->last_run($target);
 my ($state, $sentence) = $lab->settle($run);
 is($state, 'stuck', 'it says that a route is left');
 like($sentence,
@@ -158,7 +158,7 @@ like($err, qr/needs a risk that was not taken.*target \("$less"\): "chicago" has
 like($err, qr/risk => 'more writes may be lost than need be, writes may be lost'/, 'and which words it would need');
 ($out, $err, $rc) = failover($less, undef, $base);
 like($out, qr/\|switched\|[0-9.]+\|chicago$/, 'the other node is promoted, from here') or diag($err);
-($state, $sentence) = $lab->settle($lab->sql('chicago', 'SELECT max(id) FROM pingpong.run'));
+($state, $sentence) = $lab->settle($lab->last_run('chicago'));
 is($state, 'succeeded', 'the run') or diag($sentence);
 is($lab->sql('chicago', 'SELECT count(*) FROM kept'), '6', 'nothing is lost');
 $lab->wait_for($less, 'SELECT count(*) = 6 FROM kept', 'the one that had less to follow');

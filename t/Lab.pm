@@ -330,7 +330,19 @@ sub primary
 	return @primary;
 }
 
-# Waits for the end of a run, which a primary knows; gives (state, sentence, node).
+# The number of the run that a caller was told of, by what psql said; else the one behind $before. The worker makes
+# runs of its own: realign.
+sub run_said { my ($self, $said, $before) = @_; return $said =~ /^NOTICE:  run (\d+): /m ? $1 : $before + 1; }
+
+# The one that was begun last, by the word of this node; 0: none was.
+sub last_run
+{
+	my ($self, $node) = @_;
+	return $self->sql($node, "SELECT coalesce(max(id), 0) FROM pingpong.run WHERE runbook <> 'realign'");
+}
+
+# Waits for the end of a run, which a primary knows; gives (state, sentence, node). Behind an upgrade that was taken
+# back a number may come twice.
 sub settle
 {
 	my ($self, $run, $seconds) = @_;
@@ -341,7 +353,7 @@ sub settle
 		for my $node ($self->primary)
 		{
 			my ($out, $err, $rc) = $self->try_sql($node,
-				"SELECT state, coalesce(sentence, '') FROM pingpong.run WHERE id = $run");
+				"SELECT state, coalesce(sentence, '') FROM pingpong.run WHERE id = $run AND runbook <> 'realign'");
 			$last = "$node: " . ($rc == 0 ? $out : $err);
 			return ($1, $2, $node) if $rc == 0 && $out =~ /^(succeeded|rolled_back|stuck)\|(.*)/s;
 		}

@@ -81,7 +81,7 @@ baton_remove(void)
 static void
 put_aside(const char *why)
 {
-	ereport(LOG, (errmsg("\"%s\" cannot be understood, and becomes \"%s\": %s", PINGPONG_BATON_FILE, BATON_BROKEN,
+	ereport(LOG, (errmsg("\"%s\" is of no use here, and becomes \"%s\": %s", PINGPONG_BATON_FILE, BATON_BROKEN,
 						 why)));
 	durable_rename(PINGPONG_BATON_FILE, BATON_BROKEN, LOG);
 }
@@ -183,6 +183,17 @@ is_for_here(json_t *json)
 	return strcmp(protocol_text(json, "target"), worker_self()) == 0;
 }
 
+int64
+baton_of_here(char *key, size_t size)
+{
+	json_t	   *json = read_file();
+	int64		epoch = json && is_for_here(json) ? json_integer_value(json_object_get(json, "epoch")) : 0;
+
+	strlcpy(key, epoch > 0 ? protocol_text(json, "key") : "", size);
+	json_decref(json);
+	return epoch;
+}
+
 /*
  * Of a failover that was begun here to another node, by a server that is a primary now: it is not known here what
  * became of it, and nothing of it can be undone by a server that has become a primary otherwise.
@@ -195,15 +206,33 @@ sentence_of(json_t *json)
 				 "that \"%s\" takes no writes.", protocol_text(json, "target"));
 }
 
-static void
+/*
+ * A failover takes an epoch above all that was known where it was begun. One that is not above a run which moves the
+ * primary now is not what has promoted this server: it came to nothing, and its file was left. A run to another
+ * target may have the same epoch: it was begun on a primary that died before the failover could know of it.
+ */
+static bool
+is_outdated(const char *text)
+{
+	return db_exec("SELECT FROM (SELECT ($1::pg_catalog.jsonb ->> 'epoch')::pg_catalog.int8) b (epoch) "
+				   "WHERE b.epoch < (SELECT max(c.epoch) FROM pingpong.cluster c) "
+				   "OR EXISTS (SELECT FROM pingpong.run r WHERE r.state = 'running' "
+				   "AND (r.epoch > b.epoch OR r.epoch = b.epoch AND r.target = $2) "
+				   "AND EXISTS (SELECT FROM pingpong.runbook_step s WHERE s.runbook = r.runbook "
+				   "AND s.mark = 'no_return'))", 2, text, worker_self()) > 0;
+}
+
+/* false: it is not what promoted this server. */
+static bool
 store_rows(json_t *json, const char *text)
 {
+	bool		outdated = false;
 	const char *sentence = sentence_of(json);
 	const char *key = protocol_text(json, "key");
 
 	db_begin();
 	db_exec("LOCK TABLE pingpong.run IN SHARE ROW EXCLUSIVE MODE", 0);
-	if (db_exec("SELECT FROM pingpong.run WHERE key = $1", 1, key) == 0)
+	if (db_exec("SELECT FROM pingpong.run WHERE key = $1", 1, key) == 0 && !(outdated = is_outdated(text)))
 	{
 		db_exec("UPDATE pingpong.run SET state = 'rolled_back', ended_at = pg_catalog.clock_timestamp(), sentence = "
 				"'Its primary was replaced by a failover before it had ended.' WHERE state = 'running'", 0);
@@ -225,6 +254,7 @@ store_rows(json_t *json, const char *text)
 				"WHERE r.key = $1", 2, key, text);
 	}
 	db_end();
+	return !outdated;
 }
 
 void
@@ -233,6 +263,7 @@ baton_adopt(void)
 	json_t	   *json = read_file();
 	char	   *text;
 	char	   *copy;
+	bool		stored = true;
 
 	if (json == NULL)
 		return;
@@ -241,8 +272,11 @@ baton_adopt(void)
 	free(text);
 	/* a copy of another server's file came with a base backup, and is about neither of us */
 	if (is_for_here(json) || strcmp(protocol_text(json, "begun_by"), worker_self()) == 0)
-		store_rows(json, copy);
+		stored = store_rows(json, copy);
 	json_decref(json);
 	XLogFlush(gate_insert_end());
-	baton_remove();
+	if (stored)
+		baton_remove();
+	else
+		put_aside("a later run has moved the primary, or moves it now");
 }

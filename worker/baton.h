@@ -27,9 +27,13 @@ extern void baton_remove(void);
 extern json_t *baton_find(Run *run);
 extern void baton_take_steps(Run *run, json_t *baton);
 
+/* The epoch and the key of a failover to this server that is in the file; 0: there is none. No database is needed. */
+extern int64 baton_of_here(char *key, size_t size);
+
 /*
  * On a primary: the run of the file gets its rows, if it has none, and the file goes. Other runs that never ended are
- * ended: their primary was replaced. The run is then found as any other that has not ended.
+ * ended: their primary was replaced. The run is then found as any other that has not ended. A file whose epoch is not
+ * above that of a run which moves the primary was left by one that came to nothing: it is put aside.
  */
 extern void baton_adopt(void);
 

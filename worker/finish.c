@@ -19,6 +19,34 @@ ends_with(const char *text, char c)
 	return text[0] != '\0' && text[strlen(text) - 1] == c;
 }
 
+/* Of the undone run: a seal, or a token, that would stay. */
+static bool
+leaves_something(void)
+{
+	for (int i = 0; i < run->nundo; i++)
+		if (run->undo[i].state == STEP_FAILED && !(run->undo[i].action->traits & ACTION_ENDS_ALONE))
+			return true;
+	return false;
+}
+
+/*
+ * Of a failover there is no row, and there will be none: the log and the caller know how it ended. Where something of
+ * it is left, its file stays, and the next worker undoes it once more. The file of a later failover takes its place.
+ */
+static void
+drop_file(RunPhase end)
+{
+	size_t		used = strlen(run->sentence);
+
+	if (end != RUN_ROLLED_BACK || !leaves_something())
+	{
+		baton_remove();
+		return;
+	}
+	snprintf(run->sentence + used, sizeof(run->sentence) - used,
+			 ". That is tried again when the worker of this server is started the next time");
+}
+
 /*
  * The caller gets the answer even if the row cannot be written (a full disk). The row is then tried until it can.
  * In one transaction: a successor that saw what the steps say, and not how the run ended, could come to another end.
@@ -27,10 +55,7 @@ static void
 save_end(void)
 {
 	if (run->unrecorded)
-	{
-		baton_remove();			/* there is no row, and there will be none: the log and the caller know it */
 		return;
-	}
 	PG_TRY();
 	{
 		db_begin();
@@ -61,6 +86,8 @@ static void
 end_with_row(RunPhase end, const char *state)
 {
 	strlcpy(run->state, state, sizeof(run->state));
+	if (run->unrecorded)
+		drop_file(end);
 	if (run->failure.sqlstate[0] && run->failure.detail[0] == '\0')
 		snprintf(run->failure.detail, sizeof(run->failure.detail), "Run " INT64_FORMAT " was %s: %s%s%s", run->id,
 				 end == RUN_STUCK ? "left stuck" : "rolled back", run->sentence,

@@ -23,6 +23,7 @@
 #include "gate/peers.h"
 #include "gate/state.h"
 #include "worker/agents.h"
+#include "worker/baton.h"
 #include "worker/clock.h"
 #include "worker/db.h"
 #include "worker/guard.h"
@@ -51,6 +52,8 @@ static GuardLine lines[PEERS_MAX];
 static int64 due;				/* now_us(); of the next round */
 static bool asking;
 static int64 table_epoch = -1;	/* as looked up; -1: not yet */
+static int64 baton_epoch;		/* of a failover to this server that has no row yet; 0: there is none */
+static char own_runs[2][128];	/* runs whose target this server is: of the file, of the table; "": none */
 static GuardVerdict verdict;	/* of the last round that has ended */
 
 /* ---- shared memory ---- */
@@ -143,6 +146,8 @@ read_peers(void)
 {
 	if (file)
 		return;
+	/* first: what cannot be read is read again in the next round */
+	baton_epoch = baton_of_here(own_runs[0], sizeof(own_runs[0]));
 	file = MemoryContextAllocZero(TopMemoryContext, sizeof(PeersFile));
 	(void) peers_read(file);
 }
@@ -225,6 +230,18 @@ describe_server(const GuardPeer *peer, char *to, size_t size)
 		snprintf(to + strlen(to), size - strlen(to), ", and has a history file of timeline %u", peer->history);
 }
 
+/* A claim of a failover to this server is no claim of another one: it promotes nobody else. */
+static void
+take_claim(GuardPeer *peer, json_t *body)
+{
+	const char *by = protocol_text(body, "claimed_by");
+
+	peer->claimed = json_integer_value(json_object_get(body, "claimed"));
+	for (int i = 0; i < (int) lengthof(own_runs); i++)
+		if (own_runs[i][0] && strcmp(own_runs[i], by) == 0)
+			peer->claimed = 0;
+}
+
 /* Of the agent beside this server: it sees another server than this one. */
 static bool
 sees_primary(int i)
@@ -250,7 +267,7 @@ take_answer(int i)
 	else
 	{
 		peer->epoch = json_integer_value(json_object_get(call->body, "epoch"));
-		peer->claimed = json_integer_value(json_object_get(call->body, "claimed"));
+		take_claim(peer, call->body);
 		snprintf(detail, size, "its epoch is " INT64_FORMAT, (int64) peer->epoch);
 		if (peer->kind != GUARD_ROUTER)
 			take_server(peer, call->body, file->peers[i].foreign);
@@ -267,18 +284,28 @@ take_answer(int i)
 /* ---- deciding ---- */
 
 /*
- * A server that was promoted since the file was written may not have been able to write its new epoch there: its own
- * agent, which promoted it, knows it.
+ * A server that was promoted since the file was written may not have been able to write its new epoch there, nor
+ * into its table: the file of the failover and its own agent, which promoted it, know it. Without that agent's word a
+ * newer epoch may be its own, and proves nothing.
  */
 static GuardSelf
 self_now(void)
 {
 	GuardSelf	self = {.timeline = gate_present_timeline(), .epoch = Max(file->epoch, table_epoch),
 	.epoch_sure = table_epoch >= 0};
+	bool		told = false;
 
+	if (file->tli >= self.timeline)
+		return self;
+	self.epoch = Max(self.epoch, baton_epoch);
 	for (int i = 0; i < file->n; i++)
-		if (peers[i].kind == GUARD_SELF && peers[i].answered && peers[i].named && file->tli < self.timeline)
-			self.epoch = Max(self.epoch, peers[i].epoch);
+	{
+		if (peers[i].kind != GUARD_SELF || !peers[i].answered || !peers[i].named)
+			continue;
+		self.epoch = Max(self.epoch, peers[i].epoch);
+		told = true;
+	}
+	self.epoch_sure &= told;
 	return self;
 }
 
@@ -291,11 +318,13 @@ describe_missing(const GuardSelf *self, char *to, size_t size)
 	initStringInfo(&text);
 	if (file->n == 0)
 		appendStringInfo(&text, "the file \"%s\" cannot be read, so whom to ask is not known", PEERS_FILE);
+	if (file->cut)
+		appendStringInfo(&text, "more nodes are registered than are asked (%d)", PEERS_MAX);
 	for (int i = 0; i < file->n; i++)
 	{
 		GuardWord	word = guard_word(&peers[i], self);
 
-		if (peers[i].claimed <= self->epoch &&
+		if (!guard_claims(&peers[i], self) &&
 			(word == GUARD_SAYS_CLEAN || (peers[i].kind != GUARD_POSTGRES && word < GUARD_SAYS_SECOND)))
 			continue;
 		appendStringInfo(&text, "%s%s of \"%s\"%s: %s", text.len ? "; " : "", word == GUARD_SAYS_NOTHING ?
@@ -384,15 +413,30 @@ stay(GuardPhase phase, const GuardSelf *self)
 					 "primary: SELECT pingpong.resume(risk => 'two primaries are possible').")));
 }
 
+/* The verdict by the answers, and by who was not asked. */
+static GuardVerdict
+weigh(const GuardSelf *self)
+{
+	bool		late = is_late();
+	GuardVerdict by_answers = guard_verdict(peers, file->n, self, late, (GuardUnanswered) worker_guard_unanswered);
+	bool		opens = by_answers == GUARD_VERDICT_OPEN || by_answers == GUARD_VERDICT_OPEN_MAJORITY;
+
+	/* the file cannot be read, or has not all nodes: nobody was asked, or not everybody */
+	if (opens && (file->n == 0 || file->cut))
+		return !late ? GUARD_VERDICT_WAIT : worker_guard_unanswered == GUARD_OPENS ? GUARD_VERDICT_OPEN_UNANSWERED :
+			GUARD_VERDICT_STAY;
+	/* that was done, and is not enough */
+	if (by_answers == GUARD_VERDICT_LOOK_UP && table_epoch >= 0 && late)
+		return GUARD_VERDICT_STAY;
+	return by_answers;
+}
+
 static void
 decide(void)
 {
 	GuardSelf	self = self_now();
 
-	verdict = guard_verdict(peers, file->n, &self, is_late(), (GuardUnanswered) worker_guard_unanswered);
-	if (file->n == 0 && verdict == GUARD_VERDICT_OPEN)	/* the file cannot be read: nobody was asked */
-		verdict = !is_late() ? GUARD_VERDICT_WAIT : worker_guard_unanswered == GUARD_OPENS ?
-			GUARD_VERDICT_OPEN_UNANSWERED : GUARD_VERDICT_STAY;
+	verdict = weigh(&self);
 	switch (verdict)
 	{
 		case GUARD_VERDICT_WAIT:
@@ -424,6 +468,9 @@ look_up_epoch(void)
 	table_epoch = 0;
 	if (db_exec("SELECT epoch FROM pingpong.cluster", 0) == 1)
 		table_epoch = strtoll(db_text(0, 1), NULL, 10);
+	if (db_exec("SELECT r.key FROM pingpong.run r, pingpong.cluster c WHERE r.target = $1 AND r.epoch = c.epoch "
+				"ORDER BY r.id DESC LIMIT 1", 1, peers_self(file)) == 1)
+		db_copy(own_runs[1], sizeof(own_runs[1]), 0, 1);
 	db_end();
 }
 

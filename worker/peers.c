@@ -60,8 +60,10 @@ foreign_system(const AgentNews *told, const char *node)
 static void
 collect_nodes(PeersFile *to, const AgentNews *news, int n)
 {
-	to->n = (int) db_exec("SELECT name, kind, agent_url FROM pingpong.node WHERE away_since IS NULL ORDER BY name "
-						  "LIMIT " CppAsString2(NEWS_NODES), 0);
+	to->n = (int) db_exec("SELECT name, kind, agent_url FROM pingpong.node WHERE away_since IS NULL "
+						  "ORDER BY name LIMIT " CppAsString2(NEWS_NODES) " + 1", 0);
+	to->cut = to->n > NEWS_NODES;
+	to->n = Min(to->n, NEWS_NODES);
 	for (int i = 0; i < to->n; i++)
 	{
 		Peer	   *peer = &to->peers[i];

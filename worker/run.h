@@ -57,7 +57,8 @@ typedef enum ActionTrait
 	ACTION_SEALS = 1 << 4,		/* it closes this server's journal: a seal of the run says that it was done */
 	ACTION_FORWARD_ONLY = 1 << 5,	/* behind it the run cannot be cancelled: nothing undoes it */
 	ACTION_OPENS = 1 << 6,		/* it opens the server that a sealed one has become */
-	ACTION_SETS_ROUTE = 1 << 7	/* it points a route where the caller wants (the run's option "node") */
+	ACTION_SETS_ROUTE = 1 << 7, /* it points a route where the caller wants (the run's option "node") */
+	ACTION_ENDS_ALONE = 1 << 8	/* as an undo: what it ends would end by itself, or does no harm */
 } ActionTrait;
 
 /* What an action says when it is looked at. */

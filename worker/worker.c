@@ -260,13 +260,16 @@ is_at_leisure(bool recovered)
 	return recovered && !RecoveryInProgress() && !runner_busy() && gate_state() == GATE_OPEN;
 }
 
-/* Those whom this server asks at its next start. Not in the first moments behind a promotion: a run is busy there. */
+/*
+ * Those whom this server asks at its next start. Not in the first moments behind a promotion: a run is busy there.
+ * Nor before the file of a failover is a row: the new timeline with the epoch of before would accuse this server.
+ */
 static long
-keep_peers(bool ready)
+keep_peers(bool ready, bool recovered)
 {
 	static int64 open_since = 0;	/* now_us() */
 
-	if (RecoveryInProgress() || gate_state() != GATE_OPEN)
+	if (RecoveryInProgress() || gate_state() != GATE_OPEN || (ready && !recovered))
 	{
 		open_since = 0;
 		return worker_sample_interval;
@@ -281,7 +284,7 @@ keep_peers(bool ready)
 static long
 look_around(bool ready, bool recovered)
 {
-	long		nap = keep_peers(ready);
+	long		nap = keep_peers(ready, recovered);
 
 	if (!ready)
 		return nap;

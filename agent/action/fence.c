@@ -78,6 +78,61 @@ seal_it(ActionContext *ctx, json_t *params, json_t *result)
 	return 0;
 }
 
+/* Nobody answers, or somebody whose gate does not say that this run has sealed it. */
+static bool
+runs_sealed(ActionContext *ctx, bool *known)
+{
+	PGconn	   *conn = pg_local(ctx->pg, NULL, ANSWER_MS, NULL, 0);
+	char	   *database = conn ? pg_pingpong_database(conn) : NULL;
+	PGconn	   *there = database ? pg_local(ctx->pg, database, ANSWER_MS, NULL, 0) : NULL;
+	PGresult   *res = there ? pg_query(there, NULL, 0, SERVER_SEAL_SQL, 0, NULL) : NULL;
+	bool		sealed = false;
+
+	*known = res && PQntuples(res) == 1;
+	if (*known)
+		sealed = strcmp(PQgetvalue(res, 0, 0), "sealed") == 0 && strcmp(PQgetvalue(res, 0, 2), ctx->run) == 0;
+	PQclear(res);
+	PQfinish(there);
+	PQfinish(conn);
+	free(database);
+	return sealed;
+}
+
+/*
+ * The seal file of this run. A server that runs and was not sealed by it has no need of it: it would be sealed at its
+ * next start, for a failover that came to nothing. One that was started with it holds the seal in its memory.
+ */
+static int
+take_back(ActionContext *ctx)
+{
+	bool		known = true;
+	bool		sealed = control_running(ctx->pg) && runs_sealed(ctx, &known);
+
+	if (sealed || !known)
+	{
+		action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server of \"%s\" runs, and %s sealed",
+					ctx->config->node, known ? "is" : "may be");
+		action_hint(ctx, "See pingpong.gate there; pingpong.resume() lifts the seal.");
+		return -1;
+	}
+	if (seal_unfence(ctx->pg->data, ctx->run) < 0)
+		return action_fail(ctx, STATE_IO_ERROR, "could not take the seal of \"%s\" back: %s", ctx->pg->data,
+						   strerror(errno));
+	return 0;
+}
+
+/* It failed behind its seal. Its own reason is what is told, unless the seal is left. */
+static void
+take_back_after_failure(ActionContext *ctx, json_t *result)
+{
+	bool		known = true;
+
+	if ((control_running(ctx->pg) && runs_sealed(ctx, &known)) || !known ||
+		seal_unfence(ctx->pg->data, ctx->run) < 0)
+		return;
+	json_object_set_new(result, "sealed", json_false());
+}
+
 int
 action_pg_fence(ActionContext *ctx, json_t *params, json_t *result)
 {
@@ -88,12 +143,16 @@ action_pg_fence(ActionContext *ctx, json_t *params, json_t *result)
 	json_object_set_new(result, "stopped", json_false());
 	json_object_set_new(result, "sealed", json_false());
 	rc = put_down(ctx, result);
+	if (rc == 0 && action_cancelled(ctx))	/* the stop takes its time: nobody wants the seal by now */
+		rc = action_fail(ctx, STATE_CANCELED, "the fence was cancelled before the seal");
 	if (rc == 0)
 		rc = seal_it(ctx, params, result);
 	/* started before the seal was there: once more */
 	for (int i = 0; rc == 0 && control_running(ctx->pg); i++)
 		rc = i < TRIES ? put_down(ctx, result) :
 			action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "something starts the server again and again");
+	if (rc < 0)
+		take_back_after_failure(ctx, result);
 	server_release(ctx->pg->data);
 	return rc;
 }
@@ -101,21 +160,13 @@ action_pg_fence(ActionContext *ctx, json_t *params, json_t *result)
 int
 action_pg_unfence(ActionContext *ctx, json_t *params, json_t *result)
 {
-	int			rc = 0;
+	int			rc;
 
 	(void) params;
 	(void) result;
 	if (server_claim_wait(ctx, ctx->pg->data, CLAIM_MS) < 0)
 		return -1;
-	if (control_running(ctx->pg))
-	{
-		rc = action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the server of \"%s\" runs, and may be sealed",
-						 ctx->config->node);
-		action_hint(ctx, "See pingpong.gate there; pingpong.resume() lifts the seal.");
-	}
-	else if (seal_unfence(ctx->pg->data, ctx->run) < 0)
-		rc = action_fail(ctx, STATE_IO_ERROR, "could not take the seal of \"%s\" back: %s", ctx->pg->data,
-						 strerror(errno));
+	rc = take_back(ctx);
 	server_release(ctx->pg->data);
 	return rc;
 }
@@ -135,7 +186,7 @@ action_epoch_claim(ActionContext *ctx, json_t *params, json_t *result)
 						   (long long) epoch_current());
 	if (claim_set(ctx->config, ctx->run, ctx->epoch, ttl_ms) < 0)
 		return errno == EEXIST ?
-			action_fail(ctx, STATE_OBJECT_IN_USE, "another failover has claimed the epoch here") :
+			action_fail(ctx, STATE_OBJECT_IN_USE, "another failover has made its claim here") :
 			action_fail(ctx, STATE_IO_ERROR, "could not write the claim: %s", strerror(errno));
 	json_object_set_new(result, "claimed", json_integer(ctx->epoch));
 	return 0;

@@ -13,7 +13,10 @@
  * primary.
  * {"stopped", "sealed"}; sealed false: there is no data directory, and nothing that could start.
  *
- * pg.unfence: the seal of the run goes, and one of before comes back. Refused (55000) while the server runs.
+ * A fence that fails, or was cancelled before the seal, leaves none, unless a server runs that may hold it.
+ *
+ * pg.unfence: the seal of the run goes, and one of before comes back. Refused (55000) while a server runs that the
+ * run has sealed, or that does not tell.
  */
 extern int	action_pg_fence(ActionContext *ctx, json_t *params, json_t *result);
 extern int	action_pg_unfence(ActionContext *ctx, json_t *params, json_t *result);

@@ -143,6 +143,7 @@ action_pg_look(ActionContext *ctx, json_t *params, json_t *result)
 	json_t	   *primary = json_object_get(params, "primary");
 	double		deadline = clock_monotonic_ms() + REACH_MS;
 	Attempt    *attempt = NULL;
+	ClaimNow	claim = claim_current(ctx->config);
 	json_t	   *answer;
 
 	if (primary && (!param_string(primary, "host", NULL) || param_int(primary, "port", 0) < 1))
@@ -150,7 +151,8 @@ action_pg_look(ActionContext *ctx, json_t *params, json_t *result)
 	if (primary)
 		attempt = attempt_begin(reach, ctx->config, ctx->pg, primary);
 	json_object_set_new(result, "epoch", json_integer(epoch_current()));
-	json_object_set_new(result, "claimed", json_integer(claim_current(ctx->config)));
+	json_object_set_new(result, "claimed", json_integer(claim.highest.epoch));
+	put_text(result, "claimed_by", claim.highest.run);
 	if (arbiter_configured(ctx->config))
 		json_object_set_new(result, "arbiter", arbiter_word(ctx->config));
 	json_object_set_new(result, "hooks", hook_names(ctx->config));

@@ -11,9 +11,9 @@
  * pg.look {"primary":{"host","port"}}: changes nothing. The result:
  * role: none (no server here), down, standby, sealed, primary; unknown: it runs and does not answer, "error" says
  * how.
- * running, epoch, claimed, hooks (names). Of a server that answers: timeline, system, received, replayed, replaying
- * (WAL is left to be replayed), streaming, sender ("host:port"), heard_ms (how long ago it had a word from there),
- * sync_names, error.
+ * running, epoch, claimed, claimed_by (the run), hooks (names). Of a server that answers: timeline, system, received,
+ * replayed, replaying (WAL is left to be replayed), streaming, sender ("host:port"), heard_ms (how long ago it had a
+ * word from there), sync_names, error.
  * reach: {"reached", "error"}: a PostgreSQL server answers at that address, whatever it says; without "primary":
  * none.
  */

@@ -23,8 +23,11 @@
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/files.h"
+#include "agent/core/log.h"
 #include "agent/core/memory.h"
+#include "agent/job/claim.h"
 #include "agent/job/epoch.h"
+#include "agent/job/job.h"
 #include "agent/job/params.h"
 #include "agent/pg/datadir.h"
 #include "agent/pg/formats.h"
@@ -290,6 +293,7 @@ write_armed(ActionContext *ctx, json_t *params, int64_t ttl_ms)
 	{
 		token->state = TOKEN_ARMED;
 		token->epoch = ctx->epoch;
+		record.failover = param_bool(params, "unrecorded", false);
 		token->deadline_ms = clock_realtime_ms() + ttl_ms;
 		token->deadline_boot_ms = clock_boottime_ms() + ttl_ms;
 		token->timeline = (unsigned) param_int(params, "timeline", 0);
@@ -305,8 +309,23 @@ write_armed(ActionContext *ctx, json_t *params, int64_t ttl_ms)
 }
 
 /*
+ * The failover that is written down in this server's data directory; a new reference, NULL: none, or nobody can read
+ * it.
+ */
+static json_t *
+read_baton(const char *path)
+{
+	char	   *text = file_read(path, BATON_MAX, NULL);
+	json_t	   *baton = text ? json_loads(text, 0, NULL) : NULL;
+
+	free(text);
+	return baton;
+}
+
+/*
  * The failover that this server is the target of, in its data directory: its worker has no other way to learn of it.
- * Before the token is armed, so that there is no promotion without it.
+ * Before the token is armed, so that there is no promotion without it. The file of another run is one that came to
+ * nothing: the server that this run promotes would go on with that. A run that was begun here has its file already.
  */
 static int
 put_baton(ActionContext *ctx, json_t *params)
@@ -314,10 +333,18 @@ put_baton(ActionContext *ctx, json_t *params)
 	json_t	   *baton = json_object_get(params, "baton");
 	char	   *text = json_is_object(baton) ? json_dumps(baton, JSON_COMPACT | JSON_REAL_PRECISION(16)) : NULL;
 	char	   *path = data_path(ctx->pg, PINGPONG_BATON_FILE);
+	json_t	   *present = text ? NULL : read_baton(path);
+	bool		stale = !text && strcmp(param_string(present, "key", ""), ctx->run) != 0 && file_exists(path);
 	int			rc = 0;
 
 	if (text && file_write_atomic(path, text, strlen(text), 0600, true) < 0)
 		rc = action_fail(ctx, STATE_IO_ERROR, "could not write \"%s\": %s", path, strerror(errno));
+	if (stale && (unlink(path) < 0 || file_fsync_path(ctx->pg->data) < 0))
+		rc = action_fail(ctx, STATE_IO_ERROR, "could not remove \"%s\", which another run has left: %s", path,
+						 strerror(errno));
+	else if (stale)
+		log_warning("removed \"%s\", which another run has left", path);
+	json_decref(present);
 	free(text);
 	free(path);
 	return rc;
@@ -328,16 +355,55 @@ static void
 remove_baton(ActionContext *ctx)
 {
 	char	   *path = data_path(ctx->pg, PINGPONG_BATON_FILE);
-	char	   *text = file_read(path, BATON_MAX, NULL);
-	json_t	   *baton = text ? json_loads(text, 0, NULL) : NULL;
+	json_t	   *baton = read_baton(path);
 
 	/* one that was begun at this server belongs to its worker, which undoes it */
 	if (baton && strcmp(param_string(baton, "key", ""), ctx->run) == 0 &&
 		strcmp(param_string(baton, "begun_by", ""), ctx->config->node) != 0 && unlink(path) == 0)
 		file_fsync_path(ctx->pg->data);
 	json_decref(baton);
-	free(text);
 	free(path);
+}
+
+/*
+ * One promotion at a time: a failover that has made its claim here, or an order that another run has given, may move
+ * the primary this moment. Nor may its file be removed.
+ */
+static int
+check_claim(ActionContext *ctx)
+{
+	ClaimNow	claim = claim_current(ctx->config);
+
+	if (claim.highest.epoch == 0 || strcmp(claim.highest.run, ctx->run) == 0)
+		return 0;
+	action_fail(ctx, STATE_OBJECT_IN_USE, "another failover has made its claim here");
+	action_hint(ctx, "See pingpong.progress on the standbys; a claim that nobody needs any more ends by itself.");
+	return -1;
+}
+
+/*
+ * Behind the token, which is a claim itself from now on: there was one at any time since the second look at the old
+ * primary, so whoever asks here since has to wait. A failover that was stopped in between may be too late.
+ */
+static int
+check_own_claim(ActionContext *ctx)
+{
+	TokenRecord record;
+	int			rc;
+
+	if (claim_holder(ctx->config, ctx->run) == CLAIM_OF_RUN)
+		return 0;
+	token_lock();
+	rc = token_read(ctx, &record);
+	if (rc == 0 && record.token.state == TOKEN_ARMED)
+	{
+		record.token.state = TOKEN_BURNED;
+		rc = token_write(ctx, &record);
+	}
+	token_unlock();
+	token_record_free(&record);
+	token_release(ctx);
+	return rc < 0 ? -1 : action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the claim of this failover is over");
 }
 
 /* Only a standby of that cluster can be a target. */
@@ -382,14 +448,18 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 	if (rc == 0 && param_bool(params, "prove", false))
 		rc = prove_baton(ctx, conn, params, ttl_ms, result);
 	if (rc == 0)
+		rc = check_claim(ctx);
+	if (rc == 0)
 		rc = put_baton(ctx, params);
 	if (rc == 0)
 	{
-		token_prune(ctx->config, epoch_current());
 		token_lock();
+		token_prune(ctx->config, epoch_current());
 		rc = write_armed(ctx, params, ttl_ms);
 		token_unlock();
 	}
+	if (rc == 0 && param_bool(params, "unrecorded", false))
+		rc = check_own_claim(ctx);
 	if (rc < 0)
 	{
 		PQfinish(conn);
@@ -457,12 +527,11 @@ action_token_burn(ActionContext *ctx, json_t *params, json_t *result)
 
 /* ---- pg.promote ---- */
 
-/*
- * It was too late, so there is no order; but one that was sent before may still be obeyed, and then nothing is
- * burned.
- */
+#define TOO_LATE "the promote token has expired"
+
+/* There is no order; but one that was sent before may still be obeyed, and then nothing is burned. */
 static int
-burn_unordered(ActionContext *ctx, const Decided *d)
+burn_unordered(ActionContext *ctx, const Decided *d, const char *why)
 {
 	int64_t		serial = d->record.serial;
 	TokenRecord record;
@@ -480,7 +549,7 @@ burn_unordered(ActionContext *ctx, const Decided *d)
 	token_unlock();
 	token_record_free(&record);
 	if (rc == 0)
-		action_fail(ctx, STATE_TIMED_OUT, "the promotion was refused: the promote token has expired");
+		action_fail(ctx, STATE_TIMED_OUT, "the promotion was refused: %s", why);
 	return -1;
 }
 
@@ -497,14 +566,18 @@ call_promote(ActionContext *ctx, PGconn *conn, const Decided *d)
 	now.now_ms = clock_realtime_ms();
 	now.now_boot_ms = clock_boottime_ms();
 	if (token_expired(&d->record.token, &now))
-		return burn_unordered(ctx, d);
+		return burn_unordered(ctx, d, TOO_LATE);
+	/* behind "promoting": either its failover sees that in its second look, or its claim is seen here */
+	if (claim_holder(ctx->config, ctx->run) == CLAIM_OF_OTHER)
+		return burn_unordered(ctx, d, "another failover has made its claim here");
 	snprintf(deadline, sizeof(deadline), "%.3f", d->record.token.deadline_ms);
 	res = pg_query(conn, NULL, 0, ORDER_SQL, 1, values);
 	refused = res && PQgetisnull(res, 0, 0);
 	PQclear(res);
-	return refused ? burn_unordered(ctx, d) : 0;
+	return refused ? burn_unordered(ctx, d, TOO_LATE) : 0;
 }
 
+/* Nobody has obeyed the order of the run, and nobody will. */
 static bool
 order_died(ActionContext *ctx, PGconn **conn)
 {
@@ -521,6 +594,37 @@ order_died(ActionContext *ctx, PGconn **conn)
 		action_forget_error(ctx);	/* the decision reads it again */
 	token_record_free(&record);
 	return died;
+}
+
+/* As above, for whoever has no job. An order that was given anew meanwhile is another one. */
+static bool
+order_of_run_died(const AgentConfig *config, const char *run)
+{
+	JobError	error = {0};
+	ActionContext ctx = {.error = &error, .config = config, .pg = config_instance(config, ""), .run = run};
+	PGconn	   *conn = NULL;
+	TokenRecord before;
+	TokenRecord after;
+	bool		died;
+
+	if (!ctx.pg)
+		return false;
+	died = token_read(&ctx, &before) == 0 && order_died(&ctx, &conn) && token_read(&ctx, &after) == 0;
+	if (died)
+	{
+		died = before.serial == after.serial;
+		token_record_free(&after);
+	}
+	token_record_free(&before);
+	PQfinish(conn);
+	action_forget_error(&ctx);
+	return died;
+}
+
+int64_t
+promote_pending_epoch(const AgentConfig *config, char *run, size_t run_size)
+{
+	return token_pending_epoch(config, order_of_run_died, run, run_size);
 }
 
 static void

@@ -15,10 +15,13 @@
 
 #include "agent/action/tokenfile.h"
 #include "agent/core/alloc.h"
+#include "agent/core/clock.h"
 #include "agent/core/config.h"
 #include "agent/core/files.h"
 #include "agent/core/log.h"
+#include "agent/job/epoch.h"
 #include "agent/job/params.h"
+#include "common/protocol.h"
 #include "common/sqlstate.h"
 
 #define FILE_MAX (64 * 1024)
@@ -80,6 +83,7 @@ from_json(json_t *json, TokenRecord *record)
 		if (strcmp(state, token_state_name(i)) == 0)
 			token->state = i;
 	record->serial = param_int(json, "serial", 1);
+	record->failover = param_bool(json, "failover", false);
 	record->timeline = json_incref(json_object_get(json, "timeline"));
 	token->epoch = param_int(json, "epoch", 0);
 	token->deadline_ms = number(json, "deadline_ms");
@@ -117,12 +121,12 @@ static json_t *
 to_json(ActionContext *ctx, const TokenRecord *record)
 {
 	const Token *token = &record->token;
-	json_t	   *json = json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:s, s:f, s:f, s:i, s:s, s:s}", "run", ctx->run,
+	json_t	   *json = json_pack("{s:s, s:s, s:I, s:b, s:I, s:f, s:f, s:s, s:f, s:f, s:i, s:s, s:s}", "run", ctx->run,
 								 "state", token_state_name(token->state), "serial", (json_int_t) record->serial + 1,
-								 "epoch", (json_int_t) token->epoch, "deadline_ms", token->deadline_ms,
-								 "deadline_boot_ms", token->deadline_boot_ms, "boot_id", token->boot_id,
-								 "ordered_ms", token->ordered_ms, "promoted_ms", token->promoted_ms,
-								 "received_timeline", (int) token->timeline,
+								 "failover", (int) record->failover, "epoch", (json_int_t) token->epoch,
+								 "deadline_ms", token->deadline_ms, "deadline_boot_ms", token->deadline_boot_ms,
+								 "boot_id", token->boot_id, "ordered_ms", token->ordered_ms,
+								 "promoted_ms", token->promoted_ms, "received_timeline", (int) token->timeline,
 								 "system_identifier", token->system_identifier, "server_start", token->server_start);
 
 	if (json && record->timeline)
@@ -210,11 +214,29 @@ token_release(ActionContext *ctx)
 	remove_rooms(ctx->config, ctx->run);
 }
 
-typedef void (*TokenLook) (const AgentConfig *config, const char *run, json_t *json, int64_t *epoch);
+#define FRESH_ORDER_MS 10000	/* so long it is not asked what became of an order: it is being obeyed */
+#define OLD_ORDERS 8
+
+/* A token: its run, and its epoch. */
+typedef struct TokenName
+{
+	int64_t		epoch;
+	char		run[PINGPONG_KEY_MAX + 1];
+} TokenName;
+
+/* What is looked for, or was found. */
+typedef struct TokenSearch
+{
+	TokenName	best;
+	TokenName	old[OLD_ORDERS];	/* with an order that was not obeyed at once */
+	int			nold;
+} TokenSearch;
+
+typedef void (*TokenLook) (const AgentConfig *config, const char *run, json_t *json, TokenSearch *search);
 
 /* The tokens, one after the other: json is NULL for one that cannot be read. */
 static void
-each_token(const AgentConfig *config, TokenLook look, int64_t *epoch)
+each_token(const AgentConfig *config, TokenLook look, TokenSearch *search)
 {
 	char	   *directory = xasprintf("%s/token", config->state_dir);
 	DIR		   *dir = opendir(directory);
@@ -231,7 +253,7 @@ each_token(const AgentConfig *config, TokenLook look, int64_t *epoch)
 			json_t	   *json = text ? json_loads(text, 0, NULL) : NULL;
 
 			entry->d_name[len - 5] = '\0';
-			look(config, entry->d_name, json, epoch);
+			look(config, entry->d_name, json, search);
 			json_decref(json);
 			free(text);
 		}
@@ -244,11 +266,11 @@ each_token(const AgentConfig *config, TokenLook look, int64_t *epoch)
 
 /* What cannot be read stays: it might be of an epoch that counts. */
 static void
-remove_older(const AgentConfig *config, const char *run, json_t *json, int64_t *epoch)
+remove_older(const AgentConfig *config, const char *run, json_t *json, TokenSearch *search)
 {
 	char	   *path = xasprintf("%s/token/%s.json", config->state_dir, run);
 
-	if (json && param_int(json, "epoch", *epoch) < *epoch)
+	if (json && param_int(json, "epoch", search->best.epoch) < search->best.epoch)
 	{
 		remove_rooms(config, run);	/* first: without its token nobody would find them */
 		unlink(path);
@@ -259,23 +281,76 @@ remove_older(const AgentConfig *config, const char *run, json_t *json, int64_t *
 void
 token_prune(const AgentConfig *config, int64_t epoch)
 {
-	each_token(config, remove_older, &epoch);
+	TokenSearch search = {.best.epoch = epoch};
+
+	each_token(config, remove_older, &search);
 }
 
 static void
-take_promoted(const AgentConfig *config, const char *run, json_t *json, int64_t *epoch)
+take_name(TokenName *to, int64_t epoch, const char *run)
 {
-	int64_t		of_token = param_int(json, "epoch", 0);
+	if (epoch <= to->epoch)
+		return;
+	to->epoch = epoch;
+	snprintf(to->run, sizeof(to->run), "%s", run);
+}
 
-	if (strcmp(param_string(json, "state", ""), token_state_name(TOKEN_PROMOTED)) == 0 && of_token > *epoch)
-		*epoch = of_token;
+static void
+take_promoted(const AgentConfig *config, const char *run, json_t *json, TokenSearch *search)
+{
+	if (strcmp(param_string(json, "state", ""), token_state_name(TOKEN_PROMOTED)) == 0)
+		take_name(&search->best, param_int(json, "epoch", 0), run);
 }
 
 int64_t
 token_promoted_epoch(const AgentConfig *config)
 {
-	int64_t		epoch = 0;
+	TokenSearch search = {0};
 
-	each_token(config, take_promoted, &epoch);
-	return epoch;
+	each_token(config, take_promoted, &search);
+	return search.best.epoch;
+}
+
+static void
+take_pending(const AgentConfig *config, const char *run, json_t *json, TokenSearch *search)
+{
+	TokenRecord record = {0};
+	Token	   *token = &record.token;
+	TokenFacts	now = {.now_ms = clock_realtime_ms(), .now_boot_ms = clock_boottime_ms()};
+	double		out_for_ms;
+
+	if (!json)
+	{
+		log_warning("\"%s/token/%s.json\" cannot be read: whether it may be used is not known",
+					config->state_dir, run);
+		take_name(&search->best, epoch_current() + 1, "");
+		return;
+	}
+	host_boot_id(now.boot_id, TOKEN_TEXT_MAX);
+	from_json(json, &record);
+	out_for_ms = now.now_ms - token->ordered_ms;
+	if (token->epoch <= search->best.epoch)
+		;						/* another one counts, or none */
+	else if (token->state == TOKEN_PROMOTING && out_for_ms > FRESH_ORDER_MS && search->nold < OLD_ORDERS)
+		take_name(&search->old[search->nold++], token->epoch, run);
+	else if (token->state == TOKEN_PROMOTING ||
+			 (token->state == TOKEN_ARMED && record.failover && !token_expired(token, &now)))
+		take_name(&search->best, token->epoch, run);
+	token_record_free(&record);
+}
+
+int64_t
+token_pending_epoch(const AgentConfig *config, OrderDied *died, char *run, size_t run_size)
+{
+	int64_t		proved = epoch_current();	/* what is proved has happened, or never will */
+	TokenSearch search = {.best.epoch = proved};
+
+	token_lock();				/* or one that is replaced this moment might be overlooked */
+	each_token(config, take_pending, &search);
+	token_unlock();
+	for (int i = 0; i < search.nold; i++)
+		if (search.old[i].epoch > search.best.epoch && !died(config, search.old[i].run))
+			search.best = search.old[i];
+	snprintf(run, run_size, "%s", search.best.run);
+	return search.best.epoch > proved ? search.best.epoch : 0;
 }

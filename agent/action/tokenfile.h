@@ -17,6 +17,7 @@ typedef struct TokenRecord
 	Token		token;
 	int64_t		serial;			/* 0: there is no file */
 	json_t	   *timeline;		/* as pg.promote got it, or NULL */
+	bool		failover;		/* no sealed primary gives the order: nobody else holds the old one closed */
 } TokenRecord;
 
 extern void token_record_free(TokenRecord *record);
@@ -44,6 +45,16 @@ extern void token_prune(const AgentConfig *config, int64_t epoch);
 
 /* The highest epoch of the promotions that are on record here, 0: none. */
 extern int64_t token_promoted_epoch(const AgentConfig *config);
+
+/*
+ * The highest epoch of the promotions that may still happen here, and its run; 0: none. One that was ordered may be
+ * obeyed at any time, until it is known that it was not: about an order that has been out for a while `died` is
+ * asked, with no lock held. One that is armed for a switchover does not count: its order comes from a primary that
+ * has sealed itself first. A token that cannot be read counts as one of the next epoch, of no run.
+ */
+typedef bool OrderDied(const AgentConfig *config, const char *run);
+
+extern int64_t token_pending_epoch(const AgentConfig *config, OrderDied *died, char *run, size_t run_size);
 
 /* Reading, deciding and writing are one: held for that, never while a server is asked. */
 extern void token_lock(void);

@@ -72,12 +72,13 @@ static void
 get_ping(Request *request, Answer *answer)
 {
 	AgentConfig *config = config_current();
+	ClaimNow	claim = claim_current(config);	/* before the epoch, which ends it: as in get_state() */
 
 	answer_json(answer, MHD_HTTP_OK,
 				json_pack("{s:s, s:s, s:i, s:s, s:I, s:I, s:f}", "agent", "pingpong-agent", "version",
 						  PINGPONG_AGENT_VERSION,
 						  "protocol", PINGPONG_PROTOCOL, "node", config->node, "epoch", (json_int_t) epoch_current(),
-						  "claimed", (json_int_t) claim_current(config), "clock_ms", clock_realtime_ms()));
+						  "claimed", (json_int_t) claim.highest.epoch, "clock_ms", clock_realtime_ms()));
 	config_release(config);
 }
 
@@ -167,18 +168,35 @@ get_health(Request *request, Answer *answer)
 		answer_text(answer, status, "text/plain", xasprintf("%s\n", word));
 }
 
-/* With fresh_ms it looks now, for so long at most; who ask at the same time share a look. */
+/* The order to promote was obeyed, or something else was: either way the server answers for itself. */
+static bool
+is_out_of_recovery(const NodeState *state)
+{
+	return state->role == ROLE_PRIMARY || state->role == ROLE_SEALED || state->role == ROLE_GUARDED;
+}
+
+/*
+ * With fresh_ms it looks now, for so long at most; who ask at the same time share a look.
+ *
+ * The claim first, then the look, then the epoch. A promotion moves on in the other direction: its claim ends when
+ * the server is promoted and its epoch is proved. So one answer never tells of a standby, of the epoch of before, and
+ * of no claim, while a server is promoted in between.
+ */
 static void
 get_state(Request *request, Answer *answer)
 {
 	AgentConfig *config = config_current();
 	int64_t		fresh_ms = query_int(request, "fresh_ms");
+	ClaimNow	claim = claim_current(config);
 	NodeState	state = fresh_ms > 0 ? nodestate_fresh((int) (fresh_ms < FRESH_MAX_MS ? fresh_ms : FRESH_MAX_MS)) :
 		nodestate_get();
 	json_t	   *json = nodestate_json(config->node, &state);
+	const Claim *counts;
 
 	json_object_set_new(json, "epoch", json_integer(epoch_current()));
-	json_object_set_new(json, "claimed", json_integer(claim_current(config)));
+	counts = is_out_of_recovery(&state) ? &claim.noted : &claim.highest;
+	json_object_set_new(json, "claimed", json_integer(counts->epoch));
+	json_object_set_new(json, "claimed_by", counts->epoch > 0 ? json_string(counts->run) : json_null());
 	answer_json(answer, MHD_HTTP_OK, json);
 	config_release(config);
 }

@@ -3,11 +3,13 @@
  *		The epoch that a failover claims: state_dir/claim.
  *
  * By the wall clock: a clock that is set forward ends the claim early, one that is set back makes it last. Either way
- * the promote token, which has a clock that nobody sets, and the failover's second look at the old primary decide.
+ * the promote token, which has a clock that nobody sets, and the failover's second look at the old primary decide. An
+ * order to promote that is out has no clock at all: the server may obey it whenever it can.
  */
 #include <errno.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +25,7 @@
 #define CLAIM_MAX 4096
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;	/* of the file */
+static PendingPromotion *pending_promotion; /* set once, before the first question */
 
 static char *
 claim_path(const AgentConfig *config)
@@ -52,11 +55,12 @@ is_over(json_t *claim)
 		param_int(claim, "epoch", 0) <= epoch_current();
 }
 
-static bool
-is_of_other(json_t *claim, const char *run, int64_t epoch)
+static ClaimHolder
+holder(json_t *claim, const char *run)
 {
-	return claim && !is_over(claim) && strcmp(param_string(claim, "run", ""), run) != 0 &&
-		param_int(claim, "epoch", 0) >= epoch;
+	if (!claim || is_over(claim))
+		return CLAIM_OF_NOBODY;
+	return strcmp(param_string(claim, "run", ""), run) == 0 ? CLAIM_OF_RUN : CLAIM_OF_OTHER;
 }
 
 int
@@ -72,7 +76,7 @@ claim_set(const AgentConfig *config, const char *run, int64_t epoch, int64_t ttl
 
 	pthread_mutex_lock(&lock);
 	present = read_claim(config);
-	if (!is_of_other(present, run, epoch))
+	if (holder(present, run) != CLAIM_OF_OTHER)
 	{
 		rc = file_write_atomic(path, text, strlen(text), 0600, true);
 		reason = errno;
@@ -103,17 +107,43 @@ claim_release(const AgentConfig *config, const char *run)
 	return rc;
 }
 
-int64_t
+ClaimHolder
+claim_holder(const AgentConfig *config, const char *run)
+{
+	ClaimHolder found;
+	json_t	   *claim;
+
+	pthread_mutex_lock(&lock);
+	claim = read_claim(config);
+	pthread_mutex_unlock(&lock);
+	found = holder(claim, run);
+	json_decref(claim);
+	return found;
+}
+
+void
+claim_count_promotions(PendingPromotion *look)
+{
+	pending_promotion = look;
+}
+
+ClaimNow
 claim_current(const AgentConfig *config)
 {
+	ClaimNow	now = {0};
 	json_t	   *claim;
-	int64_t		epoch = 0;
 
 	pthread_mutex_lock(&lock);
 	claim = read_claim(config);
 	pthread_mutex_unlock(&lock);
 	if (claim && !is_over(claim))
-		epoch = param_int(claim, "epoch", 0);
+	{
+		now.noted.epoch = param_int(claim, "epoch", 0);
+		snprintf(now.noted.run, sizeof(now.noted.run), "%s", param_string(claim, "run", ""));
+	}
 	json_decref(claim);
-	return epoch;
+	if (pending_promotion)
+		now.pending.epoch = pending_promotion(config, now.pending.run, sizeof(now.pending.run));
+	now.highest = now.pending.epoch > 0 && now.pending.epoch >= now.noted.epoch ? now.pending : now.noted;
+	return now;
 }

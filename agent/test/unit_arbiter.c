@@ -43,7 +43,8 @@ test_epochs(void)
 	ok(granted(memory_raise, &memory, "a", 1) && memory.epoch == 1, "arbiter: the first epoch");
 	ok(granted(memory_raise, &memory, "a", 1), "arbiter: the same once more");
 	ok(!granted(memory_raise, &memory, "b", 1), "arbiter: two runs have no epoch in common");
-	ok(granted(memory_claim, &memory, "b", 2) && granted(memory_raise, &memory, "b", 2), "arbiter: a claim and its epoch");
+	ok(granted(memory_claim, &memory, "b", 2) && granted(memory_raise, &memory, "b", 2),
+	   "arbiter: a claim and its epoch");
 	ok(granted(memory_claim, &memory, "c", 3), "arbiter: what was claimed and has happened stands in nobody's way");
 	ok(granted(memory_lower, &memory, "a", 1) && memory.epoch == 2, "arbiter: an older run takes nothing back");
 	ok(granted(memory_lower, &memory, "b", 2) && memory.epoch == 1 && strcmp(memory.run, "a") == 0,

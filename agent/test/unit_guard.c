@@ -170,18 +170,31 @@ static void
 test_claim(void)
 {
 	GuardPeer	peers[2] = {SERVER(.role = GUARD_ROLE_STANDBY, .timeline = 3), AGENT(.epoch = 7)};
-	int			open = 0;
+	GuardSelf	unsure = self;
+	int			wrong = 0;
 
 	ok(is_open(guard_verdict(peers, 2, &self, false, GUARD_CLOSED)), "guard: without a claim it opens");
 	for (int who = 0; who < 2; who++)
+	{
 		for (int how = 0; how < 2 * 3; how++)
 		{
+			bool		late = how % 2;
+			GuardUnanswered unanswered = (GuardUnanswered) (how / 2);
+
 			peers[who].claimed = self.epoch + 1;
-			open += is_open(guard_verdict(peers, 2, &self, how % 2, (GuardUnanswered) (how / 2)));
+			wrong += is_open(guard_verdict(peers, 2, &self, late, unanswered));
 			peers[who].claimed = self.epoch;
-			open += !is_open(guard_verdict(peers, 2, &self, how % 2, (GuardUnanswered) (how / 2)));
+			wrong += is_open(guard_verdict(peers, 2, &self, late, unanswered));
+			peers[who].claimed = self.epoch - 1;
+			wrong += !is_open(guard_verdict(peers, 2, &self, late, unanswered));
 		}
-	ok(open == 0, "guard: the claim of a failover is waited for, an old one is not");
+		peers[who].claimed = 0;
+	}
+	ok(wrong == 0, "guard: the claim of a failover is waited for, also of one's own epoch; an old one is not");
+	peers[0].claimed = self.epoch + 1;
+	unsure.epoch_sure = false;
+	ok(guard_verdict(peers, 2, &unsure, true, GUARD_CLOSED) == GUARD_VERDICT_LOOK_UP,
+	   "guard: it looks up whose target it is before it waits for a claim");
 }
 
 static void

@@ -80,8 +80,9 @@ sub run_of
 	my ($sql) = @_;
 	my $before = $lab->sql('chicago', 'SELECT coalesce(max(id), 0) FROM pingpong.run');
 	my (undef, $err) = $lab->finish($lab->begin_sql('chicago', $sql), 300);
-	my @end = $err =~ /^ERROR/m ? ('refused', $err) : $lab->settle($before + 1, 300);
-	return ($before + 1, "$end[0] $end[1]", $err);
+	my $made = $lab->run_said($err, $before);
+	my @end = $err =~ /^ERROR/m ? ('refused', $err) : $lab->settle($made, 300);
+	return ($made, "$end[0] $end[1]", $err);
 }
 
 sub refused
@@ -177,7 +178,7 @@ else
 		my $conf = "$new{chicago}/postgresql.conf";
 		append($conf, "pingpong.debug_pause_after = 'seal'\n");
 		$lab->sql('chicago', 'SELECT pg_reload_conf()');
-		my $before = $lab->sql('chicago', 'SELECT max(id) FROM pingpong.run');
+		my $before = $lab->last_run('chicago');
 		my $job = $lab->begin_sql('chicago', "SELECT * FROM pingpong.rollback($run, $risk)");
 		$lab->until_true('the seal', sub { gate() eq 'sealed' }, 60);
 		my $ini = $lab->agent_dir('chicago') . '/agent.ini';
@@ -186,8 +187,7 @@ else
 		append($conf, "pingpong.debug_pause_after = ''\n");
 		open my $pid, '<', "$new{chicago}/postmaster.pid" or die $!;
 		kill 'HUP', <$pid> + 0;
-		$lab->finish($job, 120);
-		my @ended = $lab->settle($before + 1, 120);
+		my @ended = $lab->settle($lab->run_said(($lab->finish($job, 120))[1], $before), 120);
 		like("$ended[0] $ended[1]", qr/^rolled_back .*configuration cannot be read again/, 'broken on the way');
 		ok($lab->until_true('the new server', sub { serves() eq "$to open, $to dallas streaming" }),
 			'broken on the way: the new server goes on');

@@ -91,7 +91,7 @@ sub upgrade
 	my $job = $lab->begin_sql('chicago',
 		"SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode')");
 	my (undef, $err) = $lab->finish($job, 200);
-	return ($before + 1, $err);
+	return ($lab->run_said($err, $before), $err);
 }
 
 sub ends

@@ -277,10 +277,11 @@ if ($lab->sql('chicago', q{SELECT EXISTS (SELECT FROM pg_attribute WHERE attopti
 
 # ---- the upgrade ----
 
-my $run = $lab->sql('chicago', 'SELECT coalesce(max(id), 0) + 1 FROM pingpong.run');
+my $before = $lab->sql('chicago', 'SELECT coalesce(max(id), 0) FROM pingpong.run');
 my $job = $lab->begin_sql('chicago',
 	"SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode', jobs => 2)");
 my (undef, $err) = $lab->finish($job, 300);
+my $run = $lab->run_said($err, $before);
 my @end = $lab->settle($run, 300);
 is("$end[0] $end[1]", 'succeeded done', 'upgraded') or diag($err);
 is($lab->sql('chicago', q{SELECT current_setting('server_version_num')::int / 10000}) . ' ' . gate(), "$to open",

@@ -457,7 +457,7 @@ sub end_of_back
 		{
 			my ($out, undef, $rc) = $lab->try_sql($node, "SELECT current_setting('server_version_num')::int / 10000,
 				id, state, coalesce(sentence, '') FROM pingpong.run WHERE id IN ($upgrade, $run)
-				ORDER BY id DESC LIMIT 1");
+				AND runbook <> 'realign' ORDER BY id DESC LIMIT 1");
 			next if $rc != 0 || $out !~ /^(\d+)\|(\d+)\|(rolled_back|stuck|succeeded)\|(.+)/s;
 			my ($version, $id, $state, $sentence) = ($1, $2, $3, $4);
 			push @$problems, "it says $state of run $id on version $version" if $state ne 'rolled_back'

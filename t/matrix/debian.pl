@@ -154,8 +154,9 @@ sub run_of
 	my $job = $lab->begin_sql('chicago', $sql);
 	$during->() if $during;
 	my (undef, $err) = $lab->finish($job, 300);
-	my @end = $err =~ /^ERROR/m ? ('refused', $err) : $lab->settle($before + 1, 300);
-	return ($before + 1, "$end[0] $end[1]", $err);
+	my $made = $lab->run_said($err, $before);
+	my @end = $err =~ /^ERROR/m ? ('refused', $err) : $lab->settle($made, 300);
+	return ($made, "$end[0] $end[1]", $err);
 }
 
 sub unchanged
@@ -339,10 +340,10 @@ else
 foreach my $target ('dallas', 'chicago')
 {
 	my $primary = $target eq 'dallas' ? 'chicago' : 'dallas';
-	my $next = $lab->sql($primary, 'SELECT max(id) + 1 FROM pingpong.run');
+	my $before = $lab->last_run($primary);
 	my (undef, $said, $rc) = $lab->try_sql($primary, "SELECT state FROM pingpong.switchover('$target')");
 	is($rc, 0, "to $target: moved") or diag($said);
-	my @over = $lab->settle($next, 120);
+	my @over = $lab->settle($lab->run_said($said, $before), 120);
 	is("$over[0] $over[1]", 'succeeded done', "to $target: the other one is a standby");
 }
 

@@ -35,7 +35,7 @@ for my $move (['chicago', 'dallas'], ['dallas', 'chicago'])
 	# early in a minute, so that the move is not at its turn
 	$lab->wait_for($from, 'SELECT extract(second FROM now()) BETWEEN 5 AND 40', 'the middle of a minute', 100);
 	$lab->sql($from, "SELECT pingpong.switchover('$to')");
-	is(($lab->settle($lab->sql($to, 'SELECT max(id) FROM pingpong.run')))[0], 'succeeded', "moved to $to");
+	is(($lab->settle($lab->last_run($to)))[0], 'succeeded', "moved to $to");
 	my $before = $lab->sql($to, "SELECT count(*) FROM ran WHERE node = '$to'");
 	minutes($to, $before + 2);
 	is($lab->sql($to, q{SELECT count(*) - count(DISTINCT minute) FROM ran}), '0', 'each minute once');

@@ -207,8 +207,9 @@ sub run_of
 	my $job = $lab->begin_sql('chicago', '\set VERBOSITY verbose', $sql);
 	$during->() if $during;
 	my (undef, $err) = $lab->finish($job, 300);
-	my @end = $err =~ /^ERROR/m && !$during ? ('refused', $err) : $lab->settle($last + 1, 300);
-	return ($last + 1, "$end[0] $end[1]", $err);
+	my $made = $lab->run_said($err, $last);
+	my @end = $err =~ /^ERROR/m && !$during ? ('refused', $err) : $lab->settle($made, 300);
+	return ($made, "$end[0] $end[1]", $err);
 }
 
 my $upgrade = "SELECT * FROM pingpong.upgrade('chicago', to_version => $to, mode => '$mode', jobs => 2)";
@@ -316,9 +317,9 @@ serves($to, 'copied again');
 foreach my $node ('dallas', 'chicago')
 {
 	my $primary = $node eq 'dallas' ? 'chicago' : 'dallas';
-	my $next = $lab->sql($primary, 'SELECT max(id) + 1 FROM pingpong.run');
+	my $before = $lab->last_run($primary);
 	(undef, $err) = $lab->try_sql($primary, "SELECT state FROM pingpong.switchover('$node')");
-	my @over = $lab->settle($next, 120);
+	my @over = $lab->settle($lab->run_said($err, $before), 120);
 	is("$over[0] $over[1]", 'succeeded done', "moved to $node") or diag($err);
 	ok(streams($node, $primary), "moved to $node: the other one follows") or diag($@);
 	whole($_, "moved to $node") foreach 'chicago', 'dallas';

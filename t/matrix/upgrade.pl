@@ -158,7 +158,7 @@ sub upgrade
 	my $job = $lab->begin_sql('chicago', "SELECT * FROM pingpong.upgrade('chicago', $arguments)");
 	$more{during}->() if $more{during};
 	my (undef, $err) = $lab->finish($job, 200);
-	my @end = $lab->settle($before + 1, 200);
+	my @end = $lab->settle($lab->run_said($err, $before), 200);
 	return ("$end[0] $end[1]", $err);
 }
 
@@ -304,7 +304,7 @@ is($load->verify('chicago')->{lost}, 0, 'nothing acknowledged is lost');
 # the routes of writers come first, those of readers again behind the standbys
 note(sprintf 'window: %s s', $lab->sql('chicago', q{SELECT round(extract(epoch FROM
 	min(ended_at) FILTER (WHERE action = 'repoint') - min(started_at) FILTER (WHERE action = 'pause')), 2)
-	FROM pingpong.step WHERE run = (SELECT max(id) FROM pingpong.run)}));
+	FROM pingpong.step WHERE run = (SELECT max(id) FROM pingpong.run WHERE runbook = 'upgrade')}));
 is($lab->sql('chicago', q{SELECT current_setting('work_mem'), current_setting('ssl'),
 	current_setting('wal_compression'), current_setting('maintenance_work_mem')}), '5MB|on|pglz|64MB',
 	'upgraded: the settings of files, and of ALTER SYSTEM what was to be carried');
@@ -331,11 +331,11 @@ is($lab->sql('chicago', q{SELECT string_agg(slot_name || ' ' || active, ', ') FR
 	'pingpong_dallas true', 'upgraded: it has its slot');
 foreach my $to_node ('dallas', 'chicago')
 {
-	my $run = $lab->sql('chicago', 'SELECT max(id) + 1 FROM pingpong.run');
+	my $before = $lab->last_run('chicago');
 	my ($out, $said, $rc) = $lab->try_sql($to_node eq 'dallas' ? 'chicago' : 'dallas',
 		"SELECT state FROM pingpong.switchover('$to_node')");
 	is($rc, 0, "to $to_node: moved") or diag($said);
-	my @over = $lab->settle($run, 120);
+	my @over = $lab->settle($lab->run_said($said, $before), 120);
 	is("$over[0] $over[1]", 'succeeded done', "to $to_node: the other one is a standby");
 	note($lab->sql($to_node, q{SELECT message FROM pingpong.step WHERE action = 'rejoin' ORDER BY run DESC LIMIT 1}));
 	is($lab->sql($to_node, q{SELECT current_setting('pingpong.node_name')}), $to_node, "to $to_node: it is itself");

@@ -16,10 +16,29 @@
 
 #define RISK_TWO_PRIMARIES "two primaries are possible"
 
+/* It must outlast the steps up to the token, which is a claim itself: groups one after the other. */
+static int
+claim_ttl_ms(Run *run)
+{
+	int			ttl_ms = run_token_ttl_ms(run);
+	int			group_ms = 0;
+
+	for (int i = 0; i < run->nsteps && run->steps[i].mark != MARK_NO_RETURN; i++)
+	{
+		group_ms = Max(group_ms, run->steps[i].timeout_ms);
+		if (i + 1 == run->nsteps || run->steps[i + 1].ordinal != run->steps[i].ordinal)
+		{
+			ttl_ms += group_ms;
+			group_ms = 0;
+		}
+	}
+	return ttl_ms;
+}
+
 static ActionResult
 claim_begin(Run *run, Step *step)
 {
-	return job_begin(run, step, step->node, ACTION_EPOCH_CLAIM, json_pack("{s:i}", "ttl_ms", run_token_ttl_ms(run)));
+	return job_begin(run, step, step->node, ACTION_EPOCH_CLAIM, json_pack("{s:i}", "ttl_ms", claim_ttl_ms(run)));
 }
 
 static ActionResult
@@ -98,6 +117,26 @@ unseen_begin(Run *run, Step *step)
 	return job_begin(run, step, step->node, ACTION_PG_LOOK, sight_params(run, run->source));
 }
 
+/*
+ * Each witness must hold this run's claim still: a guard that asks it now waits. One of another run, anywhere, is
+ * another failover.
+ */
+static bool
+is_claimed(Run *run, Step *step, json_t *seen)
+{
+	int64		claimed = json_integer_value(json_object_get(seen, "claimed"));
+	bool		own = claimed == run->epoch && strcmp(protocol_text(seen, "claimed_by"), run->key) == 0;
+
+	if (own || (claimed == 0 && strcmp(step->node, run->source) == 0))
+		return true;
+	if (claimed == 0)
+		step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE, "the claim at \"%s\" is over", step->node);
+	else
+		step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE, "another failover has claimed epoch " INT64_FORMAT
+				  " at \"%s\"", (int64) claimed, step->node);
+	return false;
+}
+
 static ActionResult
 unseen_advance(Run *run, Step *step)
 {
@@ -108,6 +147,8 @@ unseen_advance(Run *run, Step *step)
 
 	if (result != ACTION_DONE)
 		return result;
+	if (!is_claimed(run, step, seen))
+		return ACTION_FAILED;
 	if (json_is_true(json_object_get(json_object_get(seen, "reach"), "reached")))
 		return step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE, "\"%s\" can be reached again, from \"%s\"",
 						 run->source, step->node);
@@ -133,7 +174,7 @@ let_go_begin(Run *run, Step *step)
 
 const Action failover_actions[] = {
 	{"claim", claim_begin, job_advance, 0, ACTION_EPOCH_CLAIM},
-	{"unclaim", unclaim_begin, job_advance, 0, ACTION_EPOCH_RELEASE},
+	{"unclaim", unclaim_begin, job_advance, ACTION_ENDS_ALONE, ACTION_EPOCH_RELEASE},
 	{"fence", fence_begin, fence_advance, 0, ACTION_PG_FENCE " " ACTION_HOOK},
 	{"unfence", unfence_begin, job_advance, 0, ACTION_PG_UNFENCE},
 	{"unseen", unseen_begin, unseen_advance, 0, ACTION_PG_LOOK},

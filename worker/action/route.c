@@ -537,7 +537,7 @@ const Action route_actions[] = {
 	{"prepare_route", prepare_route_begin, prepare_route_advance, 0, ACTION_ROUTE_PREPARE},
 	{"smoke", smoke_begin, job_advance, 0, ACTION_ROUTE_SMOKE},
 	{"pause", pause_begin, pause_advance, 0, ACTION_ROUTE_HOLD},
-	{"release", release_begin, job_advance, ACTION_ONCE, ACTION_ROUTE_RELEASE},
+	{"release", release_begin, job_advance, ACTION_ONCE | ACTION_ENDS_ALONE, ACTION_ROUTE_RELEASE},
 	{"repoint", repoint_begin, repoint_advance, ACTION_LEADS_ROUTE, ACTION_ROUTE_COMMIT},
 	{"lead", lead_begin, job_advance, ACTION_SETS_ROUTE, ACTION_ROUTE_COMMIT},
 	{"lead_back", lead_back_begin, job_advance, 0, ACTION_ROUTE_COMMIT},
