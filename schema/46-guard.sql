@@ -29,7 +29,8 @@ COMMENT ON COLUMN pingpong.guard.state IS
 COMMENT ON COLUMN pingpong.guard.since IS 'since when it was guarded; null: it was not';
 COMMENT ON COLUMN pingpong.guard.ended_at IS 'until when; null: it still is';
 COMMENT ON COLUMN pingpong.guard.sentence IS 'what is waited for, or how it ended';
-COMMENT ON COLUMN pingpong.guard.node IS 'whose agent was asked; null: nobody was';
+COMMENT ON COLUMN pingpong.guard.node IS
+    'whose agent was asked; etcd:CLUSTER: the arbiter, of which agents tell; null: nobody was';
 COMMENT ON COLUMN pingpong.guard.kind IS
     'postgres: another server; router; self: the agent beside this server. The last two know of moves by epochs only';
 COMMENT ON COLUMN pingpong.guard.says IS

@@ -47,8 +47,8 @@ static GuardShared *shared;
 /* of the worker */
 static PeersFile *file;			/* NULL: not read yet */
 static AgentCall *calls[PEERS_MAX];
-static GuardPeer peers[PEERS_MAX];
-static GuardLine lines[PEERS_MAX];
+static GuardPeer peers[GUARD_LINES];
+static GuardLine lines[GUARD_LINES];
 static int64 due;				/* now_us(); of the next round */
 static bool asking;
 static int64 table_epoch = -1;	/* as looked up; -1: not yet */
@@ -96,6 +96,13 @@ guard_read(GuardNews *to)
 		to->phase = GUARD_BY_HAND;
 }
 
+/* Those who were asked; behind them the arbiter, of which agents tell. */
+static int
+voices(void)
+{
+	return file->n + (peers[file->n].named ? 1 : 0);
+}
+
 static void
 publish(GuardPhase phase, const char *sentence)
 {
@@ -106,7 +113,7 @@ publish(GuardPhase phase, const char *sentence)
 	if (ended && shared->news.ended_at == 0)
 		shared->news.ended_at = GetCurrentTimestamp();
 	strlcpy(shared->news.sentence, sentence, sizeof(shared->news.sentence));
-	shared->news.n = file->n;
+	shared->news.n = voices();
 	memcpy(shared->news.lines, lines, sizeof(lines));
 	LWLockRelease(shared->lock);
 }
@@ -242,11 +249,48 @@ take_claim(GuardPeer *peer, json_t *body)
 			peer->claimed = 0;
 }
 
+static void
+describe_claim(const GuardPeer *peer, char *to, size_t size)
+{
+	if (peer->claimed > peer->epoch)
+		snprintf(to + strlen(to), size - strlen(to), ", and a failover has claimed epoch " INT64_FORMAT,
+				 (int64) peer->claimed);
+}
+
 /* Of the agent beside this server: it sees another server than this one. */
 static bool
 sees_primary(int i)
 {
 	return peers[i].role == GUARD_ROLE_PRIMARY;
+}
+
+/*
+ * An agent tells what the arbiter of the cluster has told it. It is a witness like a router's agent; of what several
+ * agents tell the worst counts.
+ */
+static void
+take_arbiter(json_t *told)
+{
+	GuardPeer  *peer = &peers[file->n];
+	GuardLine  *line = &lines[file->n];
+	GuardPeer	now = {.kind = GUARD_ROUTER, .named = true};
+
+	now.answered = json_is_true(json_object_get(told, "answered"));
+	if (!json_is_object(told) || (peer->answered && !now.answered))
+		return;
+	now.epoch = Max(peer->epoch, json_integer_value(json_object_get(told, "epoch")));
+	take_claim(&now, told);
+	if (peer->claimed > now.claimed)
+		now.claimed = peer->claimed;
+	*peer = now;
+	snprintf(line->node, sizeof(line->node), "etcd:%s", protocol_text(told, "name"));
+	line->kind = GUARD_ROUTER;
+	line->asked_at = GetCurrentTimestamp();
+	if (!now.answered)
+		strlcpy(line->detail, protocol_text(told, "error"), sizeof(line->detail));
+	else
+		snprintf(line->detail, sizeof(line->detail), "its epoch is " INT64_FORMAT, (int64) now.epoch);
+	describe_claim(peer, line->detail, sizeof(line->detail));
 }
 
 static void
@@ -273,9 +317,8 @@ take_answer(int i)
 			take_server(peer, call->body, file->peers[i].foreign);
 		if (peer->kind == GUARD_POSTGRES || sees_primary(i))
 			describe_server(peer, detail, size);
-		if (peer->claimed > peer->epoch)
-			snprintf(detail + strlen(detail), size - strlen(detail), ", and a failover has claimed epoch "
-					 INT64_FORMAT, (int64) peer->claimed);
+		describe_claim(peer, detail, size);
+		take_arbiter(json_object_get(call->body, "arbiter"));
 	}
 	agents_release(call);
 	calls[i] = NULL;
@@ -320,7 +363,7 @@ describe_missing(const GuardSelf *self, char *to, size_t size)
 		appendStringInfo(&text, "the file \"%s\" cannot be read, so whom to ask is not known", PEERS_FILE);
 	if (file->cut)
 		appendStringInfo(&text, "more nodes are registered than are asked (%d)", PEERS_MAX);
-	for (int i = 0; i < file->n; i++)
+	for (int i = 0; i < voices(); i++)
 	{
 		GuardWord	word = guard_word(&peers[i], self);
 
@@ -339,8 +382,9 @@ static void
 describe_accuser(int i, const GuardSelf *self, char *to, size_t size)
 {
 	if (guard_word(&peers[i], self) == GUARD_SAYS_EPOCH)
-		snprintf(to, size, "the agent of \"%s\" knew epoch " INT64_FORMAT " and this server only " INT64_FORMAT
-				 ": a run has moved the primary since", lines[i].node, (int64) peers[i].epoch, self->epoch);
+		snprintf(to, size, "%s\"%s\" knew epoch " INT64_FORMAT " and this server only " INT64_FORMAT
+				 ": a run has moved the primary since", i < file->n ? "the agent of " : "", lines[i].node,
+				 (int64) peers[i].epoch, self->epoch);
 	else
 		snprintf(to, size, "the server of \"%s\" was %s timeline %u, and this one on timeline %u",
 				 lines[i].node, peers[i].role == GUARD_ROLE_PRIMARY ? "the primary, on" :
@@ -350,7 +394,7 @@ describe_accuser(int i, const GuardSelf *self, char *to, size_t size)
 static void
 seal(const GuardSelf *self)
 {
-	int			i = guard_accuser(peers, file->n, self);
+	int			i = guard_accuser(peers, voices(), self);
 	GateSeal	info = {.epoch = peers[i].epoch};
 
 	describe_accuser(i, self, info.why, sizeof(info.why));
@@ -381,11 +425,11 @@ open_gate(GuardPhase phase, const char *how, const GuardSelf *self)
 static bool
 words_are_new(void)
 {
-	static int	told[PEERS_MAX];
+	static int	told[GUARD_LINES];
 	static bool ever = false;
 	bool		new = !ever;
 
-	for (int i = 0; i < file->n; i++)
+	for (int i = 0; i < voices(); i++)
 	{
 		new |= told[i] != (int) lines[i].word;
 		told[i] = lines[i].word;
@@ -418,7 +462,7 @@ static GuardVerdict
 weigh(const GuardSelf *self)
 {
 	bool		late = is_late();
-	GuardVerdict by_answers = guard_verdict(peers, file->n, self, late, (GuardUnanswered) worker_guard_unanswered);
+	GuardVerdict by_answers = guard_verdict(peers, voices(), self, late, (GuardUnanswered) worker_guard_unanswered);
 	bool		opens = by_answers == GUARD_VERDICT_OPEN || by_answers == GUARD_VERDICT_OPEN_MAJORITY;
 
 	/* the file cannot be read, or has not all nodes: nobody was asked, or not everybody */
@@ -508,7 +552,7 @@ take_answers(void)
 			take_answer(i);
 		waiting |= calls[i] != NULL;
 	}
-	for (int i = 0; i < file->n; i++)
+	for (int i = 0; i < voices(); i++)
 	{
 		GuardSelf	self = self_now();
 

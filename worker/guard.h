@@ -33,6 +33,8 @@ typedef enum GuardPhase
 	GUARD_REPLACED				/* sealed */
 } GuardPhase;
 
+#define GUARD_LINES		(PEERS_MAX + 1)		/* one of an arbiter */
+
 typedef struct GuardNews
 {
 	GuardPhase	phase;
@@ -42,7 +44,7 @@ typedef struct GuardNews
 	int			rounds;
 	char		sentence[512];
 	int			n;
-	GuardLine	lines[PEERS_MAX];
+	GuardLine	lines[GUARD_LINES];
 } GuardNews;
 
 /* From the hooks of the same names; guard_shmem_startup() also after a crash restart. */

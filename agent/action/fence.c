@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "agent/action/fence.h"
+#include "agent/action/grant.h"
 #include "agent/core/clock.h"
 #include "agent/core/files.h"
 #include "agent/job/claim.h"
@@ -188,6 +189,11 @@ action_epoch_claim(ActionContext *ctx, json_t *params, json_t *result)
 		return errno == EEXIST ?
 			action_fail(ctx, STATE_OBJECT_IN_USE, "another failover has made its claim here") :
 			action_fail(ctx, STATE_IO_ERROR, "could not write the claim: %s", strerror(errno));
+	if (param_bool(params, "arbiter", false) && grant_claim(ctx, ttl_ms) < 0)
+	{
+		claim_release(ctx->config, ctx->run);
+		return -1;
+	}
 	json_object_set_new(result, "claimed", json_integer(ctx->epoch));
 	return 0;
 }
@@ -195,8 +201,9 @@ action_epoch_claim(ActionContext *ctx, json_t *params, json_t *result)
 int
 action_epoch_release(ActionContext *ctx, json_t *params, json_t *result)
 {
-	(void) params;
 	(void) result;
+	if (param_bool(params, "arbiter", false))
+		grant_release(ctx);
 	if (claim_release(ctx->config, ctx->run) < 0)
 		return action_fail(ctx, STATE_IO_ERROR, "could not remove the claim: %s", strerror(errno));
 	return 0;

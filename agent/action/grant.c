@@ -34,10 +34,13 @@ grant_claim(ActionContext *ctx, int64_t ttl_ms)
 	return change(ctx, memory_claim, ttl_ms, STATE_OBJECT_IN_USE);
 }
 
-int
+void
 grant_release(ActionContext *ctx)
 {
-	return change(ctx, memory_release, 0, STATE_OBJECT_IN_USE);
+	char		why[WHY_MAX] = "";
+
+	if (arbiter_change(ctx->config, memory_release, ctx->run, ctx->epoch, 0, why, sizeof(why)) != ARBITER_GRANTED)
+		log_warning("the claim at the arbiter is not released, and ends by itself: %s", why);
 }
 
 int

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/action/grant.h"
 #include "agent/action/promote.h"
 #include "agent/action/token.h"
 #include "agent/action/tokenfile.h"
@@ -449,6 +450,9 @@ action_token_arm(ActionContext *ctx, json_t *params, json_t *result)
 		rc = prove_baton(ctx, conn, params, ttl_ms, result);
 	if (rc == 0)
 		rc = check_claim(ctx);
+	/* not for a failover: its old primary does not know the epoch, and may have to open again */
+	if (rc == 0 && !param_bool(params, "unrecorded", false))
+		rc = grant_epoch(ctx);
 	if (rc == 0)
 		rc = put_baton(ctx, params);
 	if (rc == 0)
@@ -509,7 +513,11 @@ burn(ActionContext *ctx, PGconn **conn, json_t *result, TokenState *state)
 	if (rc == 0 && (*state == TOKEN_BURNED || *state == TOKEN_PROMOTED))
 		token_release(ctx);
 	if (rc == 0 && *state == TOKEN_BURNED)
+	{
 		remove_baton(ctx);
+		if (d.record.failover)
+			grant_give_back(ctx);
+	}
 	token_record_free(&d.record);
 	return rc;
 }
@@ -750,6 +758,17 @@ promote(ActionContext *ctx, PGconn **conn, json_t *params, json_t *result)
 	return rc;
 }
 
+/* What cannot be read fails the job later, with a reason. */
+static bool
+is_failover(ActionContext *ctx)
+{
+	TokenRecord record;
+	bool		failover = token_read(ctx, &record) == 0 && record.failover;
+
+	token_record_free(&record);
+	return failover;
+}
+
 int
 action_pg_promote(ActionContext *ctx, json_t *params, json_t *result)
 {
@@ -766,7 +785,7 @@ action_pg_promote(ActionContext *ctx, json_t *params, json_t *result)
 	conn = warm_take();
 	wait_for_replay(ctx, &conn, seal, param_int(params, "replay_ms", 0));
 	action_progress(ctx, -1, "promoting");
-	rc = promote(ctx, &conn, params, result);
+	rc = is_failover(ctx) && grant_epoch(ctx) < 0 ? -1 : promote(ctx, &conn, params, result);
 	PQfinish(conn);
 	return rc;
 }

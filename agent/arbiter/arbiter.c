@@ -2,7 +2,8 @@
  * arbiter.c
  *		A witness that is no node.
  *
- * Two keys: /pingpong/CLUSTER/epoch, and /pingpong/CLUSTER/claim, which has a lease. Both are read and written as one.
+ * Two keys: /pingpong/CLUSTER/epoch, and /pingpong/CLUSTER/claim, which has a lease. They are read and written
+ * as one.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,14 +155,17 @@ arbiter_word(const AgentConfig *config)
 	EtcdPair	pairs[PAIRS];
 	ArbiterMemory memory;
 	char		why[256] = "";
+	bool		claimed;
 
 	if (!section)
 		return NULL;
 	if (read_memory(section, limit_ms < WORD_LIMIT_MS ? limit_ms : WORD_LIMIT_MS, pairs, &memory, why,
 					sizeof(why)) != ETCD_DONE)
 		return json_pack("{s:s, s:b, s:s}", "name", section->name, "answered", 0, "error", why);
-	return json_pack("{s:s, s:b, s:I, s:I}", "name", section->name, "answered", 1, "epoch", (json_int_t) memory.epoch,
-					 "claimed", (json_int_t) (memory.claimed > memory.epoch ? memory.claimed : 0));
+	claimed = memory.claimed > memory.epoch;
+	return json_pack("{s:s, s:b, s:I, s:I, s:s}", "name", section->name, "answered", 1, "epoch",
+					 (json_int_t) memory.epoch, "claimed", (json_int_t) (claimed ? memory.claimed : 0), "claimed_by",
+					 claimed ? memory.claimed_by : "");
 }
 
 /* A write without an answer may have been done: it is read again, and then is what it should be, or is not. */

@@ -2,9 +2,9 @@
  * arbiter.h
  *		A witness that is no node: [etcd.CLUSTER], which every agent of a cluster asks and tells.
  *
- * It knows the highest epoch that a promotion was ordered for, and the claim of a failover. Without its word nobody is
- * promoted by a run, so its word counts for a primary that starts while nodes are silent. Where none is configured,
- * all is granted.
+ * It knows the highest epoch that a promotion was ordered for, and the claim of a failover. Without its word no run
+ * promotes, so its word counts for a primary that starts while nodes are silent. Where none is configured, all is
+ * granted.
  */
 #ifndef PINGPONG_AGENT_ARBITER_ARBITER_H
 #define PINGPONG_AGENT_ARBITER_ARBITER_H
@@ -25,7 +25,7 @@ extern const ConfigKind arbiter_kinds[];
 
 extern bool arbiter_configured(const AgentConfig *config);
 
-/* As an agent tells it: name, answered, and epoch and claimed (0: none), or the error. NULL: there is none. */
+/* As an agent tells it: name, answered, and epoch, claimed (0: none), claimed_by, or error. NULL: there is none. */
 extern json_t *arbiter_word(const AgentConfig *config);
 
 /* ttl_ms: of a claim; it ends by itself. */

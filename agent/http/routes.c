@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/arbiter/arbiter.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/config.h"
@@ -194,6 +195,8 @@ get_state(Request *request, Answer *answer)
 	const Claim *counts;
 
 	json_object_set_new(json, "epoch", json_integer(epoch_current()));
+	if (fresh_ms > 0 && arbiter_configured(config))
+		json_object_set_new(json, "arbiter", arbiter_word(config));
 	counts = is_out_of_recovery(&state) ? &claim.noted : &claim.highest;
 	json_object_set_new(json, "claimed", json_integer(counts->epoch));
 	json_object_set_new(json, "claimed_by", counts->epoch > 0 ? json_string(counts->run) : json_null());

@@ -35,16 +35,25 @@ claim_ttl_ms(Run *run)
 	return ttl_ms;
 }
 
+/* The target's agent makes the claim at the arbiter, too: it must have its word for the promotion in any case. */
+static int
+by_target(Run *run, Step *step)
+{
+	return strcmp(step->node, run->target) == 0;
+}
+
 static ActionResult
 claim_begin(Run *run, Step *step)
 {
-	return job_begin(run, step, step->node, ACTION_EPOCH_CLAIM, json_pack("{s:i}", "ttl_ms", claim_ttl_ms(run)));
+	return job_begin(run, step, step->node, ACTION_EPOCH_CLAIM,
+					 json_pack("{s:i, s:b}", "ttl_ms", claim_ttl_ms(run), "arbiter", by_target(run, step)));
 }
 
 static ActionResult
 unclaim_begin(Run *run, Step *step)
 {
-	return job_begin(run, step, step->node, ACTION_EPOCH_RELEASE, json_new());
+	return job_begin(run, step, step->node, ACTION_EPOCH_RELEASE,
+					 json_pack("{s:b}", "arbiter", by_target(run, step)));
 }
 
 /* ---- the fence ---- */
