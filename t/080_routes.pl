@@ -230,19 +230,27 @@ is(table('ro1'), 'dallas', 'probed: the table stays');
 sql("UPDATE pingpong.node SET port = " . $lab->env('PORT_austin') . " WHERE name = 'austin'");
 healthy('the address is right again');
 
-# ---- a server that was away does not fetch its old clients back ----
+# ---- a server that was frozen does not fetch its old clients back ----
 
-$lab->kill9($_, 'chicago') for 'postgres', 'agent';
+my $postmaster = $lab->pid('postgres', 'chicago');
+chomp(my @children = `pgrep -P $postmaster`);
+my @events = (events('repair withheld', 'rw1'), events('repair withheld', 'rw1#2'));
+my $tries = q{SELECT count(*) FROM pingpong.step s JOIN pingpong.run r ON r.id = s.run
+	WHERE r.runbook = 'realign' AND s.node LIKE 'rw1%'};
+$runs = sql($tries);
+kill STOP => $postmaster, @children;
 $lab->sql('dallas', 'SELECT pg_promote()');
 $lab->wait_for('dallas', 'SELECT pingpong.worker_pid() IS NOT NULL AND NOT pg_is_in_recovery()', 'dallas');
 $lab->until_true('dallas to take the route',
 	sub { $lab->sql_ok('dallas', 'SELECT pingpong.repoint()') && points_to(1, 'app') eq $address{dallas} }, 60);
 $lab->kill9('agent', 'dallas');
-$lab->start_pg('chicago');
-$lab->wait_for('chicago', q{SELECT EXISTS (SELECT FROM pingpong.events WHERE kind = 'repair withheld')
-	OR state <> 'open' FROM pingpong.gate}, 'chicago to see where its clients are', 60);
+kill CONT => $postmaster, @children;
+my $withheld = eval { $lab->wait_for('chicago', q{SELECT count(*) = 2 FROM pingpong.route_endpoint
+	WHERE route = 'rw1' AND repair_at = 'infinity'}, 'chicago to see where its clients are', 60) };
+ok($withheld, 'back too late: it judges that it must not fetch its clients back');
+is(events('repair withheld', 'rw1') . events('repair withheld', 'rw1#2'), join('', map { $_ + 1 } @events),
+	'back too late: an event of each endpoint tells it');
 is(points_to($_, 'app'), $address{dallas}, "back too late: endpoint $_ stays where it is") for 1, 2;
-is($lab->sql('chicago', q{SELECT count(*) FROM pingpong.run WHERE runbook = 'realign' AND ended_at >
-	pg_postmaster_start_time()}), '0', 'back too late: nothing was begun');
+is(sql($tries), $runs, 'back too late: nothing was begun');
 
 done_testing();

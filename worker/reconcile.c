@@ -23,10 +23,12 @@
 #include "worker/runner.h"
 #include "worker/settings.h"
 #include "worker/shared.h"
+#include "worker/watch.h"
 
 #define ANSWER_MS		4000	/* the router is given up before */
 #define PATIENCE_MS		500		/* those that have answered by then are not kept waiting by the others */
 #define CHANGED_MS		1000	/* so often it is looked whether the table was changed */
+#define EARLY_MS		1000	/* the next look, where the agents have to be asked first */
 #define LOCKED_MS		"100"
 
 typedef struct EndpointQuestion
@@ -216,18 +218,25 @@ judge(void)
 {
 	char	   *now;
 	bool		wanted;
+	bool		early;
 
 	judge_at = 0;
 	begin_unlocked();
-	db_exec("SELECT memory_now::pg_catalog.text, due FROM pingpong_internal.reconcile($1::pg_catalog.jsonb)", 1,
-			memory ? memory : "{}");
+	db_exec("SELECT memory_now::pg_catalog.text, due, early "
+			"FROM pingpong_internal.reconcile($1::pg_catalog.jsonb)", 1, memory ? memory : "{}");
 	now = MemoryContextStrdup(TopMemoryContext, db_text(0, 1));
 	wanted = strcmp(db_text(0, 2), "t") == 0;
+	early = strcmp(db_text(0, 3), "t") == 0;
 	db_end();
 	if (memory)
 		pfree(memory);
 	memory = now;
 	run_due = wanted;			/* only now: what was not committed is tried anew */
+	if (early)
+	{							/* what the agents told is of before the routers' answers */
+		watch_soon();
+		due = Min(due, now_us() + EARLY_MS * INT64CONST(1000));
+	}
 }
 
 /* ---- rounds ---- */
