@@ -5,7 +5,8 @@
  * The route has an endpoint for each of these hosts, all with the same section; its database is the section's name.
  * An order goes to all of them: the host of the place takes the address, each other one drops it. Who takes it asks
  * the network first, and waits as long as somebody else answers: two never have it, in whatever order the orders
- * arrive, also when a host did not get its own. What is done to the host is in floating.c.
+ * arrive, also when a host did not get its own. Each tells whether it is the place (prepare: "here", commit:
+ * "serves"), so that the worker knows when none is. What is done to the host is in floating.c.
  *
  * A host that does not have it tells where the last order sent it, as long as somebody answers for it.
  */
@@ -231,6 +232,9 @@ prepare(ActionContext *ctx, json_t *params, json_t *result)
 		json_object_set_new(databases, name, json_pack("{s:s}", "held_by", "gate"));
 	}
 	json_object_set(result, "databases", databases);
+	if (section && *param_string(params, "host", ""))
+		json_object_set_new(result, "here", json_boolean(is_here(section, param_string(params, "host", ""),
+																 param_int(params, "port", 0))));
 	json_decref(databases);
 	json_decref(seen);
 	return rc;
@@ -254,15 +258,17 @@ commit(ActionContext *ctx, json_t *params, json_t *result)
 	const ConfigSection *section = section_of(ctx, params);
 	const char *host = param_string(params, "host", "");
 	int64_t		port = param_int(params, "port", 0);
+	bool		here = section && is_here(section, host, port);
 	char		said[256];
 
 	if (!section)
 		return -1;
 	if (!*host || port <= 0)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new place");
-	if (do_here(section, is_here(section, host, port) ? "take" : "drop", said, sizeof(said)) < 0)
+	if (do_here(section, here ? "take" : "drop", said, sizeof(said)) < 0)
 		return action_fail(ctx, STATE_EXTERNAL_ROUTINE, "endpoint \"address.%s\": %s", section->name, said);
 	remember(ctx->config, section, host, port);
+	json_object_set_new(result, "serves", json_boolean(here));
 	action_afterwards(ctx, say_farewell, params);
 	return 0;
 }
