@@ -5,7 +5,7 @@
  * A database of the route is a service, svc:NAME, which this host forwards to a server:
  *
  *		tailscale serve --service=svc:NAME --tcp=PORT tcp://HOST:PORT
- *		tailscale serve clear svc:NAME		where something else stands in the way
+ *		tailscale serve clear svc:NAME		where the port serves something else than a TCP forward
  *		tailscale serve status --json		what it does now
  *
  * It can hold nobody: the write gate does, and the server ends the sessions of before.
@@ -214,7 +214,21 @@ prepare(ActionContext *ctx, json_t *params, json_t *result)
 	return rc;
 }
 
-/* serve; where that is refused because of what the service has, it is cleared, and served anew. */
+/* Does the service do something else at the port, which a forward cannot replace? False also where nobody knows. */
+static bool
+is_in_the_way(const ConfigSection *section, const char *name)
+{
+	char		why[512];
+	json_t	   *services = services_of(section, why, sizeof(why));
+	json_t	   *service = json_object_get(services, name);
+	bool		other = json_object_get(json_object_get(service, "TCP"), config_value(section, "port")) != NULL &&
+		!target_of(section, service);
+
+	json_decref(services);
+	return other;
+}
+
+/* serve; where something else is at the port, the service is cleared, and served anew. */
 static int
 serve(const ConfigSection *section, const char *database, const char *place, char *why, size_t why_size)
 {
@@ -226,7 +240,8 @@ serve(const ConfigSection *section, const char *database, const char *place, cha
 	char		said[512];
 	int			rc = call(section, words, why, why_size);
 
-	if (rc < 0 && call(section, (const char *const[]) {"serve", "clear", name, NULL}, said, sizeof(said)) == 0)
+	if (rc < 0 && is_in_the_way(section, name) &&
+		call(section, (const char *const[]) {"serve", "clear", name, NULL}, said, sizeof(said)) == 0)
 		rc = call(section, words, why, why_size);
 	free(target);
 	free(port);
