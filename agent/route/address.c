@@ -23,6 +23,7 @@
 #include "agent/job/params.h"
 #include "agent/route/driver.h"
 #include "agent/route/floating.h"
+#include "agent/route/order.h"
 #include "common/sqlstate.h"
 
 #define TIMEOUT_MS 20000		/* taking it may wait for another host that drops it */
@@ -31,18 +32,11 @@
 /* ---- configuration ---- */
 
 static bool
-is_number(const char *value, int min, int max)
-{
-	return *value && strspn(value, "0123456789") == strlen(value) && strlen(value) <= 5 && atoi(value) >= min &&
-		atoi(value) <= max;
-}
-
-static bool
 option_valid(const char *key, const char *value, char *error, size_t error_size)
 {
-	if (strcmp(key, "port") == 0 && !is_number(value, 1, 65535))
+	if (strcmp(key, "port") == 0 && !config_number(value, 1, 65535))
 		snprintf(error, error_size, "needs a number from 1 to 65535 as \"port\"");
-	else if (strcmp(key, "silence_ms") == 0 && !is_number(value, 1, 10000))
+	else if (strcmp(key, "silence_ms") == 0 && !config_number(value, 1, 10000))
 		snprintf(error, error_size, "needs a number from 1 to 10000 as \"silence_ms\"");
 	else if (strcmp(key, "command") == 0 && value[0] != '/')
 		snprintf(error, error_size, "needs the absolute path of a program as \"command\"");
@@ -157,18 +151,6 @@ remembered(const AgentConfig *config, const ConfigSection *section)
 
 /* ---- orders ---- */
 
-/* NULL: the job has failed. */
-static const ConfigSection *
-section_of(ActionContext *ctx, json_t *params)
-{
-	const char *endpoint = param_string(params, "endpoint", "");
-	const ConfigSection *section = config_section(ctx->config, address_driver.name, endpoint);
-
-	if (!section)
-		action_fail(ctx, STATE_UNDEFINED_OBJECT, "no endpoint \"address.%s\" is configured", endpoint);
-	return section;
-}
-
 /* Is this host the place? */
 static bool
 is_here(const ConfigSection *section, const char *host, int64_t port)
@@ -196,7 +178,7 @@ row_of(const AgentConfig *config, const ConfigSection *section, const char *said
 static int
 observe(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, address_driver.name);
 	char		said[256];
 
 	if (!section)
@@ -214,7 +196,7 @@ observe(ActionContext *ctx, json_t *params, json_t *result)
 static int
 prepare(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, address_driver.name);
 	json_t	   *seen = json_object();
 	json_t	   *databases = json_object();
 	const char *name;
@@ -255,7 +237,7 @@ say_farewell(ActionContext *ctx, json_t *params)
 static int
 commit(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, address_driver.name);
 	const char *host = param_string(params, "host", "");
 	int64_t		port = param_int(params, "port", 0);
 	bool		here = section && is_here(section, host, port);
@@ -263,8 +245,8 @@ commit(ActionContext *ctx, json_t *params, json_t *result)
 
 	if (!section)
 		return -1;
-	if (!*host || port <= 0)
-		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new place");
+	if (!order_has_place(params))
+		return order_no_place(ctx);
 	if (do_here(section, here ? "take" : "drop", said, sizeof(said)) < 0)
 		return action_fail(ctx, STATE_EXTERNAL_ROUTINE, "endpoint \"address.%s\": %s", section->name, said);
 	remember(ctx->config, section, host, port);
