@@ -346,17 +346,16 @@ BEGIN
     WHERE x.name = e.name AND x.changed_at >= now() AND x.drift = 'repair' AND x.elsewhere AND x.error IS NULL
       AND x.ours AND e.drift_since IS NULL;
     early := pingpong_internal.note_withheld(memory_now);
-    due := EXISTS (SELECT FROM pingpong_internal.endpoint_state() x
-                   WHERE x.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL
-                     AND coalesce(x.repair_at, '-infinity') <= clock_timestamp());
-    IF due THEN
-        UPDATE pingpong.route_endpoint e
-        SET repairs = e.repairs + 1,
-            repair_at = clock_timestamp() + least(looks * 2 ^ least(e.repairs, 20), interval '10 min')
-        FROM pingpong_internal.endpoint_state() x
-        WHERE x.name = e.name AND e.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL
-          AND e.repair_at IS DISTINCT FROM 'infinity';
-    END IF;
+    -- the run takes these and no other: of one that was not judged now it may be that another server has it
+    UPDATE pingpong.route_endpoint e
+    SET repair_due = d.due, repairs = e.repairs + d.due::integer,
+        repair_at = CASE WHEN NOT d.due THEN e.repair_at
+                         ELSE clock_timestamp() + least(looks * 2 ^ least(e.repairs, 20), interval '10 min') END
+    FROM pingpong_internal.endpoint_state() x,
+         LATERAL (SELECT x.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL
+                         AND coalesce(x.repair_at, '-infinity') <= clock_timestamp()) d (due)
+    WHERE x.name = e.name AND (d.due OR e.repair_due);
+    due := EXISTS (SELECT FROM pingpong.route_endpoint e WHERE e.repair_due);
 END
 $$;
 COMMENT ON FUNCTION pingpong_internal.reconcile(jsonb) IS

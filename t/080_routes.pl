@@ -126,8 +126,21 @@ $lab->wait_for($p, q{SELECT bool_and(observed_at IS NOT NULL) FROM pingpong.rout
 is(points_to(1, 'app'), $address{austin}, 'drift "report": it stays');
 is(sql('SELECT count(*) FROM pingpong.run'), $runs, 'drift "report": no run');
 is(events('route drifted', 'rw1'), '2', 'drift "report": an event, once');
+
+# ---- a run points back what is due, and nothing else ----
+
+edit(2, 'app', 'austin');
+reload(2);
+$lab->wait_for($p, q{SELECT health = 'elsewhere' FROM pingpong.routes WHERE name = 'rw1' AND router = 'pooler2'},
+	'the other report');
+sql(q{UPDATE pingpong.route_endpoint SET repair_at = clock_timestamp() + interval '1 h' WHERE name = 'rw1'});
 sql(q{SELECT pingpong.alter_route('rw1', drift => 'repair')});
-comes_to(1, 'app', 'chicago', 'drift "repair" again');
+comes_to(2, 'app', 'chicago', 'drift "repair" again');
+is(points_to(1, 'app'), $address{austin}, 'an endpoint that is not due: it is left out');
+is(sql(q{SELECT string_agg(node, ' ') FROM pingpong.step WHERE run = (SELECT max(id) FROM pingpong.run
+	WHERE runbook = 'realign')}), 'rw1#2', 'an endpoint that is not due: it has no step');
+sql(q{UPDATE pingpong.route_endpoint SET repair_at = NULL WHERE name = 'rw1'});
+comes_to(1, 'app', 'chicago', 'when it is due');
 healthy('drift "repair" again');
 
 # ---- an edit that somebody has begun is not loaded by a repair of another line ----

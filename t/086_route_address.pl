@@ -191,11 +191,13 @@ $lab->until_true('the monitor to tell', sub {
 	return read_file($changes) =~ /10\.99\.7\.4/;
 });
 
-# The hosts that had the address one after the other; dies if two had it at any time.
+# The hosts that took the address one after the other, the first one from the present one; dies if two had it at any
+# time.
 sub owners
 {
 	my ($address) = @_;
-	my (%owner, @turn);
+	my %owner = ($number{$from} => 1);
+	my @turn;
 	for (split /\n/, read_file($changes))
 	{
 		my ($host, $gone) = /^\[nsid \d*(\d)\](Deleted )?\d+: .*\b\Q$address\E / or next;
@@ -345,4 +347,23 @@ for my $bad ([ "address = $vip\n", 'needs ADDRESS/PREFIX' ], [ "address = $vip/3
 	like(scalar run($program, '--check', '--config', $lab->dir . '/bad.ini'),
 		qr/FAIL.*\[address\.vip\].*\Q$sentence\E/, "configuration: $sentence");
 }
+
+# ---- a failover while the agent of the new host is away: the other one has let go, and nobody serves ----
+
+stop_agent($to);
+$lab->wait_for($from, q{SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'}, 'the standby', 60);
+$lab->kill9($_, $from) for 'postgres', 'agent';
+my ($risk) = $lab->until_true('the plan', sub {
+	$lab->sql($to, q{SELECT detail FROM pingpong.failover_plan() WHERE item = 'answer'}) =~ /risk => '([^']*)'/ && $1;
+}, 60);
+($out, $err) = $lab->try_sql($to, "SELECT run, state FROM pingpong.failover(risk => '$risk')");
+unlike($out // '', qr/switched/, 'failover: nobody is told that clients are served') or diag($err);
+($run) = $lab->sql($to, 'SELECT max(run) FROM pingpong.progress');
+($state, $sentence, $node) = $lab->settle($run);
+like("$node $state $sentence", qr/^$to stuck .*step repoint of "vip\S*" failed: /, 'failover: and the run says so');
+is(has($vip), '', 'failover: nobody has it');
+start_agent($to, 1);
+$lab->wait_for($to, "SELECT state = 'succeeded' FROM pingpong.run WHERE id = $run", 'the run to be closed', 60);
+is(has($vip) . ', ' . has($vip6), "$to, $to", 'failover: the agent is back, and it takes the addresses');
+
 done_testing();

@@ -33,13 +33,14 @@
 
 /* The control file has the timeline of the last checkpoint: behind a promotion that is the old one for a while. */
 #define STATE_SQL \
-	"SELECT r, CASE WHEN r THEN coalesce(w.received_tli, c.timeline_id) " \
+	"SELECT r, CASE WHEN r THEN coalesce(w.received_tli, " \
+	"(SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())) " \
 	"ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int " \
 	"END, CASE WHEN r THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, " \
 	"w.received_tli IS NOT NULL, pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1), " \
 	"CASE WHEN r AND " HEARD_SQL " THEN greatest(0, pg_catalog.pg_wal_lsn_diff(w.latest_end_lsn, " \
 	"pg_catalog.pg_last_wal_replay_lsn())) END, s.system_identifier " \
-	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_system() s " \
+	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_system() s " \
 	"LEFT JOIN pg_catalog.pg_stat_wal_receiver w ON w.status = 'streaming'"
 
 static OwnSession session = {.timeout_ms = NODESTATE_LOOK_MS};
