@@ -59,14 +59,14 @@ wait_a_moment(void)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += TURN_LOOK_MS * 1000000L;
 	if (until.tv_nsec >= 1000000000)
 	{
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
-	pthread_cond_timedwait(&turn_ended, &turns_lock, &until);
+	pthread_cond_clockwait(&turn_ended, &turns_lock, CLOCK_MONOTONIC, &until);
 }
 
 /* NULL: it was cancelled before, or the one that is under way does not end. */
