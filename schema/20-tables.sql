@@ -131,6 +131,7 @@ CREATE TABLE pingpong.route_endpoint
     drift_since timestamptz,
     repairs     integer NOT NULL DEFAULT 0,
     repair_at   timestamptz,
+    repair_due  boolean NOT NULL DEFAULT false,
     UNIQUE (route, router, endpoint)
 );
 COMMENT ON TABLE pingpong.route_endpoint IS
@@ -149,6 +150,8 @@ COMMENT ON COLUMN pingpong.route_endpoint.drift_since IS
 COMMENT ON COLUMN pingpong.route_endpoint.repairs IS 'how often it was pointed back since then';
 COMMENT ON COLUMN pingpong.route_endpoint.repair_at IS
     'not before then it is tried again; infinity: not until it is known that no other server is a primary';
+COMMENT ON COLUMN pingpong.route_endpoint.repair_due IS
+    'whether the last look said that it is to be pointed back now: what the run realign goes by';
 
 CREATE TABLE pingpong.route_event
 (

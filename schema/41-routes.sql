@@ -81,7 +81,7 @@ COMMENT ON FUNCTION pingpong_internal.is_left_sealed(text) IS
 
 CREATE FUNCTION pingpong_internal.places_to_read(OUT node text, OUT is_primary boolean, OUT streams boolean,
                                                  OUT lag interval, OUT obstacle text, OUT harmless boolean,
-                                                 OUT role text)
+                                                 OUT role text, OUT no_primary timestamptz)
     RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -99,13 +99,22 @@ BEGIN
                 THEN 'it does not stream' END,
            coalesce(s.node = pingpong.node_name() OR (s.state = 'streaming' AND s.sync_state IS NOT NULL)
                     OR (s.agent = 'ok' AND s.role IN ('standby', 'sealed')) OR s.away_since IS NOT NULL
-                    OR pingpong_internal.is_left_sealed(s.node), false), s.role
-    FROM pingpong_internal.status_rows() s WHERE s.kind = 'postgres';
+                    OR pingpong_internal.is_left_sealed(s.node), false), s.role,
+           -- a stream may be that of a server which was promoted this moment, and an old answer is of before that
+           CASE WHEN s.node = pingpong.node_name() OR s.away_since IS NOT NULL THEN timestamptz 'infinity'
+                WHEN told.role = 'primary' AND told.seen_at > moved.at THEN NULL
+                WHEN pingpong_internal.is_left_sealed(s.node) THEN timestamptz 'infinity'
+                WHEN s.agent = 'ok' AND s.role IN ('standby', 'sealed') THEN told.seen_at END
+    FROM pingpong_internal.status_rows() s
+         LEFT JOIN pingpong_internal.agent_news() told ON told.node = s.node,
+         (SELECT coalesce(max(r.switched_at), '-infinity') FROM pingpong.run r) moved (at)
+    WHERE s.kind = 'postgres';
 END
 $$;
 COMMENT ON FUNCTION pingpong_internal.places_to_read() IS
     'on the primary: the nodes that reads could go to, whether each streams, how far behind it is, and whether it is '
-    'certainly no primary (harmless)';
+    'certainly no primary for reads (harmless); no_primary: the time of which its agent said so, infinity: it is '
+    'none until this server says otherwise, null: nobody knows now';
 
 -- Before anything is touched.
 CREATE FUNCTION pingpong_internal.check_set_route(route text, node text) RETURNS void

@@ -69,16 +69,17 @@ COMMENT ON FUNCTION pingpong_internal.is_outdated() IS
 -- ---- where an ro route belongs ----
 
 -- What is known of the other nodes, and which are fit for which ro route since when: {"harmless": {"node": boolean},
--- "streams": the same, "certain": all others are harmless, "fit": {"route": {"node": {"fit", "since", "lag"}}}}.
--- `memory`: the same of the last time. A node that was harmless once while this worker lives stays so until it is
--- seen as a primary: it may be down now.
+-- "streams": the same, "certain": all others are harmless, "no_primary": {"node": time}, see places_to_read(),
+-- "fit": {"route": {"node": {"fit", "since", "lag"}}}}.
+-- `memory`: the same of the last time. For reads a node that was harmless once while this worker lives stays so until
+-- it is seen as a primary: it may be down now.
 CREATE FUNCTION pingpong_internal.look_at_nodes(memory jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     RETURN (
         WITH place AS MATERIALIZED (
-            SELECT p.node, p.streams, p.lag,
+            SELECT p.node, p.streams, p.lag, p.no_primary,
                    p.harmless OR (p.role <> 'primary' AND coalesce((memory #>> ARRAY['harmless', p.node])::boolean,
                                                                    false)) AS harmless
             FROM pingpong_internal.places_to_read() p WHERE NOT p.is_primary)
@@ -86,6 +87,7 @@ BEGIN
             'harmless', (SELECT coalesce(jsonb_object_agg(p.node, p.harmless), '{}') FROM place p),
             'streams', (SELECT coalesce(jsonb_object_agg(p.node, p.streams), '{}') FROM place p),
             'certain', (SELECT coalesce(bool_and(p.harmless), true) FROM place p),
+            'no_primary', (SELECT coalesce(jsonb_object_agg(p.node, p.no_primary), '{}') FROM place p),
             'fit', coalesce(jsonb_object_agg(n.route, n.nodes), '{}'))
         FROM (SELECT r.name AS route,
                      jsonb_object_agg(p.node, jsonb_build_object('fit', f.fit, 'lag', p.lag, 'since',
@@ -258,36 +260,50 @@ END
 $$;
 COMMENT ON FUNCTION pingpong_internal.note_drift() IS 'notes which endpoints point elsewhere, and which do no more';
 
--- A server that was away must not fetch its old clients back: somebody may have promoted another one meanwhile. So an
--- endpoint of an rw route is only taken away from nodes that are certainly no primaries; from an address that is no
--- node only if all nodes are such. One of an ro route is only pointed to what streams from here, or, if that is so,
--- to here.
-CREATE FUNCTION pingpong_internal.may_repair(kind text, nodes text[], wanted text, seen text, memory jsonb)
-    RETURNS boolean
+-- A server that was away (frozen, or cut off) must not fetch its old clients back: somebody may have promoted another
+-- one meanwhile. So an endpoint of an rw route is only taken away from a node that is known to be no primary since
+-- the endpoint was seen there; from an address that is no node only if that is so of all nodes. What was known
+-- before, and a stream, do not count. One of an ro route is only pointed to what streams from here, or, if no other
+-- node can be a primary, to here. Null: no agent was asked since the endpoint was seen there.
+CREATE FUNCTION pingpong_internal.may_repair(endpoint text, memory jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE kind WHEN 'ro' THEN
+    SELECT CASE s.kind WHEN 'ro' THEN
         (SELECT bool_and(CASE WHEN w.node = pingpong.node_name() THEN (memory ->> 'certain')::boolean
                               ELSE coalesce((memory #>> ARRAY['streams', w.node])::boolean, false) END)
-         FROM unnest(nodes) w (node))
+         FROM unnest(s.nodes) w (node))
     ELSE
-        (SELECT bool_and(p.place = wanted OR coalesce((memory #>> ARRAY['harmless', n.name])::boolean,
-                                                      (memory ->> 'certain')::boolean AND n.name IS NULL, false))
-         FROM regexp_split_to_table(seen, '[;,] ') p (place)
-              LEFT JOIN pingpong.node n ON n.kind = 'postgres' AND p.place = concat_ws(':', n.host, n.port))
+        (SELECT CASE WHEN bool_or(k.known IS NULL) THEN false
+                     WHEN bool_and(k.known > s.observed_at) IS NOT FALSE THEN true END
+         FROM regexp_split_to_table(s.seen, '[;,] ') p (place)
+              LEFT JOIN pingpong.node n ON n.kind = 'postgres' AND p.place = concat_ws(':', n.host, n.port),
+              LATERAL (SELECT CASE WHEN n.name IS NOT NULL THEN (memory #>> ARRAY['no_primary', n.name])::timestamptz
+                                   WHEN count(*) = count(x.value) THEN coalesce(min(x.value::timestamptz), 'infinity')
+                                   END
+                       FROM jsonb_each_text(memory -> 'no_primary') x) k (known)
+         WHERE p.place <> s.wanted)
     END
+    FROM pingpong_internal.endpoint_state() s WHERE s.name = endpoint
 $$;
-COMMENT ON FUNCTION pingpong_internal.may_repair(text, text[], text, text, jsonb) IS
-    'whether an endpoint may be pointed back without being asked';
+COMMENT ON FUNCTION pingpong_internal.may_repair(text, jsonb) IS
+    'whether an endpoint may be pointed back without being asked; null: the next answers of the agents will tell';
 
-CREATE FUNCTION pingpong_internal.note_withheld(memory jsonb) RETURNS void
+CREATE FUNCTION pingpong_internal.note_withheld(memory jsonb) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
+    looks   interval := current_setting('pingpong.route_interval')::interval;
+    early   boolean := false;
     s record;
 BEGIN
-    FOR s IN SELECT x.*, pingpong_internal.may_repair(x.kind, x.nodes, x.wanted, x.seen, memory) AS may
+    FOR s IN SELECT x.*, pingpong_internal.may_repair(x.name, memory) AS may
              FROM pingpong_internal.endpoint_state() x
              WHERE x.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL AND x.seen IS NOT NULL LOOP
+        IF s.may IS NULL THEN
+            early := true;
+            UPDATE pingpong.route_endpoint e SET repair_at = clock_timestamp() + 0.5 * least(looks, interval '1 s')
+            WHERE e.name = s.name AND coalesce(e.repair_at, '-infinity') <= clock_timestamp();
+            CONTINUE;
+        END IF;
         CONTINUE WHEN s.may = (s.repair_at IS DISTINCT FROM 'infinity');
         UPDATE pingpong.route_endpoint e SET repair_at = CASE WHEN NOT s.may THEN timestamptz 'infinity' END
         WHERE e.name = s.name;
@@ -299,14 +315,16 @@ BEGIN
                                    ELSE format('"%s" follows this server', array_to_string(s.nodes, ', ')) END));
         END IF;
     END LOOP;
+    RETURN early;
 END
 $$;
 COMMENT ON FUNCTION pingpong_internal.note_withheld(jsonb) IS
-    'of the endpoints that point elsewhere, which may not be pointed back: their repair_at is infinity';
+    'of the endpoints that point elsewhere, which may not be pointed back: their repair_at is infinity; true: of '
+    'some it is not known yet, these wait for the next look';
 
 -- After a round of questions. `due`: a run that points endpoints back should begin now. Its pauses grow while it does
--- not help: 1, 2, 4 ... intervals, 10 minutes at most.
-CREATE FUNCTION pingpong_internal.reconcile(memory jsonb, OUT memory_now jsonb, OUT due boolean)
+-- not help: 1, 2, 4 ... intervals, 10 minutes at most. `early`: the agents have to be asked again before it is known.
+CREATE FUNCTION pingpong_internal.reconcile(memory jsonb, OUT memory_now jsonb, OUT due boolean, OUT early boolean)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -314,6 +332,7 @@ DECLARE
 BEGIN
     memory_now := '{}';
     due := false;
+    early := false;
     IF pingpong_internal.is_outdated() OR looks = interval '0' THEN
         RETURN;
     END IF;
@@ -326,18 +345,17 @@ BEGIN
     FROM pingpong_internal.endpoint_state() x
     WHERE x.name = e.name AND x.changed_at >= now() AND x.drift = 'repair' AND x.elsewhere AND x.error IS NULL
       AND x.ours AND e.drift_since IS NULL;
-    PERFORM pingpong_internal.note_withheld(memory_now);
-    due := EXISTS (SELECT FROM pingpong_internal.endpoint_state() x
-                   WHERE x.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL
-                     AND coalesce(x.repair_at, '-infinity') <= clock_timestamp());
-    IF due THEN
-        UPDATE pingpong.route_endpoint e
-        SET repairs = e.repairs + 1,
-            repair_at = clock_timestamp() + least(looks * 2 ^ least(e.repairs, 20), interval '10 min')
-        FROM pingpong_internal.endpoint_state() x
-        WHERE x.name = e.name AND e.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL
-          AND e.repair_at IS DISTINCT FROM 'infinity';
-    END IF;
+    early := pingpong_internal.note_withheld(memory_now);
+    -- the run takes these and no other: of one that was not judged now it may be that another server has it
+    UPDATE pingpong.route_endpoint e
+    SET repair_due = d.due, repairs = e.repairs + d.due::integer,
+        repair_at = CASE WHEN NOT d.due THEN e.repair_at
+                         ELSE clock_timestamp() + least(looks * 2 ^ least(e.repairs, 20), interval '10 min') END
+    FROM pingpong_internal.endpoint_state() x,
+         LATERAL (SELECT x.drift_since IS NOT NULL AND x.drift = 'repair' AND x.error IS NULL
+                         AND coalesce(x.repair_at, '-infinity') <= clock_timestamp()) d (due)
+    WHERE x.name = e.name AND (d.due OR e.repair_due);
+    due := EXISTS (SELECT FROM pingpong.route_endpoint e WHERE e.repair_due);
 END
 $$;
 COMMENT ON FUNCTION pingpong_internal.reconcile(jsonb) IS

@@ -27,8 +27,8 @@ BEGIN
             RETURN QUERY SELECT e.name FROM pingpong.route_endpoint e WHERE e.route = options ->> 'route';
         WHEN 'drifted_routes' THEN
             RETURN QUERY SELECT e.name FROM pingpong.route_endpoint e JOIN pingpong.route r ON r.name = e.route
-                WHERE e.drift_since IS NOT NULL AND r.drift = 'repair' AND NOT e.observed ? 'error'
-                  AND e.repair_at IS DISTINCT FROM 'infinity';
+                WHERE e.repair_due AND e.drift_since IS NOT NULL AND r.drift = 'repair'
+                  AND NOT e.observed ? 'error' AND e.repair_at IS DISTINCT FROM 'infinity';
         WHEN 'relaxed' THEN
             RETURN QUERY SELECT d.node FROM pingpong_internal.relaxed_due() d
                          WHERE d.name = step.params ->> 'setting';

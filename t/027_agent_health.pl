@@ -8,6 +8,7 @@ use HTTP::Tiny;
 use JSON::PP;
 use Lab;
 use Test::More;
+use Tools;
 
 my $lab = Lab->up(fast => 1);
 my $monitor = 'a-token-of-a-monitor';
@@ -135,5 +136,21 @@ my @tries = grep { /FATAL/ } <$log>;
 close $log;
 is("@tries", '', 'and its log is not filled');
 is(get('pooler1', '/health')->{content}, "none\n", 'beside a router there is no server');
+
+# Where the agent looks seldom, the first check of a load balancer is answered by a look of now.
+my $path = $lab->agent_dir('chicago') . '/agent.ini';
+write_file($path, read_file($path) =~ s/^(sample_interval_ms) = 200$/$1 = 60000/mr);
+$lab->kill9('agent', 'chicago');
+$lab->start_agent('chicago');
+becomes('chicago', '200 primary', 'an agent that looks once a minute');
+ok($lab->until_true('the look to be old', sub {
+	decode_json(get('chicago', '/v1/state', $monitor)->{content})->{age_ms} > 1500;
+}, 60), 'its look is older than a check counts');
+$lab->sql('chicago', q{SELECT pingpong.quiesce()}, q{SELECT pingpong.seal()});
+is(health('chicago'), '200 primary', 'what it has seen is old');
+is(get('chicago', '/primary')->{status}, 503, 'and nobody is sent there by it');
+write_file($path, read_file($path) =~ s/^(sample_interval_ms) = 60000$/$1 = 60001/mr);
+like(scalar run($lab->env('PGBIN') . '/pingpong-agent', '--check', '--config', $path),
+	qr/"sample_interval_ms" must be at most 60000 ms/, 'it may not look more seldom than that');
 
 done_testing();

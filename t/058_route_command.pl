@@ -58,6 +58,7 @@ print \$log "\$order->{order}\\n";
 close \$log;
 die "it does not work today\\n" if \$trouble eq "fail \$order->{order}";
 print "a word that is no answer\\n";
+while (\$trouble eq "hang \$order->{order}" && -e '$dir/trouble') { select undef, undef, undef, 0.02; }
 if (\$order->{order} eq 'commit' && \$trouble ne 'lie')
 {
 	open my \$out, '>', '$services.new' or die;
@@ -143,6 +144,61 @@ is($lab->sql($from, "SELECT count(*) FROM pingpong.run WHERE state = 'stuck'"), 
 
 is($load->verify($from)->{lost}, 0, 'nothing acknowledged is lost');
 is($load->stop->{ambiguous}, 0, 'nothing is ambiguous');
+
+# ---- an order that hangs ends when its step does ----
+
+write_file("$dir/trouble", 'hang commit');
+write_file($services, read_file($services) =~ s/^port=.*$/port=1/mr, 0644);
+ok($lab->wait_for($from, q{SELECT EXISTS (SELECT FROM pingpong.step WHERE node = 'svc' AND state = 'failed'
+	AND message ~ 'was cancelled')}, 'the step to end', 60), 'an order that hangs: its agent was told to end it');
+like(points_to(), qr/:1$/, 'an order that hangs: it had no effect');
+
+# one that is under way when the worker ends does not go on: it was right to point the route back before
+my $realign = $lab->until_true('the next try', sub {
+	$lab->sql($from, q{SELECT max(p.run) FROM pingpong.progress p JOIN pingpong.run r ON r.id = p.run
+		WHERE r.runbook = 'realign' AND p.run_state = 'running' AND p.node = 'svc' AND p.state = 'running'});
+}, 60);
+$lab->sql($from, 'SELECT pg_terminate_backend(pingpong.worker_pid())');
+ok($lab->wait_for($from, "SELECT state = 'rolled_back' FROM pingpong.run WHERE id = $realign", 'it to be ended', 60),
+	'an order that hangs: a run of before is ended, not continued');
+unlink "$dir/trouble";
+is($lab->sql($from, 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'an order that hangs: repoint() is served');
+
+# ---- an earlier order does not come behind a later one ----
+
+sub commit_to
+{
+	my ($step, $epoch, $place, $wait) = @_;
+	my ($host, $port) = split /:/, $place;
+	my (undef, $job) = $lab->agent($agent, '/v1/jobs', { run => 'orders', step => $step, wait_ms => $wait,
+		epoch => $epoch, actions => [ { action => 'route.commit', params => { driver => 'command',
+			endpoint => 'service', databases => { app => '' }, host => $host, port => 0 + $port } } ] });
+	return $job;
+}
+
+sub ended
+{
+	my ($step) = @_;
+	return $lab->until_true("$step to end", sub {
+		my (undef, $job) = $lab->agent($agent, "/v1/jobs/orders/$step?wait_ms=1000");
+		return $job->{state} ne 'running' && $job;
+	}, 60);
+}
+
+my $epoch = $lab->sql($from, 'SELECT epoch FROM pingpong.cluster');
+$lab->set($from, 'pingpong.route_interval', '0');
+orders();
+write_file("$dir/trouble", 'hang commit');
+commit_to('first', $epoch + 1, place($to), 0);
+$lab->until_true('the first order', sub { -e "$dir/orders" && read_file("$dir/orders") =~ /commit/ });
+is(commit_to('second', 0 + $epoch, place($from), 1500)->{state}, 'running',
+	'two orders: the second waits for the first');
+unlink "$dir/trouble";
+is(ended('first')->{state}, 'succeeded', 'two orders: the first ends');
+my $second = ended('second');
+like("$second->{state} $second->{error}{message}", qr/^failed .*newer epoch/,
+	'two orders: one that was overtaken is refused when its turn comes');
+is(points_to(), place($to), 'two orders: the route stays where the newer one led it');
 
 # ---- configuration ----
 

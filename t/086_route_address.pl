@@ -45,6 +45,7 @@ for my $host (sort keys %number)
 	my ($ns, $veth) = ("${tag}_$host", "$tag$number{$host}");
 
 	must('ip', 'netns', 'add', $ns);
+	must('ip', 'netns', 'set', $ns, 1000 * ($$ % 1000000) + $number{$host});
 	must('ip', 'link', 'add', $veth, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', $ns);
 	must('ip', 'link', 'set', $veth, 'master', "${tag}br", 'up');
 	must('ip', '-n', $ns, 'link', 'set', $_, 'up') for 'lo', 'eth0';
@@ -178,10 +179,37 @@ is($lab->sql($from, "SELECT string_agg(detail, ' ') $checks"), '',
 
 # ---- there and back, under load, and nobody sees two ----
 
-# Asks who has the address, again and again, and keeps what answers within one question.
+# Who answers for it, asked again and again from a third host.
 my $watch = $lab->dir . '/watch';
 start($watch, in_host('client', 'sh', '-c',
 	"while :; do $program address look eth0 $vip/24 5; done"));
+# What the kernel says of the addresses of all hosts, in its order: a question sees the first who answers only.
+my $changes = $lab->dir . '/changes';
+start($changes, 'ip', 'monitor', 'all-nsid', 'address');
+$lab->until_true('the monitor to tell', sub {
+	must('ip', '-n', "${tag}_client", 'address', $_, '10.99.7.4/24', 'dev', 'eth0') for 'add', 'del';
+	return read_file($changes) =~ /10\.99\.7\.4/;
+});
+
+# The hosts that took the address one after the other, the first one from the present one; dies if two had it at any
+# time.
+sub owners
+{
+	my ($address) = @_;
+	my %owner = ($number{$from} => 1);
+	my @turn;
+	for (split /\n/, read_file($changes))
+	{
+		my ($host, $gone) = /^\[nsid \d*(\d)\](Deleted )?\d+: .*\b\Q$address\E / or next;
+		delete $owner{$host} if $gone;
+		next if $gone || $owner{$host};
+		die "two hosts have $address" if %owner;
+		$owner{$host} = 1;
+		push @turn, grep { $number{$_} == $host } keys %number;
+	}
+	return join ' ', @turn;
+}
+
 # bench/writers runs in the client's namespace
 my $writers = $lab->writers(dsn => "host=$vip port=5432 user=postgres dbname=app connect_timeout=2", rate => 60,
 	writers => 3, prefix => [ in_host('client') ]);
@@ -200,6 +228,7 @@ for my $move (1, 2)
 	my $seen = $writers->end;
 	note(sprintf 'move %d: blackout %.0f ms; longest time between two commits %.0f ms, %d cut off', $move, $blackout,
 		$seen->{gap_ms}, $seen->{ambiguous});
+	is($seen->{ambiguous}, 0, "move $move: no client was left without knowing") or diag($seen->{sample});
 	ok($lab->until_true('the farewell', sub { !grep { run('ip', '-n', "${tag}_$_", 'address', 'show', 'dev', 'lo')
 		=~ /\Q$vip\E|\Q$vip6\E/ } $lab->nodes }, 60), "move $move: and nothing is left of it");
 	($from, $to) = ($to, $from);
@@ -210,6 +239,8 @@ my @seen = split /\n/, read_file($watch);
 my %macs = map { $_ => 1 } @seen;
 is(scalar(grep { /^other \S+$|^free$/ } @seen), scalar @seen, 'from elsewhere: one or none had it, all the time');
 is(scalar(grep { /^other/ } keys %macs), 2, 'and both had it in turn');
+is(eval { owners("$vip/24") } // $@, "$to $from", 'the kernel: two never had it');
+is(eval { owners("$vip6/64") } // $@, "$to $from", 'that of IPv6: two never had it');
 
 # ---- a host that does not let go ----
 
@@ -250,6 +281,49 @@ like(order($from, 'observe')->{error}{message}, qr/the address \Q$vip\E\S* is he
 is($lab->sql($from, 'SELECT state FROM pingpong.repoint()'), 'succeeded', 'two by hand: repoint() mends it');
 is(has($vip), $from, 'and one is left');
 
+# ---- no host is the place ----
+
+my $new_ini = $lab->dir . "/host-$to/agent.ini";
+my $good = read_file($new_ini);
+stop_agent($to);
+write_file($new_ini, $good =~ s/^port = \d+/port = 1/mr, 0644);
+start_agent($to, 1);
+($out, $err) = $lab->try_sql($from, "SELECT state FROM pingpong.switchover('$to')");
+like($err, qr/no endpoint of route "vip" is at \S+, the place of "$to"/, 'a misnamed host: the move ends');
+is(has($vip) . ' ' . $lab->sql($from, 'SELECT state FROM pingpong.gate'), "$from open",
+	'a misnamed host: nothing was touched');
+stop_agent($to);
+write_file($new_ini, $good, 0644);
+start_agent($to, 1);
+
+# ---- the new host's agent dies after the seal: the other one has let go, and nobody serves ----
+
+sub time_of_repoint
+{
+	my ($time) = @_;
+	return $lab->sql($from, "UPDATE pingpong.runbook_step SET timeout = '$time'
+		WHERE runbook = 'switchover' AND action = 'repoint'");
+}
+time_of_repoint('6 s');
+$lab->wait_for($from, q{SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'}, 'the standby', 60);
+$lab->wait_for($from, q{SELECT bool_and(health = 'ok') FROM pingpong.routes}, 'the routes to be healthy', 60);
+$lab->set($from, 'pingpong.debug_pause_after', 'seal');
+my $move = $lab->begin_sql($from, "SELECT run, state FROM pingpong.switchover('$to', max_blackout => '40 s')");
+$lab->wait_for($from, q{SELECT state = 'sealed' FROM pingpong.gate}, 'the seal', 60);
+my $run = $lab->sql($from, 'SELECT max(run) FROM pingpong.progress');
+stop_agent($to);
+$lab->set($from, 'pingpong.debug_pause_after', undef);
+($out, $err) = $lab->finish($move, 90);
+is($out // $err, "$run|promoted", 'the new host has nobody to take it: nobody is told that clients are served');
+my ($state, $sentence, $node) = $lab->settle($run);
+like("$node $state $sentence", qr/^$to stuck .*step repoint of "vip\S*" failed: /, 'and the run says so');
+is(has($vip), '', 'nobody has it');
+($from, $to) = ($to, $from);
+start_agent($from, 1);
+$lab->wait_for($from, "SELECT state = 'succeeded' FROM pingpong.run WHERE id = $run", 'the run to be closed', 60);
+is(has($vip) . ', ' . has($vip6), "$from, $from", 'the agent is back: it takes the addresses by itself');
+time_of_repoint('60 s');
+
 # ---- without rights ----
 
 stop_agent($to);
@@ -273,4 +347,23 @@ for my $bad ([ "address = $vip\n", 'needs ADDRESS/PREFIX' ], [ "address = $vip/3
 	like(scalar run($program, '--check', '--config', $lab->dir . '/bad.ini'),
 		qr/FAIL.*\[address\.vip\].*\Q$sentence\E/, "configuration: $sentence");
 }
+
+# ---- a failover while the agent of the new host is away: the other one has let go, and nobody serves ----
+
+stop_agent($to);
+$lab->wait_for($from, q{SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'}, 'the standby', 60);
+$lab->kill9($_, $from) for 'postgres', 'agent';
+my ($risk) = $lab->until_true('the plan', sub {
+	$lab->sql($to, q{SELECT detail FROM pingpong.failover_plan() WHERE item = 'answer'}) =~ /risk => '([^']*)'/ && $1;
+}, 60);
+($out, $err) = $lab->try_sql($to, "SELECT run, state FROM pingpong.failover(risk => '$risk')");
+unlike($out // '', qr/switched/, 'failover: nobody is told that clients are served') or diag($err);
+($run) = $lab->sql($to, 'SELECT max(run) FROM pingpong.progress');
+($state, $sentence, $node) = $lab->settle($run);
+like("$node $state $sentence", qr/^$to stuck .*step repoint of "vip\S*" failed: /, 'failover: and the run says so');
+is(has($vip), '', 'failover: nobody has it');
+start_agent($to, 1);
+$lab->wait_for($to, "SELECT state = 'succeeded' FROM pingpong.run WHERE id = $run", 'the run to be closed', 60);
+is(has($vip) . ', ' . has($vip6), "$to, $to", 'failover: the agent is back, and it takes the addresses');
+
 done_testing();

@@ -32,6 +32,7 @@ if ("\@ARGV" eq 'serve status --json') { print encode_json(\$state), "\\n"; exit
 if ("\@ARGV" =~ /^serve clear (svc:[a-z0-9-]+)\$/) { delete \$state->{Services}{\$1} }
 elsif ("\@ARGV" =~ m{^serve --service=(svc:[a-z0-9-]+) --tcp=(\\d+) tcp://(\\S+:\\d+)\$})
 {
+	die "the daemon is busy\n" if \$trouble eq 'busy';
 	die "port \$2 is already serving web\\n" if \$state->{Services}{\$1}{TCP}{\$2}{HTTPS};
 	\$state->{Services}{\$1}{TCP}{\$2} = { TCPForward => \$3 } if \$trouble ne 'lie';
 }
@@ -82,6 +83,13 @@ write_file("$dir/state.json", '{"Services":{"svc:pg":{"TCP":{"5432":{"TCPForward
 my ($out, $err) = $lab->try_sql($from, 'SELECT state FROM pingpong.repoint()');
 like($err, qr/service "svc:pg" of endpoint "tailscale\.net" does not lead to \Q@{[ place($from) ]}\E/,
 	'a program that lies: it is asked what it does');
+trouble('busy');
+write_file("$dir/state.json", '{"Services":{"svc:pg":{"TCP":{"5432":{"TCPForward":"[fd99::1]:1"}}}}}', 0644);
+unlink "$dir/calls";
+($out, $err) = $lab->try_sql($from, 'SELECT state FROM pingpong.repoint()');
+like($err, qr/endpoint "tailscale\.net": the daemon is busy/, 'a program that fails: its words are told');
+is(join(' ', read_file("$dir/calls") =~ /^(serve clear.*)$/mg) . leads_to(), '[fd99::1]:1',
+	'and the service is left as it is');
 trouble('away');
 ($out, $err) = $lab->try_sql($from, 'SELECT state FROM pingpong.repoint()');
 like($err, qr/endpoint "tailscale\.net": Failed to connect to local Tailscale daemon/, 'a daemon that is away');

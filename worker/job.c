@@ -198,7 +198,7 @@ no_answer(Run *run, Step *step)
 	snprintf(step->message, sizeof(step->message), "no answer from the agent: %s", call_problem(step->call));
 	step_release(step);
 	order_may_be_out(run, step);
-	if (step->given_up)
+	if (step->given_up || step->overdue)
 		return step_fail(step, STATE_CANCELED, "given up: %s", pstrdup(step->message));
 	if (step->unheard == 0)
 		step->unheard = now;
@@ -292,7 +292,7 @@ judge(Run *run, Step *step)
 	ActionResult result;
 
 	step->unheard = 0;
-	if (call->status == 404 && step->given_up && (step->mark != MARK_AWAY || !step->sent))
+	if (call->status == 404 && (step->given_up || step->overdue) && (step->mark != MARK_AWAY || !step->sent))
 		return step_fail(step, STATE_CANCELED, "given up before the agent had begun");
 	if (call->status == 404 && step->mark == MARK_AWAY && !step->posting && step->sent)
 		return step_fail(step, STATE_SYSTEM_ERROR,

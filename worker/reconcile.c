@@ -23,10 +23,13 @@
 #include "worker/runner.h"
 #include "worker/settings.h"
 #include "worker/shared.h"
+#include "worker/watch.h"
 
 #define ANSWER_MS		4000	/* the router is given up before */
 #define PATIENCE_MS		500		/* those that have answered by then are not kept waiting by the others */
 #define CHANGED_MS		1000	/* so often it is looked whether the table was changed */
+#define EARLY_MS		1000	/* the next look, where the agents have to be asked first */
+#define VERDICT_MS		2000	/* so long it counts: this process may have been frozen since */
 #define LOCKED_MS		"100"
 
 typedef struct EndpointQuestion
@@ -51,7 +54,7 @@ static int64 judge_at;			/* now_us(); 0: there is nothing to judge */
 static int64 changed_at;		/* now_us(); of the next look for a change */
 static char table_state[64];	/* changes with the table */
 static char *memory;			/* what SQL wants to know again the next time; NULL: nothing */
-static bool run_due;
+static int64 run_until;			/* now_us(); a run is due, if it begins before; 0: none is */
 
 /* ---- asking ---- */
 
@@ -145,7 +148,7 @@ reconcile_drop(void)
 	}
 	judge_at = 0;
 	due = 0;
-	run_due = false;
+	run_until = 0;
 }
 
 /* ---- answers ---- */
@@ -214,20 +217,29 @@ take_answers(void)
 static void
 judge(void)
 {
+	int64		until = now_us() + VERDICT_MS * INT64CONST(1000);
 	char	   *now;
 	bool		wanted;
+	bool		early;
 
 	judge_at = 0;
 	begin_unlocked();
-	db_exec("SELECT memory_now::pg_catalog.text, due FROM pingpong_internal.reconcile($1::pg_catalog.jsonb)", 1,
-			memory ? memory : "{}");
+	db_exec("SELECT memory_now::pg_catalog.text, due, early "
+			"FROM pingpong_internal.reconcile($1::pg_catalog.jsonb)", 1, memory ? memory : "{}");
 	now = MemoryContextStrdup(TopMemoryContext, db_text(0, 1));
 	wanted = strcmp(db_text(0, 2), "t") == 0;
+	early = strcmp(db_text(0, 3), "t") == 0;
 	db_end();
 	if (memory)
 		pfree(memory);
 	memory = now;
-	run_due = wanted;			/* only now: what was not committed is tried anew */
+	/* only now: what was not committed is tried anew */
+	run_until = wanted ? until : 0;
+	if (early)
+	{							/* what the agents told is of before the routers' answers */
+		watch_soon();
+		due = Min(due, now_us() + EARLY_MS * INT64CONST(1000));
+	}
 }
 
 /* ---- rounds ---- */
@@ -263,7 +275,7 @@ reconcile_advance(void)
 	waiting = take_answers();
 	if (judge_at && (!waiting || now_us() >= judge_at))
 		judge();
-	if (run_due)
+	if (run_until != 0)
 		return 0;
 	look_for_change();
 	due = Min(due, now_us() + interval);	/* the interval may have become shorter */
@@ -280,9 +292,12 @@ reconcile_advance(void)
 void
 reconcile_if_due(void)
 {
-	if (!run_due || gate_state() != GATE_OPEN)
+	bool		in_time = now_us() < run_until;
+
+	if (run_until == 0 || gate_state() != GATE_OPEN)
 		return;
-	run_due = false;
+	run_until = 0;
 	due = 0;					/* and a look behind it */
-	runner_start_own("realign", false);
+	if (in_time)
+		runner_start_own("realign", false);
 }

@@ -328,6 +328,17 @@ step_detail(Step *step)
 	return step->detail ? json_loads(step->detail, 0, &err) : NULL;
 }
 
+StepSaid
+step_said(Step *step, const char *word)
+{
+	json_t	   *detail = step_detail(step);
+	json_t	   *said = json_object_get(detail, word);
+	StepSaid	result = json_is_true(said) ? SAID_YES : json_is_false(said) ? SAID_NO : SAID_NOTHING;
+
+	json_decref(detail);
+	return result;
+}
+
 /* Keeps `detail` (borrowed) with the step. */
 void
 step_keep(Step *step, json_t *detail)

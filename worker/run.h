@@ -127,6 +127,7 @@ struct Step
 	bool		posting;		/* the call gives the job, it does not only ask for it */
 	bool		sent;			/* the job may have reached the agent */
 	bool		given_up;		/* by the operator: the agent is told, and it is not tried again */
+	bool		overdue;		/* its time is up: the agent was told to end it, and its last word is awaited */
 	bool		untouched;		/* of a rejoin that failed: the agent had not begun to change the node */
 	bool		pending;		/* of an endpoint: it was left behind, others serve its route */
 	bool		silent;			/* of a failover: its agent did not answer before it began, and is not waited for */
@@ -319,6 +320,14 @@ extern ActionResult step_fail(Step *step, const char *sqlstate, const char *fmt,
 
 /* What the step left behind for its undo and for the report: a new reference or NULL; and keeping it (borrowed). */
 extern json_t *step_detail(Step *step);
+
+/* What the agent said of it, by a word of its own: true, false, or that it said nothing of the kind. */
+typedef enum StepSaid
+{
+	SAID_NOTHING, SAID_NO, SAID_YES
+} StepSaid;
+
+extern StepSaid step_said(Step *step, const char *word);
 extern void step_keep(Step *step, json_t *detail);
 
 /* Lets go of the step's call. */

@@ -16,6 +16,7 @@
 #define RETRY_US		(500 * 1000)
 #define RETRY_SHORT_US	(2 * 1000 * 1000)	/* longest pause of a step whose time is short */
 #define RETRY_LONG_US	(30 * 1000 * 1000)
+#define LAST_WORD_MS	2000
 #define SHORT_MS		(2 * 60 * 1000)
 
 /*
@@ -170,6 +171,23 @@ lacks_what_it_needs(Step *step)
 	return true;
 }
 
+/*
+ * The order to a router whose time is up must not have its effect later, behind that of a later run: the agent is
+ * told to end it. True: its end is still awaited.
+ */
+static bool
+ends_late_order(Step *step)
+{
+	if (!(step->action->traits & ACTION_LEADS_ROUTE) || step->key[0] == '\0' || step->given_up)
+		return false;
+	if (!step->overdue)
+	{
+		step->overdue = true;
+		job_cancel(run, step);
+	}
+	return ms_since(step->clock) < step->timeout_ms + LAST_WORD_MS;
+}
+
 /* Its job is over without it: the journal was not written in between. */
 static void
 fail_orphan(Step *step)
@@ -213,7 +231,7 @@ step_move(Step *step)
 		step_ended(step, step->undone ? STEP_UNDONE : STEP_SUCCEEDED);
 	else if (result == ACTION_FAILED)
 		step_failed(step);
-	else if (time_is_up(step))
+	else if (time_is_up(step) && !ends_late_order(step))
 	{
 		if (step->message[0] == '\0')
 			strlcpy(step->message, "it took too long", sizeof(step->message));

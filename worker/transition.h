@@ -67,7 +67,8 @@ typedef enum Fact
 	FACT_OPENED = 1 << 25,		/* the target was promoted, and this server takes writes */
 	FACT_OWN = 1 << 26,			/* a run that workers begin by themselves */
 	FACT_AWAY = 1 << 27,		/* a job was ordered in which the database may go */
-	FACT_BROKEN_OFF = 1 << 28,	/* it seals this server and stays here, and the server is not sealed by it */
+	/* it seals this server and stays here, and the server is not sealed by it; or it pointed routes back */
+	FACT_BROKEN_OFF = 1 << 28,
 	FACT_STANDBY = 1 << 29		/* a failover, in the hands of the worker that began it on a standby */
 } Fact;
 

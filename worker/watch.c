@@ -142,6 +142,12 @@ count_copies(void)
 	db_end();
 }
 
+void
+watch_soon(void)
+{
+	due = 0;
+}
+
 long
 watch_advance(void)
 {

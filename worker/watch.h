@@ -10,4 +10,7 @@
  */
 extern long watch_advance(void);
 
+/* The next round begins at once. */
+extern void watch_soon(void);
+
 #endif

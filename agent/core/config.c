@@ -292,6 +292,13 @@ config_section(const AgentConfig *config, const char *kind, const char *name)
 	return NULL;
 }
 
+bool
+config_number(const char *value, int min, int max)
+{
+	return *value && strlen(value) <= 9 && strspn(value, "0123456789") == strlen(value) && atoi(value) >= min &&
+		atoi(value) <= max;
+}
+
 const char *
 config_value(const ConfigSection *section, const char *key)
 {

@@ -182,6 +182,7 @@ extern const PgInstance *config_instance(const AgentConfig *config, const char *
 extern const BouncerConfig *config_bouncer(const AgentConfig *config, const char *name);
 extern const ConfigSection *config_section(const AgentConfig *config, const char *kind, const char *name);
 extern const char *config_value(const ConfigSection *section, const char *key);	/* NULL: not set */
+extern bool config_number(const char *value, int min, int max); /* is it one of these, in digits? */
 extern const HookConfig *config_hook(const AgentConfig *config, const char *name);
 
 extern const char *config_control_name(PgControl control);	/* as in the file */

@@ -380,6 +380,8 @@ config_check(const AgentConfig *config, ConfigError *error)
 		return false;
 	if (config->sample_interval_ms < 100)
 		return config_refuse(error, "option \"%s\" must be at least %s ms", "sample_interval_ms", "100");
+	if (config->sample_interval_ms > 60000)
+		return config_refuse(error, "option \"%s\" must be at most %s ms", "sample_interval_ms", "60000");
 	if (!config->token_file && !config->tls_client_ca)
 		return config_refuse(error, "[%s] needs the option \"%s\", or \"tls_client_ca\"", "agent", "token_file");
 	for (int i = 0; i < config->n_instances; i++)

@@ -9,6 +9,7 @@
 #include "agent/core/clock.h"
 #include "agent/core/nodestate.h"
 
+#define RECENT_MS (2 * NODESTATE_ASKED_MS + NODESTATE_LOOK_MS)
 #define ASKED_FOR_MS 10000		/* so long after a question the next one is expected */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -110,6 +111,14 @@ nodestate_fresh(int limit_ms)
 	}
 	pthread_mutex_unlock(&lock);
 	return state;
+}
+
+NodeState
+nodestate_recent(int limit_ms)
+{
+	NodeState	state = nodestate_get();
+
+	return clock_monotonic_ms() - state.looked_at <= RECENT_MS ? state : nodestate_fresh(limit_ms);
 }
 
 /* Is the next look not due yet? Sooner while somebody asks. */

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #define NODESTATE_ASKED_MS 50
+#define NODESTATE_LOOK_MS 1000	/* a look has ended by then */
 
 typedef enum NodeRole
 {
@@ -41,6 +42,7 @@ typedef struct NodeState
 	long long	lag;			/* of a standby: bytes that its upstream had and it has not replayed; -1: not known */
 	bool		current;		/* the looks go on: set by nodestate_get() */
 	double		seen_ms;		/* CLOCK_REALTIME */
+	double		looked_at;		/* CLOCK_MONOTONIC, ms: when that look began */
 	double		good_until;		/* CLOCK_MONOTONIC, ms; behind it the role is ROLE_UNKNOWN */
 } NodeState;
 
@@ -52,6 +54,12 @@ extern NodeState nodestate_get(void);
  * NODESTATE_ASKED_MS.
  */
 extern void nodestate_asked(void);
+
+/*
+ * The present state, where the looks go on as quickly as nodestate_asked() wants them. An older one is of before
+ * somebody asked: then a fresh one, see nodestate_fresh().
+ */
+extern NodeState nodestate_recent(int limit_ms);
 
 /* For the sampler: waits until the next look is due or wanted, at most for the interval. */
 extern void nodestate_await_look(int interval_ms);

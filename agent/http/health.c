@@ -9,6 +9,7 @@
 #include "agent/http/health.h"
 
 #define LAG_ANY (-1)
+#define FRESH_MS 100			/* the thread of the open socket waits no longer for a look */
 
 static bool
 takes_writes(const NodeState *state, long long max_lag)
@@ -111,11 +112,13 @@ health_status(const char *path, const char *lag, const NodeState *state)
 unsigned
 health_now(const char *path, const char *lag, const char **word)
 {
-	NodeState	state = nodestate_get();
+	NodeState	state;
 	int			n = find(path);
+	bool		routes = n < CHECKS && checks[n].routes;
 
-	if (n < CHECKS && checks[n].routes)
+	if (routes)
 		nodestate_asked();
+	state = routes ? nodestate_recent(FRESH_MS) : nodestate_get();
 	*word = nodestate_role_name(state.role);
 	return health_status(path, lag, &state);
 }

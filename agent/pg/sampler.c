@@ -20,7 +20,6 @@
 #include "agent/pg/seal.h"
 #include "agent/pg/session.h"
 
-#define LOOK_TIMEOUT_MS 1000
 #define GOOD_LOOKS 3			/* a state is good until so many further looks have failed to come */
 
 /*
@@ -34,16 +33,17 @@
 
 /* The control file has the timeline of the last checkpoint: behind a promotion that is the old one for a while. */
 #define STATE_SQL \
-	"SELECT r, CASE WHEN r THEN coalesce(w.received_tli, c.timeline_id) " \
+	"SELECT r, CASE WHEN r THEN coalesce(w.received_tli, " \
+	"(SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())) " \
 	"ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int " \
 	"END, CASE WHEN r THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, " \
 	"w.received_tli IS NOT NULL, pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1), " \
 	"CASE WHEN r AND " HEARD_SQL " THEN greatest(0, pg_catalog.pg_wal_lsn_diff(w.latest_end_lsn, " \
 	"pg_catalog.pg_last_wal_replay_lsn())) END, s.system_identifier " \
-	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_system() s " \
+	"FROM pg_catalog.pg_is_in_recovery() r, pg_catalog.pg_control_system() s " \
 	"LEFT JOIN pg_catalog.pg_stat_wal_receiver w ON w.status = 'streaming'"
 
-static OwnSession session = {.timeout_ms = LOOK_TIMEOUT_MS};
+static OwnSession session = {.timeout_ms = NODESTATE_LOOK_MS};
 
 /*
  * Out of recovery: sealed or not; never "not sealed" without an answer. Where the extension is not, nothing seals,
@@ -121,7 +121,8 @@ look_once(void)
 	int			interval = config->sample_interval_ms;
 	const PgInstance *pg = config_instance(config, "");
 	bool		closely = nodestate_take_wish();
-	NodeState	state = {.role = ROLE_NONE, .lag = -1, .streamed_ms = nodestate_get().streamed_ms};
+	NodeState	state = {.role = ROLE_NONE, .lag = -1, .streamed_ms = nodestate_get().streamed_ms,
+						 .looked_at = clock_monotonic_ms()};
 
 	if (pg)
 		look(pg, &state);
@@ -130,7 +131,7 @@ look_once(void)
 	state.seen_ms = clock_realtime_ms();
 	if (state.streaming)
 		state.streamed_ms = state.seen_ms;
-	state.good_until = clock_monotonic_ms() + GOOD_LOOKS * (interval + LOOK_TIMEOUT_MS);
+	state.good_until = clock_monotonic_ms() + GOOD_LOOKS * (interval + NODESTATE_LOOK_MS);
 	nodestate_set(&state);
 	config_release(config);
 	return interval;

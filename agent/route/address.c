@@ -5,7 +5,8 @@
  * The route has an endpoint for each of these hosts, all with the same section; its database is the section's name.
  * An order goes to all of them: the host of the place takes the address, each other one drops it. Who takes it asks
  * the network first, and waits as long as somebody else answers: two never have it, in whatever order the orders
- * arrive, also when a host did not get its own. What is done to the host is in floating.c.
+ * arrive, also when a host did not get its own. Each tells whether it is the place (prepare: "here", commit:
+ * "serves"), so that the worker knows when none is. What is done to the host is in floating.c.
  *
  * A host that does not have it tells where the last order sent it, as long as somebody answers for it.
  */
@@ -22,6 +23,7 @@
 #include "agent/job/params.h"
 #include "agent/route/driver.h"
 #include "agent/route/floating.h"
+#include "agent/route/order.h"
 #include "common/sqlstate.h"
 
 #define TIMEOUT_MS 20000		/* taking it may wait for another host that drops it */
@@ -30,18 +32,11 @@
 /* ---- configuration ---- */
 
 static bool
-is_number(const char *value, int min, int max)
-{
-	return *value && strspn(value, "0123456789") == strlen(value) && strlen(value) <= 5 && atoi(value) >= min &&
-		atoi(value) <= max;
-}
-
-static bool
 option_valid(const char *key, const char *value, char *error, size_t error_size)
 {
-	if (strcmp(key, "port") == 0 && !is_number(value, 1, 65535))
+	if (strcmp(key, "port") == 0 && !config_number(value, 1, 65535))
 		snprintf(error, error_size, "needs a number from 1 to 65535 as \"port\"");
-	else if (strcmp(key, "silence_ms") == 0 && !is_number(value, 1, 10000))
+	else if (strcmp(key, "silence_ms") == 0 && !config_number(value, 1, 10000))
 		snprintf(error, error_size, "needs a number from 1 to 10000 as \"silence_ms\"");
 	else if (strcmp(key, "command") == 0 && value[0] != '/')
 		snprintf(error, error_size, "needs the absolute path of a program as \"command\"");
@@ -156,18 +151,6 @@ remembered(const AgentConfig *config, const ConfigSection *section)
 
 /* ---- orders ---- */
 
-/* NULL: the job has failed. */
-static const ConfigSection *
-section_of(ActionContext *ctx, json_t *params)
-{
-	const char *endpoint = param_string(params, "endpoint", "");
-	const ConfigSection *section = config_section(ctx->config, address_driver.name, endpoint);
-
-	if (!section)
-		action_fail(ctx, STATE_UNDEFINED_OBJECT, "no endpoint \"address.%s\" is configured", endpoint);
-	return section;
-}
-
 /* Is this host the place? */
 static bool
 is_here(const ConfigSection *section, const char *host, int64_t port)
@@ -195,7 +178,7 @@ row_of(const AgentConfig *config, const ConfigSection *section, const char *said
 static int
 observe(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, address_driver.name);
 	char		said[256];
 
 	if (!section)
@@ -213,7 +196,7 @@ observe(ActionContext *ctx, json_t *params, json_t *result)
 static int
 prepare(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, address_driver.name);
 	json_t	   *seen = json_object();
 	json_t	   *databases = json_object();
 	const char *name;
@@ -231,6 +214,9 @@ prepare(ActionContext *ctx, json_t *params, json_t *result)
 		json_object_set_new(databases, name, json_pack("{s:s}", "held_by", "gate"));
 	}
 	json_object_set(result, "databases", databases);
+	if (section && *param_string(params, "host", ""))
+		json_object_set_new(result, "here", json_boolean(is_here(section, param_string(params, "host", ""),
+																 param_int(params, "port", 0))));
 	json_decref(databases);
 	json_decref(seen);
 	return rc;
@@ -251,18 +237,20 @@ say_farewell(ActionContext *ctx, json_t *params)
 static int
 commit(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, address_driver.name);
 	const char *host = param_string(params, "host", "");
 	int64_t		port = param_int(params, "port", 0);
+	bool		here = section && is_here(section, host, port);
 	char		said[256];
 
 	if (!section)
 		return -1;
-	if (!*host || port <= 0)
-		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new place");
-	if (do_here(section, is_here(section, host, port) ? "take" : "drop", said, sizeof(said)) < 0)
+	if (!order_has_place(params))
+		return order_no_place(ctx);
+	if (do_here(section, here ? "take" : "drop", said, sizeof(said)) < 0)
 		return action_fail(ctx, STATE_EXTERNAL_ROUTINE, "endpoint \"address.%s\": %s", section->name, said);
 	remember(ctx->config, section, host, port);
+	json_object_set_new(result, "serves", json_boolean(here));
 	action_afterwards(ctx, say_farewell, params);
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include "agent/route/bouncerorder.h"
 #include "agent/route/console.h"
 #include "agent/route/endpoint.h"
+#include "agent/route/order.h"
 #include "agent/route/proof.h"
 #include "agent/route/resume.h"
 #include "agent/route/retry.h"
@@ -216,7 +217,7 @@ action_pgbouncer_commit(ActionContext *ctx, json_t *params, json_t *result)
 	int			rc;
 
 	if (!order_place(params, &host, &port))
-		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new primary");
+		return order_no_place(ctx);
 	if (order_read(ctx, params, &order) < 0)
 		return -1;
 	order_lock(&order);

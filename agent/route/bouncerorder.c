@@ -10,6 +10,7 @@
 #include "agent/route/bouncerini.h"
 #include "agent/route/bouncerorder.h"
 #include "agent/route/console.h"
+#include "agent/route/order.h"
 #include "agent/route/pause.h"
 #include "agent/route/resume.h"
 #include "common/sqlstate.h"
@@ -59,12 +60,10 @@ order_lock(Order *order)
 bool
 order_place(json_t *params, const char **host, int *port)
 {
-	int64_t		number = param_int(params, "port", 0);
-
 	*host = param_string(params, "host", "");
-	*port = (int) number;
-	return **host && strlen(*host) < 256 && bouncer_text_valid(*host) && !strpbrk(*host, " '\\;#=,") &&
-		number >= 1 && number <= 65535;
+	*port = (int) param_int(params, "port", 0);
+	return order_has_place(params) && strlen(*host) < 256 && bouncer_text_valid(*host) &&
+		!strpbrk(*host, " '\\;#=,");
 }
 
 PGresult *

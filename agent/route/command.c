@@ -17,6 +17,7 @@
 #include "agent/job/child.h"
 #include "agent/job/params.h"
 #include "agent/route/driver.h"
+#include "agent/route/order.h"
 #include "common/sqlstate.h"
 
 #define TIMEOUT_MS 5000			/* "timeout_ms" of the endpoint, where that is not set */
@@ -49,8 +50,7 @@ option_valid(const char *key, const char *value, char *error, size_t error_size)
 {
 	if (strcmp(key, "timeout_ms") == 0)
 	{
-		if (strspn(value, "0123456789") == strlen(value) && strlen(value) <= 6 && atoi(value) >= 1 &&
-			atoi(value) <= TIMEOUT_MAX_MS)
+		if (config_number(value, 1, TIMEOUT_MAX_MS))
 			return true;
 		snprintf(error, error_size, "needs a number from 1 to %d as \"timeout_ms\"", TIMEOUT_MAX_MS);
 	}
@@ -155,7 +155,7 @@ section_of(ActionContext *ctx, json_t *params)
 static int
 run_order(ActionContext *ctx, const char *order, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, command_driver.name);
 	const char *value = section ? config_value(section, order) : NULL;
 	ChildOptions options = {.on_output = keep};
 	char	  **argv;
@@ -164,8 +164,7 @@ run_order(ActionContext *ctx, const char *order, json_t *params, json_t *result)
 	int			rc;
 
 	if (!section)
-		return action_fail(ctx, STATE_UNDEFINED_OBJECT, "no endpoint \"command.%s\" is configured",
-						   param_string(params, "endpoint", ""));
+		return -1;
 	if (!value)
 		return 0;
 	input = question(ctx, order, params);
@@ -331,8 +330,8 @@ hold(ActionContext *ctx, json_t *params, json_t *result)
 static int
 commit(ActionContext *ctx, json_t *params, json_t *result)
 {
-	if (!*param_string(params, "host", "") || param_int(params, "port", 0) <= 0)
-		return action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new primary");
+	if (!order_has_place(params))
+		return order_no_place(ctx);
 	return run_order(ctx, "commit", params, result) < 0 ? -1 : look(ctx, params);
 }
 

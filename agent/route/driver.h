@@ -16,13 +16,17 @@
  *					that points to several "places": [{"host", "port"}, ...], in any order
  *		prepare		before writes stop: whatever stands against the move ends the run here.  Also
  *					"host", "port": where it will point, "smoke": a statement that must give true.
- *					{"databases": {"name": {"held_by": "router" or "gate"}}}
+ *					{"databases": {"name": {"held_by": "router" or "gate"}}}.  Where one endpoint of
+ *					the route is the place and the others are not, "here": is it this one?  A run
+ *					does not begin where none says so, or two
  *		hold		clients wait, and their transactions end.  Also "resume_after_ms": it ends by
  *					itself then, whatever dies; "patience_ms", "ignore": processes that are not waited
  *					for.  {"complete": are all through?}
  *		commit		the databases point to "host", "port", and clients that were held go on there.  That
  *					it is so was looked at.  Also without prepare and hold.  "kind" is the
- *					route's, rw or ro
+ *					route's, rw or ro.  "serves": false where clients do not reach the new place
+ *					by this endpoint now.  Those of one endpoint come one after the other, and none
+ *					behind one of a newer epoch
  *
  *					prepare and commit of a route that is spread also carry "places":
  *					[{"host", "port"}, ...], two or more, of which "host" and "port" are the first.

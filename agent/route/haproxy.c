@@ -19,20 +19,17 @@
 #include "agent/core/address.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
-#include "agent/core/log.h"
 #include "agent/core/text.h"
 #include "agent/job/params.h"
 #include "agent/route/driver.h"
+#include "agent/route/haproxysessions.h"
 #include "agent/route/names.h"
+#include "agent/route/order.h"
 #include "agent/route/runtime.h"
 #include "common/sqlstate.h"
 
 #define TIMEOUT_MAX_MS 60000
 #define EFFECT_MS 1000			/* so long an order may take to have its effect */
-#define FAREWELL_MS 400			/* the server ends its sessions itself in that time, and tells its clients why */
-#define SHUT_MS 2000			/* and what was shut down is gone then */
-#define LOOK_AGAIN_MS 50
-#define COMMANDS_MAX 4000		/* bytes of one line; HAProxy's buffer has 16 kB */
 
 /* srv_admin_state of "show servers state"; 0x04 only says that maintenance came from the configuration */
 #define ADMIN_MAINTENANCE (0x01 | 0x02 | 0x20)
@@ -61,8 +58,7 @@ option_valid(const char *key, const char *value, char *error, size_t error_size)
 	}
 	else if (strcmp(key, "timeout_ms") == 0)
 	{
-		if (strspn(value, "0123456789") == strlen(value) && strlen(value) <= 5 && atoi(value) >= 1 &&
-			atoi(value) <= TIMEOUT_MAX_MS)
+		if (config_number(value, 1, TIMEOUT_MAX_MS))
 			return true;
 		snprintf(error, error_size, "needs a number from 1 to %d as \"timeout_ms\"", TIMEOUT_MAX_MS);
 	}
@@ -105,18 +101,6 @@ registered_name(const ConfigSection *section, const char *address)
 
 /* ---- what an order is about ---- */
 
-/* NULL: the job has failed. */
-static const ConfigSection *
-section_of(ActionContext *ctx, json_t *params)
-{
-	const char *endpoint = param_string(params, "endpoint", "");
-	const ConfigSection *section = config_section(ctx->config, haproxy_driver.name, endpoint);
-
-	if (!section)
-		action_fail(ctx, STATE_UNDEFINED_OBJECT, "no endpoint \"haproxy.%s\" is configured", endpoint);
-	return section;
-}
-
 /* Where it shall point: "places", or else "host" and "port".  A new reference. */
 static json_t *
 places_of(json_t *params)
@@ -136,35 +120,9 @@ places_valid(json_t *places)
 	size_t		i;
 
 	json_array_foreach(places, i, place)
-	{
-		int64_t		port = param_int(place, "port", 0);
-
-		if (!*param_string(place, "host", "") || port < 1 || port > 65535)
+		if (!order_has_place(place))
 			return false;
-	}
 	return true;
-}
-
-/* Does the server lead to the place? */
-static bool
-leads_to(json_t *server, json_t *place)
-{
-	Resolved	host = addresses_of(param_string(place, "host", ""), false);
-
-	return atoll(runtime_cell(server, "srv_port")) == param_int(place, "port", 0) &&
-		has_address(&host, runtime_cell(server, "srv_addr"));
-}
-
-static bool
-leads_to_one_of(json_t *server, json_t *places)
-{
-	json_t	   *place;
-	size_t		i;
-
-	json_array_foreach(places, i, place)
-		if (leads_to(server, place))
-			return true;
-	return false;
 }
 
 static int
@@ -192,12 +150,6 @@ servers_of(json_t *table, const char *backend)
 		if (strcmp(runtime_cell(row, "be_name"), backend) == 0)
 			json_array_append(servers, row);
 	return servers;
-}
-
-static json_t *
-look(const ConfigSection *section, char *why, size_t why_size)
-{
-	return runtime_table(section, "show servers state\n", why, why_size);
 }
 
 /* ---- observe ---- */
@@ -240,10 +192,10 @@ backend_json(const ConfigSection *section, json_t *table, const char *backend)
 static int
 observe(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, haproxy_driver.name);
 	char		why[512];
 	char		version[64] = "";
-	json_t	   *table = section ? look(section, why, sizeof(why)) : NULL;
+	json_t	   *table = section ? runtime_servers(section, why, sizeof(why)) : NULL;
 	char	   *answer = table ? runtime_ask(section, "show version\n", why, sizeof(why)) : NULL;
 	json_t	   *databases = json_array();
 	const char *last = "";
@@ -286,7 +238,7 @@ check_place(ActionContext *ctx, const ConfigSection *section, json_t *servers, c
 	if (known.n == 0)
 		return action_fail(ctx, STATE_INVALID_PARAMETER, "the host \"%s\" has no address here", host);
 	json_array_foreach(servers, i, server)
-		if (leads_to(server, place))
+		if (runtime_leads_to(server, place))
 			return 0;
 	server = json_array_get(servers, 0);
 	if (json_array_size(servers) != 1 || n_places != 1)
@@ -367,10 +319,10 @@ check_level(ActionContext *ctx, const ConfigSection *section)
 static int
 prepare(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, haproxy_driver.name);
 	char		why[512];
 	json_t	   *places = places_of(params);
-	json_t	   *table = section ? look(section, why, sizeof(why)) : NULL;
+	json_t	   *table = section ? runtime_servers(section, why, sizeof(why)) : NULL;
 	json_t	   *databases = json_object();
 	const char *backend;
 	json_t	   *unused;
@@ -381,7 +333,7 @@ prepare(ActionContext *ctx, json_t *params, json_t *result)
 	if (section && !table)
 		rc = action_fail(ctx, STATE_EXTERNAL_ROUTINE, "%s", why);
 	if (rc == 0 && !places_valid(places))
-		rc = action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new place");
+		rc = order_no_place(ctx);
 	if (rc == 0)
 		rc = check_level(ctx, section);
 	json_array_foreach(places, i, place)
@@ -413,32 +365,24 @@ backend_leads(json_t *servers, json_t *places)
 	size_t		k;
 
 	json_array_foreach(servers, i, server)
-		if (is_ready(server) && !leads_to_one_of(server, places))
+		if (is_ready(server) && !runtime_leads_to_one_of(server, places))
 			return false;
 	json_array_foreach(places, k, place)
 	{
 		bool		served = false;
 
 		json_array_foreach(servers, i, server)
-			served = served || (is_ready(server) && leads_to(server, place));
+			served = served || (is_ready(server) && runtime_leads_to(server, place));
 		if (!served)
 			return false;
 	}
 	return json_array_size(servers) > 0;
 }
 
-/* Begins one more command of a line. */
-static void
-next_command(Text *line)
-{
-	if (line->size > 0)
-		text_addf(line, "; ");
-}
-
 static void
 add_turn(Text *line, const char *backend, const char *server, json_t *place)
 {
-	next_command(line);
+	runtime_next_command(line);
 	text_addf(line, "set server %s/%s addr %s port %lld", backend, server,
 			  addresses_of(param_string(place, "host", ""), false).addresses[0],
 			  (long long) param_int(place, "port", 0));
@@ -456,163 +400,25 @@ add_orders(Text *line, const char *backend, json_t *servers, json_t *places, boo
 
 	json_array_foreach(servers, i, server)
 	{
-		if (single || leads_to_one_of(server, places) || (admin_state(server) & off) != 0)
+		if (single || runtime_leads_to_one_of(server, places) || (admin_state(server) & off) != 0)
 			continue;
-		next_command(line);
+		runtime_next_command(line);
 		text_addf(line, "set server %s/%s state %s", backend, runtime_cell(server, "srv_name"),
 				  drain ? "drain" : "maint");
 	}
 	json_array_foreach(servers, i, server)
 	{
 		const char *name = runtime_cell(server, "srv_name");
-		bool		leads = leads_to_one_of(server, places);
+		bool		leads = runtime_leads_to_one_of(server, places);
 
 		if (single && !leads)
 			add_turn(line, backend, name, first);
 		if ((single || leads) && !is_ready(server))
 		{
-			next_command(line);
+			runtime_next_command(line);
 			text_addf(line, "set server %s/%s state ready", backend, name);
 		}
 	}
-}
-
-/* ---- the sessions of before ---- */
-
-/* The value of NAME=... among the words of a line, malloc'd; NULL: there is none. */
-static char *
-word_value(char *const *words, const char *name)
-{
-	size_t		len = strlen(name);
-
-	for (int i = 0; words && words[i]; i++)
-		if (strncmp(words[i], name, len) == 0 && words[i][len] == '=')
-			return xstrdup(words[i] + len + 1);
-	return NULL;
-}
-
-/* Is the session one with a server that leads to none of the places?  Of all servers, where places is NULL. */
-static bool
-is_elsewhere(json_t *table, json_t *databases, json_t *places, const char *backend, const char *server)
-{
-	json_t	   *row;
-	size_t		i;
-
-	if (!backend || !server || !json_object_get(databases, backend))
-		return false;
-	json_array_foreach(table, i, row)
-		if (strcmp(runtime_cell(row, "be_name"), backend) == 0 && strcmp(runtime_cell(row, "srv_name"), server) == 0)
-			return !places || !leads_to_one_of(row, places);
-	return false;
-}
-
-/*
- * The sessions of these backends with servers that lead elsewhere: {"id": "its client"}. An id is used again, so it
- * takes both to know one. NULL with why.
- */
-static json_t *
-sessions_elsewhere(const ConfigSection *section, json_t *table, json_t *databases, json_t *places, char *why,
-				   size_t why_size)
-{
-	char	   *answer = runtime_ask(section, "show sess\n", why, why_size);
-	json_t	   *found = answer ? json_object() : NULL;
-	char	   *rest = answer;
-	char	   *line;
-
-	while (rest && (line = strsep(&rest, "\n")) != NULL)
-	{
-		char	  **words = strncmp(line, "0x", 2) == 0 ? text_split_words(line) : NULL;
-		char	   *backend = word_value(words, "be");
-		char	   *server = word_value(words, "srv");
-		char	   *client = word_value(words, "src");
-
-		if (client && is_elsewhere(table, databases, places, backend, server))
-		{
-			words[0][strcspn(words[0], ":")] = '\0';
-			json_object_set_new(found, words[0], json_string(client));
-		}
-		free(backend);
-		free(server);
-		free(client);
-		text_free_list(words);
-	}
-	free(answer);
-	return found;
-}
-
-/* Those of the list that are still there. */
-static json_t *
-still_there(json_t *before, json_t *now)
-{
-	json_t	   *left = json_object();
-	const char *id;
-	json_t	   *client;
-
-	json_object_foreach(before, id, client)
-		if (json_equal(client, json_object_get(now, id)))
-			json_object_set(left, id, client);
-	return left;
-}
-
-static void
-shut(const ConfigSection *section, json_t *sessions)
-{
-	Text		line = {0};
-	char		why[512];
-	const char *id;
-	json_t	   *unused;
-
-	json_object_foreach(sessions, id, unused)
-	{
-		next_command(&line);
-		text_addf(&line, "shutdown session %s", id);
-		if (line.size < COMMANDS_MAX)
-			continue;
-		text_addf(&line, "\n");
-		free(runtime_ask(section, line.data, why, sizeof(why)));
-		free(line.data);
-		line = (Text) {0};
-	}
-	text_addf(&line, "\n");
-	free(runtime_ask(section, line.data, why, sizeof(why)));
-	free(line.data);
-}
-
-/*
- * Behind the answer: the old primary ends its sessions when it knows that all routes lead elsewhere, and tells their
- * clients why. What is left after a moment (its host is gone, say) is shut down here.
- */
-static void
-end_sessions(ActionContext *ctx, json_t *params)
-{
-	const ConfigSection *section = config_section(ctx->config, haproxy_driver.name,
-												  param_string(params, "endpoint", ""));
-	double		began = clock_monotonic_ms();
-	json_t	   *left = json_incref(json_object_get(params, "sessions"));
-	char		why[512];
-
-	while (section && json_object_size(left) > 0 && clock_monotonic_ms() - began < FAREWELL_MS + SHUT_MS)
-	{
-		json_t	   *table;
-		json_t	   *now;
-		json_t	   *rest;
-
-		sleep_ms(LOOK_AGAIN_MS);
-		if (clock_monotonic_ms() - began >= FAREWELL_MS)
-			shut(section, left);
-		table = look(section, why, sizeof(why));
-		now = table ? sessions_elsewhere(section, table, json_object_get(params, "databases"), NULL, why,
-										 sizeof(why)) : NULL;
-		rest = now ? still_there(left, now) : json_incref(left);
-		json_decref(left);
-		left = rest;
-		json_decref(now);
-		json_decref(table);
-	}
-	if (json_object_size(left) > 0)
-		log_warning("HAProxy \"%s\": %zu sessions with another server could not be ended",
-					param_string(params, "endpoint", ""), json_object_size(left));
-	json_decref(left);
 }
 
 /* Is one of them a backend with a single line, which is going to be turned? */
@@ -627,7 +433,8 @@ turns_one(json_t *table, json_t *databases, json_t *places)
 	{
 		json_t	   *servers = servers_of(table, backend);
 
-		turns = turns || (json_array_size(servers) == 1 && !leads_to_one_of(json_array_get(servers, 0), places));
+		turns = turns || (json_array_size(servers) == 1 &&
+						  !runtime_leads_to_one_of(json_array_get(servers, 0), places));
 		json_decref(servers);
 	}
 	return turns;
@@ -696,7 +503,7 @@ verify(ActionContext *ctx, const ConfigSection *section, json_t *databases, json
 
 	for (;;)
 	{
-		json_t	   *table = look(section, why, sizeof(why));
+		json_t	   *table = runtime_servers(section, why, sizeof(why));
 		const char *backend = table ? astray(table, databases, places) : NULL;
 
 		if (!table)
@@ -743,18 +550,18 @@ lead(ActionContext *ctx, const ConfigSection *section, json_t *databases, json_t
 {
 	char		why[512];
 	char		words[256] = "";
-	json_t	   *table = look(section, why, sizeof(why));
+	json_t	   *table = runtime_servers(section, why, sizeof(why));
 	int			rc = table ? check_all(ctx, section, table, databases, places) :
 		action_fail(ctx, STATE_EXTERNAL_ROUTINE, "%s", why);
 
 	if (rc == 0 && !drain && turns_one(table, databases, places))
-		*sessions = sessions_elsewhere(section, table, databases, places, why, sizeof(why));
+		*sessions = haproxy_sessions_elsewhere(section, table, databases, places, why, sizeof(why));
 	if (rc == 0)
 		rc = give_orders(ctx, section, table, databases, places, drain, words, sizeof(words));
 	if (rc == 0)
 		rc = verify(ctx, section, databases, places, words);
 	if (rc == 0 && !drain && !*sessions)
-		*sessions = sessions_elsewhere(section, table, databases, places, why, sizeof(why));
+		*sessions = haproxy_sessions_elsewhere(section, table, databases, places, why, sizeof(why));
 	json_decref(table);
 	return rc;
 }
@@ -762,7 +569,7 @@ lead(ActionContext *ctx, const ConfigSection *section, json_t *databases, json_t
 static int
 commit(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, haproxy_driver.name);
 	json_t	   *databases = json_object_get(params, "databases");
 	json_t	   *places = places_of(params);
 	bool		drain = strcmp(param_string(params, "kind", "rw"), "ro") == 0;
@@ -770,7 +577,7 @@ commit(ActionContext *ctx, json_t *params, json_t *result)
 	int			rc = section ? 0 : -1;
 
 	if (section && !places_valid(places))
-		rc = action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new place");
+		rc = order_no_place(ctx);
 	if (rc == 0)
 		rc = lead(ctx, section, databases, places, drain, &sessions);
 	if (rc == 0)
@@ -780,7 +587,7 @@ commit(ActionContext *ctx, json_t *params, json_t *result)
 		json_t	   *later = json_pack("{s:s, s:O, s:O}", "endpoint", section->name, "databases", databases,
 									  "sessions", sessions);
 
-		action_afterwards(ctx, end_sessions, later);
+		action_afterwards(ctx, haproxy_end_sessions, later);
 		json_decref(later);
 	}
 	json_decref(sessions);

@@ -15,6 +15,7 @@
 #include "agent/core/clock.h"
 #include "agent/core/text.h"
 #include "agent/job/params.h"
+#include "agent/route/names.h"
 #include "agent/route/runtime.h"
 
 #define ANSWER_MAX (16 * 1024 * 1024)
@@ -182,4 +183,42 @@ runtime_name_valid(const char *name)
 {
 	return name[0] && strlen(name) <= 100 &&
 		strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-") == strlen(name);
+}
+
+/* ---- servers ---- */
+
+json_t *
+runtime_servers(const ConfigSection *section, char *why, size_t why_size)
+{
+	return runtime_table(section, "show servers state\n", why, why_size);
+}
+
+bool
+runtime_leads_to(json_t *server, json_t *place)
+{
+	Resolved	host = addresses_of(param_string(place, "host", ""), false);
+
+	return atoll(runtime_cell(server, "srv_port")) == param_int(place, "port", 0) &&
+		has_address(&host, runtime_cell(server, "srv_addr"));
+}
+
+bool
+runtime_leads_to_one_of(json_t *server, json_t *places)
+{
+	json_t	   *place;
+	size_t		i;
+
+	json_array_foreach(places, i, place)
+		if (runtime_leads_to(server, place))
+			return true;
+	return false;
+}
+
+/* ---- orders ---- */
+
+void
+runtime_next_command(Text *line)
+{
+	if (line->size > 0)
+		text_addf(line, "; ");
 }

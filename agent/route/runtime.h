@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "agent/core/config.h"
+#include "agent/core/text.h"
 
 #define RUNTIME_TIMEOUT_MS 2000 /* where that is not set */
 
@@ -28,6 +29,16 @@ extern void runtime_words(const char *answer, char *to, size_t size);
 /* The answer to a question as a list of objects, by the names of its columns; NULL with why. */
 extern json_t *runtime_table(const ConfigSection *section, const char *line, char *why, size_t why_size);
 extern const char *runtime_cell(json_t *row, const char *name); /* "": there is none */
+
+/* A row for each server of each backend, "show servers state"; NULL with why. */
+extern json_t *runtime_servers(const ConfigSection *section, char *why, size_t why_size);
+
+/* Does such a server lead to the place {"host", "port"}, or to one of a list? */
+extern bool runtime_leads_to(json_t *server, json_t *place);
+extern bool runtime_leads_to_one_of(json_t *server, json_t *places);
+
+/* Begins one more command of a line. */
+extern void runtime_next_command(Text *line);
 
 /* May it go into a command line?  Nothing in it ends a word or a command. */
 extern bool runtime_name_valid(const char *name);

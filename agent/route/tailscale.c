@@ -5,7 +5,7 @@
  * A database of the route is a service, svc:NAME, which this host forwards to a server:
  *
  *		tailscale serve --service=svc:NAME --tcp=PORT tcp://HOST:PORT
- *		tailscale serve clear svc:NAME		where something else stands in the way
+ *		tailscale serve clear svc:NAME		where the port serves something else than a TCP forward
  *		tailscale serve status --json		what it does now
  *
  * It can hold nobody: the write gate does, and the server ends the sessions of before.
@@ -20,6 +20,7 @@
 #include "agent/job/child.h"
 #include "agent/job/params.h"
 #include "agent/route/driver.h"
+#include "agent/route/order.h"
 #include "common/sqlstate.h"
 
 #define COMMAND "/usr/bin/tailscale"
@@ -27,13 +28,6 @@
 #define STATUS_MAX (256 * 1024)
 
 /* ---- configuration ---- */
-
-static bool
-is_port(const char *value)
-{
-	return *value && strspn(value, "0123456789") == strlen(value) && strlen(value) <= 5 && atoi(value) >= 1 &&
-		atoi(value) <= 65535;
-}
 
 static bool
 valid(const ConfigSection *section, char *error, size_t error_size)
@@ -45,7 +39,7 @@ valid(const ConfigSection *section, char *error, size_t error_size)
 
 		if (strcmp(key, "port") != 0 && strcmp(key, "command") != 0)
 			snprintf(error, error_size, "has the unknown option \"%s\"", key);
-		else if (strcmp(key, "port") == 0 && !is_port(value))
+		else if (strcmp(key, "port") == 0 && !config_number(value, 1, 65535))
 			snprintf(error, error_size, "needs a number from 1 to 65535 as \"port\"");
 		else if (strcmp(key, "command") == 0 && value[0] != '/')
 			snprintf(error, error_size, "needs the absolute path of a program as \"command\"");
@@ -136,18 +130,6 @@ leads(const ConfigSection *section, json_t *services, const char *database, cons
 
 /* ---- orders ---- */
 
-/* NULL: the job has failed. */
-static const ConfigSection *
-section_of(ActionContext *ctx, json_t *params)
-{
-	const char *endpoint = param_string(params, "endpoint", "");
-	const ConfigSection *section = config_section(ctx->config, tailscale_driver.name, endpoint);
-
-	if (!section)
-		action_fail(ctx, STATE_UNDEFINED_OBJECT, "no endpoint \"tailscale.%s\" is configured", endpoint);
-	return section;
-}
-
 static json_t *
 row_of(const char *name, const char *target)
 {
@@ -155,7 +137,7 @@ row_of(const char *name, const char *target)
 	json_t	   *row = json_pack("{s:s}", "name", name);
 	bool		in_brackets = colon && target[0] == '[' && colon[-1] == ']';
 
-	if (!colon || !is_port(colon + 1))
+	if (!colon || !config_number(colon + 1, 1, 65535))
 		return row;
 	json_object_set_new(row, "host", json_stringn(target + in_brackets, colon - target - 2 * in_brackets));
 	json_object_set_new(row, "port", json_integer(atoi(colon + 1)));
@@ -165,7 +147,7 @@ row_of(const char *name, const char *target)
 static int
 observe(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, tailscale_driver.name);
 	char		why[512];
 	json_t	   *services = section ? services_of(section, why, sizeof(why)) : NULL;
 	json_t	   *databases = json_array();
@@ -188,7 +170,7 @@ observe(ActionContext *ctx, json_t *params, json_t *result)
 static int
 prepare(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, tailscale_driver.name);
 	char		why[512];
 	json_t	   *services = section ? services_of(section, why, sizeof(why)) : NULL;
 	json_t	   *databases = json_object();
@@ -214,7 +196,21 @@ prepare(ActionContext *ctx, json_t *params, json_t *result)
 	return rc;
 }
 
-/* serve; where that is refused because of what the service has, it is cleared, and served anew. */
+/* Does the service do something else at the port, which a forward cannot replace? False also where nobody knows. */
+static bool
+is_in_the_way(const ConfigSection *section, const char *name)
+{
+	char		why[512];
+	json_t	   *services = services_of(section, why, sizeof(why));
+	json_t	   *service = json_object_get(services, name);
+	bool		other = json_object_get(json_object_get(service, "TCP"), config_value(section, "port")) != NULL &&
+		!target_of(section, service);
+
+	json_decref(services);
+	return other;
+}
+
+/* serve; where something else is at the port, the service is cleared, and served anew. */
 static int
 serve(const ConfigSection *section, const char *database, const char *place, char *why, size_t why_size)
 {
@@ -226,7 +222,8 @@ serve(const ConfigSection *section, const char *database, const char *place, cha
 	char		said[512];
 	int			rc = call(section, words, why, why_size);
 
-	if (rc < 0 && call(section, (const char *const[]) {"serve", "clear", name, NULL}, said, sizeof(said)) == 0)
+	if (rc < 0 && is_in_the_way(section, name) &&
+		call(section, (const char *const[]) {"serve", "clear", name, NULL}, said, sizeof(said)) == 0)
 		rc = call(section, words, why, why_size);
 	free(target);
 	free(port);
@@ -258,7 +255,7 @@ verify(ActionContext *ctx, const ConfigSection *section, json_t *databases, cons
 static int
 commit(ActionContext *ctx, json_t *params, json_t *result)
 {
-	const ConfigSection *section = section_of(ctx, params);
+	const ConfigSection *section = order_section(ctx, params, tailscale_driver.name);
 	const char *host = param_string(params, "host", "");
 	int64_t		port = param_int(params, "port", 0);
 	char	   *place = xasprintf(strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, (int) port);
@@ -267,8 +264,8 @@ commit(ActionContext *ctx, json_t *params, json_t *result)
 	json_t	   *unused;
 	int			rc = section ? 0 : -1;
 
-	if (rc == 0 && (!*host || port <= 0))
-		rc = action_fail(ctx, STATE_INVALID_PARAMETER, "\"host\" and \"port\" must name the new primary");
+	if (rc == 0 && !order_has_place(params))
+		rc = order_no_place(ctx);
 	json_object_foreach(json_object_get(params, "databases"), database, unused)
 		if (rc == 0 && serve(section, database, place, why, sizeof(why)) < 0)
 			rc = action_fail(ctx, STATE_EXTERNAL_ROUTINE, "endpoint \"tailscale.%s\": %s", section->name, why);

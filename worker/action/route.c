@@ -227,6 +227,59 @@ place_job(Run *run, Step *step, const char *action)
 	return route_job(run, step, action, params);
 }
 
+/*
+ * How many of the route's endpoints say yes, where all of them have a step of this kind that has succeeded and say
+ * yes or no; -1: they do not, or not yet. `step` is one that has just been answered.
+ */
+static int
+yes_of_all(Run *run, Step *step, const char *word)
+{
+	RunRoute   *route = run_route(run, step->node);
+	int			yes = 0;
+
+	for (int e = 0; route && e < run->nroutes; e++)
+	{
+		StepSaid	said = SAID_NOTHING;
+
+		if (strcmp(run->routes[e].route, route->route) != 0)
+			continue;
+		for (int i = 0; i < run->nsteps; i++)
+		{
+			Step	   *other = &run->steps[i];
+
+			if (other->action == step->action && other->ordinal == step->ordinal &&
+				strcmp(other->node, run->routes[e].name) == 0 && (other == step || other->state == STEP_SUCCEEDED))
+				said = step_said(other, word);
+		}
+		if (said == SAID_NOTHING)
+			return -1;
+		yes += said == SAID_YES;
+	}
+	return route ? yes : -1;
+}
+
+/* Of endpoints of which one is the place: it is the last chance to see that none is, or several. */
+static ActionResult
+fail_unless_one(Run *run, Step *step, int yes)
+{
+	RunNode    *to = route_place(run, step);
+	RunRoute   *route = run_route(run, step->node);
+
+	if (yes < 0 || yes == 1 || to == NULL)
+		return ACTION_DONE;
+	if (yes == 0)
+		step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
+				  "no endpoint of route \"%s\" is at %s:%d, the place of \"%s\"", route->route, to->host, to->port,
+				  to->name);
+	else
+		step_fail(step, STATE_NOT_IN_PREREQUISITE_STATE,
+				  "%d endpoints of route \"%s\" say that they are at %s:%d, the place of \"%s\"", yes, route->route,
+				  to->host, to->port, to->name);
+	strlcpy(step->failure.hint, "Exactly one of the agents must have it as \"host\" and \"port\" of the endpoint.",
+			sizeof(step->failure.hint));
+	return ACTION_FAILED;
+}
+
 static ActionResult
 prepare_route_begin(Run *run, Step *step)
 {
@@ -313,7 +366,7 @@ prepare_route_advance(Run *run, Step *step)
 
 	if (result == ACTION_DONE && route)
 		route->held = held_by_router(protocol_result(step->call->body, 0));
-	return result;
+	return result == ACTION_DONE ? fail_unless_one(run, step, yes_of_all(run, step, "here")) : result;
 }
 
 /* Those of the route that are held by the router: what prepare said. Unknown: all. A new reference. */
@@ -424,6 +477,8 @@ repoint_advance(Run *run, Step *step)
 	{
 		strlcpy(route->node, to->name, sizeof(route->node));
 		route->resumed_ms = json_number_value(json_object_get(protocol_result(step->call->body, 0), "resumed_ms"));
+		if (yes_of_all(run, step, "serves") == 0)
+			return fail_unless_one(run, step, 0);
 	}
 	return result;
 }

@@ -91,18 +91,34 @@ frees_clients(const Step *step)
 	return step->mark == MARK_NO_RETURN || step->mark == MARK_ENDS_BLACKOUT;
 }
 
-/* Another endpoint of the same route leads to where it should. */
+/* Another endpoint of the same route leads to where it should, or, not `serving`, has only let go of it. */
 static bool
-is_served(const Step *step)
+some_endpoint(const Step *step, bool serving)
 {
 	RunRoute   *route = run_route(run, step->node);
 
 	for (int e = 0; route && e < run->nroutes; e++)
 		for (int i = 0; strcmp(run->routes[e].route, route->route) == 0 && i < run->nsteps; i++)
 			if ((run->steps[i].action->traits & ACTION_LEADS_ROUTE) && run->steps[i].state == STEP_SUCCEEDED &&
-				run->steps[i].ordinal == step->ordinal && strcmp(run->steps[i].node, run->routes[e].name) == 0)
+				run->steps[i].ordinal == step->ordinal && strcmp(run->steps[i].node, run->routes[e].name) == 0 &&
+				(step_said(&run->steps[i], "serves") != SAID_NO) == serving)
 				return true;
 	return false;
+}
+
+static bool
+is_served(const Step *step)
+{
+	return some_endpoint(step, true);
+}
+
+/* A silent one is not, unless it is the only one that could serve clients that the others have let go. */
+static bool
+is_waited_for(const Step *step)
+{
+	if (!frees_clients(step) || step->state == STEP_SUCCEEDED || step->pending)
+		return false;
+	return !step->silent || (some_endpoint(step, false) && !is_served(step));
 }
 
 /*
@@ -185,11 +201,8 @@ note_switched(void)
 	if (run->switched || !run->moves)
 		return;
 	for (int i = 0; i < run->nsteps; i++)
-	{
-		if (frees_clients(&run->steps[i]) && run->steps[i].state != STEP_SUCCEEDED && !run->steps[i].pending &&
-			!run->steps[i].silent)
+		if (is_waited_for(&run->steps[i]))
 			return;
-	}
 	if (run->blackout && run->blackout_ms < 0)
 		run->blackout_ms = measured_ms();
 	run->switched = true;

@@ -107,6 +107,8 @@ believe_until(int ordinal)
  * Not sealed, and of the version that the run makes: the new server was opened. Not sealed otherwise: true, the run
  * has not come so far, or was undone, or somebody has lifted its seal. It is undone: it must not begin again by
  * itself, hours later and without its caller.
+ *
+ * Nor does one that points routes back: it was right to do so before the restart. A new look makes a new one.
  */
 static bool
 was_broken_off(void)
@@ -114,6 +116,8 @@ was_broken_off(void)
 	GateSeal	seal;
 	int			sealing = last_with_trait(ACTION_SEALS);
 
+	if (strcmp(run->runbook, "realign") == 0)
+		return true;
 	if (run->moves || sealing < 0)
 		return false;
 	if (run_has_sealed(&seal))
