@@ -125,7 +125,7 @@ is(claimed('austin'), 1 + ($lab->agent('austin', '/v1/ping'))[1]{epoch}, 'a toke
 unlink "$tokens/left.json" or die "$tokens: $!";
 is(claimed('austin'), 0, 'without it there is no claim');
 
-# ---- a failover that was stopped until its claim was over ----
+# ---- a fence that was cancelled, a failover that was stopped until its claim was over ----
 
 sub kill_server
 {
@@ -175,7 +175,19 @@ sub left
 }
 
 streaming('chicago');
+my $hangs = $lab->pid('postgres', 'chicago');
+kill 'STOP', $hangs;
+$lab->agent('chicago', '/v1/jobs', {run => 'hang', step => 'fence', epoch => 50, wait_ms => 0,
+	actions => [{action => 'pg.fence', params => {target => 'dallas'}}]});
+$lab->agent('chicago', '/v1/jobs/hang/fence/cancel', {});
 kill_server('chicago');
+my $fence;
+$lab->until_true('the fence to end', sub {
+	$fence = ($lab->agent('chicago', '/v1/jobs/hang/fence'))[1];
+	return $fence->{state} ne 'running' }, 60);
+isnt($fence->{state}, 'succeeded', 'a fence that is cancelled while it stops the server does not succeed');
+is(left(), '', 'and leaves no seal');
+
 possible();
 $job = stopped_after('slots', 'writes may be lost');
 end_claim('dallas');
