@@ -257,4 +257,29 @@ is($rc, 0, 'the old primary is rebuilt') or diag($err);
 switchover('dallas', 'chicago');
 is(stored('epoch')->{epoch}, $lab->sql('chicago', 'SELECT epoch FROM pingpong.cluster'), 'and etcd has its epoch');
 is($lab->sql('chicago', 'SELECT count(*) FROM kept'), '3', 'nothing was lost');
+
+# ---- an etcd that asks for a login ----
+
+$etcd->ctl(@$_) for ['user', 'add', 'root:of-the-test'], ['role', 'add', 'agents'],
+	['role', 'grant-permission', 'agents', '--prefix=true', 'readwrite', '/pingpong/lab/'],
+	['user', 'add', 'pingpong:of-the-agents'], ['user', 'grant-role', 'pingpong', 'agents'], ['auth', 'enable'];
+my $now;
+$lab->until_true('the login to be asked for', sub { $now = word('chicago'); !$now->{answered} });
+like($now->{error}, qr/user name is empty/, 'without a login it tells nothing');
+my $file = $lab->agent_dir('chicago') . '/etcd.password';
+my $ini = $lab->agent_dir('chicago') . '/agent.ini';
+for my $try (['not-it', qr/authentication failed/], ['of-the-agents', undef])
+{
+	my ($password, $problem) = @$try;
+	write_file($file, "$password\n");
+	write_file($ini, read_file($ini) . "user = pingpong\npassword_file = $file\n") if $problem;
+	kill 'HUP', $lab->pid('agent', 'chicago');
+	$lab->until_true('the other answer', sub {
+		$now = word('chicago');
+		return $problem ? ($now->{error} // '') =~ $problem : $now->{answered} });
+	unlike($now->{error} // '', qr/\Q$password\E/, 'its answer holds no password');
+}
+is(claim('chicago', 'with', 70)->{state}, 'succeeded', 'with a login there is a claim');
+is(release('chicago', 'with', 70)->{state}, 'succeeded', 'and its end');
+is(word('chicago')->{claimed}, 0, 'and that is told');
 done_testing;
