@@ -277,8 +277,11 @@ for my $try (['not-it', qr/authentication failed/], ['of-the-agents', undef])
 	$lab->until_true('the other answer', sub {
 		$now = word('chicago');
 		return $problem ? ($now->{error} // '') =~ $problem : $now->{answered} });
+	chmod 0644, $file;
+	$lab->until_true('the reason', sub { (word('chicago')->{error} // '') =~ /may be read by others/ }) if !$problem;
 	unlike($now->{error} // '', qr/\Q$password\E/, 'its answer holds no password');
 }
+chmod 0600, $file;
 is(claim('chicago', 'with', 70)->{state}, 'succeeded', 'with a login there is a claim');
 is(release('chicago', 'with', 70)->{state}, 'succeeded', 'and its end');
 is(word('chicago')->{claimed}, 0, 'and that is told');

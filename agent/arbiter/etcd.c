@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/arbiter/etcd.h"
 #include "agent/core/alloc.h"
@@ -203,23 +204,36 @@ ask(Question *q, const char *path, json_t *body)
 	return answer;
 }
 
+/* NULL, with a reason. */
+static char *
+read_password(Question *q)
+{
+	const char *path = config_value(q->section, "password_file");
+	char	   *password = file_read(path, PASSWORD_MAX, NULL);
+	struct stat st;
+
+	if (password && stat(path, &st) == 0 && (st.st_mode & 077) == 0)
+	{
+		password[strcspn(password, "\r\n")] = '\0';
+		return password;
+	}
+	snprintf(q->error, q->error_size, "its password_file %s",
+			 password ? "may be read by others: its mode must be 0600" : "cannot be read");
+	free(password);
+	return NULL;
+}
+
 /* A session of the user; true where none is needed. */
 static bool
 log_in(Question *q)
 {
 	const char *user = config_value(q->section, "user");
-	char	   *password = user ? file_read(config_value(q->section, "password_file"), PASSWORD_MAX, NULL) : NULL;
+	char	   *password = user ? read_password(q) : NULL;
 	json_t	   *answer;
 	const char *token;
 
-	if (!user)
-		return true;
-	if (!password)
-	{
-		snprintf(q->error, q->error_size, "its password_file cannot be read");
-		return false;
-	}
-	password[strcspn(password, "\r\n")] = '\0';
+	if (!user || !password)
+		return !user;
 	answer = ask(q, "/v3/auth/authenticate", json_pack("{s:s, s:s}", "name", user, "password", password));
 	free(password);
 	token = json_string_value(json_object_get(answer, "token"));
