@@ -148,9 +148,10 @@ round_on_primary(bool *recovered)
 	char		target[PP_NAME_LEN];
 	char		options[PP_OPTIONS_LEN];
 	char		requested_by[NAMEDATALEN];
+	static bool recovering = false;
 
-	if (seal_was_lifted() && !runner_busy())
-		*recovered = false;		/* a run that has left this server would have no end here */
+	if ((seal_was_lifted() || recovering) && !runner_busy())
+		*recovered = recovering = false;	/* a run that has left this server, or a second one, has no end else */
 	/* a failover that was begun here as a standby: its first part is at its end in a moment */
 	if (!*recovered && runner_busy())
 		return runner_advance();
@@ -160,6 +161,7 @@ round_on_primary(bool *recovered)
 		if (!runner_recover())
 			return RETRY_NAP_MS;
 		*recovered = true;
+		recovering = runner_busy();
 	}
 	if (!runner_gives_way() && mailbox_take(&kind, target, options, requested_by))
 	{

@@ -27,6 +27,7 @@
 #include "common/sqlstate.h"
 
 #define TIMEOUT_MS 20000		/* taking it may wait for another host that drops it */
+#define LONG_SILENCE 10			/* times "silence_ms" */
 #define SILENCE_MS 30			/* "silence_ms" where that is not set */
 
 /* ---- configuration ---- */
@@ -81,9 +82,9 @@ silence_of(const ConfigSection *section)
 
 /* By the program "command" (COMMAND address VERB DEVICE ADDRESS/PREFIX MS); said is its last line. */
 static int
-do_by_program(const ConfigSection *section, const char *verb, char *said, size_t size)
+do_by_program(const ConfigSection *section, const char *verb, int silence_ms, char *said, size_t size)
 {
-	char	   *silence = xasprintf("%d", silence_of(section));
+	char	   *silence = xasprintf("%d", silence_ms);
 	const char *words[] = {"address", verb, config_value(section, "device"), config_value(section, "address"),
 	silence};
 	char	  **argv = text_split_words(config_value(section, "command"));
@@ -102,14 +103,30 @@ do_by_program(const ConfigSection *section, const char *verb, char *said, size_t
 
 /* 0, or -1; said: what there is to say of it, or why it could not be done. */
 static int
-do_here(const ConfigSection *section, const char *verb, char *said, size_t size)
+do_for(const ConfigSection *section, const char *verb, int silence_ms, char *said, size_t size)
 {
 	LinkAddress address;
 
 	if (config_value(section, "command"))
-		return do_by_program(section, verb, said, size);
+		return do_by_program(section, verb, silence_ms, said, size);
 	link_parse(config_value(section, "device"), config_value(section, "address"), &address);
-	return floating_do(verb, &address, silence_of(section), said, size);
+	return floating_do(verb, &address, silence_ms, said, size);
+}
+
+static int
+do_here(const ConfigSection *section, const char *verb, char *said, size_t size)
+{
+	return do_for(section, verb, silence_of(section), said, size);
+}
+
+/* That nobody has it is believed only after a longer silence: a busy host answers late, and nobody waits for this. */
+static int
+look_around(const ConfigSection *section, char *said, size_t size)
+{
+	int			rc = do_here(section, "look", said, size);
+
+	return rc == 0 && strcmp(said, "free") == 0 ?
+		do_for(section, "look", LONG_SILENCE * silence_of(section), said, size) : rc;
 }
 
 /* ---- where the last order sent it ---- */
@@ -183,7 +200,7 @@ observe(ActionContext *ctx, json_t *params, json_t *result)
 
 	if (!section)
 		return -1;
-	if (do_here(section, "look", said, sizeof(said)) < 0)
+	if (look_around(section, said, sizeof(said)) < 0)
 		return action_fail(ctx, STATE_EXTERNAL_ROUTINE, "endpoint \"address.%s\": %s", section->name, said);
 	if (strncmp(said, "own other", 9) == 0)
 		return action_fail(ctx, STATE_NOT_IN_PREREQUISITE_STATE, "the address %s is here and at %s, too",
@@ -261,7 +278,7 @@ static void
 check(const ConfigSection *section, CheckSay say)
 {
 	char		said[256];
-	int			rc = do_here(section, "look", said, sizeof(said));
+	int			rc = look_around(section, said, sizeof(said));
 
 	say(rc == 0 && strncmp(said, "own other", 9) != 0, "route endpoint address.%s: %s on %s: %s", section->name,
 		config_value(section, "address"), config_value(section, "device"), *said ? said : "no answer");
