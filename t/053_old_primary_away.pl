@@ -148,8 +148,8 @@ sub found_running
 	$id =~ s/\D.*//s;
 	# one that the worker had begun itself, behind it: it is ended first, and must not be taken for the only one
 	$lab->sql('dallas', "INSERT INTO pingpong.run (id, key, runbook, source, target, epoch, state, requested_by)
-		SELECT max(id) + 1, 'own' || max(id), 'realign', 'dallas', 'dallas', max(epoch), 'running', 'pg_pingpong worker'
-		FROM pingpong.run");
+		SELECT max(id) + 1, 'own' || max(id), 'realign', 'dallas', 'dallas', max(epoch), 'running',
+			'pg_pingpong worker' FROM pingpong.run");
 	$lab->kill9('worker', 'dallas');
 	return $id;
 }
