@@ -255,7 +255,9 @@ sub _start
 {
 	my ($self, @command) = @_;
 	local $ENV{LAB_QUIET} = 1;
-	system("$root/demo/lab", @command, '--dir', $self->{dir}) == 0 or die "lab @command failed\n";
+	my $on = $command[0] eq 'start-pgbouncer' ? "pooler$command[1]" : $command[1];
+	system(@{$self->{on_host}{$on} // []}, "$root/demo/lab", @command, '--dir', $self->{dir}) == 0
+		or die "lab @command failed\n";
 	$self->reload_env;
 	return;
 }
