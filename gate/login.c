@@ -1,5 +1,5 @@
 /*
- * login.c - sessions that log in at a sealed server.
+ * login.c - sessions that log in at a sealed server, and standbys that log in at a fenced one.
  *
  * The server tells them that it is read-only, so that libpq's target_session_attrs=read-write tries the next host.
  * That must leave no trace when the seal is lifted: the setting returns to the value of the role, the database or the
@@ -12,10 +12,12 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "replication/walsender.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "gate/login.h"
+#include "gate/seal.h"
 #include "gate/state.h"
 #include "pg_compat.h"
 
@@ -27,6 +29,26 @@ bool		gate_read_only_login = false;
 /* This transaction takes it back for good, if it commits. */
 static bool taken_back = false;
 
+/*
+ * A server that a failover has fenced sends its WAL to nobody. It still writes some when it starts, behind the
+ * position that the new primary was promoted at, and may have transactions that no standby had received. A standby
+ * that has not been told yet to follow the new primary would fetch all that, and could follow it only by pg_rewind,
+ * with the risk that its own writes are lost. A seal of a run is another thing: its target needs the last of the WAL.
+ */
+static void
+refuse_standby(void)
+{
+	GateSeal	seal;
+
+	if (!am_walsender || am_db_walsender || !gate_get_seal(&seal) || seal.lsn != SEAL_OF_FENCE)
+		return;
+	ereport(FATAL,
+			(errcode(ERRCODE_CANNOT_CONNECT_NOW),
+			 errmsg("this server sends no WAL: a failover has fenced it"),
+			 errdetail("The failover is that to \"%s\".", seal.target),
+			 errhint("A standby must follow the new primary. There, pingpong.rebuild() makes it do so.")));
+}
+
 /* At the end of the transaction that connects a session: all its settings are in place, none is reported yet. */
 static void
 log_in(void)
@@ -36,6 +58,7 @@ log_in(void)
 	if (looked)
 		return;
 	looked = true;
+	refuse_standby();
 	if (MyBackendType != B_BACKEND || MyProcPort == NULL || DefaultXactReadOnly ||
 		pg_atomic_read_u32(&gate_shared->state) == GATE_OPEN ||
 		(gate_state() != GATE_SEALED && gate_state() != GATE_GUARDED) ||

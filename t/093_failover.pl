@@ -186,6 +186,9 @@ $lab->start_pg('chicago');
 is($lab->sql('chicago', 'SELECT state, target FROM pingpong.gate'), 'sealed|dallas', 'it is sealed when it boots');
 ($out, $err) = $lab->try_sql('chicago', q{SET statement_timeout = '1s'}, 'INSERT INTO kept VALUES (200)');
 like($err, qr/ERROR/, 'and takes no write');
+(undef, $err) = $lab->try_sql($lab->env('DSN_chicago') . ' replication=true', 'IDENTIFY_SYSTEM');
+like($err, qr/FATAL:  this server sends no WAL: a failover has fenced it\nDETAIL:  .* to "dallas"\./,
+	'and no standby gets WAL from it');
 is(join(',', $lab->primary), 'dallas', 'one primary still');
 is($lab->sql('chicago', 'SELECT count(*) FROM kept WHERE i > 100'), '3', 'it has what the others never received');
 

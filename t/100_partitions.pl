@@ -98,9 +98,9 @@ sub healthy
 {
 	my ($primary) = @_;
 	streaming($primary, 60, others($primary));
-	$lab->wait_for($primary, "SELECT bool_and(health = 'ok' AND (kind = 'ro' OR observed_node = '$primary'))
-		FROM pingpong.routes", 'the routes', 60);
-	return;
+	return if eval { $lab->wait_for($primary, "SELECT bool_and(health = 'ok'
+		AND (kind = 'ro' OR observed_node = '$primary')) FROM pingpong.routes", 'the routes', 60) };
+	die $@, $lab->sql($primary, 'SELECT * FROM pingpong.routes'), "\n";
 }
 
 # ---- invariants ----
@@ -127,11 +127,22 @@ sub one_at_most
 	return @primary;
 }
 
+# Who is fenced would give its standbys WAL from behind the promotion of the new primary.
+sub feeds_nobody
+{
+	my ($node, $problems) = @_;
+	my ($out) = $lab->try_sql($node, q{SELECT string_agg(application_name, ' ')
+		FROM pg_stat_replication, pingpong.gate WHERE seal_lsn = 'FFFFFFFF/FFFFFFFF'});
+	push @$problems, "$node is fenced, and feeds $out" if $out ne '';
+	return;
+}
+
+# fenced: who may be so.
 sub watch
 {
-	my ($when, $problems, $seconds, $job) = @_;
+	my ($when, $problems, $seconds, $job, $fenced) = @_;
 	my $began = time;
-	do { one_at_most($when, $problems); sleep 0.1 }
+	do { one_at_most($when, $problems); feeds_nobody($fenced, $problems) if $fenced; sleep 0.1 }
 		while time < $began + $seconds || $job && $lab->running($job) && time < $began + CUT_AT_MOST;
 	return;
 }
@@ -335,7 +346,7 @@ sub failover
 	watch('cut', $problems, 1, $job);
 	# the old primary comes back while there is the cut
 	$lab->start_pg($p);
-	watch('cut, and the old primary is back', $problems, CUT);
+	watch('cut, and the old primary is back', $problems, CUT, undef, $p);
 	$hosts->heal;
 	($out, $err, $rc) = $lab->finish($job, 150) if $job;
 	push @notes, said($err) if $job && $rc != 0;
@@ -400,7 +411,8 @@ sub cell
 	push @problems, @wrong . " answers of a standby by the rw route: $wrong[0] ... $wrong[-1]" if @wrong;
 	$cells++;
 	$passed++ if ok(!@problems, $name);
-	diag(join "\n", @problems, $outcome // ()) if @problems;
+	my %told;
+	diag(join "\n", grep({ !$told{$_}++ } @problems), $outcome // ()) if @problems;
 	push @table, sprintf '%-32s %5.1f s  %s%s', $name, time - $began, $outcome // '', @done ? " -> @done" : '';
 	note($table[-1]);
 	if (!$whole) { diag('a new lab'); again(); }
