@@ -352,6 +352,12 @@ sub failover
 	push @notes, said($err) if $job && $rc != 0;
 	push @$problems, "no reason: $err" if $job && $rc != 0 && said($err) eq '';
 	one_at_most('healed', $problems);
+	if ($err =~ /the undo unfence of "$p" failed: the server of "$p" runs, and may be sealed/)
+	{
+		# the old primary was started while it was fenced, and the failover came to nothing: as the manual says
+		$lab->sql($p, q{SELECT pingpong.resume(risk => 'two primaries are possible')});
+		push @notes, "$p is opened by hand";
+	}
 	my $known = $lab->until_true('a primary', sub { (primary())[0] }, 150);
 	my ($run) = $lab->sql($known, "SELECT max(id) FROM pingpong.run WHERE id > $before AND runbook = 'failover'");
 	my ($primary, $sentence, @done) = converge($run, 1, $problems);
