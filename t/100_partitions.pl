@@ -354,9 +354,12 @@ sub failover
 	one_at_most('healed', $problems);
 	if ($err =~ /the undo unfence of "$p" failed: the server of "$p" runs, and may be sealed/)
 	{
-		# the old primary was started while it was fenced, and the failover came to nothing: as the manual says
-		$lab->sql($p, q{SELECT pingpong.resume(risk => 'two primaries are possible')});
-		push @notes, "$p is opened by hand";
+		# started while it was fenced, and the failover came to nothing: as the manual says
+		if ($lab->sql($p, 'SELECT state FROM pingpong.gate') eq 'sealed')
+		{
+			$lab->sql($p, q{SELECT pingpong.resume(risk => 'two primaries are possible')});
+			push @notes, "$p is opened by hand";
+		}
 	}
 	my $known = $lab->until_true('a primary', sub { (primary())[0] }, 150);
 	my ($run) = $lab->sql($known, "SELECT max(id) FROM pingpong.run WHERE id > $before AND runbook = 'failover'");
