@@ -295,6 +295,10 @@ sub lose_primary
 	$lab->wait_for($_, "SELECT pg_last_wal_replay_lsn() >= '$lsn'", 'all of the WAL') for others($p);
 	$cut_before->();
 	$lab->kill9('postgres', $p);
+	# a backend without its postmaster could acknowledge one more
+	my $data = $lab->env("PGDATA_$p");
+	$lab->until_true("the processes of $p to end",
+		sub { !grep { (readlink($_) // '') eq $data } glob '/proc/*/cwd' });
 	$_->start for $load, values %direct;
 	return;
 }
@@ -352,7 +356,7 @@ sub failover
 	push @notes, said($err) if $job && $rc != 0;
 	push @$problems, "no reason: $err" if $job && $rc != 0 && said($err) eq '';
 	one_at_most('healed', $problems);
-	if ($err =~ /the undo unfence of "$p" failed: the server of "$p" runs, and may be sealed/)
+	if ($err =~ /the undo unfence of "$p" failed: the server of "$p" runs, and (?:is|may be) sealed/)
 	{
 		# started while it was fenced, and the failover came to nothing: as the manual says
 		if ($lab->sql($p, 'SELECT state FROM pingpong.gate') eq 'sealed')
