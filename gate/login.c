@@ -30,21 +30,28 @@ bool		gate_read_only_login = false;
 static bool taken_back = false;
 
 /*
- * A server that a failover has fenced sends its WAL to nobody. It still writes some when it starts, behind the
- * position that the new primary was promoted at, and may have transactions that no standby had received. A standby
- * that has not been told yet to follow the new primary would fetch all that, and could follow it only by pg_rewind,
- * with the risk that its own writes are lost. A seal of a run is another thing: its target needs the last of the WAL.
+ * A server that a failover has fenced, or that knows since its start that it was replaced, sends its WAL to nobody.
+ * It still writes some when it starts, behind the position that the new primary was promoted at, and may have
+ * transactions that no standby had received. A standby that has not been told yet to follow the new primary would
+ * fetch all that, and could follow it only by pg_rewind, with the risk that its own writes are lost. A seal of a run
+ * is another thing: its target needs the last of the WAL.
  */
 static void
 refuse_standby(void)
 {
 	GateSeal	seal;
+	bool		replaced;
 
-	if (!am_walsender || am_db_walsender || !gate_get_seal(&seal) || seal.lsn != SEAL_OF_FENCE)
+	if (!am_walsender || am_db_walsender || !gate_get_seal(&seal))
+		return;
+	replaced = strcmp(seal.run, SEAL_BY_GUARD) == 0;
+	if (!replaced && seal.lsn != SEAL_OF_FENCE)
 		return;
 	ereport(FATAL,
 			(errcode(ERRCODE_CANNOT_CONNECT_NOW),
+			 replaced ? errmsg("this server sends no WAL: another one has replaced it as the primary") :
 			 errmsg("this server sends no WAL: a failover has fenced it"),
+			 replaced ? errdetail("When this server was started, %s.", seal.why) :
 			 errdetail("The failover is that to \"%s\".", seal.target),
 			 errhint("A standby must follow the new primary. There, pingpong.rebuild() makes it do so.")));
 }

@@ -90,6 +90,9 @@ sub is_replaced
 	my ($old, $new, $how) = @_;
 	$lab->wait_for($old, q{SELECT state = 'sealed' FROM pingpong.gate}, "$old to be sealed");
 	is(guard($old), 'replaced', "$how: it knows that it was replaced");
+	my (undef, $refusal) = $lab->try_sql($lab->env("DSN_$old") . ' replication=true', 'IDENTIFY_SYSTEM');
+	like($refusal, qr/FATAL:  this server sends no WAL: another one has replaced it/,
+		"$how: and no standby gets WAL from it");
 	is(join(' ', $lab->primary), $new, "$how: there is one primary");
 	my (undef, $err) = $lab->try_sql($old, '\set VERBOSITY verbose', 'INSERT INTO kept VALUES (4)');
 	like($err, qr/57P01: terminating connection: another server has replaced this one as the primary/,
