@@ -7,7 +7,9 @@ use lib $FindBin::RealBin;
 use Lab;
 use Test::More;
 
-my $lab = Lab->up(fast => 1, poolers => 1, nodes => 3, port => 21200, set => ['wal_retrieve_retry_interval=200ms']);
+# the table is made wrong on purpose: no worker is to follow it
+my $lab = Lab->up(fast => 1, poolers => 1, nodes => 3, port => 21200, set => ['wal_retrieve_retry_interval=200ms',
+	'pingpong.route_interval=0']);
 $lab->wait_for($_, 'SELECT pingpong.worker_pid() IS NOT NULL', 'the worker') for $lab->nodes;
 
 sub not_ok

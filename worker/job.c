@@ -268,6 +268,13 @@ job_failed(Step *step, json_t *error)
 	const char *message = protocol_text(error, "message");
 	const char *detail = protocol_text(error, "detail");
 
+	/* given up in the middle of an attempt: what went wrong in the one before is what people want to know */
+	if (step->given_up && strcmp(code, STATE_CANCELED) == 0 && step->failure.sqlstate[0])
+	{
+		snprintf(step->message, sizeof(step->message), "%s%s%s", step->failure.message,
+				 step->failure.detail[0] ? ": " : "", step->failure.detail);
+		return ACTION_FAILED;
+	}
 	step_fail(step, strlen(code) == 5 ? code : STATE_SYSTEM_ERROR, "%s%s%s", message[0] ? message : "the job failed",
 			  detail[0] ? ": " : "", detail);
 	strlcpy(step->failure.message, message[0] ? message : "the job failed", sizeof(step->failure.message));
