@@ -135,8 +135,12 @@ for my $nodes (2, 3)
 	try_present('closed');
 	try_present('majority');
 
-	# a promotion by hand, and a run of the extension behind it: it raises the epoch
+	# a promotion by hand, and a run of the extension behind it: it raises the epoch. None has more than the other
 	$_->order('heal') for values %link;
+	$lab->start_pg('chicago');
+	$lab->wait_for('chicago', "SELECT count(*) = $nodes - 1 FROM pg_stat_replication
+		WHERE state = 'streaming' AND flush_lsn = pg_current_wal_flush_lsn()", 'standbys that have all', 60);
+	stop_pg('chicago');
 	$lab->sql('dallas', 'SELECT pg_promote()');
 	$lab->sql('dallas', 'INSERT INTO kept VALUES (0)');
 	if ($nodes == 3)

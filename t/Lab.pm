@@ -236,10 +236,10 @@ sub pid
 sub gone
 {
 	my ($self, $pid) = @_;
-	open my $fh, '<', '/proc/' . ($pid || '-') . '/cmdline' or return 1;
-	local $/;
-	my $line = <$fh>;
-	return !defined $line || $line eq '';
+	open my $fh, '<', '/proc/' . ($pid || '-') . '/stat' or return 1;
+	my $line = <$fh> // return 1;
+	# a zombie has let go of its files and locks, when its last thread has
+	return $line =~ /.*\) [ZX]/s && 2 > (() = glob "/proc/$pid/task/*");
 }
 
 sub kill9
