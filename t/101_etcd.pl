@@ -32,7 +32,7 @@ sub give_arbiter
 {
 	my ($agent, $name) = @_;
 	open my $ini, '>>', $lab->agent_dir($agent) . '/agent.ini' or die $!;
-	print $ini "\n[etcd.$name]\nurl = @{[ $etcd->urls ]}\n";
+	print $ini "\n[etcd.$name]\nurl = @{[ $etcd->urls ]}\ntimeout_ms = 5000\n";
 	close $ini;
 	kill 'HUP', $lab->pid('agent', $agent);
 	$lab->until_true("the arbiter of $agent", sub { (word($agent) // {})->{answered} });
@@ -96,13 +96,21 @@ sub set_unanswered
 	return;
 }
 
-# How the guard of chicago ends, or stays.
+# How the guard of chicago ends, or stays. On a busy machine it may be closed for a moment before that.
 sub boot
 {
+	my ($expected) = @_;
 	$lab->start_pg('chicago');
-	$lab->wait_for('chicago', q{SELECT DISTINCT state NOT IN ('none', 'asking') FROM pingpong.guard}, 'a decision',
-		60);
+	$lab->wait_for('chicago', "SELECT DISTINCT state = '$expected' FROM pingpong.guard", $expected, 60);
 	return $lab->sql('chicago', 'SELECT DISTINCT state FROM pingpong.guard');
+}
+
+# A round in which etcd was late is followed by another one, while the server is closed.
+sub told
+{
+	my ($pattern, $what) = @_;
+	return ok(eval { $lab->wait_for('chicago', "SELECT bool_or(detail ~* '$pattern') FROM pingpong.guard
+		WHERE node = 'etcd:lab'", $pattern, 30) }, $what) || diag($@);
 }
 
 sub end_failover
@@ -147,8 +155,13 @@ like($said, qr/^ok\s+\[etcd\] etcd answers about "lab": epoch 0$/m, '--check loo
 my $run = switchover('chicago', 'dallas');
 is(stored('epoch')->{epoch}, $lab->sql('dallas', "SELECT epoch FROM pingpong.run WHERE id = $run"),
 	'it knows the epoch of the run');
-is(word($_)->{epoch}, stored('epoch')->{epoch}, "and so says the agent of $_") for qw(chicago dallas);
+for my $agent (qw(chicago dallas))
+{
+	ok($lab->until_true('the word', sub { (word($agent)->{epoch} // -1) == stored('epoch')->{epoch} }),
+		"and so says the agent of $agent");
+}
 $etcd->stop(1);
+$etcd->wait_healthy;
 switchover('dallas', 'chicago');
 is(stored('epoch')->{epoch}, 2, 'without one of its members, too');
 streaming('chicago');
@@ -190,9 +203,8 @@ for my $case (['closed', 1, 'closed'], ['majority', 0, 'closed'], ['majority', 1
 	set_unanswered($unanswered);
 	$etcd->stop if !$answers;
 	my $etcd_does = $answers ? 'answers' : 'does not';
-	is(boot(), $expected, "$unanswered, dallas is silent, etcd $etcd_does: $expected");
-	like($lab->sql('chicago', q{SELECT detail FROM pingpong.guard WHERE node = 'etcd:lab'}),
-		$answers ? qr/^its epoch is 2$/ : qr/^.*(connect|time|answer|status)/i, 'and the guard tells of it');
+	is(boot($expected), $expected, "$unanswered, dallas is silent, etcd $etcd_does: $expected");
+	told($answers ? '^its epoch is 2$' : '(connect|time|answer|status)', 'and the guard tells of it');
 	$etcd->resume if !$answers;
 }
 
@@ -224,9 +236,8 @@ $etcd->ctl('del', '/pingpong/lab/claim');	# it would end by itself
 
 $job = stopped_after('claim');
 $lab->kill9('agent', 'dallas');
-is(boot(), 'closed', 'the old primary boots; etcd alone knows of the claim');
-like($lab->sql('chicago', q{SELECT detail FROM pingpong.guard WHERE node = 'etcd:lab'}),
-	qr/a failover has claimed epoch 3/, 'and says so');
+is(boot('closed'), 'closed', 'the old primary boots; etcd alone knows of the claim');
+told('a failover has claimed epoch 3', 'and says so');
 (undef, undef, $rc) = $lab->try_sql('chicago', q{SET statement_timeout = '300ms'}, 'INSERT INTO kept VALUES (3)');
 isnt($rc, 0, 'it takes no write');
 $lab->kill9('postgres', 'chicago');
@@ -244,7 +255,7 @@ unlink $lab->env('PGDATA_chicago') . '/pingpong.seal';	# as if it had not been f
 unlink glob($lab->state_dir('chicago') . '/epoch');	# nor its agent told
 $lab->kill9('agent', 'chicago');
 $lab->start_agent('chicago');
-is(boot(), 'replaced', 'the old primary boots; etcd alone knows that it was replaced');
+is(boot('replaced'), 'replaced', 'the old primary boots; etcd alone knows that it was replaced');
 is($lab->sql('chicago', 'SELECT state FROM pingpong.gate'), 'sealed', 'it is sealed');
 $lab->start_agent('dallas');
 
@@ -284,5 +295,5 @@ for my $try (['not-it', qr/authentication failed/], ['of-the-agents', undef])
 chmod 0600, $file;
 is(claim('chicago', 'with', 70)->{state}, 'succeeded', 'with a login there is a claim');
 is(release('chicago', 'with', 70)->{state}, 'succeeded', 'and its end');
-is(word('chicago')->{claimed}, 0, 'and that is told');
+ok($lab->until_true('the word', sub { (word('chicago')->{claimed} // -1) == 0 }), 'and that is told');
 done_testing;
