@@ -102,7 +102,8 @@ configure('pooler1', monitor_token_file => $file);
 # ---- they are right ----
 
 knows($_) for $lab->nodes;
-my $text = metrics('chicago');
+my $text;
+$lab->until_true('the metrics of the server', sub { ($text = metrics('chicago')) =~ /^pingpong_standby_streaming/m });
 like($text, qr/^pingpong_role\{state="primary"\} 1$/m, 'the role');
 like($text, qr/^pingpong_standby_streaming\{standby="dallas"\} 1$/m, 'the standby');
 like($text, qr/^pingpong_slot_active\{slot="pingpong_dallas"\} 1$/m, 'its slot');
