@@ -188,6 +188,7 @@ run_agent(const char *path, bool rehearsal)
 	config_install(config);
 	leftovers_remove(config);
 	memory_start(config);
+	call_startup();
 	action_know(all_actions);
 	claim_count_promotions(promote_pending_epoch);
 	if (jobs_start(token_promoted_epoch(config), error, sizeof(error)) < 0)
@@ -258,7 +259,6 @@ main(int argc, char **argv)
 				return 2;
 		}
 	}
-	call_startup();
 	config_know(driver_sections());
 	config_know(arbiter_kinds);
 	if (optind < argc && !check && strcmp(argv[optind], "status") == 0)

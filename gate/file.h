@@ -9,7 +9,7 @@
 /* Writes a temporary file, and makes it durable. ERROR (with the SQLSTATE of the reason) if it could not. */
 extern void gate_file_write_tmp(const char *name, const char *text, size_t len);
 
-/* The same, then under its name, durable when this returns: two fsyncs more than a rename and one of the folder. */
+/* The same, then under its name, durable when this returns. Not for the blackout: it fsyncs more than it must. */
 extern void gate_file_write(const char *name, const char *text, size_t len);
 
 /* Of the text in front of its line crc=. */

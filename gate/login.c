@@ -40,19 +40,13 @@ static void
 refuse_standby(void)
 {
 	GateSeal	seal;
-	bool		replaced;
 
-	if (!am_walsender || am_db_walsender || !gate_get_seal(&seal))
-		return;
-	replaced = strcmp(seal.run, SEAL_BY_GUARD) == 0;
-	if (!replaced && seal.lsn != SEAL_OF_FENCE)
+	if (!am_walsender || am_db_walsender || !gate_get_seal(&seal) || seal.why[0] == '\0')
 		return;
 	ereport(FATAL,
 			(errcode(ERRCODE_CANNOT_CONNECT_NOW),
-			 replaced ? errmsg("this server sends no WAL: another one has replaced it as the primary") :
-			 errmsg("this server sends no WAL: a failover has fenced it"),
-			 replaced ? errdetail("When this server was started, %s.", seal.why) :
-			 errdetail("The failover is that to \"%s\".", seal.target),
+			 errmsg("this server sends no WAL: another one has replaced it as the primary"),
+			 errdetail("Its seal says: %s.", seal.why),
 			 errhint("A standby must follow the new primary. There, pingpong.rebuild() makes it do so.")));
 }
 

@@ -13,7 +13,6 @@
 #define GATE_RUN_LEN	64
 #define SEAL_WHY_LEN	256
 #define SEAL_BY_GUARD	"guard" /* in the place of a run: the guard at boot has sealed it */
-#define SEAL_OF_FENCE	PG_UINT64_MAX	/* in the place of an LSN: a failover has fenced it, and nothing is proved */
 
 /* What a seal says. The caller of gate_seal_try gives epoch, run and target. */
 typedef struct GateSeal
@@ -25,7 +24,7 @@ typedef struct GateSeal
 	char		target[NAMEDATALEN];
 	XLogRecPtr	lsn;			/* nothing a client wrote is beyond it */
 	TimestampTz at;
-	char		why[SEAL_WHY_LEN];	/* of the guard: who has replaced this server; else "" */
+	char		why[SEAL_WHY_LEN];	/* of the guard, and of a fence: who has replaced this server; else "" */
 } GateSeal;
 
 typedef enum SealFound

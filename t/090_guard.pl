@@ -13,15 +13,6 @@ $lab->sql('chicago', 'CREATE TABLE kept (i int)');
 sub guard { my ($node) = @_; return $lab->sql($node, 'SELECT DISTINCT state FROM pingpong.guard'); }
 sub gate { my ($node) = @_; return $lab->sql($node, 'SELECT state FROM pingpong.gate'); }
 
-sub stop_pg
-{
-	my ($node, $mode) = @_;
-	my $pg = $lab->pid('postgres', $node);
-	kill $mode, $pg;
-	$lab->until_true("$node to stop", sub { $lab->gone($pg) });
-	return;
-}
-
 sub streaming
 {
 	my ($primary, $standby) = @_;
@@ -50,7 +41,7 @@ ok(wait_for_peers('chicago', $all), 'a primary writes down whom to ask at its ne
 is(guard('chicago'), 'none', 'as it was started alone, it asked nobody');
 is((stat $lab->env('PGDATA_chicago') . '/pingpong.peers')[2] & 077, 0, 'the file is its own');
 streaming('chicago', 'dallas');
-stop_pg('chicago', 'INT');
+$lab->stop_pg('chicago', 'INT');
 $lab->start_pg('chicago');
 $lab->sql('chicago', 'INSERT INTO kept VALUES (1)');
 is(guard('chicago'), 'proved', 'a restart: it has asked, and writes go on');
@@ -77,7 +68,7 @@ sub replace_by_hand
 	my ($old, $new) = @_;
 	streaming($old, $new);
 	wait_for_peers($old, $all);
-	stop_pg($old, 'INT');
+	$lab->stop_pg($old, 'INT');
 	$lab->kill9('agent', $old);
 	$lab->sql($new, 'SELECT pg_promote()');
 	$lab->sql($new, 'INSERT INTO kept VALUES (3)');
@@ -106,7 +97,7 @@ sub is_replaced
 	(undef, $err) = $lab->try_sql($old, 'SELECT pingpong.resume()');
 	like($err, qr/another one has replaced it.*rebuild\('$old'\).*risk => 'two primaries are possible'/s,
 		"$how: an operator is told what it would take");
-	stop_pg($old, 'INT');
+	$lab->stop_pg($old, 'INT');
 	$lab->start_pg($old);
 	is(gate($old), 'sealed', "$how: also after another restart");
 	return;
@@ -127,7 +118,7 @@ my $run = $lab->sql('dallas', q{SELECT run FROM pingpong.switchover('chicago')})
 is(($lab->settle($run))[0], 'succeeded', 'a switchover');
 wait_for_peers('chicago', $all);
 streaming('chicago', 'dallas');
-stop_pg('chicago', 'INT');
+$lab->stop_pg('chicago', 'INT');
 $lab->start_pg('chicago');
 $lab->sql('chicago', 'INSERT INTO kept VALUES (5)');
 is(guard('chicago'), 'proved', 'the new primary restarts');
@@ -165,4 +156,20 @@ if ($lost)
 }
 streaming('dallas', 'chicago');
 is(join(' ', $lab->primary), 'dallas', 'and with it, it is a standby');
+
+# ---- a fence over an earlier seal, whose position it keeps ----
+
+sub sends_wal
+{
+	my ($node) = @_;
+	return $lab->sql_ok($lab->env("DSN_$node") . ' replication=true', 'IDENTIFY_SYSTEM');
+}
+
+$lab->sql('dallas', 'SELECT pingpong.quiesce()', 'SELECT pingpong.seal()');
+ok(sends_wal('dallas'), 'sealed by hand: a standby gets the rest of the WAL');
+$lab->stop_pg('dallas');
+is($lab->act('dallas', 'fencer', 99, 'pg.fence', {target => 'chicago'})->{state}, 'succeeded', 'it is fenced');
+$lab->start_pg('dallas');
+isnt($lab->sql('dallas', 'SELECT seal_lsn FROM pingpong.gate'), 'FFFFFFFF/FFFFFFFF', 'what is proved is kept');
+ok(!sends_wal('dallas'), 'but no standby gets WAL from it any more');
 done_testing();

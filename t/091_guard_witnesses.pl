@@ -33,15 +33,6 @@ sub up
 	return;
 }
 
-sub stop_pg
-{
-	my ($node) = @_;
-	my $pg = $lab->pid('postgres', $node);
-	kill 'INT', $pg;
-	$lab->until_true("$node to stop", sub { $lab->gone($pg) });
-	return;
-}
-
 # Starts chicago with these witnesses only; gives how the guard ended, or that it is closed.
 sub start_with
 {
@@ -65,21 +56,12 @@ sub all_subsets
 
 sub said { my (%reachable) = @_; return join('+', sort keys %reachable) || 'nobody'; }
 
-sub set_unanswered
-{
-	my ($value) = @_;
-	open my $fh, '>>', $lab->env('PGDATA_chicago') . '/postgresql.auto.conf' or die $!;
-	print $fh "pingpong.guard_unanswered = '$value'\n";
-	close $fh;
-	return;
-}
-
 # ---- the primary that was not replaced ----
 
 sub try_present
 {
 	my ($unanswered) = @_;
-	set_unanswered($unanswered);
+	$lab->set_file('chicago', 'pingpong.guard_unanswered', $unanswered);
 	for my $reachable (all_subsets())
 	{
 		my $standbys = grep { $reachable->{$_} } grep { $_ ne 'pooler1' } @witnesses;
@@ -91,7 +73,7 @@ sub try_present
 			said(%$reachable), $expected));
 		is(($lab->try_sql('chicago', q{SET statement_timeout = '200ms'}, 'INSERT INTO kept VALUES (1)'))[2] == 0,
 			$expected ne 'closed', 'and it takes writes accordingly');
-		stop_pg('chicago');
+		$lab->stop_pg('chicago');
 	}
 	return;
 }
@@ -102,7 +84,7 @@ sub try_present
 sub try_replaced
 {
 	my ($unanswered, $order) = @_;
-	set_unanswered($unanswered);
+	$lab->set_file('chicago', 'pingpong.guard_unanswered', $unanswered);
 	for my $reachable (all_subsets())
 	{
 		next if $order eq 'freeze' && keys %$reachable == @witnesses;
@@ -119,7 +101,7 @@ sub try_replaced
 			$lab->wait_for('chicago', q{SELECT state = 'sealed' FROM pingpong.gate}, 'chicago to hear of it', 60);
 			pass('when it can be asked again it is sealed');
 		}
-		stop_pg('chicago');
+		$lab->stop_pg('chicago');
 		unlink $lab->env('PGDATA_chicago') . '/pingpong.seal';	# as if it had not been told
 	}
 	return;
@@ -131,7 +113,7 @@ for my $nodes (2, 3)
 	$lab->sql('chicago', 'CREATE TABLE kept (i int)');
 	$lab->wait_for('chicago', "SELECT count(*) = $nodes - 1 FROM pingpong.standby WHERE state = 'streaming'",
 		'standbys');
-	stop_pg('chicago');
+	$lab->stop_pg('chicago');
 	try_present('closed');
 	try_present('majority');
 
@@ -140,7 +122,7 @@ for my $nodes (2, 3)
 	$lab->start_pg('chicago');
 	$lab->wait_for('chicago', "SELECT count(*) = $nodes - 1 FROM pg_stat_replication
 		WHERE state = 'streaming' AND flush_lsn = pg_current_wal_flush_lsn()", 'standbys that have all', 60);
-	stop_pg('chicago');
+	$lab->stop_pg('chicago');
 	$lab->sql('dallas', 'SELECT pg_promote()');
 	$lab->sql('dallas', 'INSERT INTO kept VALUES (0)');
 	if ($nodes == 3)

@@ -19,30 +19,12 @@ $lab->sql('chicago', 'CREATE TABLE kept (i int)', 'CREATE ROLE op LOGIN IN ROLE 
 sub guard { return $lab->sql('chicago', 'SELECT DISTINCT state FROM pingpong.guard'); }
 sub gate { return $lab->sql('chicago', 'SELECT state FROM pingpong.gate'); }
 
-sub stop_pg
-{
-	my ($node) = @_;
-	my $pg = $lab->pid('postgres', $node);
-	kill 'INT', $pg;
-	$lab->until_true("$node to stop", sub { $lab->gone($pg) });
-	return;
-}
-
 sub restart
 {
 	my ($state) = @_;
-	stop_pg('chicago');
+	$lab->stop_pg('chicago');
 	$lab->start_pg('chicago');
 	$lab->wait_for('chicago', "SELECT DISTINCT state = '$state' FROM pingpong.guard", "the guard to be $state", 60);
-	return;
-}
-
-sub setting
-{
-	my ($name, $value) = @_;
-	open my $fh, '>>', "$data/postgresql.auto.conf" or die $!;
-	print $fh "$name = '$value'\n";
-	close $fh;
 	return;
 }
 
@@ -136,7 +118,7 @@ restart('closed');
 $lab->start_agent('dallas');
 $lab->wait_for('chicago', q{SELECT DISTINCT state = 'proved' FROM pingpong.guard}, 'the agent of dallas', 30);
 is(gate(), 'open', 'an agent that is started later is heard');
-stop_pg('dallas');
+$lab->stop_pg('dallas');
 restart('proved');
 like($lab->sql('chicago', q{SELECT detail FROM pingpong.guard WHERE node = 'dallas'}),
 	qr/^its server is down; the data directory is a standby's, timeline 1$/,
@@ -145,13 +127,13 @@ $lab->kill9('agent', 'dallas');
 
 # ---- what nobody's answer means is a setting ----
 
-setting('pingpong.guard_unanswered', 'majority');
+$lab->set_file('chicago', 'pingpong.guard_unanswered', 'majority');
 restart('majority');
 is(gate(), 'open', 'majority: the router\'s agent and its own are two of three');
 $lab->kill9('agent', 'pooler1');
 restart('closed');
 is(gate(), 'guarded', 'majority: one of three is not enough');
-setting('pingpong.guard_unanswered', 'open');
+$lab->set_file('chicago', 'pingpong.guard_unanswered', 'open');
 $lab->sql('chicago', 'SELECT pg_reload_conf()');
 $lab->wait_for('chicago', q{SELECT DISTINCT state = 'unanswered' FROM pingpong.guard}, 'the new setting', 30);
 is(gate(), 'open', 'open: after the time');
@@ -163,7 +145,7 @@ $lab->start_agent($_) for 'dallas', 'pooler1';
 $lab->start_pg('dallas');
 $lab->wait_for('chicago', q{SELECT count(*) = 0 FROM pingpong.alerts WHERE rule = 'guard_unanswered'}, 'its end', 60);
 pass('open: it ends when the standby follows');
-setting('pingpong.guard_unanswered', 'closed');
+$lab->set_file('chicago', 'pingpong.guard_unanswered', 'closed');
 restart('proved');
 
 # ---- epochs ----
@@ -178,7 +160,7 @@ for my $move (['chicago', 'dallas'], ['dallas', 'chicago'])
 	is(($lab->settle($run))[0], 'succeeded', "to $move->[1]");
 }
 wait_for_file('the epoch', qr/^epoch=2$/m);
-stop_pg('chicago');
+$lab->stop_pg('chicago');
 copy("$lab->{dir}/older", $file) or die $!;
 chown((stat "$data/PG_VERSION")[4, 5], $file);
 $lab->start_pg('chicago');
@@ -187,7 +169,7 @@ is(gate(), 'open', 'an epoch that its own table knows is not a newer one');
 wait_for_file('the epoch', qr/^epoch=2$/m);
 
 # A move that this server does not know.
-stop_pg('chicago');
+$lab->stop_pg('chicago');
 $lab->kill9('agent', 'pooler1');
 my $epoch = $lab->state_dir('pooler1') . '/epoch';
 open my $fh, '>', $epoch or die "$epoch: $!";
@@ -216,8 +198,8 @@ my $bin = $lab->env('PGBIN');
 my @as = $> == 0 ? ('setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups') : ();
 my $of_dallas = $lab->env('PGDATA_dallas');
 $lab->wait_for('chicago', q{SELECT DISTINCT state IN ('proved', 'replaced') FROM pingpong.guard}, 'the guard');
-stop_pg('dallas');
-stop_pg('chicago');
+$lab->stop_pg('dallas');
+$lab->stop_pg('chicago');
 rename $of_dallas, "$of_dallas.own" or die $!;
 system(@as, "$bin/pg_ctl", '-D', $of_dallas, '-s', '-o', '-N', 'init') == 0 or die 'initdb';
 $lab->start_pg('chicago');
@@ -228,7 +210,7 @@ $lab->sql('chicago', "SELECT pingpong.resume(risk => '$risk')");
 wait_for_file('the file', qr/^node=dallas postgres [1-9]/m);
 restart('proved');
 pass('where it was known to be of another system it is not waited for');
-stop_pg('chicago');
+$lab->stop_pg('chicago');
 system('rm', '-r', $of_dallas);
 rename "$of_dallas.own", $of_dallas or die $!;
 $lab->start_pg($_) for 'dallas', 'chicago';
@@ -258,26 +240,26 @@ for my $name ('chicago', 'austin')
 
 sub whole_restart
 {
-	stop_pg('chicago');
+	$lab->stop_pg('chicago');
 	$lab->start_pg('chicago');
 	$lab->sql('chicago', q{SET statement_timeout = '10s'}, 'INSERT INTO kept VALUES (5)');
 	return;
 }
 
 # a worker that cannot attach to its database asks all the same
-setting('pingpong.database', 'nowhere');
+$lab->set_file('chicago', 'pingpong.database', 'nowhere');
 restart('proved');
 is(gate(), 'open', 'no database: it asks, and opens');
-setting('pingpong.database', $lab->env('DSN_chicago') =~ /dbname=(\S+)/ ? $1 : 'postgres');
+$lab->set_file('chicago', 'pingpong.database', $lab->env('DSN_chicago') =~ /dbname=(\S+)/ ? $1 : 'postgres');
 
 # a worker that cannot be started asks nobody; an operator can open it
-setting('max_worker_processes', '0');
+$lab->set_file('chicago', 'max_worker_processes', '0');
 restart('asking');
 like($lab->sql('chicago', 'SELECT reason FROM pingpong.gate'), qr/^its worker has not asked the agents/,
 	'no worker: it is said why it stays closed');
 $lab->sql('chicago', "SELECT pingpong.resume(risk => '$risk')");
 is(guard(), 'by hand', 'no worker: it is opened by hand');
-setting('max_worker_processes', '16');
+$lab->set_file('chicago', 'max_worker_processes', '16');
 
 open $fh, '>>', $file or die $!;
 print $fh "garbage\n";
@@ -285,7 +267,7 @@ close $fh;
 restart('proved');
 pass('what is behind the checksum does not matter');
 wait_for_file('the file', qr/^node=dallas/m);
-stop_pg('chicago');
+$lab->stop_pg('chicago');
 open $fh, '+<', $file or die $!;
 print $fh 'x';
 close $fh;
@@ -296,7 +278,7 @@ like($lab->sql('chicago', 'SELECT reason FROM pingpong.gate'), qr/^the file "pin
 $lab->sql('chicago', "SELECT pingpong.resume(risk => '$risk')");
 wait_for_file('the file to be made again', qr/^node=dallas/m);
 
-stop_pg('chicago');
+$lab->stop_pg('chicago');
 unlink $file;
 $lab->start_pg('chicago');
 $lab->sql('chicago', q{SET statement_timeout = '10s'}, 'INSERT INTO kept VALUES (5)');

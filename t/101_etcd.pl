@@ -78,24 +78,6 @@ sub release
 	return $lab->act($agent, $run, $epoch, 'epoch.release', {arbiter => JSON::PP::true});
 }
 
-sub stop_pg
-{
-	my ($node) = @_;
-	my $pg = $lab->pid('postgres', $node);
-	kill 'INT', $pg;
-	$lab->until_true("$node to stop", sub { $lab->gone($pg) });
-	return;
-}
-
-sub set_unanswered
-{
-	my ($value) = @_;
-	open my $fh, '>>', $lab->env('PGDATA_chicago') . '/postgresql.auto.conf' or die $!;
-	print $fh "pingpong.guard_unanswered = '$value'\n";
-	close $fh;
-	return;
-}
-
 # How the guard of chicago ends, or stays. On a busy machine it may be closed for a moment before that.
 sub boot
 {
@@ -199,8 +181,8 @@ $lab->until_true('the peers of chicago', sub {
 for my $case (['closed', 1, 'closed'], ['majority', 0, 'closed'], ['majority', 1, 'majority'])
 {
 	my ($unanswered, $answers, $expected) = @$case;
-	stop_pg('chicago');
-	set_unanswered($unanswered);
+	$lab->stop_pg('chicago');
+	$lab->set_file('chicago', 'pingpong.guard_unanswered', $unanswered);
 	$etcd->stop if !$answers;
 	my $etcd_does = $answers ? 'answers' : 'does not';
 	is(boot($expected), $expected, "$unanswered, dallas is silent, etcd $etcd_does: $expected");
@@ -223,6 +205,14 @@ is(stored('epoch')->{epoch}, 2, 'and not yet its epoch');
 like($err, qr/was cancelled and rolled back/, 'it is cancelled');
 is($etcd->get('/pingpong/lab/claim'), '', 'its claim is gone');
 is(stored('epoch')->{epoch}, 2, 'the epoch is what it was');
+
+$etcd->stop;
+is($lab->sql('dallas', q{SELECT string_agg(node || ' ' || status, ', ' ORDER BY node) FROM pingpong.failover_plan()
+	WHERE item = 'arbiter'}), 'chicago warn, dallas fail', 'the plan of a failover looks at it');
+(undef, $err, $rc) = $lab->try_sql('dallas', "SELECT * FROM pingpong.failover('dallas', $risk)");
+isnt($rc, 0, 'without it none begins');
+like($err, qr/this failover cannot be made.*arbiter \("dallas"\)/s, 'and why');
+$etcd->resume;
 
 $job = stopped_after('arm');
 $etcd->stop;

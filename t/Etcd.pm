@@ -8,13 +8,9 @@ package Etcd;
 
 use strict;
 use warnings;
-use POSIX ();
 use Ports ();
 use Test::More ();
 use Tools;
-
-my %running;
-my $main = $$;
 
 # Why there can be none; undef: there can. In CI that is a failure.
 sub missing
@@ -29,21 +25,12 @@ sub _url { my ($self, $kind, $k) = @_; return 'http://127.0.0.1:' . ($self->{bas
 sub _spawn
 {
 	my ($self, $k) = @_;
-	my $pid = fork // die "fork: $!";
-	if ($pid == 0)
-	{
-		open STDIN, '<', '/dev/null';
-		open STDOUT, '>>', "$self->{dir}/$k.log";
-		open STDERR, '>&', \*STDOUT;
-		exec 'etcd', '--name', "m$k", '--data-dir', "$self->{dir}/$k", '--unsafe-no-fsync',
-			'--listen-client-urls', $self->_url('client', $k), '--advertise-client-urls', $self->_url('client', $k),
-			'--listen-peer-urls', $self->_url('peer', $k), '--initial-advertise-peer-urls', $self->_url('peer', $k),
-			'--initial-cluster', join(',', map { "m$_=" . $self->_url('peer', $_) } 1 .. $self->{n}),
-			'--heartbeat-interval', 50, '--election-timeout', 500
-			or POSIX::_exit(127);
-	}
-	$self->{pid}{$k} = $pid;
-	$running{$pid} = 1;
+	$self->{pid}{$k} = begin_program("$self->{dir}/$k.log", 'etcd', '--name', "m$k", '--data-dir', "$self->{dir}/$k",
+		'--unsafe-no-fsync',
+		'--listen-client-urls', $self->_url('client', $k), '--advertise-client-urls', $self->_url('client', $k),
+		'--listen-peer-urls', $self->_url('peer', $k), '--initial-advertise-peer-urls', $self->_url('peer', $k),
+		'--initial-cluster', join(',', map { "m$_=" . $self->_url('peer', $_) } 1 .. $self->{n}),
+		'--heartbeat-interval', 50, '--election-timeout', 500);
 	return;
 }
 
@@ -88,12 +75,7 @@ sub wait_healthy
 sub stop
 {
 	my ($self, @members) = @_;
-	for my $pid (map { delete $self->{pid}{$_} // () } @members ? @members : 1 .. $self->{n})
-	{
-		kill 'KILL', $pid;
-		waitpid $pid, 0;
-		delete $running{$pid};
-	}
+	end_program($_) for map { delete $self->{pid}{$_} // () } @members ? @members : 1 .. $self->{n};
 	return;
 }
 
@@ -103,20 +85,6 @@ sub resume
 	$self->_spawn($_) for grep { !$self->{pid}{$_} } @members ? @members : 1 .. $self->{n};
 	$self->wait_healthy;
 	return;
-}
-
-END
-{
-	my $rc = $?;
-	if ($$ == $main)
-	{
-		for my $pid (keys %running)
-		{
-			kill 'KILL', $pid;
-			waitpid $pid, 0;
-		}
-	}
-	$? = $rc;
 }
 
 1;

@@ -8,12 +8,8 @@ package HAProxy;
 use strict;
 use warnings;
 use IO::Socket::UNIX;
-use POSIX ();
 use Test::More ();
 use Tools;
-
-my %running;
-my $main = $$;
 
 # Why there can be none; undef: there can. In CI that is a failure.
 sub missing
@@ -27,15 +23,7 @@ sub _spawn
 {
 	my ($self) = @_;
 	local $ENV{PATH} = "$ENV{PATH}:/usr/sbin";
-	my $pid = fork // die "fork: $!";
-	if ($pid == 0)
-	{
-		open STDOUT, '>>', "$self->{dir}/haproxy.log";
-		open STDERR, '>&', \*STDOUT;
-		exec 'haproxy', '-db', '-f', "$self->{dir}/haproxy.cfg" or POSIX::_exit(127);
-	}
-	$running{$pid} = 1;
-	$self->{pid} = $pid;
+	$self->{pid} = begin_program("$self->{dir}/haproxy.log", 'haproxy', '-db', '-f', "$self->{dir}/haproxy.cfg");
 	wait_for('HAProxy', sub { eval { $self->ask('show info') =~ /^Version/m } })
 		or die read_file("$self->{dir}/haproxy.log");
 	return;
@@ -98,9 +86,7 @@ sub servers
 sub stop
 {
 	my ($self) = @_;
-	return unless delete $running{$self->{pid}};
-	kill 'KILL', $self->{pid};
-	waitpid $self->{pid}, 0;
+	end_program($self->{pid});
 	return;
 }
 
@@ -110,20 +96,6 @@ sub restart
 	$self->stop;
 	$self->_spawn;
 	return;
-}
-
-END
-{
-	my $rc = $?;
-	if ($$ == $main)
-	{
-		for my $pid (keys %running)
-		{
-			kill 'KILL', $pid;
-			waitpid $pid, 0;
-		}
-	}
-	$? = $rc;
 }
 
 1;

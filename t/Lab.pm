@@ -251,6 +251,26 @@ sub kill9
 	return $pid;
 }
 
+# A server is shut down: fast (INT), or as the signal says.
+sub stop_pg
+{
+	my ($self, $node, $signal) = @_;
+	my $pid = $self->pid('postgres', $node) or die "no postgres of $node to stop";
+	kill $signal // 'INT', $pid;
+	$self->until_true("$node to stop", sub { $self->gone($pid) });
+	return;
+}
+
+# For the next start of a server that is down.
+sub set_file
+{
+	my ($self, $node, $name, $value) = @_;
+	open my $fh, '>>', $self->{env}{"PGDATA_$node"} . '/postgresql.auto.conf' or die $!;
+	print $fh "$name = '$value'\n";
+	close $fh or die $!;
+	return;
+}
+
 sub _start
 {
 	my ($self, @command) = @_;

@@ -8,7 +8,10 @@ use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(write_file read_file run must wait_for);
+our @EXPORT = qw(write_file read_file run must wait_for begin_program end_program);
+
+my %running;
+my $main = $$;
 
 # For its owner only, unless the mode says otherwise.
 sub write_file
@@ -67,6 +70,39 @@ sub wait_for
 	}
 	diag("waited too long for $what; last value: " . ($value // 'undef'));
 	return;
+}
+
+# A program in the background, with its output in a file; it does not outlive the test. Its pid.
+sub begin_program
+{
+	my ($log, @command) = @_;
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		open STDIN, '<', '/dev/null';
+		open STDOUT, '>>', $log;
+		open STDERR, '>&', \*STDOUT;
+		exec @command or POSIX::_exit(127);
+	}
+	$running{$pid} = 1;
+	return $pid;
+}
+
+# At once (KILL).
+sub end_program
+{
+	my ($pid) = @_;
+	return if !$pid || !delete $running{$pid};
+	kill 'KILL', $pid;
+	waitpid $pid, 0;
+	return;
+}
+
+END
+{
+	my $rc = $?;
+	if ($$ == $main) { end_program($_) for keys %running; }
+	$? = $rc;
 }
 
 1;

@@ -79,24 +79,21 @@ seal_it(ActionContext *ctx, json_t *params, json_t *result)
 	return 0;
 }
 
-/* Nobody answers, or somebody whose gate does not say that this run has sealed it. */
+/* Of a server that runs: does it hold the seal of this run? *known false: it does not tell. */
 static bool
-runs_sealed(ActionContext *ctx, bool *known)
+holds_seal(ActionContext *ctx, bool *known)
 {
-	PGconn	   *conn = pg_local(ctx->pg, NULL, ANSWER_MS, NULL, 0);
-	char	   *database = conn ? pg_pingpong_database(conn) : NULL;
-	PGconn	   *there = database ? pg_local(ctx->pg, database, ANSWER_MS, NULL, 0) : NULL;
-	PGresult   *res = there ? pg_query(there, NULL, 0, SERVER_SEAL_SQL, 0, NULL) : NULL;
-	bool		sealed = false;
+	PGconn	   *conn = control_running(ctx->pg) ? pg_local(ctx->pg, NULL, ANSWER_MS, NULL, 0) : NULL;
+	char		run[80] = "";
+	unsigned long long lsn;
+	bool		sealed;
 
-	*known = res && PQntuples(res) == 1;
-	if (*known)
-		sealed = strcmp(PQgetvalue(res, 0, 0), "sealed") == 0 && strcmp(PQgetvalue(res, 0, 2), ctx->run) == 0;
-	PQclear(res);
-	PQfinish(there);
+	*known = !control_running(ctx->pg);
+	if (!conn)
+		return false;
+	sealed = server_seal_told(ctx->pg, conn, run, sizeof(run), &lsn, known);
 	PQfinish(conn);
-	free(database);
-	return sealed;
+	return sealed && strcmp(run, ctx->run) == 0;
 }
 
 /*
@@ -106,8 +103,8 @@ runs_sealed(ActionContext *ctx, bool *known)
 static int
 take_back(ActionContext *ctx)
 {
-	bool		known = true;
-	bool		sealed = control_running(ctx->pg) && runs_sealed(ctx, &known);
+	bool		known;
+	bool		sealed = holds_seal(ctx, &known);
 
 	if (sealed || !known)
 	{
@@ -126,12 +123,10 @@ take_back(ActionContext *ctx)
 static void
 take_back_after_failure(ActionContext *ctx, json_t *result)
 {
-	bool		known = true;
+	bool		known;
 
-	if ((control_running(ctx->pg) && runs_sealed(ctx, &known)) || !known ||
-		seal_unfence(ctx->pg->data, ctx->run) < 0)
-		return;
-	json_object_set_new(result, "sealed", json_false());
+	if (!holds_seal(ctx, &known) && known && seal_unfence(ctx->pg->data, ctx->run) == 0)
+		json_object_set_new(result, "sealed", json_false());
 }
 
 int

@@ -21,6 +21,7 @@
 #include "agent/action/promote.h"
 #include "agent/action/token.h"
 #include "agent/action/tokenfile.h"
+#include "agent/arbiter/arbiter.h"
 #include "agent/core/alloc.h"
 #include "agent/core/clock.h"
 #include "agent/core/files.h"
@@ -758,12 +759,16 @@ promote(ActionContext *ctx, PGconn **conn, json_t *params, json_t *result)
 	return rc;
 }
 
-/* What cannot be read fails the job later, with a reason. */
+/* Must the arbiter hear of the epoch before the order? What cannot be read fails the job later, with a reason. */
 static bool
-is_failover(ActionContext *ctx)
+owes_epoch(ActionContext *ctx)
 {
 	TokenRecord record;
-	bool		failover = token_read(ctx, &record) == 0 && record.failover;
+	bool		failover;
+
+	if (!arbiter_configured(ctx->config))
+		return false;			/* before the file is read: a switchover's clients wait */
+	failover = token_read(ctx, &record) == 0 && record.failover;
 
 	token_record_free(&record);
 	return failover;
@@ -785,7 +790,7 @@ action_pg_promote(ActionContext *ctx, json_t *params, json_t *result)
 	conn = warm_take();
 	wait_for_replay(ctx, &conn, seal, param_int(params, "replay_ms", 0));
 	action_progress(ctx, -1, "promoting");
-	rc = is_failover(ctx) && grant_epoch(ctx) < 0 ? -1 : promote(ctx, &conn, params, result);
+	rc = owes_epoch(ctx) && grant_epoch(ctx) < 0 ? -1 : promote(ctx, &conn, params, result);
 	PQfinish(conn);
 	return rc;
 }

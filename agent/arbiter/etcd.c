@@ -45,9 +45,7 @@ option_valid(const char *key, const char *value, char *error, size_t error_size)
 		i++;
 	if (!options[i])
 		snprintf(error, error_size, "has the unknown option \"%s\"", key);
-	else if (strcmp(key, "timeout_ms") == 0 &&
-			 (strspn(value, "0123456789") != strlen(value) || strlen(value) > 4 || atoi(value) < 100 ||
-			  atoi(value) > 5000))
+	else if (strcmp(key, "timeout_ms") == 0 && !config_number(value, 100, 5000))
 		snprintf(error, error_size, "needs a number from 100 to 5000 as \"timeout_ms\"");
 	else if (strstr(key, "_file") && value[0] != '/')
 		snprintf(error, error_size, "needs the absolute path of a file as \"%s\"", key);

@@ -26,6 +26,7 @@
 #include "agent/check/tls.h"
 #include "agent/core/address.h"
 #include "agent/core/alloc.h"
+#include "agent/core/call.h"
 #include "agent/core/config.h"
 #include "agent/core/configread.h"
 #include "agent/core/files.h"
@@ -172,6 +173,7 @@ check_run(const char *path)
 	char		error[512];
 	AgentConfig *config = config_read(path, error, sizeof(error));
 
+	call_startup();
 	check_user();
 	check_say(config != NULL, "configuration %s%s%s", path, config ? "" : ": ", config ? "" : error);
 	if (!config)

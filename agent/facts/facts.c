@@ -51,6 +51,28 @@ connections(Attempt **attempts, json_t *wanted, double deadline)
 	return rows;
 }
 
+static json_t *
+ask_arbiter(const PgInstance *pg, json_t *params)
+{
+	AgentConfig *config = config_current();
+	json_t	   *word = arbiter_word(config);
+
+	(void) pg;
+	(void) params;
+	config_release(config);
+	return word;
+}
+
+/* What a part that was begun has answered; NULL: it was not. */
+static void
+end_part(json_t *result, const char *name, Attempt *part, double deadline)
+{
+	json_t	   *answer = part ? attempt_end(part, deadline) : NULL;
+
+	if (part)
+		json_object_set_new(result, name, answer ? answer : facts_error("no answer within %d ms", PATIENCE_MS));
+}
+
 int
 action_facts(ActionContext *ctx, json_t *params, json_t *result)
 {
@@ -59,6 +81,7 @@ action_facts(ActionContext *ctx, json_t *params, json_t *result)
 	json_t	   *wanted = json_object_get(params, "connect");
 	json_t	   *wanted_backup = facts_backup_params(config);
 	Attempt    *backup = wanted_backup ? attempt_begin(facts_backup, config, NULL, wanted_backup) : NULL;
+	Attempt    *arbiter = arbiter_configured(config) ? attempt_begin(ask_arbiter, config, NULL, NULL) : NULL;
 	Attempt    *restore = NULL;
 	Attempt    *attempts[MAX_CONNECTS];
 	json_t	   *one;
@@ -87,21 +110,10 @@ action_facts(ActionContext *ctx, json_t *params, json_t *result)
 			json_object_set_new(result, "restore", json_pack("{s:b}", "set", 0));
 	}
 	json_object_set_new(result, "routers", drivers_observe(ctx));
-	if (arbiter_configured(config))
-		json_object_set_new(result, "arbiter", arbiter_word(config));
 	json_object_set_new(result, "connect", connections(attempts, wanted, began + PATIENCE_MS));
-	if (restore)
-	{
-		json_t	   *answer = attempt_end(restore, began + PATIENCE_MS);
-
-		json_object_set_new(result, "restore", answer ? answer : facts_error("no answer within %d ms", PATIENCE_MS));
-	}
-	if (backup)
-	{
-		json_t	   *answer = attempt_end(backup, began + PATIENCE_MS);
-
-		json_object_set_new(result, "backup", answer ? answer : facts_error("no answer within %d ms", PATIENCE_MS));
-	}
+	end_part(result, "restore", restore, began + PATIENCE_MS);
+	end_part(result, "backup", backup, began + PATIENCE_MS);
+	end_part(result, "arbiter", arbiter, began + PATIENCE_MS);
 	json_decref(wanted_backup);
 	json_object_set_new(result, "elapsed_ms", json_real(clock_monotonic_ms() - began));
 	json_object_set_new(result, "host", facts_host());	/* last: it has the clock */

@@ -37,7 +37,7 @@ checksum(const char *text, size_t size)
 }
 
 bool
-server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn)
+server_seal_told(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn, bool *told)
 {
 	char	   *database = pg_pingpong_database(conn);
 	PGconn	   *there = database ? pg_local(pg, database, QUERY_TIMEOUT_MS, NULL, 0) : NULL;
@@ -47,10 +47,19 @@ server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsi
 
 	if (sealed)
 		snprintf(run, run_size, "%s", PQgetvalue(res, 0, 2));
+	*told = res && PQntuples(res) == 1;
 	PQclear(res);
 	PQfinish(there);
 	free(database);
 	return sealed;
+}
+
+bool
+server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn)
+{
+	bool		told;
+
+	return server_seal_told(pg, conn, run, run_size, lsn, &told);
 }
 
 /*
@@ -147,9 +156,11 @@ seal_fence(const char *place, const DataDir *dir, const SealFence *fence)
 
 	if (!sealed)
 		lsn = SEAL_LSN_UNKNOWN;
-	text = xasprintf("system_identifier=%llu\ntimeline=%u\nepoch=%lld\nrun=%s\ntarget=%s\nlsn=%X/%X\nat=%lld\n",
+	text = xasprintf("system_identifier=%llu\ntimeline=%u\nepoch=%lld\nrun=%s\ntarget=%s\nlsn=%X/%X\nat=%lld\n"
+					 "why=a failover to \"%s\" has fenced this server\n",
 					 (unsigned long long) dir->system, dir->timeline, fence->epoch, fence->run, fence->target,
-					 (unsigned) (lsn >> 32), (unsigned) lsn, ((long long) time(NULL) - POSTGRES_EPOCH_S) * 1000000);
+					 (unsigned) (lsn >> 32), (unsigned) lsn, ((long long) time(NULL) - POSTGRES_EPOCH_S) * 1000000,
+					 fence->target);
 	if (!dir->known)
 	{
 		errno = EINVAL;

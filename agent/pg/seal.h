@@ -17,6 +17,10 @@
 /* Is the seal of the server in force? If so, of which run, and where clients' writes end. */
 extern bool server_seal(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn);
 
+/* The same, and whether the server has told it: false is not "no". */
+extern bool server_seal_told(const PgInstance *pg, PGconn *conn, char *run, size_t run_size, unsigned long long *lsn,
+							 bool *told);
+
 /* The same of one that does not run, by its file in the data directory (or where that is now). */
 extern bool seal_read(const char *place, const DataDir *dir, char *run, size_t run_size, unsigned long long *lsn);
 
